@@ -1,0 +1,74 @@
+"""Every error of the project, typed by what its receiver must do.
+
+::
+
+    SigninwatchError
+    ├── ConfigurationError      tell a human and stop: exit status 2, one line naming the setting
+    │   ├── KeyRefused          a source's key is bad or expired
+    │   └── StateRefused        the state directory cannot be used as asked
+    ├── RecordingUnreadable     stop: the recording itself (not one line of it) cannot be read
+    ├── SourceFailed            a source gave no answer: the address stays unanswered, with a reason
+    │   ├── SourceUnavailable   ask again later
+    │   ├── QuotaSpent          ask again when the period ends
+    │   └── TooFast             ask again soon, with fewer requests at once
+    ├── SinkHeldBack            keep the findings and try again: a human may have to mend something
+    └── SinkRefused             these findings will never be accepted: quarantine them
+"""
+
+from __future__ import annotations
+
+
+class SigninwatchError(Exception):
+    """Base of all errors that the project raises on purpose."""
+
+
+class ConfigurationError(SigninwatchError):
+    """A setting is wrong. The text names the setting and how to mend it."""
+
+
+class KeyRefused(ConfigurationError):
+    """A source refused its key."""
+
+
+class StateRefused(ConfigurationError):
+    """The state directory is in use, of another kind of clock, or of a newer version."""
+
+
+class RecordingUnreadable(SigninwatchError):
+    """A recording cannot be opened or stops being readable half-way."""
+
+
+class SourceFailed(SigninwatchError):
+    """A source gave no answer. ``counted`` tells whether the request may have cost quota."""
+
+    def __init__(
+        self, text: str, *, counted: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.counted = counted
+        self.retry_after = retry_after
+
+
+class SourceUnavailable(SourceFailed):
+    """Out of reach, broken, or answering nonsense."""
+
+
+class QuotaSpent(SourceFailed):
+    """The period's lookups are used up."""
+
+
+class TooFast(SourceFailed):
+    """Refused for speed alone; the request did not count."""
+
+
+class SinkHeldBack(SigninwatchError):
+    """The sink cannot take findings now. Nothing is lost; ``mend`` says what a human can do."""
+
+    def __init__(self, text: str, *, mend: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.mend = mend
+        self.retry_after = retry_after
+
+
+class SinkRefused(SigninwatchError):
+    """The sink will never accept this body."""

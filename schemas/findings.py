@@ -1,0 +1,137 @@
+"""A finding: one bad sign-in, one row of the findings table."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from schemas.columns import SCHEMA_VERSION
+from schemas.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from schemas.policy import Line
+    from schemas.records import Details
+    from schemas.verdicts import AddressClass, Intel, Reputation, Verdict
+
+REPORT_URL = "https://app.crowdsec.net/cti/"
+"""CrowdSec's public page of an address."""
+
+Row = dict[str, Any]
+
+
+def finding_id(table: str, event_id: str, address: str) -> str:
+    """Return the id of a finding: the same event and address give the same one, always.
+
+    Its form is frozen: rules and exceptions of users refer to it.
+    """
+    return hashlib.sha256(orjson.dumps([table, event_id, address])).hexdigest()[:32]
+
+
+def finding_row(
+    *,
+    details: Details,
+    address: str,
+    verdict: Verdict,
+    line: Line,
+    reputation: Reputation,
+    address_class: AddressClass,
+    origin: str,
+    wall: datetime,
+    delay: float,
+) -> Row:
+    """Return the row for one sign-in from one bad address; see :mod:`schemas.columns`."""
+    return {
+        "TimeGenerated": iso(wall),
+        "FindingId": finding_id(details.table, details.event_id, address),
+        "EventTime": iso(details.event_time),
+        "EventId": details.event_id,
+        "SourceTable": details.table,
+        "IPAddress": address,
+        "Account": details.account,
+        "Outcome": details.outcome.value,
+        "SignInSucceeded": details.outcome.succeeded,
+        "Reputation": reputation.value,
+        "Severity": line.severity.value,
+        "Sources": [verdict.source],
+        "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
+        "Origin": origin,
+        "DelaySeconds": round(delay, 3),
+        "SchemaVersion": SCHEMA_VERSION,
+        "AccountObjectId": details.account_object_id,
+        "AccountType": details.account_type,
+        "AadTenantId": details.aad_tenant_id,
+        "Application": details.application,
+        "AppId": details.app_id,
+        "ResourceName": details.resource_name,
+        "ResultCode": details.result_code,
+        "ResultDescription": details.result_description,
+        "CorrelationId": details.correlation_id,
+        "SessionId": details.session_id,
+        "UniqueTokenIdentifier": details.unique_token_identifier,
+        "SourceIPAddress": dict(details.addresses).get(address),
+        "ClientAppUsed": details.client_app_used,
+        "UserAgent": details.user_agent,
+        "IsInteractive": details.is_interactive,
+        "AuthenticationRequirement": details.authentication_requirement,
+        "ConditionalAccessStatus": details.conditional_access_status,
+        "DeviceId": details.device_id,
+        "DeviceCompliant": details.device_compliant,
+        "RiskLevel": details.risk_level,
+        "RiskState": details.risk_state,
+        "SignInCountry": details.sign_in_country,
+        "SignInCity": details.sign_in_city,
+        "SignInAsNumber": details.sign_in_as_number,
+        "AddressClass": address_class.value,
+        "AccountsFromAddress": None,
+        **_intel_columns(verdict.intel),
+        "VerdictTime": iso(datetime.fromtimestamp(verdict.time, UTC)),
+        "ReportUrl": REPORT_URL + address,
+        "Evidence": {verdict.source: _evidence(verdict)},
+    }
+
+
+def _intel_columns(intel: Intel) -> Row:
+    confidence = intel.confidence if intel.confidence in ("high", "medium", "low") else None
+    return {
+        "Confidence": confidence,
+        "Score": intel.score,
+        "BackgroundNoise": intel.background_noise,
+        "Behaviors": list(intel.behaviors),
+        "Classifications": list(intel.classifications),
+        "FalsePositives": list(intel.false_positives),
+        "MitreTechniques": list(intel.mitre_techniques),
+        "Cves": list(intel.cves),
+        "IntelCountry": intel.country,
+        "IntelAsNumber": intel.as_number,
+        "IntelAsName": intel.as_name,
+        "IpRange": intel.ip_range,
+        "ReverseDns": intel.reverse_dns,
+        "IntelFirstSeen": _moment(intel.first_seen),
+        "IntelLastSeen": _moment(intel.last_seen),
+    }
+
+
+def _moment(text: str | None) -> str | None:
+    moment = parse_time(text)
+    return iso(moment) if moment else None
+
+
+def _evidence(verdict: Verdict) -> Row:
+    intel = verdict.intel
+    told = {
+        "reputation": intel.told_reputation,
+        "attackDetails": list(intel.attack_details),
+        "references": list(intel.references),
+        "targetCountries": intel.target_countries,
+        "scores": intel.scores,
+        "proxyOrVpn": intel.proxy_or_vpn or None,
+        "city": intel.city,
+        "rangeScore": intel.ip_range_score,
+        "range24": intel.ip_range_24,
+        "range24Reputation": intel.ip_range_24_reputation,
+        "range24Score": intel.ip_range_24_score,
+    }
+    return {name: value for name, value in told.items() if value not in (None, [], {})}

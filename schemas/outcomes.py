@@ -1,0 +1,121 @@
+"""How far a sign-in got. Success and failure are only the two ends of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How far a sign-in got."""
+
+    SUCCESS = "Success"
+    PASSWORD_ACCEPTED = "PasswordAccepted"  # noqa: S105 - a word, not a password
+    """The first factor was right and something later stopped it: the early sign of a stolen one."""
+    INTERRUPTED = "Interrupted"
+    """The service asked for something more and nothing tells whether a secret was right."""
+    FAILURE = "Failure"
+    UNKNOWN = "Unknown"
+    """The record does not tell. Never treated as success."""
+
+    @property
+    def succeeded(self) -> bool | None:
+        """True or False, or None where the record does not tell."""
+        return None if self is Outcome.UNKNOWN else self is Outcome.SUCCESS
+
+
+ENTRA_CODES: dict[int, tuple[Outcome, str]] = {
+    0: (Outcome.SUCCESS, "signed in"),
+    # The password (or another first factor) was right; something later stopped the sign-in.
+    50055: (Outcome.PASSWORD_ACCEPTED, "password expired"),
+    50072: (Outcome.PASSWORD_ACCEPTED, "must enrol for multifactor authentication"),
+    50074: (Outcome.PASSWORD_ACCEPTED, "strong authentication required"),
+    50076: (Outcome.PASSWORD_ACCEPTED, "multifactor authentication required by policy or place"),
+    50079: (Outcome.PASSWORD_ACCEPTED, "must enrol for multifactor authentication"),
+    50097: (Outcome.PASSWORD_ACCEPTED, "device authentication required"),
+    50144: (Outcome.PASSWORD_ACCEPTED, "Active Directory password expired"),
+    50158: (Outcome.PASSWORD_ACCEPTED, "external challenge not satisfied"),
+    53000: (Outcome.PASSWORD_ACCEPTED, "device is not compliant"),
+    53001: (Outcome.PASSWORD_ACCEPTED, "device is not domain joined"),
+    53002: (Outcome.PASSWORD_ACCEPTED, "application is not approved"),
+    53003: (Outcome.PASSWORD_ACCEPTED, "blocked by Conditional Access"),
+    53004: (Outcome.PASSWORD_ACCEPTED, "enrolment blocked for suspicious activity"),
+    65001: (Outcome.PASSWORD_ACCEPTED, "consent missing"),
+    500121: (Outcome.PASSWORD_ACCEPTED, "multifactor authentication not passed"),
+    530032: (Outcome.PASSWORD_ACCEPTED, "blocked by a security policy"),
+    # The service broke off to ask for something; no secret was tried, or nothing tells.
+    16000: (Outcome.INTERRUPTED, "account selection"),
+    16001: (Outcome.INTERRUPTED, "account selection"),
+    50058: (Outcome.INTERRUPTED, "no session to use silently"),
+    50125: (Outcome.INTERRUPTED, "password reset or registration"),
+    50140: (Outcome.INTERRUPTED, "keep me signed in"),
+    50173: (Outcome.INTERRUPTED, "fresh sign-in needed"),
+    70043: (Outcome.INTERRUPTED, "sign-in frequency reached"),
+    70044: (Outcome.INTERRUPTED, "session expired"),
+    # Failures that people meet most. Any number that is not in this table is a failure too.
+    50034: (Outcome.FAILURE, "account does not exist"),
+    50053: (Outcome.FAILURE, "account locked or address blocked"),
+    50056: (Outcome.FAILURE, "no password or a wrong one"),
+    50057: (Outcome.FAILURE, "account disabled"),
+    50126: (Outcome.FAILURE, "wrong user name or password"),
+}
+"""Entra ID result codes (AADSTS numbers), from Microsoft's page "Microsoft Entra authentication
+and authorization error codes". 0 is the only success."""
+
+_WORDS = {
+    Outcome.SUCCESS: "success succeeded successful true allow allowed accept accepted permitted "
+    "logonsuccess ok",
+    Outcome.INTERRUPTED: "challenge interrupted",
+    Outcome.FAILURE: "failure failed fail false deny denied reject rejected blocked block drop "
+    "timeout logonfailed error",
+}
+RESULT_WORDS: dict[str, Outcome] = {
+    word: outcome for outcome, words in _WORDS.items() for word in words.split()
+}
+"""Result words of tables that tell the result in words, lower case. Any other word is Unknown."""
+
+
+def number_of(value: object) -> int | None:
+    """Return the whole number that *value* is or writes, else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and len(value) <= 20 and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    return None
+
+
+def outcome_of_word(value: object) -> Outcome:
+    """Return what a result word says; Unknown for any word that is not in the table."""
+    if isinstance(value, bool):
+        return Outcome.SUCCESS if value else Outcome.FAILURE
+    if not isinstance(value, str):
+        return Outcome.UNKNOWN
+    return RESULT_WORDS.get(value.strip().lower(), Outcome.UNKNOWN)
+
+
+def outcome_of_code(*values: object) -> Outcome:
+    """Return what Entra's result says, from the first of *values* that is a number.
+
+    Numbers win over words, because recordings hold words beside a contradicting number. Without
+    any number the first known word decides; without that the result is Unknown, never a success.
+    """
+    for value in values:
+        number = number_of(value)
+        if number is not None:
+            known = ENTRA_CODES.get(number)
+            return known[0] if known else Outcome.FAILURE
+    return next(
+        (word for word in map(outcome_of_word, values) if word is not Outcome.UNKNOWN),
+        Outcome.UNKNOWN,
+    )
+
+
+def outcome_of_status(value: object) -> Outcome:
+    """Return what an HTTP status says: 2xx is success, any other number failure."""
+    number = number_of(value)
+    if number is None:
+        return Outcome.UNKNOWN
+    return Outcome.SUCCESS if 200 <= number < 300 else Outcome.FAILURE

@@ -1,0 +1,184 @@
+"""The ports: how the pipeline meets the world. Implementations are joined to it in wiring alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from schemas.findings import Row
+    from schemas.records import Details
+    from schemas.verdicts import AddressClass, Intel, Reputation, Verdict
+
+
+class Clock(Protocol):
+    """What time it is: wall time, or the recording's own."""
+
+    @property
+    def kind(self) -> str:
+        """``wall`` or ``event``."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a source says of one address; the ledger turns it into a verdict with a lifetime."""
+
+    reputation: Reputation
+    intel: Intel
+    address_class: AddressClass
+
+
+class Source(Protocol):
+    """Something that gives verdicts, one request at a time."""
+
+    name: str
+    batch_size: int
+    """Addresses that one request may ask of. May fall during work, never rises."""
+
+    async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
+        """Ask once about at most ``batch_size`` distinct addresses and return a word on each.
+
+        Raises :class:`schemas.errors.SourceFailed`, or KeyRefused. Never repeats a request that
+        may have cost quota.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A sign-in whose address is unanswered, as kept in the ledger. ``key`` is its FindingId."""
+
+    key: str
+    address: str
+    details: Details
+    parked: float
+
+
+@dataclass(slots=True)
+class LedgerSize:
+    """What a ledger holds now."""
+
+    verdicts: int = 0
+    waiting: int = 0
+    waiting_addresses: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger(Protocol):
+    """One entry per address: what is known, until when, and which sign-ins wait for it.
+
+    Every method is atomic and durable when it returns. Times are the ledger's own clock's.
+    """
+
+    async def verdicts(self, addresses: Sequence[str]) -> dict[str, Verdict]:
+        """Return the verdicts that are known and have not expired."""
+
+    async def answer(self, verdicts: Mapping[str, Verdict]) -> None:
+        """Keep verdicts, each until it expires."""
+
+    async def park_unless_answered(self, waiting: Sequence[Waiting]) -> dict[str, Verdict]:
+        """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
+
+        Those are not parked. Parking the same key again changes nothing. Beyond a number of
+        sign-ins for one address the ones that matter least give way and are counted as dropped.
+        """
+
+    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+        """Return up to *most* sign-ins that wait for *address*, oldest first."""
+
+    async def settle(self, keys: Sequence[str]) -> None:
+        """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
+
+    async def answered_waiting(self) -> list[str]:
+        """Return answered addresses that still have waiting sign-ins."""
+
+    async def due(self, most: int) -> list[str]:
+        """Return unanswered addresses that sign-ins wait for, the most deserving first."""
+
+    async def give_up(self, parked_before: float) -> int:
+        """Drop and count sign-ins that have waited too long; return how many."""
+
+    async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
+        """Take up to *wanted* lookups from *account*'s quota of the period; return how many."""
+
+    async def refund(self, account: str, period: str, lookups: int) -> None:
+        """Give lookups back that surely did not count."""
+
+    async def spent(self, account: str, period: str) -> int:
+        """Return the lookups taken in the period."""
+
+    async def note(self, name: str) -> str | None:
+        """Return a note left by :meth:`leave_note`."""
+
+    async def leave_note(self, name: str, text: str) -> None:
+        """Keep a small text under a name."""
+
+    async def size(self) -> LedgerSize:
+        """Return what the ledger holds."""
+
+    async def close(self) -> None:
+        """Let go of the state."""
+
+
+class Sink(Protocol):
+    """Where findings go."""
+
+    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Deliver *rows*; return those refused for good, each with the reason.
+
+        All others are accepted when this returns. Raises SinkHeldBack when it gives up waiting;
+        rows may then be delivered again, with the same FindingId.
+        """
+
+    async def close(self) -> None:
+        """Flush and let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a message came from, to find it again."""
+
+    source: str
+    """A file, or an event hub's partition."""
+    number: int
+    """Line or record in the file, or sequence number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event hub message, or one line of a recording."""
+
+    body: bytes
+    position: Position
+    enqueued: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Something that could not be read or was refused for good."""
+
+    kind: str
+    """``message`` or ``finding``."""
+    reason: str
+    position: str
+    body: bytes
+    time: datetime
+    id: str = ""
+
+
+class Quarantine(Protocol):
+    """Where it is kept until somebody looks."""
+
+    async def put(self, items: Sequence[Quarantined]) -> None:
+        """Keep items durably."""
+
+    async def close(self) -> None:
+        """Let go."""

@@ -1,0 +1,343 @@
+"""From one record to a sign-in, and from a sign-in to all that is known of it.
+
+A :class:`SignIn` is cheap: most are from addresses known to be harmless and need no more than
+their address. Everything else is read from the record when somebody asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import orjson
+
+from schemas.addresses import usable_address
+from schemas.jsontext import parse_object
+from schemas.outcomes import (
+    RESULT_WORDS,
+    Outcome,
+    number_of,
+    outcome_of_code,
+    outcome_of_status,
+    outcome_of_word,
+)
+from schemas.tables import EVERY_SIGN_IN, Form, joined
+from schemas.times import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.tables import Alternative, Place, Scalar
+
+LONGEST_VALUE = 1_024
+"""Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
+
+_NOTHING = frozenset(("", "-", "<null>"))
+_DEEPEST_NAMES = 8
+"""How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
+_TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of text, and halves of characters."""
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that is kept of a sign-in: what a finding needs, and what waits in the ledger.
+
+    ``addresses`` pairs each canonical address with its text as it came, first choice first.
+    Times are UTC. Missing, null and empty all become None.
+    """
+
+    table: str
+    event_id: str
+    event_time: datetime
+    addresses: tuple[tuple[str, str], ...]
+    account: str
+    outcome: Outcome
+    enqueued: datetime | None = None
+    account_object_id: str | None = None
+    account_type: str | None = None
+    aad_tenant_id: str | None = None
+    application: str | None = None
+    app_id: str | None = None
+    resource_name: str | None = None
+    result_code: str | None = None
+    result_description: str | None = None
+    correlation_id: str | None = None
+    session_id: str | None = None
+    unique_token_identifier: str | None = None
+    client_app_used: str | None = None
+    user_agent: str | None = None
+    is_interactive: bool | None = None
+    authentication_requirement: str | None = None
+    conditional_access_status: str | None = None
+    device_id: str | None = None
+    device_compliant: bool | None = None
+    risk_level: str | None = None
+    risk_state: str | None = None
+    sign_in_country: str | None = None
+    sign_in_city: str | None = None
+    sign_in_as_number: int | None = None
+
+
+_TEXT_COLUMNS = [
+    "account_object_id",
+    "application",
+    "app_id",
+    "resource_name",
+    "result_description",
+    "correlation_id",
+    "session_id",
+    "unique_token_identifier",
+    "client_app_used",
+    "user_agent",
+    "authentication_requirement",
+    "conditional_access_status",
+    "device_id",
+    "risk_level",
+    "risk_state",
+    "sign_in_country",
+    "sign_in_city",
+]
+
+
+def clean_text(value: object, longest: int = LONGEST_VALUE) -> str | None:
+    """Return *value* as bounded text without control characters, or None for nothing."""
+    if value is None or isinstance(value, dict | list):
+        return None
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    text = _CONTROL.sub("�", text[:longest]).strip()
+    return None if text in _NOTHING else text
+
+
+def clean_bool(value: object) -> bool | None:
+    """Return the truth that *value* tells, as boolean, 0 or 1, or a word; else None."""
+    if isinstance(value, bool):
+        return value
+    if number_of(value) in (0, 1):
+        return number_of(value) == 1
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    return words.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+class RecordReader:
+    """Reads places in one record without regard to the case of names.
+
+    An object written as text is read like an object. An empty value counts as missing.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = fold_names(record)
+
+    def at(self, place: Place) -> Any:
+        """Return what stands at *place*, or None."""
+        value: Any = self.record
+        for part in place:
+            if isinstance(value, str):
+                value = fold_names(parse_object(value) or {})
+            if not isinstance(value, dict):
+                return None
+            value = value.get(part.lower())
+        return value
+
+    def first(self, alternatives: Iterable[Alternative]) -> Scalar:
+        """Return the first of *alternatives* that holds a value, or None."""
+        for alternative in alternatives:
+            values = [self.at(place) for place in alternative]
+            value = values[0] if len(values) == 1 else joined(values)
+            if isinstance(value, str | int | float) and clean_text(value) is not None:
+                return value
+        return None
+
+
+def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:
+    """Lower the names of *record* and of the objects in it; of two like names a filled one wins."""
+    folded: dict[str, Any] = {}
+    for name, value in record.items():
+        low = name.lower()
+        if folded.get(low) in (None, ""):
+            inner = isinstance(value, dict) and depth > 0
+            folded[low] = fold_names(value, depth - 1) if inner else value
+    return folded
+
+
+class Records(Protocol):
+    """Where the records of one message body can be read again."""
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Return the record at *index*. Never raises."""
+
+
+class SignIn(msgspec.Struct, gc=False):
+    """A readable record of an enabled table that has a usable public address.
+
+    ``addresses`` are the distinct canonical ones, first choice first. A structure rather than a
+    class, because one is made for every record.
+    """
+
+    form: Form
+    table: str
+    addresses: tuple[str, ...]
+    typed: Any
+    source: Records
+    index: int
+
+    def _quick(self, column: str) -> Scalar:
+        """Read a column of the typed record; None where only the record itself can tell."""
+        if self.typed is None:
+            return None
+        for getter in self.form.typed.getters[column]:
+            try:
+                value: Scalar = getter(self.typed)
+            except AttributeError:
+                continue
+            if value is not None and value != "":
+                return value
+        return None
+
+    def latest_time(self) -> datetime | None:
+        """Return the later of the event's and the record's own time, for the event clock."""
+        times = [parse_time(self._quick("event_time")), parse_time(self._quick("emitted"))]
+        if not any(times):
+            reader = RecordReader(self.source.record(self.index))
+            times = [
+                parse_time(reader.first(self.form.columns.get(column, ())))
+                for column in ("event_time", "emitted")
+            ]
+        return max((time for time in times if time), default=None)
+
+    def details(self, *, enqueued: datetime | None, fallback_time: datetime) -> Details:
+        """Read everything. The event time falls back to *enqueued*, then to *fallback_time*."""
+        record = self.source.record(self.index)
+        reader = RecordReader(record)
+        columns = self.form.columns
+
+        def first(column: str) -> Scalar:
+            value = reader.first(columns.get(column, ()))
+            return self._quick(column) if value is None and column in EVERY_SIGN_IN else value
+
+        texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
+        times = (parse_time(reader.first((one,))) for one in columns.get("event_time", ()))
+        event_time = next((time for time in times if time), None) or enqueued or fallback_time
+        return Details(
+            table=self.table,
+            event_id=_event_id(first("event_id"), reader, self.form),
+            event_time=event_time,
+            addresses=tuple(self._spelled(reader)),
+            account=(clean_text(first("account")) or "").lower(),
+            outcome=outcome_of(reader, self.form),
+            enqueued=enqueued,
+            account_type=clean_text(first("account_type")) or self.form.account_type,
+            aad_tenant_id=_tenant(reader, columns.get("aad_tenant_id", ())),
+            result_code=clean_text(first("result")),
+            is_interactive=clean_bool(first("is_interactive")),
+            device_compliant=clean_bool(first("device_compliant")),
+            sign_in_as_number=_as_number(first("sign_in_as_number")),
+            **texts,
+        )
+
+    def _spelled(self, reader: RecordReader) -> Iterable[tuple[str, str]]:
+        written = {
+            usable_address(reader.at(place)): reader.at(place)
+            for (place,) in reversed(self.form.columns["address"])
+        }
+        for address in self.addresses:
+            yield address, clean_text(written.get(address)) or address
+
+
+def _tenant(reader: RecordReader, alternatives: Iterable[Alternative]) -> str | None:
+    text = clean_text(reader.first(alternatives))
+    if text and (inside := _TENANT_IN_RESOURCE.search(text)):
+        return inside.group(1)
+    return None if text and "/" in text else text
+
+
+def _as_number(value: object) -> int | None:
+    number = number_of(value)
+    return number if number is not None and 0 < number < 2**31 else None
+
+
+def _event_id(own: Scalar, reader: RecordReader, form: Form) -> str:
+    """Return the source's own id, else ``_ItemId``, else a hash of the canonical record."""
+    text = clean_text(own, longest=LONGEST_VALUE + 1)
+    if text is None and form.row:
+        text = clean_text(reader.at(("_ItemId",)), longest=LONGEST_VALUE + 1)
+    if text is None:
+        return record_hash(reader.record)
+    return text if len(text) <= LONGEST_VALUE else record_hash({"id": text})
+
+
+def record_hash(record: dict[str, Any]) -> str:
+    """Return a hash that does not depend on the order of names or on white space."""
+    try:
+        canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a lone surrogate, a number beyond 64 bits, or nesting beyond orjson's
+        flat = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
+        canonical = repr(sorted(flat.items())).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+def outcome_of(reader: RecordReader, form: Form) -> Outcome:
+    """Return how far the sign-in got, told differently in each table."""
+    places = form.columns.get("result", ())
+    results = [reader.first((one,)) for one in places]
+    match form.outcome:
+        case "code":
+            return outcome_of_code(*results)
+        case "status":
+            return next(
+                (
+                    found
+                    for found in map(outcome_of_status, results)
+                    if found is not Outcome.UNKNOWN
+                ),
+                Outcome.UNKNOWN,
+            )
+        case "audit":
+            return _audit_outcome(reader, form)
+        case "cloudtrail":
+            return _cloudtrail_outcome(*results)
+        case "word":
+            return _word_outcome(results, form)
+        case _:
+            return Outcome.UNKNOWN
+
+
+def _word_outcome(results: list[Scalar], form: Form) -> Outcome:
+    for result in results:
+        word = str(result).strip().lower() if result is not None else ""
+        if word in form.success:
+            return Outcome.SUCCESS
+        if word in form.failure:
+            return Outcome.FAILURE
+        known = RESULT_WORDS.get(word) or outcome_of_word(result)
+        if known is not Outcome.UNKNOWN:
+            return known
+    return Outcome.UNKNOWN
+
+
+def _audit_outcome(reader: RecordReader, form: Form) -> Outcome:
+    """Microsoft 365 audit records: for sign-ins the operation decides, never ``ResultStatus``.
+
+    Recorded ``UserLoginFailed`` events mostly say ``ResultStatus`` "Success".
+    """
+    operation = str(reader.first(form.columns["operation"]) or "").lower()
+    if operation == "userloggedin":
+        return Outcome.SUCCESS
+    if operation == "userloginfailed":
+        told = outcome_of_code(number_of(reader.at(("ErrorNumber",))))
+        known = (Outcome.PASSWORD_ACCEPTED, Outcome.INTERRUPTED)
+        return told if told in known else Outcome.FAILURE
+    return outcome_of_word(reader.at(("ResultStatus",)))
+
+
+def _cloudtrail_outcome(error: Scalar, console: Scalar) -> Outcome:
+    """AWS: a console sign-in tells in its response; any other call by the lack of an error."""
+    told = outcome_of_word(console)
+    if told is not Outcome.UNKNOWN:
+        return told
+    return Outcome.SUCCESS if error is None else Outcome.FAILURE

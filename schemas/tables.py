@@ -1,0 +1,304 @@
+"""Which tables exist, how their records are told apart, and which column holds what.
+
+The data is ``tables.toml``; this module turns it into :class:`Form` objects. A form is one way in
+which the records of one table arrive: a table, its layout with absolute places, and the typed
+decoder for the few columns that every sign-in needs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Scalar = str | int | float | bool | None
+Place = tuple[str, ...]
+"""The names on the way from a record to one value."""
+Alternative = tuple[Place, ...]
+"""Places whose values belong together; mostly one."""
+Columns = dict[str, tuple[Alternative, ...]]
+
+COLUMNS = [
+    "address",
+    "event_id",
+    "event_time",
+    "emitted",
+    "account",
+    "account_object_id",
+    "account_type",
+    "aad_tenant_id",
+    "application",
+    "app_id",
+    "resource_name",
+    "operation",
+    "result",
+    "result_description",
+    "correlation_id",
+    "session_id",
+    "unique_token_identifier",
+    "client_app_used",
+    "user_agent",
+    "is_interactive",
+    "authentication_requirement",
+    "conditional_access_status",
+    "device_id",
+    "device_compliant",
+    "risk_level",
+    "risk_state",
+    "sign_in_country",
+    "sign_in_city",
+    "sign_in_as_number",
+]
+"""What a layout may name."""
+
+EVERY_SIGN_IN = ("address", "event_time", "emitted", "account", "event_id", "result")
+"""The columns decoded for each sign-in; the others are read only for those that matter."""
+
+OUTCOMES = ("code", "word", "status", "audit", "cloudtrail", "none")
+
+
+class Typed:
+    """Decoders for one set of columns, shared by all forms that have the same ones."""
+
+    def __init__(self, columns: Columns) -> None:
+        tree: dict[str, Any] = {"Type": {}, "category": {}}
+        for name in EVERY_SIGN_IN:
+            for alternative in self._decoded(name, columns):
+                for place in alternative:
+                    node = tree
+                    for part in place:
+                        node = node.setdefault(part, {})
+        self._attributes: dict[Place, str] = {}
+        row: Any = self._struct(tree, (), "")
+        rows: Any = list[row | None]
+        self.bare = msgspec.json.Decoder(row)
+        self.array = msgspec.json.Decoder(rows)
+        wrapper: Any = msgspec.defstruct("Wrapper", [("records", rows)])
+        self.wrapper = msgspec.json.Decoder(wrapper)
+        self.type_of = attrgetter(self._attributes[("Type",)])
+        self.category_of = attrgetter(self._attributes[("category",)])
+        self.addresses_of = self._addresses_getter(columns["address"])
+        self.getters = {
+            name: [self._joined_getter(one) for one in self._decoded(name, columns)]
+            for name in EVERY_SIGN_IN
+        }
+
+    @staticmethod
+    def _decoded(name: str, columns: Columns) -> tuple[Alternative, ...]:
+        """Return the alternatives worth decoding for each sign-in: each one costs time."""
+        alternatives = columns.get(name, ())
+        return alternatives if name == "address" else alternatives[:2]
+
+    def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
+        fields: list[tuple[str, Any, Any]] = []
+        names: dict[str, str] = {}
+        for number, (part, below) in enumerate(tree.items()):
+            own = f"f{number}"
+            names[own] = part
+            path = f"{attribute}.{own}" if attribute else own
+            self._attributes[(*place, part)] = path
+            kind = Scalar if not below else self._struct(below, (*place, part), path) | Scalar
+            fields.append((own, kind, None))
+        return msgspec.defstruct("Row", fields, rename=names, gc=False)
+
+    def _addresses_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+        attributes = [self._attributes[place] for (place,) in alternatives]
+        if len(attributes) == 1:
+            only = attrgetter(attributes[0])
+            return lambda row: (only(row),)
+        return attrgetter(*attributes)
+
+    def _joined_getter(self, alternative: Alternative) -> Callable[[Any], Any]:
+        attributes = [self._attributes[place] for place in alternative]
+        if len(attributes) == 1:
+            return attrgetter(attributes[0])
+        several = attrgetter(*attributes)
+        return lambda row: joined(several(row))
+
+
+def joined(values: Iterable[object]) -> str | None:
+    """Join values that identify an event together; None unless all are there."""
+    texts = ["" if value is None else str(value) for value in values]
+    return ":".join(texts) if all(texts) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """One way in which the records of one table arrive."""
+
+    table: str
+    """The Log Analytics table name; empty for a table of the user's own, which names itself."""
+    on: bool
+    outcome: str
+    account_type: str | None
+    columns: Columns
+    typed: Typed
+    row: bool
+    """Whether this is a row of a workspace table, told by its ``Type``."""
+    success: frozenset[str] = frozenset()
+    failure: frozenset[str] = frozenset()
+
+
+class _AnyCase(dict[object, "Form | None"]):
+    """Finds forms by name in any case; remembers the spellings seen, within reason."""
+
+    def __init__(self, forms: dict[str, Form]) -> None:
+        super().__init__()
+        self._forms = forms
+
+    def __missing__(self, name: object) -> Form | None:
+        form = self._forms.get(name.lower()) if isinstance(name, str) else None
+        if len(self) < 1_000 and isinstance(name, str | None):
+            self[name] = form
+        return form
+
+
+@dataclass(slots=True)
+class Tables:
+    """All forms, by what tells them apart. Names are lower case."""
+
+    by_type: dict[str, Form] = field(default_factory=dict)
+    by_category: dict[str, Form] = field(default_factory=dict)
+    by_looks: dict[str, Form] = field(default_factory=dict)
+    exact_types: _AnyCase = field(init=False)
+    exact_categories: _AnyCase = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exact_types = _AnyCase(self.by_type)
+        self.exact_categories = _AnyCase(self.by_category)
+
+    def form_of_type(self, name: object) -> Form | None:
+        """Return the form whose ``Type`` is *name*, whatever its case."""
+        return self.by_type.get(name.lower()) if isinstance(name, str) else None
+
+    def form_of_category(self, name: object) -> Form | None:
+        """Return the form whose ``category`` is *name*, whatever its case."""
+        return self.by_category.get(name.lower()) if isinstance(name, str) else None
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    text = resources.files("schemas").joinpath("tables.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def table_names() -> dict[str, bool]:
+    """Return the shipped tables and whether each is on by default."""
+    return {name: table["on"] for name, table in _shipped()["tables"].items()}
+
+
+def load_tables(
+    chosen: Iterable[str] | None = None, own: Mapping[str, Mapping[str, Any]] | None = None
+) -> Tables:
+    """Build the tables.
+
+    *chosen* names the tables that count (``all``, or any shipped or own name, in any case); None
+    takes the shipped defaults. *own* holds the user's tables: column names as in a layout (a text
+    or a list), with ``success`` and ``failure`` words; they count unless *chosen* leaves them out.
+    ConfigurationError names what is wrong.
+    """
+    own = own or {}
+    wanted = _wanted(chosen, own)
+    shared: dict[str, Typed] = {}
+    tables = Tables()
+    for name, table in _shipped()["tables"].items():
+        on = table["on"] if wanted is None else name.lower() in wanted
+        for spec in table["forms"]:
+            columns = _columns(_layout(spec["layout"]), spec.get("under"))
+            typed = shared.get(repr(columns)) or Typed(columns)
+            shared[repr(columns)] = typed
+            form = Form(
+                name,
+                on,
+                table["outcome"],
+                table.get("account_type"),
+                columns,
+                typed,
+                row="type" in spec,
+            )
+            for index, key in (
+                (tables.by_type, "type"),
+                (tables.by_category, "category"),
+                (tables.by_looks, "looks"),
+            ):
+                if key in spec:
+                    index[spec[key].lower()] = form
+    for name, spec in own.items():
+        on = wanted is None or name.lower() in wanted
+        tables.by_type[name.lower()] = _own_form(name, spec, on)
+    return tables
+
+
+def _wanted(
+    chosen: Iterable[str] | None, own: Mapping[str, Mapping[str, Any]]
+) -> frozenset[str] | None:
+    if chosen is None:
+        return None
+    known = {name.lower(): name for name in (*table_names(), *own)}
+    wanted = {name.strip().lower() for name in chosen if name.strip()}
+    if "all" in wanted:
+        return frozenset(known)
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"TABLES: no table is called {unknown[0]!r}; known are {', '.join(known.values())}. "
+            "Add a table of your own under [own_tables]."
+        )
+    return frozenset(wanted)
+
+
+def _layout(name: str) -> dict[str, Any]:
+    layout: dict[str, Any] = dict(_shipped()["layouts"][name])
+    like = layout.pop("like", None)
+    return {**_layout(like), **layout} if like else layout
+
+
+def _columns(layout: Mapping[str, Any], under: str | None) -> Columns:
+    return {
+        name: tuple(
+            _alternative(one, under) for one in ([places] if isinstance(places, str) else places)
+        )
+        for name, places in layout.items()
+    }
+
+
+def _alternative(spec: str | list[str], under: str | None) -> Alternative:
+    prefix = (under,) if under else ()
+    if isinstance(spec, list):
+        return ((*prefix, *spec),)
+    return tuple(
+        tuple(part[1:].split(".")) if part.startswith("^") else (*prefix, *part.split("."))
+        for part in spec.split("+")
+    )
+
+
+def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
+    spec = {key: value for key, value in spec.items() if value is not None}
+    success = frozenset(word.lower() for word in spec.pop("success", ()))
+    failure = frozenset(word.lower() for word in spec.pop("failure", ()))
+    outcome = spec.pop("outcome", "word")
+    unknown = [key for key in spec if key not in COLUMNS]
+    if unknown:
+        raise ConfigurationError(
+            f"OWN_TABLES.{name}: {unknown[0]!r} is no column; known are {', '.join(COLUMNS)}"
+        )
+    if outcome not in OUTCOMES:
+        raise ConfigurationError(
+            f"OWN_TABLES.{name}.outcome: {outcome!r} is not one of {', '.join(OUTCOMES)}"
+        )
+    if "address" not in spec:
+        raise ConfigurationError(f"OWN_TABLES.{name}: 'address' must name the address column")
+    spec.setdefault("event_time", ["TimeGenerated"])
+    spec.setdefault("emitted", ["TimeGenerated"])
+    columns = _columns(spec, None)
+    return Form("", on, outcome, None, columns, Typed(columns), True, success, failure)

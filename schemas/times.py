@@ -1,0 +1,87 @@
+"""Times as Microsoft's services write them. All results are UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+LONGEST_TEXT = 48
+
+_US_FORM = re.compile(
+    r"(\d{1,2})/(\d{1,2})/(\d{4}),?\s+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?"
+    r"(?:\s*([AaPp])\.?[Mm]\.?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?"
+)
+_ISO_FORM = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})[Tt ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,12}))?)?"
+    r"\s*(Z|z|UTC|[+-]\d{2}:?\d{2})?"
+)
+
+
+def parse_time(value: object) -> datetime | None:
+    """Return the moment that *value* tells, in UTC, or None when it tells none.
+
+    Read are ISO 8601 with any number of fraction digits (cut to microseconds), an unpadded hour
+    and any offset, and the US form ``5/6/2031 3:03:58 PM``, month first. A time without a zone
+    is UTC. Forms seen in recorded events of Entra ID, AD FS and Log Analytics. Never raises.
+    """
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return _parse_odd_time(value.strip())
+    return _utc(moment)
+
+
+def _utc(moment: datetime) -> datetime | None:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def _parse_odd_time(text: str) -> datetime | None:
+    if match := _US_FORM.fullmatch(text):
+        month, day, year, hour, minute, second, fraction, half, zone = match.groups()
+    elif match := _ISO_FORM.fullmatch(text):
+        year, month, day, hour, minute, second, fraction, zone = match.groups()
+        half = None
+    else:
+        return None
+    try:
+        moment = datetime(
+            int(year),
+            int(month),
+            int(day),
+            _hour(int(hour), half),
+            int(minute),
+            int(second or 0),
+            int((fraction or "0")[:6].ljust(6, "0")),
+            tzinfo=_zone(zone),
+        )
+    except ValueError:
+        return None
+    return _utc(moment)
+
+
+def _hour(hour: int, half: str | None) -> int:
+    if half is None:
+        return hour
+    if not 1 <= hour <= 12:
+        raise ValueError(hour)
+    return hour % 12 + (12 if half in "Pp" else 0)
+
+
+def _zone(text: str | None) -> timezone:
+    if text is None or text in ("Z", "z", "UTC"):
+        return UTC
+    digits = text[1:].replace(":", "")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def iso(moment: datetime) -> str:
+    """Write *moment* the way every row and file of the project does: UTC, microseconds, Z."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

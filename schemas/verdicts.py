@@ -1,0 +1,90 @@
+"""What a source says of an address, or why nothing has been said."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Reputation(StrEnum):
+    """The kinds of verdict, worst first."""
+
+    MALICIOUS = "malicious"
+    SUSPICIOUS = "suspicious"
+    BENIGN = "benign"
+    UNKNOWN = "unknown"
+    """Asked, and nothing is known. An answer, kept like any other."""
+
+    @property
+    def bad(self) -> bool:
+        """Whether sign-ins from such an address are findings by themselves."""
+        return self in (Reputation.MALICIOUS, Reputation.SUSPICIOUS)
+
+
+class WhyUnanswered(StrEnum):
+    """Why an address has no verdict. Never to be read as "clean"."""
+
+    QUOTA = "quota spent"
+    SOURCE_DOWN = "source down"
+    NOT_DUE = "not yet due"
+    OWN_NETWORK = "own network"
+    NO_SOURCE = "no source configured"
+
+
+class AddressClass(StrEnum):
+    """What kind of network an address belongs to, as far as anybody says."""
+
+    TOR = "tor"
+    VPN = "vpn"
+    PROXY = "proxy"
+    RELAY = "relay"
+    """Shared egress that people use unknowingly: private relays and corporate proxies."""
+    HOSTING = "hosting"
+    RESIDENTIAL = "residential"
+    MOBILE = "mobile"
+    UNKNOWN = "unknown"
+
+
+class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a source tells of an address besides its reputation; None where it tells nothing."""
+
+    told_reputation: str | None = None
+    """The source's own word, which may be finer than :class:`Reputation`."""
+    confidence: str | None = None
+    score: int | None = None
+    background_noise: int | None = None
+    behaviors: tuple[str, ...] = ()
+    classifications: tuple[str, ...] = ()
+    false_positives: tuple[str, ...] = ()
+    attack_details: tuple[str, ...] = ()
+    mitre_techniques: tuple[str, ...] = ()
+    cves: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    target_countries: dict[str, float] = {}
+    scores: dict[str, Any] = {}
+    proxy_or_vpn: bool = False
+    country: str | None = None
+    city: str | None = None
+    as_number: int | None = None
+    as_name: str | None = None
+    ip_range: str | None = None
+    ip_range_score: int | None = None
+    ip_range_24: str | None = None
+    ip_range_24_reputation: str | None = None
+    ip_range_24_score: int | None = None
+    reverse_dns: str | None = None
+    first_seen: str | None = None
+    last_seen: str | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A source's answer. ``time`` and ``expires`` are seconds since the epoch, by our clock."""
+
+    reputation: Reputation
+    source: str
+    time: float
+    expires: float
+    address_class: AddressClass = AddressClass.UNKNOWN
+    intel: Intel = Intel()
