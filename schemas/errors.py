@@ -7,8 +7,10 @@
     │   ├── KeyRefused          a source's key is bad or expired
     │   └── StateRefused        the state directory cannot be used as asked
     ├── RecordingUnreadable     stop: the recording itself (not one line of it) cannot be read
+    ├── LedgerFailed            stop: the state cannot be written, so nothing can be promised
     ├── SourceFailed            a source gave no answer: the address stays unanswered, with a reason
     │   ├── SourceUnavailable   ask again later
+    │   ├── BatchRefused        ask one address at a time
     │   ├── QuotaSpent          ask again when the period ends
     │   └── TooFast             ask again soon, with fewer requests at once
     ├── SinkHeldBack            keep the findings and try again: a human may have to mend something
@@ -38,6 +40,10 @@ class RecordingUnreadable(SigninwatchError):
     """A recording cannot be opened or stops being readable half-way."""
 
 
+class LedgerFailed(SigninwatchError):
+    """The ledger cannot be read or written."""
+
+
 class SourceFailed(SigninwatchError):
     """A source gave no answer. ``counted`` tells whether the request may have cost quota."""
 
@@ -51,6 +57,10 @@ class SourceFailed(SigninwatchError):
 
 class SourceUnavailable(SourceFailed):
     """Out of reach, broken, or answering nonsense."""
+
+
+class BatchRefused(SourceFailed):
+    """The key may not ask of several addresses at once."""
 
 
 class QuotaSpent(SourceFailed):

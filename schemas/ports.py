@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from schemas.findings import Row
     from schemas.records import Details
-    from schemas.verdicts import AddressClass, Intel, Reputation, Verdict
+    from schemas.verdicts import AddressClass, Answer, Intel, Reputation, Verdict
 
 
 class Clock(Protocol):
@@ -78,11 +78,14 @@ class Ledger(Protocol):
     Every method is atomic and durable when it returns. Times are the ledger's own clock's.
     """
 
-    async def verdicts(self, addresses: Sequence[str]) -> dict[str, Verdict]:
-        """Return the verdicts that are known and have not expired."""
+    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+        """Return what is known and has not expired.
 
-    async def answer(self, verdicts: Mapping[str, Verdict]) -> None:
-        """Keep verdicts, each until it expires."""
+        An Unanswered among it means: do not ask now, let the sign-in wait.
+        """
+
+    async def answer(self, answers: Mapping[str, Answer]) -> None:
+        """Keep answers, each until it expires."""
 
     async def park_unless_answered(self, waiting: Sequence[Waiting]) -> dict[str, Verdict]:
         """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
@@ -101,7 +104,7 @@ class Ledger(Protocol):
         """Return answered addresses that still have waiting sign-ins."""
 
     async def due(self, most: int) -> list[str]:
-        """Return unanswered addresses that sign-ins wait for, the most deserving first."""
+        """Return addresses that sign-ins wait for and that may be asked, most deserving first."""
 
     async def give_up(self, parked_before: float) -> int:
         """Drop and count sign-ins that have waited too long; return how many."""

@@ -199,16 +199,14 @@ class SignIn(msgspec.Struct, gc=False):
                 return value
         return None
 
-    def latest_time(self) -> datetime | None:
-        """Return the later of the event's and the record's own time, for the event clock."""
-        times = [parse_time(self._quick("event_time")), parse_time(self._quick("emitted"))]
-        if not any(times):
+    def record_time(self) -> datetime | None:
+        """Return when the record was written, else when the event began; None if it tells none."""
+        time = parse_time(self._quick("emitted")) or parse_time(self._quick("event_time"))
+        if time is None:
             reader = RecordReader(self.source.record(self.index))
-            times = [
-                parse_time(reader.first(self.form.columns.get(column, ())))
-                for column in ("event_time", "emitted")
-            ]
-        return max((time for time in times if time), default=None)
+            for column in ("emitted", "event_time"):
+                time = time or parse_time(reader.first(self.form.columns.get(column, ())))
+        return time
 
     def details(self, *, enqueued: datetime | None, fallback_time: datetime) -> Details:
         """Read everything. The event time falls back to *enqueued*, then to *fallback_time*."""

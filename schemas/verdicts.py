@@ -79,7 +79,9 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_seen: str | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Verdict(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="answered"
+):
     """A source's answer. ``time`` and ``expires`` are seconds since the epoch, by our clock."""
 
     reputation: Reputation
@@ -88,3 +90,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: float
     address_class: AddressClass = AddressClass.UNKNOWN
     intel: Intel = Intel()
+
+
+class Unanswered(msgspec.Struct, frozen=True, gc=False, tag="unanswered"):
+    """Why an address has no verdict, and until when (by our clock) it is not worth asking."""
+
+    why: WhyUnanswered
+    expires: float
+
+
+Answer = Verdict | Unanswered

@@ -1,0 +1,1 @@
+"""From the hub, or a recording, to a judged sign-in."""

@@ -1,0 +1,289 @@
+"""The command line: one command a function, exit status 0, 1 or 2."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+from rich.console import Console
+
+from consumers import screens
+from consumers.demo import run_demo
+from consumers.logs import start_logging
+from consumers.lookup_command import look_up
+from consumers.quarantine_command import retry
+from consumers.recording import recording_size
+from consumers.replay import Replay, replay
+from consumers.settings import Settings, load_settings
+from consumers.wiring import DirectoryQuarantine, ShownSink, StateFolder, make_sink
+from schemas.errors import ConfigurationError, SigninwatchError
+from schemas.times import iso
+
+if TYPE_CHECKING:
+    from consumers.replay import Told
+    from consumers.wiring import Chain
+    from schemas.ports import Sink
+
+STDERR = Console(stderr=True)
+PATH = click.Path(path_type=Path)
+state_option = click.option(
+    "--state", type=PATH, help="Directory of the ledger and quarantine; kept between runs."
+)
+findings_option = click.option(
+    "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="signinwatch")
+@click.option("--config", type=PATH, help="TOML file with settings; environment variables win.")
+@click.option("--verbose", is_flag=True, help="Log at debug, addresses and accounts included.")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
+    """Judge every sign-in by the address it came from."""
+    start_logging(verbose=verbose)
+    context.obj = config
+
+
+@cli.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@findings_option
+@click.option("--summary", help="Where one JSON object with the counts goes: a file or -.")
+@state_option
+@click.option("--clock", type=click.Choice(["event", "wall"]), default="event", show_default=True)
+@click.option("--quota", type=click.IntRange(min=0), help="Lookups a month; 0 asks nothing.")
+@click.option("--spend", is_flag=True, help="Allow real lookups under the event clock.")
+@click.pass_obj
+def replay_command(
+    config: Path | None,
+    files: tuple[str, ...],
+    findings: str | None,
+    summary: str | None,
+    state: Path | None,
+    clock: str,
+    quota: int | None,
+    spend: bool,
+) -> None:
+    """Run recordings through the pipeline.
+
+    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
+    """
+    settings = load_settings(config)
+    plan = Replay(files, clock, quota, spend)
+    shown = ShownSink()
+    with StateFolder(state) as folder:
+        told = _replay(settings, plan, folder, shown, findings)
+        if told.summary["findings_refused"] and folder.temporary:
+            folder.kept = True
+            told.notes.append(f"Findings were refused; they are kept in {folder.path}.")
+    if summary == "-":
+        click.echo(orjson.dumps(told.summary).decode())
+    elif summary:
+        _write(Path(summary), orjson.dumps(told.summary) + b"\n", "--summary")
+    _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
+
+
+def _replay(
+    settings: Settings, plan: Replay, folder: StateFolder, shown: ShownSink, findings: str | None
+) -> Told:
+    sizes = [recording_size(name) for name in plan.files]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+
+    def new_sink() -> Sink:
+        return shown if findings is None else make_sink(settings, findings)
+
+    with screens.progress_bar(STDERR, total) as advance:
+
+        def progress(read: int, chain: Chain | None) -> None:
+            advance(read, _described(chain) if chain else "")
+
+        return asyncio.run(replay(settings, plan, folder, new_sink, progress))
+
+
+def _described(chain: Chain) -> str:
+    counts = chain.pipeline.counts
+    lookups = chain.lookups.counts.lookups if chain.lookups else 0
+    findings = chain.outbox.accepted.total()
+    return f"{counts.signins:,} sign-ins, {lookups:,} lookups, {findings:,} findings"
+
+
+def _show(told: Told, shown: ShownSink | None, *, quiet: bool) -> None:
+    """Show findings and summary to people; on standard error where output is for programs."""
+    console = STDERR if quiet else Console()
+    if shown is not None and shown.rows:
+        console.print(screens.findings_table(shown.rows, told.summary["findings"], console.width))
+    console.print(screens.summary_panel(told.summary, told.notes))
+
+
+def _write(path: Path, text: bytes, option: str) -> None:
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        raise ConfigurationError(f"{option} {path}: {error.strerror}") from None
+
+
+@cli.command("lookup")
+@click.argument("addresses", nargs=-1, required=True, metavar="IP...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--explain", is_flag=True, help="Show cache, age, waiting sign-ins, next asking.")
+@click.option("--cached", is_flag=True, help="Ask nobody; show what the ledger knows.")
+@state_option
+@click.pass_obj
+def lookup_command(
+    config: Path | None,
+    addresses: tuple[str, ...],
+    as_json: bool,
+    explain: bool,
+    cached: bool,
+    state: Path | None,
+) -> None:
+    """Show the verdicts on addresses."""
+    settings = load_settings(config)
+    with StateFolder(state or settings.state.dir) as folder:
+        rows = asyncio.run(look_up(settings, folder, addresses, cached=cached, explain=explain))
+    if as_json:
+        for row in rows:
+            click.echo(orjson.dumps(row).decode())
+    else:
+        Console().print(screens.verdicts_table(rows, explain))
+    if not cached and any(row["Verdict"] == "unanswered" for row in rows):
+        raise SystemExit(1)
+
+
+@cli.group("quarantine")
+def quarantine_group() -> None:
+    """Look after what could not be read or was refused for good."""
+
+
+def _quarantine(config: Path | None, state: Path | None) -> tuple[Settings, Path]:
+    settings = load_settings(config)
+    folder = state or settings.state.dir
+    if folder is None:
+        raise ConfigurationError("SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine")
+    return settings, folder
+
+
+@quarantine_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@state_option
+@click.pass_obj
+def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> None:
+    """List what is kept aside."""
+    items = list(DirectoryQuarantine(_quarantine(config, state)[1]).items())
+    if as_json:
+        for item in items:
+            click.echo(orjson.dumps(_listed(item)).decode())
+    else:
+        Console().print(screens.quarantine_table(items))
+
+
+def _listed(item: Any) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "time": iso(item.time),
+        "kind": item.kind,
+        "reason": item.reason,
+        "position": item.position,
+        "bytes": len(item.body),
+    }
+
+
+@quarantine_group.command("show")
+@click.argument("id_", metavar="ID")
+@state_option
+@click.pass_obj
+def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
+    """Show one item whole. On a terminal control characters are made visible."""
+    for item in DirectoryQuarantine(_quarantine(config, state)[1]).items():
+        if item.id == id_:
+            if sys.stdout.isatty():
+                Console().print(screens.plain(item.body.decode("utf-8", "replace"), 1 << 20))
+            else:
+                sys.stdout.buffer.write(item.body)
+            return
+    raise ConfigurationError(f"{id_}: no such item; see 'signinwatch quarantine list'")
+
+
+@quarantine_group.command("retry")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@findings_option
+@state_option
+@click.pass_obj
+def quarantine_retry(
+    config: Path | None, ids: tuple[str, ...], findings: str | None, state: Path | None
+) -> None:
+    """Try again: read messages anew and send findings anew. Without ID, everything."""
+    settings, folder = _quarantine(config, state)
+    if findings is None and settings.logs.endpoint is None:
+        raise ConfigurationError("--findings: say where findings go, or set SIGNINWATCH_LOGS__…")
+    told = asyncio.run(
+        retry(settings, folder, set(ids) or None, lambda: make_sink(settings, findings or "azure"))
+    )
+    click.echo(f"{told.settled:,} of {told.tried:,} settled, {told.findings:,} findings")
+
+
+@quarantine_group.command("purge")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only older items.")
+@click.option("--all", "all_", is_flag=True, help="Everything.")
+@state_option
+@click.pass_obj
+def quarantine_purge(
+    config: Path | None,
+    ids: tuple[str, ...],
+    older_than: int | None,
+    all_: bool,
+    state: Path | None,
+) -> None:
+    """Delete items for good."""
+    if not ids and older_than is None and not all_:
+        raise ConfigurationError("say which: ID, --older-than DAYS or --all")
+    before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
+    quarantine = DirectoryQuarantine(_quarantine(config, state)[1])
+    click.echo(f"{quarantine.remove(set(ids) or None, before):,} deleted")
+
+
+@cli.command("demo")
+@click.option(
+    "--findings",
+    type=PATH,
+    default=Path("signinwatch-demo-findings.jsonl"),
+    show_default=True,
+    help="File for the findings.",
+)
+def demo_command(findings: Path) -> None:
+    """Show the whole job on embedded parts: no account, no network."""
+    raise SystemExit(run_demo(findings, STDERR, Console()))
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit status."""
+    try:
+        cli(standalone_mode=True, windows_expand_args=False)
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except SigninwatchError as error:
+        _fail(error, 1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("signinwatch: interrupted", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(error: SigninwatchError, status: int) -> None:
+    text = str(screens.plain(" ".join(str(error).split()), 1_000))
+    mend = getattr(error, "mend", None)
+    click.echo(f"signinwatch: {text}{'; ' + mend if mend else ''}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

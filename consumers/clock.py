@@ -1,0 +1,62 @@
+"""The two clocks: wall time, and a recording's own time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+DAY = 86_400.0
+NEIGHBOUR = DAY
+"""A time further ahead than this, with no neighbour that agrees, is a mistake of the recording."""
+
+
+class WallClock:
+    """The time it is."""
+
+    kind = "wall"
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+
+class EventClock:
+    """The latest time that a recording has told so far. It never goes back.
+
+    A time more than a day ahead counts only when the next one confirms it, so that one record of
+    the year 2099 does not expire everything. Until the first time is confirmed, or the recording
+    tells only one, that one is the time.
+    """
+
+    kind = "event"
+
+    def __init__(self) -> None:
+        self._now: float | None = None
+        self._ahead: float | None = None
+
+    def now(self) -> float:
+        """Return seconds since the epoch; 0 before the first time."""
+        return self._now if self._now is not None else self._ahead or 0.0
+
+    def advance(self, times: Iterable[datetime | None]) -> None:
+        """Take the times of the next records, in the order of the recording."""
+        for moment in times:
+            if moment is not None:
+                self._take(moment.timestamp())
+
+    def _take(self, moment: float) -> None:
+        limit = None if self._now is None else self._now + NEIGHBOUR
+        if limit is not None and moment <= limit:
+            self._now = max(self._now or 0.0, moment)
+            self._ahead = None
+        elif self._ahead is not None and abs(moment - self._ahead) <= NEIGHBOUR:
+            self._now = max(moment, self._ahead)
+            self._ahead = None
+        elif self._now is None and self._ahead is not None and moment < self._ahead:
+            self._now, self._ahead = moment, None
+        else:
+            self._ahead = moment

@@ -1,0 +1,117 @@
+"""HTTP for sources: one session, no redirects, every body capped, aiohttp's errors translated."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from schemas.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.ports import Clock
+
+LONGEST_WAIT = 60.0
+"""Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes
+    retry_after: float | None
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), capped."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except ValueError:
+            return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+class HttpClient:
+    """One aiohttp session for one source.
+
+    Proxies of the environment are used, except towards this machine. Redirects are not followed:
+    a key must not travel to another host.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        connections: int,
+        largest_body: int,
+        proxies: bool,
+        now: Clock,
+    ) -> None:
+        self._headers = dict(headers)
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 5.0))
+        self._connections = connections
+        self._largest_body = largest_body
+        self._proxies = proxies
+        self._now = now
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, url: str, params: Mapping[str, str] | None = None) -> Reply:
+        """GET *url* once. SourceUnavailable tells whether the request surely did not count."""
+        session = self._open()
+        try:
+            async with session.get(url, params=params, allow_redirects=False) as response:
+                body = await self._capped(response)
+                after = retry_after(response.headers.get("Retry-After"), self._now.now())
+                return Reply(response.status, body, after)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise SourceUnavailable(f"cannot connect: {_told(error)}", counted=False) from None
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
+            raise SourceUnavailable(f"no answer: {_told(error)}") from None
+
+    async def _capped(self, response: aiohttp.ClientResponse) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_chunked(65_536):
+            size += len(part)
+            if size > self._largest_body:
+                raise SourceUnavailable(f"an answer beyond {self._largest_body:,} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                timeout=self._timeout,
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                trust_env=self._proxies,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _told(error: BaseException) -> str:
+    """Describe an error without the URL or headers it may carry."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or type(error.os_error).__name__
+    return type(error).__name__

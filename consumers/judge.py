@@ -1,0 +1,168 @@
+"""Joining sign-ins and verdicts to findings. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from schemas.findings import Row, finding_id, finding_row
+from schemas.networks import class_of_network
+from schemas.policy import Policy, Severity
+from schemas.times import iso
+from schemas.verdicts import AddressClass, Reputation, Verdict
+
+if TYPE_CHECKING:
+    from schemas.records import Details
+
+HOUR = 3_600
+
+
+def false_positive(verdict: Verdict) -> bool:
+    """Tell whether the source itself says that its reports of the address mean no harm."""
+    intel = verdict.intel
+    return bool(intel.false_positives) or any(
+        name.startswith("scanner:") for name in intel.classifications
+    )
+
+
+class Judge:
+    """Applies a policy, and folds what repeats too often. Keeps only counts, within bounds."""
+
+    def __init__(self, policy: Policy, *, origin: str, most_per_hour: int) -> None:
+        self._policy = policy
+        self._origin = origin
+        self._fold = Fold(most_per_hour)
+        self._repeats = Repeats()
+
+    def harmless(self, verdict: Verdict) -> bool:
+        """Tell whether no sign-in from this address can become a finding."""
+        return self._policy.harmless(
+            verdict.address_class, verdict.reputation, false_positive(verdict)
+        )
+
+    def judge(
+        self, details: Details, address: str, verdict: Verdict, *, wall: datetime, now: float
+    ) -> Row | None:
+        """Return the finding; None where the policy wants none, or it was told or folded before.
+
+        *wall* stamps the row; *now* is our clock's time, from which the delay is counted.
+        """
+        address_class = verdict.address_class
+        if address_class is AddressClass.UNKNOWN:
+            address_class = class_of_network(details.sign_in_as_number)
+        line = self._policy.decide(
+            address_class, details.outcome, verdict.reputation, false_positive(verdict)
+        )
+        if line.severity is Severity.NONE:
+            return None
+        reputation = verdict.reputation if verdict.reputation.bad else Reputation.SUSPICIOUS
+        row = finding_row(
+            details=details,
+            address=address,
+            verdict=verdict,
+            line=line,
+            reputation=reputation,
+            address_class=address_class,
+            origin=self._origin,
+            wall=wall,
+            delay=max(0.0, now - details.event_time.timestamp()),
+        )
+        if self._repeats.told(row["FindingId"], line.severity.rank):
+            return None
+        return self._fold.take(row, details)
+
+    def folded(self, before: float | None, wall: datetime) -> list[Row]:
+        """Return the counted rows of the hours that ended before *before*; of all for None."""
+        return self._fold.close(before, wall)
+
+
+class Repeats:
+    """Remembers the findings made lately, so that an event delivered twice gives one row.
+
+    Bounded: what is forgotten is told again, with the same FindingId.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._half = most // 2
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def told(self, finding: str, rank: int) -> bool:
+        """Tell whether *finding* was made before and has not got worse; remember it."""
+        before = max(self._young.get(finding, 0), self._old.get(finding, 0))
+        self._young[finding] = max(before, rank)
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        return before >= rank
+
+
+class Fold:
+    """Lets so many findings an hour through for one address, account, table and outcome.
+
+    The rest is counted and becomes one row when the hour is over. Successes are never folded.
+    """
+
+    def __init__(self, most_per_hour: int, most_keys: int = 100_000) -> None:
+        self._most_per_hour = most_per_hour
+        self._most_keys = most_keys
+        self._counts: dict[tuple[str, ...], int] = {}
+        self._rows: dict[tuple[str, ...], Row] = {}
+
+    def take(self, row: Row, details: Details) -> Row | None:
+        """Return *row*, or None when it was folded."""
+        if details.outcome.succeeded:
+            return row
+        hour = int(details.event_time.timestamp()) // HOUR
+        key = (row["IPAddress"], row["Account"], row["SourceTable"], row["Outcome"], str(hour))
+        count = self._counts.get(key, 0) + 1
+        if count == 1 and len(self._counts) >= self._most_keys:
+            self._counts.clear()
+        self._counts[key] = count
+        if count <= self._most_per_hour:
+            return row
+        self._add(key, row)
+        return None
+
+    def _add(self, key: tuple[str, ...], row: Row) -> None:
+        counted = self._rows.get(key)
+        if counted is None:
+            counted = self._rows[key] = _counted_row(key, row)
+        told = counted["Evidence"]["folded"]
+        told["signIns"] += 1
+        told["first"] = min(told["first"], row["EventTime"])
+        told["last"] = max(told["last"], row["EventTime"])
+        counted["DelaySeconds"] = row["DelaySeconds"]
+
+    def close(self, before: float | None, wall: datetime) -> list[Row]:
+        """Return and forget the rows whose hour ended before *before*, or all."""
+        over = [key for key in self._rows if before is None or (int(key[-1]) + 1) * HOUR <= before]
+        rows = [self._rows.pop(key) for key in over]
+        for row in rows:
+            told = row["Evidence"]["folded"]
+            row["TimeGenerated"] = iso(wall)
+            row["MatchReason"] += f"; {told['signIns']} more like it within the hour, folded"
+        return rows
+
+
+_OF_ONE_EVENT = (
+    "CorrelationId SessionId UniqueTokenIdentifier SourceIPAddress UserAgent DeviceId "
+    "DeviceCompliant RiskLevel RiskState"
+).split()
+
+
+def _counted_row(key: tuple[str, ...], row: Row) -> Row:
+    """Return a row that stands for many; its id depends on nothing but what it stands for."""
+    address, account, table, outcome, hour = key
+    moment = datetime.fromtimestamp(int(hour) * HOUR, UTC)
+    event_id = f"folded:{account}:{outcome}:{iso(moment)}"
+    return {
+        **row,
+        **dict.fromkeys(_OF_ONE_EVENT),
+        "EventId": event_id,
+        "FindingId": finding_id(table, event_id, address),
+        "EventTime": iso(moment),
+        "Evidence": {
+            **row["Evidence"],
+            "folded": {"signIns": 0, "first": row["EventTime"], "last": row["EventTime"]},
+        },
+    }

@@ -1,0 +1,1 @@
+"""The ledger: a bounded memory front over a durable store."""

@@ -1,0 +1,35 @@
+"""Logs: to standard error, readable on a terminal, JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import stamina.instrumentation
+import structlog
+
+
+def start_logging(*, verbose: bool) -> None:
+    """Set up logging once, at the start of a command.
+
+    Retries are told of by those who retry, in words that say what to do; the library's own
+    message for each of them is switched off. Azure's SDK logs headers at info and stays silent.
+    """
+    terminal = sys.stderr.isatty()
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.DEBUG if verbose else logging.INFO
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks([])

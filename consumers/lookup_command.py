@@ -1,0 +1,128 @@
+"""``signinwatch lookup``: what is known of an address, asking about it where that is wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consumers.ledger.memory import AnswerMemory
+from consumers.wiring import make_clock, make_ledger, make_lookups
+from schemas.addresses import Unusable, usable_address
+from schemas.errors import ConfigurationError
+from schemas.findings import REPORT_URL
+from schemas.times import iso
+from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumers.settings import Settings
+    from consumers.wiring import StateFolder
+    from schemas.ports import Ledger
+
+_MOST_WAITING = 10_000
+Row = dict[str, Any]
+
+
+async def look_up(
+    settings: Settings, folder: StateFolder, texts: Sequence[str], *, cached: bool, explain: bool
+) -> list[Row]:
+    """Return one row for each text, in order, with the columns of the verdicts table.
+
+    With *explain* also where the answer came from, how many sign-ins wait, and when it would be
+    asked next. ConfigurationError without a key, unless *cached*.
+    """
+    if not cached and settings.crowdsec.api_key is None:
+        raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
+    if not cached and folder.clock_kind != "wall":
+        raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
+    clock = make_clock(folder.clock_kind)
+    resolved = {text: usable_address(text) for text in texts}
+    addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
+    ledger = make_ledger(settings, folder, clock)
+    try:
+        memory = AnswerMemory(ledger, clock)
+        answers: dict[str, Answer] = await memory.answers(addresses)
+        known = set(answers)
+        if not cached:
+            missing = [one for one in addresses if not isinstance(answers.get(one), Verdict)]
+            answers |= await _ask(settings, ledger, memory, missing)
+        rows = []
+        for text, address in resolved.items():
+            if isinstance(address, Unusable):
+                rows.append(_row(text, None, address.value))
+                continue
+            row = _row(address, answers.get(address), "not in the ledger")
+            if explain:
+                row |= await _explained(ledger, address, answers.get(address), address in known)
+            rows.append(row)
+        return rows
+    finally:
+        await ledger.close()
+
+
+async def _ask(
+    settings: Settings, ledger: Ledger, memory: AnswerMemory, addresses: Sequence[str]
+) -> dict[str, Answer]:
+    told: dict[str, Answer] = {}
+
+    async def deliver(answers: Mapping[str, Answer]) -> None:
+        told.update(answers)
+
+    clock = make_clock("wall")
+    quota = settings.crowdsec.monthly_quota
+    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+    if lookups is None:
+        return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
+    try:
+        lookups.want(addresses)
+        await lookups.finished()
+    finally:
+        await lookups.close()
+    return told
+
+
+def _row(address: str, answer: Answer | None, why: str) -> Row:
+    row: Row = {
+        "IPAddress": address,
+        "Verdict": "unanswered",
+        "Reason": answer.why.value if isinstance(answer, Unanswered) else why,
+        "Sources": [],
+        "Score": None,
+        "Confidence": None,
+        "Classifications": [],
+        "AddressClass": "unknown",
+        "ExpiresTime": None,
+        "ReportUrl": None,
+    }
+    if isinstance(answer, Verdict):
+        intel = answer.intel
+        row |= {
+            "Verdict": answer.reputation.value,
+            "Reason": f"{answer.source} says {intel.told_reputation or 'nothing is known'}",
+            "Sources": [answer.source],
+            "Score": intel.score,
+            "Confidence": intel.confidence,
+            "Classifications": [*intel.classifications, *intel.false_positives],
+            "AddressClass": answer.address_class.value,
+            "ExpiresTime": _moment(answer.expires),
+            "ReportUrl": REPORT_URL + address,
+        }
+    return row
+
+
+async def _explained(ledger: Ledger, address: str, answer: Answer | None, known: bool) -> Row:
+    due = await ledger.due(_MOST_WAITING)
+    return {
+        "Cached": known,
+        "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)
+        if isinstance(answer, Verdict)
+        else None,
+        "Rank": due.index(address) + 1 if address in due else None,
+        "Waiting": len(await ledger.waiting_for(address, _MOST_WAITING)),
+        "NextAsking": _moment(answer.expires) if answer and answer.expires else "now",
+    }
+
+
+def _moment(seconds: float) -> str:
+    return iso(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,309 @@
+"""The one chain: messages in, findings out, everything between settled or durably waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumers.clock import EventClock
+from schemas.findings import finding_id
+from schemas.ports import Quarantined, Waiting
+from schemas.verdicts import Answer, Unanswered, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from consumers.judge import Judge
+    from consumers.ledger.memory import AnswerMemory
+    from consumers.lookup import Lookups
+    from consumers.outbox import Outbox
+    from schemas.addresses import Networks
+    from schemas.decode import Decoded, Decoder, Reject
+    from schemas.ports import Clock, Ledger, Message, Position, Quarantine
+    from schemas.records import SignIn
+
+MOST_HELD = 20_000
+"""Sign-ins held in memory while their addresses are being asked about."""
+MOST_HELD_BYTES = 64 * 1024 * 1024
+"""Bytes of message bodies kept alive by them."""
+GROUP_SECONDS = 300.0
+"""By the event clock, the longest stretch of a recording that is handled at one moment."""
+AGAIN_SECONDS = 600.0
+"""How often waiting addresses are offered again, by our clock."""
+_SLICE = 500
+
+
+class Held(NamedTuple):
+    """A sign-in that waits in memory, or is being judged, for one of its addresses."""
+
+    signin: SignIn
+    enqueued: datetime | None
+    first: bool
+    """Whether this is the address of first choice; sign-ins are counted by it."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went through; words as in the summary."""
+
+    messages: int = 0
+    records: int = 0
+    rejected: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    signins: int = 0
+    cache_hits: int = 0
+    own_network: int = 0
+    unanswered: int = 0
+    addresses: set[str] = field(default_factory=set)
+
+
+class Pipeline:
+    """Takes messages, and holds on to each sign-in until it is judged or waits in the ledger."""
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        memory: AnswerMemory,
+        ledger: Ledger,
+        lookups: Lookups | None,
+        judge: Judge,
+        outbox: Outbox,
+        quarantine: Quarantine,
+        clock: Clock,
+        own_networks: Networks,
+        waiting_limit: float,
+    ) -> None:
+        self.counts = Counts()
+        self._decoder = decoder
+        self._memory = memory
+        self._ledger = ledger
+        self._lookups = lookups
+        self._judge = judge
+        self._outbox = outbox
+        self._quarantine = quarantine
+        self._clock = clock
+        self._own_networks = own_networks
+        self._waiting_limit = waiting_limit
+        self._held: dict[str, list[Held]] = {}
+        self._held_count = 0
+        self._held_bytes = 0
+        self._unanswered: Counter[str] = Counter()
+        self._offered = 0.0
+
+    # --- from outside ---
+
+    async def recover(self) -> None:
+        """Judge first what an earlier process left answered but unsettled."""
+        for address in await self._ledger.answered_waiting():
+            answer = (await self._memory.answers([address])).get(address)
+            if isinstance(answer, Verdict):
+                await self._judge_waiting(address, answer)
+
+    async def take(self, messages: Iterable[Message]) -> None:
+        """Take messages in order. Returns when there is room for more, not when all is settled."""
+        group: dict[str, list[Held]] = {}
+        started: float | None = None
+        for message in messages:
+            decoded = self._decoder.decode(message.body)
+            self._advance(decoded, message)
+            now = self._clock.now()
+            if started is not None and now - started > GROUP_SECONDS:
+                await self._match(group)
+                group, started = {}, now
+            started = now if started is None else started
+            await self._count(decoded, message)
+            if self._collect(decoded, message, group):
+                self._held_bytes += len(message.body)
+        await self._match(group)
+        await self._keep_house()
+
+    async def drain(self) -> None:
+        """Settle everything: ask what is wanted, try once more what waits, send all findings."""
+        await self._finish_asking()
+        await self._outbox.add(self._judge.folded(None, datetime.now(UTC)))
+        await self._outbox.flush()
+
+    async def reject(self, position: Position, reject: Reject) -> None:
+        """Count and set aside a message that could not even be taken out of its recording."""
+        self.counts.messages += 1
+        self.counts.records += 1
+        self.counts.rejected += 1
+        await self._quarantine.put([_set_aside(position, reject)])
+
+    # --- the chain ---
+
+    def _advance(self, decoded: Decoded, message: Message) -> None:
+        if isinstance(self._clock, EventClock):
+            self._clock.advance(signin.record_time() for signin in decoded.signins)
+            self._clock.advance([message.enqueued])
+
+    async def _count(self, decoded: Decoded, message: Message) -> None:
+        counts = self.counts
+        counts.messages += 1
+        counts.records += decoded.records
+        counts.signins += len(decoded.signins)
+        counts.skipped += decoded.skips
+        if decoded.rejects:
+            counts.rejected += len(decoded.rejects)
+            await self._quarantine.put(
+                [_set_aside(message.position, one) for one in decoded.rejects]
+            )
+
+    @staticmethod
+    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Held]]) -> bool:
+        """Sort sign-ins by address; tell whether there were any."""
+        enqueued = message.enqueued
+        for signin in decoded.signins:
+            addresses = signin.addresses
+            group.setdefault(addresses[0], []).append(Held(signin, enqueued, first=True))
+            for address in addresses[1:]:
+                group.setdefault(address, []).append(Held(signin, enqueued, first=False))
+        return bool(decoded.signins)
+
+    async def _match(self, group: dict[str, list[Held]]) -> None:
+        """Judge what is answered, ask about the rest, park what may not be asked now."""
+        if not group:
+            return
+        self.counts.addresses.update(group)
+        held_already = self._held.keys()
+        answers = await self._memory.answers([one for one in group if one not in held_already])
+        wanted: list[str] = []
+        parked: dict[str, list[Held]] = {}
+        for address, held in group.items():
+            answer = answers.get(address)
+            if isinstance(answer, Verdict):
+                self.counts.cache_hits += _firsts(held)
+                await self._judge_held(address, held, answer)
+            elif address in self._own_networks:
+                self.counts.own_network += _firsts(held)
+            elif self._lookups is None:
+                self.counts.unanswered += _firsts(held)
+            elif isinstance(answer, Unanswered):
+                parked[address] = held
+            else:
+                self._held.setdefault(address, []).extend(held)
+                self._held_count += len(held)
+                wanted.append(address)
+        await self._park(parked)
+        if self._lookups is not None:
+            self._lookups.want(wanted)
+            await asyncio.sleep(0)  # let requests start and answers come in
+        if not self._held:
+            self._held_bytes = 0
+
+    async def deliver(self, answers: Mapping[str, Answer]) -> None:
+        """Take what became of a question; called by the lookups."""
+        parked: dict[str, list[Held]] = {}
+        for address, answer in answers.items():
+            held = self._held.pop(address, [])
+            self._held_count -= len(held)
+            if isinstance(answer, Verdict):
+                self.counts.cache_hits += max(0, _firsts(held) - 1)
+                await self._judge_held(address, held, answer)
+                await self._judge_waiting(address, answer)
+            elif held:
+                parked[address] = held
+        await self._park(parked)
+
+    async def _judge_held(self, address: str, held: Sequence[Held], verdict: Verdict) -> None:
+        if self._judge.harmless(verdict):
+            return
+        now, wall = self._clock.now(), datetime.now(UTC)
+        rows = []
+        for one in held:
+            details = one.signin.details(enqueued=one.enqueued, fallback_time=_moment(now, wall))
+            row = self._judge.judge(details, address, verdict, wall=wall, now=now)
+            if row is not None:
+                rows.append(row)
+        await self._outbox.add(rows)
+
+    async def _judge_waiting(self, address: str, verdict: Verdict) -> None:
+        """Judge the sign-ins that wait for *address* in the ledger, and let go of them."""
+        while waiting := await self._ledger.waiting_for(address, _SLICE):
+            now, wall = self._clock.now(), datetime.now(UTC)
+            rows = []
+            for one in waiting:
+                row = self._judge.judge(one.details, address, verdict, wall=wall, now=now)
+                if row is not None:
+                    rows.append(row)
+            await self._outbox.add(rows)
+            if rows:
+                await self._outbox.flush()
+            await self._ledger.settle([one.key for one in waiting])
+            answered = min(len(waiting), self._unanswered[address])
+            self._unanswered[address] -= answered
+            if not self._unanswered[address]:
+                del self._unanswered[address]
+            self.counts.unanswered -= answered
+
+    async def _park(self, parked: Mapping[str, Sequence[Held]]) -> None:
+        """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
+        if not parked:
+            return
+        now = self._clock.now()
+        fallback = _moment(now, datetime.now(UTC))
+        waiting = []
+        for address, held in parked.items():
+            for one in held:
+                details = one.signin.details(enqueued=one.enqueued, fallback_time=fallback)
+                key = finding_id(details.table, details.event_id, address)
+                waiting.append(Waiting(key, address, details, now))
+        answered = await self._ledger.park_unless_answered(waiting)
+        for address, held in parked.items():
+            if address in answered:
+                self.counts.cache_hits += _firsts(held)
+                await self._judge_held(address, held, answered[address])
+            else:
+                self.counts.unanswered += _firsts(held)
+                self._unanswered[address] += _firsts(held)
+
+    # --- what is due now and then ---
+
+    async def _keep_house(self) -> None:
+        now = self._clock.now()
+        if now - self._offered >= AGAIN_SECONDS or now < self._offered:
+            self._offered = now
+            await self._ledger.give_up(now - self._waiting_limit)
+            await self._outbox.add(self._judge.folded(now - 3_600, datetime.now(UTC)))
+            if self._lookups is not None and self._unanswered and await self._lookups.may_ask():
+                self._lookups.want(await self._ledger.due(_SLICE))
+        if self._held_count > MOST_HELD or self._held_bytes > MOST_HELD_BYTES:
+            await self._finish_lookups()
+        await self._outbox.flush_if_due()
+
+    async def _finish_lookups(self) -> None:
+        if self._lookups is not None:
+            await self._lookups.finished()
+        self._held_bytes = 0
+
+    async def _finish_asking(self) -> None:
+        """Ask all that is wanted, then what waits, as long as that brings answers."""
+        await self._finish_lookups()
+        if self._lookups is None:
+            return
+        self._lookups.reopen()
+        while await self._lookups.may_ask():
+            before = self._lookups.counts.lookups
+            due = await self._ledger.due(_SLICE)
+            self._lookups.want(due)
+            await self._finish_lookups()
+            if self._lookups.counts.lookups == before:
+                break
+
+
+def _set_aside(position: Position, reject: Reject) -> Quarantined:
+    place = f"{position.source}:{position.number}"
+    return Quarantined("message", reject.reason, place, reject.body, datetime.now(UTC))
+
+
+def _firsts(held: Sequence[Held]) -> int:
+    return sum(one.first for one in held)
+
+
+def _moment(now: float, wall: datetime) -> datetime:
+    """Return the clock's time, or wall time while a recording has told none."""
+    return datetime.fromtimestamp(now, UTC) if now > 0 else wall

@@ -1,0 +1,174 @@
+"""What people see: tables, a summary, and progress. Text from events is never interpreted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from schemas.findings import Row
+
+Advance = Callable[[int, str], None]
+"""Moves a progress bar on by so much, and tells what is going on."""
+
+COLOURS = {"High": "bold red", "Medium": "yellow", "Low": "cyan", "Informational": "dim"}
+VERDICT_COLOURS = {"malicious": "bold red", "suspicious": "yellow", "benign": "green"}
+WIDE = 130
+"""Columns of a terminal that has room for reasons."""
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def plain(value: object, longest: int = 60) -> Text:
+    """Return *value* as text that a terminal shows and does not obey."""
+    text = "" if value is None else str(value)
+    text = _UNPRINTABLE.sub("�", text)
+    return Text(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def findings_table(rows: Sequence[Row], total: int, width: int) -> Table:
+    """Return a table of findings, in the order given; a wide terminal shows more columns."""
+    title = f"{total:,} findings" if total == len(rows) else f"{len(rows):,} worst of {total:,}"
+    table = Table(title=f"{title} (times are UTC)", box=box.SIMPLE_HEAD, title_justify="left")
+    wide = width >= WIDE
+    for name in ("Severity", "When", "Account", "Address", "Outcome"):
+        table.add_column(name, no_wrap=True)
+    if wide:
+        table.add_column("Table", no_wrap=True)
+        table.add_column("Why")
+    for row in rows:
+        cells = [
+            Text(row["Severity"], style=COLOURS.get(row["Severity"], "")),
+            plain(row["EventTime"][5:16].replace("T", " ")),
+            plain(row["Account"], 60 if wide else 28),
+            plain(row["IPAddress"]),
+            plain(row["Outcome"]),
+        ]
+        if wide:
+            why = row["MatchReason"].partition(": ")[2] or row["MatchReason"]
+            cells += [plain(row["SourceTable"]), plain(why, 120)]
+        table.add_row(*cells)
+    return table
+
+
+def addresses_table(rows: Sequence[Row], stories: Mapping[str, str]) -> Table:
+    """Return a table with one line for each bad address and its story, the worst first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["IPAddress"], []).append(row)
+    order = list(COLOURS)
+    worst = {
+        one: min(order.index(row["Severity"]) for row in group) for one, group in groups.items()
+    }
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Worst", no_wrap=True)
+    table.add_column("Address", overflow="fold", max_width=22)
+    table.add_column("Findings", justify="right")
+    table.add_column("What happened")
+    for address in sorted(groups, key=lambda one: (worst[one], -len(groups[one]))):
+        severity = order[worst[address]]
+        table.add_row(
+            Text(severity, style=COLOURS[severity]),
+            plain(address),
+            f"{len(groups[address]):,}",
+            plain(stories.get(address, "not planted"), 200),
+        )
+    return table
+
+
+def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
+    """Return what went through, for people."""
+    told = Text()
+    told.append(f"{summary['signins']:,}", style="bold")
+    told.append(f" sign-ins in {summary['records']:,} records of {summary['messages']:,} messages")
+    told.append(f", from {summary['distinct_ips']:,} addresses.\n")
+    told.append(f"{summary['lookups']:,}", style="bold")
+    told.append(f" addresses asked of CrowdSec in {summary['requests']:,} requests; ")
+    told.append(f"{summary['cache_hits']:,}", style="bold")
+    told.append(" sign-ins answered from the ledger.\n")
+    told.append(f"{summary['findings']:,}", style="bold")
+    severities = ", ".join(
+        f"{summary['findings_by_severity'][one]:,} {one}"
+        for one in COLOURS
+        if summary["findings_by_severity"].get(one)
+    )
+    told.append(f" findings{': ' + severities if severities else ''}.\n")
+    told.append(f"{summary['unanswered']:,}", style="bold red" if summary["unanswered"] else "bold")
+    told.append(f" sign-ins unanswered, {summary['skipped']:,} records skipped")
+    reasons = ", ".join(
+        f"{count:,} {reason}" for reason, count in summary["skipped_by_reason"].items()
+    )
+    told.append(f" ({reasons})" if reasons else "")
+    told.append(f", {summary['rejected']:,} unreadable, in {summary['seconds']:,.1f} s.")
+    parts = [told, *(Text("! " + note, style="yellow") for note in notes)]
+    return Panel(Group(*parts), title="Summary", title_align="left", border_style="dim")
+
+
+def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
+    """Return what is known of addresses, for ``lookup``."""
+    table = Table(box=box.SIMPLE_HEAD)
+    names = ["Address", "Verdict", "Reason", "Sources", "Score", "Class", "Expires", "Page"]
+    names += ["Cached", "Age", "Waiting", "Next asking"] if explain else []
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        cells = [
+            plain(row["IPAddress"]),
+            Text(row["Verdict"], style=VERDICT_COLOURS.get(row["Verdict"], "")),
+            plain(row["Reason"], 100),
+            plain(", ".join(row["Sources"])),
+            plain(row["Score"]),
+            plain(row["AddressClass"]),
+            plain(row["ExpiresTime"][:16] if row["ExpiresTime"] else None),
+            plain(row["ReportUrl"], 100),
+        ]
+        if explain:
+            cells += [plain(row[one]) for one in ("Cached", "AgeSeconds", "Waiting", "NextAsking")]
+        table.add_row(*cells)
+    return table
+
+
+def quarantine_table(items: Sequence[Any]) -> Table:
+    """Return what is kept aside."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{len(items):,} kept aside", title_justify="left")
+    for name in ("Id", "When (UTC)", "Kind", "Reason", "Where", "Bytes"):
+        table.add_column(name, overflow="fold")
+    for item in items:
+        when = f"{item.time:%Y-%m-%d %H:%M:%S}"
+        cells = (item.id, when, item.kind, item.reason, item.position, f"{len(item.body):,}")
+        table.add_row(*(plain(cell, 100) for cell in cells))
+    return table
+
+
+@contextmanager
+def progress_bar(console: Console, total: int | None) -> Iterator[Advance]:
+    """Show progress on a terminal, nothing elsewhere; gives a function that advances it."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("reading", total=total)
+
+        def advance(read: int, told: str) -> None:
+            bar.advance(task, read)
+            if told:
+                bar.update(task, description=told)
+
+        yield advance

@@ -1,0 +1,258 @@
+"""The settings: the one place that reads the environment and the configuration file.
+
+Variables start with ``SIGNINWATCH_`` and nest with ``__``; the file holds the same keys as TOML.
+The environment wins. Every error is one line that names the setting and never shows its value.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from schemas.errors import ConfigurationError
+
+PREFIX = "SIGNINWATCH_"
+CONFIG_VARIABLE = "SIGNINWATCH_CONFIG"
+HOUR = 3_600.0
+DAY = 24 * HOUR
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether *url* names this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _safe_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a https:// URL")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ValueError("http:// is allowed on loopback only; use https://")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user name or password")
+    return url.rstrip("/")
+
+
+def _bare_secret(secret: SecretStr) -> SecretStr | None:
+    text = secret.get_secret_value().strip()
+    if any(not 33 <= ord(character) <= 126 for character in text):
+        raise ValueError("must be visible ASCII without spaces")
+    return SecretStr(text) if text else None
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
+Url = Annotated[str, AfterValidator(_safe_url)]
+Key = Annotated[SecretStr, AfterValidator(_bare_secret)]
+Texts = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+CidrList = Annotated[
+    list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_split_commas)
+]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class EventHubSettings(_Group):
+    """Where events come from."""
+
+    connection_string: SecretStr | None = None
+    namespace: str | None = None
+    name: Texts = []
+    consumer_group: str = "$Default"
+    prefetch: int = Field(300, ge=1, le=10_000)
+    balance_interval: float = Field(10.0, gt=0)
+    ownership_expiry: float = Field(60.0, gt=0)
+
+
+class CheckpointSettings(_Group):
+    """Where positions are kept."""
+
+    connection_string: SecretStr | None = None
+    account_url: Url | None = None
+    container: str | None = None
+    create: bool = False
+
+
+class StateSettings(_Group):
+    """Where the ledger is kept."""
+
+    dir: Path | None = None
+    connection_string: SecretStr | None = None
+    account_url: Url | None = None
+    table: str = "signinwatch"
+
+
+class CrowdSecSettings(_Group):
+    """The CrowdSec CTI API."""
+
+    api_key: Key | None = None
+    url: Url = "https://cti.api.crowdsec.net/v2"
+    batch_size: int = Field(100, ge=1, le=100)
+    monthly_quota: int = Field(120, ge=0)
+    reset_day: int = Field(1, ge=1, le=28)
+    replica: bool = False
+    timeout: float = Field(10.0, gt=0, le=120)
+    concurrency: int = Field(16, ge=1, le=64)
+
+
+class LogsSettings(_Group):
+    """The Logs Ingestion API."""
+
+    endpoint: Url | None = None
+    rule_id: str | None = None
+    patience: float = Field(HOUR, ge=0)
+
+
+class FeedSettings(_Group):
+    """One TAXII 2.1 feed."""
+
+    url: Url
+    collection: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    interval: float = Field(HOUR, gt=0)
+    min_confidence: int = Field(0, ge=0, le=100)
+
+
+class PolicySettings(_Group):
+    """Thresholds, lifetimes of verdicts, and policy lines. Times are seconds."""
+
+    malicious_lifetime: float = Field(7 * DAY, gt=0)
+    suspicious_lifetime: float = Field(7 * DAY, gt=0)
+    benign_lifetime: float = Field(14 * DAY, gt=0)
+    unknown_lifetime: float = Field(7 * DAY, gt=0)
+    waiting_limit: float = Field(DAY, gt=0)
+    waiting_per_address: int = Field(200, ge=1)
+    findings_per_hour: int = Field(100, ge=1)
+    lines: list[dict[str, Any]] = []
+
+
+class HttpSettings(_Group):
+    """Our own health endpoints."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
+    port: int = Field(8080, ge=0, le=65_535)
+
+
+class Settings(BaseSettings):
+    """All settings, parsed once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    eventhub: EventHubSettings = EventHubSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    state: StateSettings = StateSettings()
+    crowdsec: CrowdSecSettings = CrowdSecSettings()
+    logs: LogsSettings = LogsSettings()
+    feeds: dict[str, FeedSettings] = {}
+    policy: PolicySettings = PolicySettings()
+    http: HttpSettings = HttpSettings()
+    tables: Texts | None = None
+    own_tables: dict[str, dict[str, Any]] = {}
+    trusted_networks: CidrList = []
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over what the file says (the constructor's arguments)."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the file (*config*, else the one that ``SIGNINWATCH_CONFIG`` names) and environment.
+
+    ConfigurationError names the setting that is wrong.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = config or (Path(named) if named else None)
+    from_file = _read_file(path) if path else {}
+    _refuse_unknown_variables()
+    try:
+        return Settings(**from_file)
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error)) from None
+    except SettingsError as error:  # its text names the field alone, never the value
+        raise ConfigurationError(f"{PREFIX}…: {error}; JSON was expected") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--config {path}: not TOML: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        name = variable.upper()
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
+            first = name.removeprefix(PREFIX).split("__")[0]
+            if first not in known:
+                raise ConfigurationError(
+                    f"{variable}: there is no such setting; known start with "
+                    + ", ".join(f"{PREFIX}{one}" for one in sorted(known))
+                )
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Name the first wrong setting the way its variable is called. Never shows a value."""
+    problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    place = "__".join(str(part).upper() for part in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        text = "there is no such setting"
+    return f"{PREFIX}{place}: {text}"

@@ -1,0 +1,226 @@
+"""The composition root: settings become objects here, and ``consumers`` meets ``producers``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consumers.budget import Budget
+from consumers.clock import EventClock, WallClock
+from consumers.intel.crowdsec_api import LARGEST_BODY, CrowdSecApi
+from consumers.intel.http import HttpClient
+from consumers.judge import Judge
+from consumers.ledger.memory import AnswerMemory
+from consumers.ledger.sqlite import SqliteStore, clock_of
+from consumers.lookup import Lifetimes, Lookups
+from consumers.outbox import Outbox
+from consumers.pipeline import Pipeline
+from consumers.settings import is_loopback
+from producers.demo import Demo, load_demo
+from producers.demo.stand_in import CrowdSecStandIn
+from producers.files import FileSink, ShownSink, worst_first
+from producers.quarantine import DirectoryQuarantine
+from schemas.addresses import Networks
+from schemas.decode import Decoder
+from schemas.errors import ConfigurationError
+from schemas.policy import Policy
+from schemas.tables import load_tables
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from consumers.settings import Settings
+    from schemas.ports import Clock, Ledger, Sink
+    from schemas.verdicts import Answer
+
+__all__ = [
+    "CrowdSecStandIn",
+    "Demo",
+    "DirectoryQuarantine",
+    "ShownSink",
+    "load_demo",
+    "worst_first",
+]
+
+
+@dataclass(slots=True)
+class Chain:
+    """Everything that a run needs, ready to take messages."""
+
+    pipeline: Pipeline
+    lookups: Lookups | None
+    outbox: Outbox
+    ledger: Ledger
+    clock: Clock
+
+
+class StateFolder:
+    """The state directory: the user's own, or a temporary one that goes away after use."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.temporary = folder is None
+        self.path = folder or Path(tempfile.mkdtemp(prefix="signinwatch-"))
+        self.kept = not self.temporary
+
+    @property
+    def clock_kind(self) -> str:
+        """Return the kind of clock by which the state was kept; wall for a new one."""
+        return clock_of(self.path) or "wall"
+
+    def __enter__(self) -> StateFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.kept:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_sink(settings: Settings, findings: str) -> Sink:
+    """Return the sink that ``--findings`` names: ``azure``, ``-`` or a file."""
+    if findings != "azure":
+        return FileSink(findings)
+    logs = settings.logs
+    if not logs.endpoint or not logs.rule_id:
+        missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
+        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: --findings azure needs it")
+    from producers.logs_ingestion import LogsIngestionSink
+
+    credential = None
+    if not is_loopback(logs.endpoint):
+        from azure.identity.aio import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+    return LogsIngestionSink(logs.endpoint, logs.rule_id, credential, patience=logs.patience)
+
+
+def make_clock(kind: str) -> EventClock | WallClock:
+    """Return a clock by its kind."""
+    return EventClock() if kind == "event" else WallClock()
+
+
+def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteStore:
+    """Open the ledger in a folder."""
+    return SqliteStore(
+        folder.path,
+        clock,
+        waiting_per_address=settings.policy.waiting_per_address,
+        keep=not folder.temporary,
+    )
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """Return how long verdicts are believed."""
+    policy = settings.policy
+    return Lifetimes(
+        malicious=policy.malicious_lifetime,
+        suspicious=policy.suspicious_lifetime,
+        benign=policy.benign_lifetime,
+        unknown=policy.unknown_lifetime,
+    )
+
+
+def make_source(settings: Settings) -> CrowdSecApi | None:
+    """Return the paid source, or None without a key."""
+    crowdsec = settings.crowdsec
+    if crowdsec.api_key is None:
+        return None
+    http = HttpClient(
+        headers={
+            "x-api-key": crowdsec.api_key.get_secret_value(),
+            "User-Agent": f"signinwatch/{version('signinwatch')}",
+            "Accept": "application/json",
+        },
+        timeout=crowdsec.timeout,
+        connections=crowdsec.concurrency,
+        largest_body=LARGEST_BODY,
+        proxies=not is_loopback(crowdsec.url),
+        now=WallClock(),
+    )
+    return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
+
+
+def make_lookups(
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    quota: int,
+    memory: AnswerMemory,
+    deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
+) -> Lookups | None:
+    """Return the way to ask the paid source, or None where it must not be asked."""
+    source = make_source(settings) if quota > 0 else None
+    key = settings.crowdsec.api_key
+    if source is None or key is None:
+        return None
+    budget = Budget(
+        ledger,
+        clock,
+        key=key.get_secret_value(),
+        quota=quota,
+        reset_day=settings.crowdsec.reset_day,
+    )
+    return Lookups(
+        source,
+        budget,
+        clock,
+        lifetimes=lifetimes(settings),
+        concurrency=settings.crowdsec.concurrency,
+        keep=memory.answer,
+        deliver=deliver,
+    )
+
+
+def make_decoder(settings: Settings) -> Decoder:
+    """Return the decoder for the chosen tables."""
+    return Decoder(load_tables(settings.tables, settings.own_tables))
+
+
+@asynccontextmanager
+async def open_chain(
+    settings: Settings,
+    folder: StateFolder,
+    new_sink: Callable[[], Sink],
+    *,
+    clock_kind: str,
+    quota: int,
+    origin: str,
+) -> AsyncIterator[Chain]:
+    """Build the whole chain on a state folder, judge what it left unsettled, and close it after."""
+    clock = make_clock(clock_kind)
+    policy = settings.policy
+    async with AsyncExitStack() as stack:
+        decoder = make_decoder(settings)
+        judge = Judge(Policy(policy.lines), origin=origin, most_per_hour=policy.findings_per_hour)
+        ledger = make_ledger(settings, folder, clock)
+        stack.push_async_callback(ledger.close)
+        memory = AnswerMemory(ledger, clock)
+        quarantine = DirectoryQuarantine(folder.path)
+        sink = new_sink()
+        stack.push_async_callback(sink.close)
+        outbox = Outbox(sink, quarantine)
+
+        async def deliver(answers: Mapping[str, Answer]) -> None:
+            await pipeline.deliver(answers)
+
+        lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+        if lookups is not None:
+            stack.push_async_callback(lookups.close)
+        pipeline = Pipeline(
+            decoder=decoder,
+            memory=memory,
+            ledger=ledger,
+            lookups=lookups,
+            judge=judge,
+            outbox=outbox,
+            quarantine=quarantine,
+            clock=clock,
+            own_networks=Networks(settings.trusted_networks),
+            waiting_limit=policy.waiting_limit,
+        )
+        await pipeline.recover()
+        yield Chain(pipeline, lookups, outbox, ledger, clock)

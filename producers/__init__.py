@@ -1,0 +1,1 @@
+"""What leaves the process: findings, and what is kept aside."""

@@ -1,0 +1,49 @@
+"""A stand-in for CrowdSec's API on loopback: the documented answers, from a dictionary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_AT_ONCE = 100
+
+
+class CrowdSecStandIn:
+    """Serves ``/v2/smoke``; use as an async context manager, which gives the base URL."""
+
+    def __init__(self, items: Mapping[str, Mapping[str, Any]]) -> None:
+        self._items = items
+        app = web.Application()
+        app.router.add_get("/v2/smoke", self._several)
+        app.router.add_get("/v2/smoke/{address}", self._one)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def __aenter__(self) -> str:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        port = self._runner.addresses[0][1]
+        return f"http://127.0.0.1:{port}/v2"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _one(self, request: web.Request) -> web.Response:
+        item = self._items.get(request.match_info["address"])
+        if item is None:
+            return _json({"message": "IP address information not found"}, 404)
+        return _json(item)
+
+    async def _several(self, request: web.Request) -> web.Response:
+        asked = [one for one in request.query.get("ips", "").split(",") if one][:MOST_AT_ONCE]
+        items = [self._items[one] for one in asked if one in self._items]
+        told = {"total": len(items), "not_found": len(asked) - len(items), "items": items}
+        return _json(told) if asked else web.Response(status=400)
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")

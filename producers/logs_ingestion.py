@@ -1,0 +1,208 @@
+"""Findings to Azure Monitor's Logs Ingestion API, through azure-monitor-ingestion.
+
+The SDK's own list form over-fills the limit of 1 MB a call (it does not count separators), sizes
+each row twice and compresses slowly; so the bodies are made here and handed over as a stream. Its
+retries are switched off: they miss 429 without Retry-After and lost connections, and know no
+bound that a person would set.
+
+Limits and answers: Microsoft's "Logs Ingestion API in Azure Monitor" and "Azure Monitor service
+limits" (1 MB a call, compressed and not; 204 accepted; 429 with Retry-After).
+"""
+
+from __future__ import annotations
+
+import time
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import stamina
+import structlog
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.monitor.ingestion.aio import LogsIngestionClient
+from isal import igzip
+
+from schemas.columns import FINDINGS_TABLE
+from schemas.errors import SinkHeldBack, SinkRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from schemas.findings import Row
+
+log = structlog.get_logger()
+
+LARGEST_BODY = 1_000_000
+"""Bytes a call, compressed or not. Microsoft says 1 MB; the smaller reading is the safe one."""
+FILL = 900_000
+"""Bytes of JSON that a body is planned for."""
+LONGEST_WAIT = 30.0
+"""Seconds between two tries."""
+LONGEST_RETRY_AFTER = 60.0
+TELL_AGAIN = 300.0
+"""Seconds between two warnings about the same trouble."""
+
+_MENDS = {
+    401: "check the identity that runs this (managed identity, or az login)",
+    403: "give the identity the role Monitoring Metrics Publisher on the data collection rule; "
+    "a new role takes up to 30 minutes",
+    404: "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule "
+    f"declares the stream Custom-{FINDINGS_TABLE}",
+}
+_BUSY = "nothing to mend; the service is busy or out of reach"
+_REFUSED = (400, 413)
+
+
+class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
+    """Stands in for Entra ID's token on a loopback endpoint, where there is nobody to ask."""
+
+    def on_request(self, request: Any) -> None:
+        """Add the header."""
+        request.http_request.headers["Authorization"] = "Bearer placeholder"
+
+
+class LogsIngestionSink:
+    """See :class:`schemas.ports.Sink`.
+
+    A body that is refused as malformed or too large is halved until the bad row is found. Every
+    other trouble holds the findings back, for up to *patience* seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        rule_id: str,
+        credential: AsyncTokenCredential | None,
+        *,
+        patience: float,
+        table: str = FINDINGS_TABLE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Without a *credential* (loopback only) a placeholder token is sent."""
+        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
+        if credential is None:
+            options["authentication_policy"] = PlaceholderToken()
+        self._credential = credential
+        self._client = LogsIngestionClient(endpoint, credential, **options)  # type: ignore[arg-type]
+        self._rule_id = rule_id
+        self._stream = f"Custom-{table}"
+        self._patience = patience
+        self._monotonic = monotonic
+        self._told: tuple[str, float] | None = None
+
+    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Upload *rows*; return those refused for good. SinkHeldBack when patience ends."""
+        refused: list[tuple[Row, str]] = []
+        for part, body in _bodies(rows):
+            refused += await self._send_part(part, body)
+        return refused
+
+    async def _send_part(self, rows: Sequence[Row], body: bytes) -> list[tuple[Row, str]]:
+        try:
+            await self._upload_patiently(body)
+        except SinkRefused as error:
+            if len(rows) == 1:
+                return [(rows[0], str(error))]
+            middle = len(rows) // 2
+            halves = (rows[:middle], rows[middle:])
+            return [bad for half in halves for bad in await self._send_part(half, _json(half))]
+        return []
+
+    async def _upload_patiently(self, body: bytes) -> None:
+        if len(body) > LARGEST_BODY:
+            raise SinkRefused(f"{len(body):,} bytes are more than one call may hold")
+        async for attempt in stamina.retry_context(
+            on=_when_again,
+            attempts=None,
+            timeout=self._patience,
+            wait_initial=0.5,
+            wait_max=LONGEST_WAIT,
+        ):
+            with attempt:
+                try:
+                    await self._upload(body)
+                except SinkHeldBack as error:
+                    self._tell(error)
+                    raise
+
+    async def _upload(self, body: bytes) -> None:
+        """Send one body once, and translate what the SDK raises."""
+        packed = BytesIO(igzip.compress(body, compresslevel=1))
+        try:
+            await self._client.upload(self._rule_id, self._stream, packed)
+        except HttpResponseError as error:
+            raise _translated(error) from None
+        except (ServiceRequestError, ServiceResponseError) as error:
+            raise SinkHeldBack(
+                f"LOGS__ENDPOINT: no answer: {type(error).__name__}", mend=_BUSY
+            ) from None
+        except AzureError as error:
+            raise SinkHeldBack(f"LOGS__ENDPOINT: {type(error).__name__}", mend=_BUSY) from None
+
+    def _tell(self, error: SinkHeldBack) -> None:
+        """Warn of the same trouble once in a while, not at each try."""
+        now = self._monotonic()
+        if self._told is None or self._told[0] != str(error) or now - self._told[1] > TELL_AGAIN:
+            self._told = (str(error), now)
+            log.warning("findings held back", why=str(error), mend=error.mend)
+
+    async def close(self) -> None:
+        """Close the connection and the credential."""
+        await self._client.close()
+        if self._credential is not None:
+            await self._credential.close()
+
+
+def _when_again(error: Exception) -> bool | float:
+    if not isinstance(error, SinkHeldBack):
+        return False
+    return True if error.retry_after is None else error.retry_after
+
+
+def _translated(error: HttpResponseError) -> SinkHeldBack | SinkRefused:
+    status = error.status_code
+    if status in _REFUSED:
+        return SinkRefused(f"refused by the ingestion service ({status})")
+    if status is None and isinstance(error, ClientAuthenticationError):
+        return SinkHeldBack("LOGS__ENDPOINT: no token could be had", mend=_MENDS[401])
+    return SinkHeldBack(
+        f"LOGS__ENDPOINT: the ingestion service answers {status}",
+        mend=_MENDS.get(status or 0, _BUSY),
+        retry_after=_retry_after(error),
+    )
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    headers = getattr(error.response, "headers", None) or {}
+    try:
+        return min(max(float(headers.get("Retry-After", "")), 0.0), LONGEST_RETRY_AFTER)
+    except ValueError:
+        return None
+
+
+def _json(rows: Sequence[Row]) -> bytes:
+    return orjson.dumps(list(rows))
+
+
+def _bodies(rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], bytes]]:
+    """Yield slices of *rows* with the JSON array of each, planned to stay below the limit.
+
+    Slices are encoded whole: one bytes object for each row costs many times as much.
+    """
+    body = _json(rows)
+    if len(body) <= LARGEST_BODY or len(rows) == 1:
+        yield rows, body
+        return
+    parts = min(len(rows), len(body) // FILL + 1)
+    step = -(-len(rows) // parts)
+    for start in range(0, len(rows), step):
+        yield from _bodies(rows[start : start + step])
