@@ -125,7 +125,8 @@ def clean_bool(value: object) -> bool | None:
 class RecordReader:
     """Reads places in one record without regard to the case of names.
 
-    An object written as text is read like an object. An empty value counts as missing.
+    An object written as text is read like an object, and of a list of objects the first one
+    tells. An empty value counts as missing.
     """
 
     __slots__ = ("record",)
@@ -137,9 +138,9 @@ class RecordReader:
         """Return what stands at *place*, or None."""
         value: Any = self.record
         for part in place:
-            if isinstance(value, str):
-                value = fold_names(parse_object(value) or {})
             if not isinstance(value, dict):
+                value = _object_in(value)
+            if value is None:
                 return None
             value = value.get(part.lower())
         return value
@@ -152,6 +153,15 @@ class RecordReader:
             if isinstance(value, str | int | float) and clean_text(value) is not None:
                 return value
         return None
+
+
+def _object_in(value: Any) -> dict[str, Any] | None:
+    """Return the object that a text writes or that a list begins with, else None."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    elif isinstance(value, str):
+        value = parse_object(value)
+    return fold_names(value) if isinstance(value, dict) else None
 
 
 def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+# Everything on a bare machine: Python 3.11, gcc and the package registries are all it takes.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+
+.PHONY: demo test check bench lock wheel clean
+
+demo: $(VENV)/.installed
+	$(RUN)/signinwatch demo
+
+test: $(VENV)/.installed-for-tests check
+	$(RUN)/python -m pytest
+
+check: $(VENV)/.installed-for-tests
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+bench: $(VENV)/.installed-for-tests
+	$(RUN)/python -m tests.bench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.installed-for-tests: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.installed
+
+# New versions of everything, within what pyproject.toml allows. The lock names no registry.
+LOCK := $(RUN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links pyproject.toml
+lock: $(VENV)/.installed-for-tests
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --extra dev -o requirements-dev.lock
+	$(LOCK) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
+
+wheel: $(VENV)/.installed-for-tests
+	$(RUN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

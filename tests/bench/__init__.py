@@ -1,0 +1,1 @@
+"""Benchmarks, and the generators of what they and the demonstration run on."""

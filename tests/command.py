@@ -1,0 +1,78 @@
+"""Running ``signinwatch`` the way a user does: a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tests.servers.crowdsec import KEY
+from tests.servers.ingestion import RULE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did."""
+
+    status: int
+    out: bytes
+    err: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The JSON object of ``--summary -``."""
+        told: dict[str, Any] = orjson.loads(self.out.splitlines()[-1])
+        return told
+
+
+async def signinwatch(
+    *arguments: str | Path, stdin: bytes = b"", settings: Mapping[str, str] | None = None
+) -> Ran:
+    """Run a command; *settings* are environment variables without their prefix."""
+    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    environment |= {f"SIGNINWATCH_{name}": value for name, value in (settings or {}).items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "consumers.cli",
+        *map(str, arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    out, err = await asyncio.wait_for(process.communicate(stdin), 100)
+    assert process.returncode is not None
+    return Ran(process.returncode, out, err.decode())
+
+
+async def replay(recording: Path, *arguments: str | Path, **settings: str) -> Ran:
+    """Replay with ``--summary -`` and a quota to spare, unless told otherwise."""
+    if "--quota" not in arguments:
+        arguments = (*arguments, "--quota", "100000")
+    return await signinwatch("replay", recording, "--summary", "-", *arguments, settings=settings)
+
+
+def crowdsec_at(url: str, key: str = KEY, **more: str) -> dict[str, str]:
+    """Return the settings for a loopback CrowdSec."""
+    return {"CROWDSEC__URL": f"{url}/v2", "CROWDSEC__API_KEY": key, **more}
+
+
+def logs_at(url: str) -> dict[str, str]:
+    """Return the settings for a loopback ingestion service."""
+    return {"LOGS__ENDPOINT": url, "LOGS__RULE_ID": RULE}
+
+
+def findings_in(path: Path) -> list[dict[str, Any]]:
+    """Read a file of findings."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]

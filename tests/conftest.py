@@ -1,0 +1,35 @@
+"""What every test stands on: a clean environment, and retries that do not wait."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import stamina
+
+from consumers.logs import start_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own settings and proxies out."""
+    for name in list(os.environ):
+        if name.startswith("SIGNINWATCH_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Let retries follow each other without a pause; their number stays as it is."""
+    with stamina.set_testing(True, attempts=1_000, cap=True):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def logging_as_in_commands() -> None:
+    """Log the way commands do."""
+    start_logging(verbose=False)

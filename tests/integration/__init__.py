@@ -1,0 +1,1 @@
+"""The command from outside, against real peers on loopback."""

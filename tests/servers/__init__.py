@@ -1,0 +1,1 @@
+"""Real peers on loopback, which count what they are asked."""
