@@ -148,7 +148,7 @@ class Pipeline:
         counts.signins += len(decoded.signins)
         counts.skipped += decoded.skips
         if decoded.rejects:
-            counts.rejected += len(decoded.rejects)
+            counts.rejected += decoded.rejected
             await self._quarantine.put(
                 [_set_aside(message.position, one) for one in decoded.rejects]
             )

@@ -27,7 +27,7 @@ VERDICT_COLOURS = {"malicious": "bold red", "suspicious": "yellow", "benign": "g
 WIDE = 130
 """Columns of a terminal that has room for reasons."""
 _UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 

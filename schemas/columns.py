@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,10 +119,19 @@ FINDING_COLUMNS: tuple[Column, ...] = (
 _BY_NAME = {column.name: column for column in FINDING_COLUMNS}
 
 
+def _is_whole(text: str) -> bool:
+    """Tell whether *text* can be written as UTF-8: it holds no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fits(kind: str, value: Any) -> bool:
     match kind:
         case "string":
-            return isinstance(value, str) and len(value) <= LONGEST_TEXT
+            return isinstance(value, str) and len(value) <= LONGEST_TEXT and _is_whole(value)
         case "datetime":
             return parse_time(value) is not None
         case "boolean":
@@ -129,7 +139,8 @@ def _fits(kind: str, value: Any) -> bool:
         case "int":
             return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
         case "real":
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and math.isfinite(value)
         case _:
             return isinstance(value, list | dict)
 

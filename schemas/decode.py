@@ -7,17 +7,17 @@ goes record by record through the slow one, which is the authority on what a rec
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import orjson
 
 from schemas.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
 from schemas.jsontext import load_json
 from schemas.looks import looks_of
-from schemas.records import LONGEST_VALUE, RecordReader, SignIn
+from schemas.records import RecordReader, SignIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,9 +27,15 @@ if TYPE_CHECKING:
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may hold more."""
 
+MOST_REJECTS = 100
+"""Rejects of one body that are kept one by one."""
+
 NULL_ITEM = "null item"
 UNKNOWN_TABLE = "unknown table"
 TABLE_OFF = "table not chosen"
+NOT_JSON = "not JSON"
+NOT_AN_OBJECT = "not an object"
+TOO_DEEP = "nested too deeply"
 
 _WINDOW = 2_048
 """Bytes at either end of a body in which a name that tells its form is looked for."""
@@ -57,22 +63,47 @@ class Reject:
 
 @dataclass(slots=True)
 class Decoded:
-    """What one message body holds. ``records`` is the sum of the three kinds."""
+    """What one message body holds. ``records`` is the sum of the three kinds.
+
+    ``rejects`` holds the first :data:`MOST_REJECTS`; if there are more, the last one stands for
+    all others and holds the whole body.
+    """
 
     signins: list[SignIn] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
+    rejected: int = 0
 
     @property
     def records(self) -> int:
         """How many records the body held; an unreadable message counts as one."""
-        return len(self.signins) + self.skips.total() + len(self.rejects)
+        return len(self.signins) + self.skips.total() + self.rejected
+
+    def reject(self, reason: str, body: Callable[[], bytes]) -> None:
+        """Count a reject; keep its *body* if it is among the first."""
+        self.rejected += 1
+        if len(self.rejects) < MOST_REJECTS:
+            self.rejects.append(Reject(reason, body()))
 
     def add(self, other: Decoded) -> None:
         """Take over what another part of the same body held."""
         self.signins += other.signins
         self.skips += other.skips
-        self.rejects += other.rejects
+        self.rejected += other.rejected
+        self.rejects += other.rejects[: MOST_REJECTS - len(self.rejects)]
+
+    def closed(self, body: bytes) -> Decoded:
+        """Let one last reject stand for those beyond the first, if there are any."""
+        more = self.rejected - len(self.rejects)
+        if more > 0:
+            self.rejects.append(Reject(f"{more} more unreadable items", body))
+        return self
+
+
+def _rejected(reason: str, body: bytes) -> Decoded:
+    decoded = Decoded()
+    decoded.reject(reason, lambda: body)
+    return decoded
 
 
 class _Body:
@@ -87,13 +118,13 @@ class _Body:
 
     def record(self, index: int) -> dict[str, Any]:
         """Read one record again. What only the typed decoder can read comes back as its text."""
-        if self._items is None:
-            self._items = self._split(self._data)
         try:
+            if self._items is None:
+                self._items = self._split(self._data)
             record = load_json(bytes(self._items[index]))
-        except ValueError:
+        except (ValueError, *_BROKEN):
             record = None
-        return record if isinstance(record, dict) else {"unread": repr(bytes(self._items[index]))}
+        return record if isinstance(record, dict) else {"unread": index, "of": repr(self._data)}
 
 
 class _Single:
@@ -133,8 +164,8 @@ class Decoder:
         """Return what *body* holds; see :class:`Decoded`. Never raises on any bytes."""
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if len(body) > LARGEST_BODY:
-            return Decoded(rejects=[Reject("message too large", body)])
-        return self._decode_quickly(body) or self._decode_slowly(body)
+            return _rejected("message too large", body)
+        return (self._decode_quickly(body) or self._decode_slowly(body)).closed(body)
 
     # --- the fast way ---
 
@@ -186,13 +217,15 @@ class Decoder:
                 continue
             form = form_of_type[type_of(row)] or form_of_category[category_of(row)]
             if form is None or form.typed is not typed:
-                self._add_record(source.record(index), decoded)
+                self._add_value(source.record(index), decoded)
             elif not form.on:
                 skips[TABLE_OFF] += 1
             else:
                 try:
-                    found = addresses[addresses_of(row)]
-                except AttributeError:  # an object on the way is missing, or written as text
+                    values = addresses_of(row)
+                    # Without a value of first choice, another spelling of its name may hold it.
+                    found = () if values[0] is None else addresses[values]
+                except (AttributeError, TypeError):  # no object on the way, or one at its end
                     found = ()
                 if found:
                     name = form.table or type_of(row)
@@ -206,25 +239,29 @@ class Decoder:
     def _decode_slowly(self, body: bytes) -> Decoded:
         decoded = Decoded()
         try:
-            value = load_json(body)
-        except ValueError:
+            self._add_value(load_json(body), decoded)
+        except (ValueError, RecursionError):
             return self._decode_parts(body)
-        for item in _items(value):
-            self._add_record(item, decoded)
         return decoded
 
     def _decode_parts(self, body: bytes) -> Decoded:
         """Decode a body that is no single JSON text: lines, or a list with a broken record."""
-        decoded = Decoded()
+        whole = Decoded()
         for part in _records_apart(body) or _lines_apart(body) or [body]:
+            decoded = Decoded()
             try:
-                items = list(_items(load_json(part)))
-            except ValueError:
-                decoded.rejects.append(Reject("not JSON", part))
-                continue
-            for item in items:
-                self._add_record(item, decoded)
-        return decoded
+                self._add_value(load_json(part), decoded)
+            except ValueError as error:
+                deep = "deep" in str(error)
+                decoded = _rejected(TOO_DEEP if deep else NOT_JSON, part)
+            except RecursionError:
+                decoded = _rejected(TOO_DEEP, part)
+            whole.add(decoded)
+        return whole
+
+    def _add_value(self, value: Any, decoded: Decoded) -> None:
+        for item in _items(value):
+            self._add_record(item, decoded)
 
     def _add_record(self, record: Any, decoded: Decoded) -> None:
         if record is None:
@@ -232,7 +269,7 @@ class Decoder:
         elif isinstance(record, dict):
             self._add_object(record, decoded)
         else:
-            decoded.rejects.append(Reject("not an object", _written(record)))
+            decoded.reject(NOT_AN_OBJECT, lambda: _written(record))
 
     def _add_object(self, record: dict[str, Any], decoded: Decoded) -> None:
         reader = RecordReader(record)
@@ -261,11 +298,17 @@ class Decoder:
         if form := tables.form_of_type(record.get("type")):
             return form, form.table or str(record["type"])
         if form := tables.form_of_category(record.get("category")):
-            if "properties" not in record and "ipaddress" in record:  # a row that lost its Type
+            if _lost_its_type(record, form):
                 form = tables.form_of_type(form.table) or form
             return form, form.table
         form = tables.by_looks.get(looks_of(record) or "")
         return form, form.table if form else ""
+
+
+def _lost_its_type(record: dict[str, Any], form: Form) -> bool:
+    """Tell whether a record of lower-case names is a row that is told by its category alone."""
+    nested = any("properties" in place for (place,) in form.columns["address"])
+    return nested and "properties" not in record and "ipaddress" in record
 
 
 def _items(value: Any) -> Iterator[Any]:
@@ -299,20 +342,18 @@ def _records_apart(body: bytes) -> list[bytes] | None:
 
 
 def _lines_apart(body: bytes) -> list[bytes] | None:
-    """Return the lines of newline-delimited JSON, or None if no line is an object."""
+    """Return the lines of newline-delimited JSON, or None if no line is an object or a list."""
     lines = [line for line in body.split(b"\n") if line.strip()]
-    return lines if len(lines) > 1 and any(map(_is_object, lines)) else None
+    return lines if len(lines) > 1 and any(map(_is_container, lines)) else None
 
 
-def _is_object(line: bytes) -> bool:
+def _is_container(line: bytes) -> bool:
     try:
-        return isinstance(load_json(line), dict)
+        return isinstance(load_json(line), dict | list)
     except ValueError:
         return False
 
 
 def _written(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return repr(value)[:LONGEST_VALUE].encode("utf-8", "backslashreplace")
+    """Write a value that is no record, in a bytes object no larger than it needs."""
+    return json.dumps(value).encode("utf-8")

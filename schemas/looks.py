@@ -29,7 +29,8 @@ def looks_of(record: dict[str, Any]) -> str | None:
         return "activity_api"
     if "eventtype" in record and "published" in record and "uuid" in record:
         return "okta_system_log"
-    if "timestamp" in record and str(record.get("actiontype")).lower().startswith("logon"):
+    action = record.get("actiontype")
+    if "timestamp" in record and isinstance(action, str) and action.lower().startswith("logon"):
         return "hunting_device" if "remoteip" in record else "hunting_identity"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -62,16 +63,18 @@ ENTRA_CODES: dict[int, tuple[Outcome, str]] = {
 and authorization error codes". 0 is the only success."""
 
 _WORDS = {
-    Outcome.SUCCESS: "success succeeded successful true allow allowed accept accepted permitted "
-    "logonsuccess ok",
+    Outcome.SUCCESS: "success succeeded successful true allow allowed permitted logonsuccess ok",
     Outcome.INTERRUPTED: "challenge interrupted",
     Outcome.FAILURE: "failure failed fail false deny denied reject rejected blocked block drop "
-    "timeout logonfailed error",
+    "logonfailed error",
 }
 RESULT_WORDS: dict[str, Outcome] = {
     word: outcome for outcome, words in _WORDS.items() for word in words.split()
 }
 """Result words of tables that tell the result in words, lower case. Any other word is Unknown."""
+
+
+_WHOLE = re.compile(r"\s*-?[0-9]{1,19}\s*")
 
 
 def number_of(value: object) -> int | None:
@@ -82,7 +85,7 @@ def number_of(value: object) -> int | None:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and len(value) <= 20 and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
     return None
 

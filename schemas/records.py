@@ -7,6 +7,7 @@ their address. Everything else is read from the record when somebody asks.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,7 +40,9 @@ _NOTHING = frozenset(("", "-", "<null>"))
 _DEEPEST_NAMES = 8
 """How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 """Control characters, marks that turn the direction of text, and halves of characters."""
 
 
@@ -129,21 +132,32 @@ class RecordReader:
     tells. An empty value counts as missing.
     """
 
-    __slots__ = ("record",)
+    __slots__ = ("_parsed", "record")
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = fold_names(record)
+        self._parsed: dict[str, dict[str, Any] | None] = {}
 
     def at(self, place: Place) -> Any:
         """Return what stands at *place*, or None."""
         value: Any = self.record
         for part in place:
             if not isinstance(value, dict):
-                value = _object_in(value)
+                value = self._object_in(value)
             if value is None:
                 return None
             value = value.get(part.lower())
         return value
+
+    def _object_in(self, value: Any) -> dict[str, Any] | None:
+        """Return the object that a text writes or that a list begins with, else None."""
+        if isinstance(value, str):
+            if value not in self._parsed:
+                found = parse_object(value)
+                self._parsed[value] = None if found is None else fold_names(found)
+            return self._parsed[value]
+        first = value[0] if isinstance(value, list) and value else None
+        return fold_names(first) if isinstance(first, dict) else None
 
     def first(self, alternatives: Iterable[Alternative]) -> Scalar:
         """Return the first of *alternatives* that holds a value, or None."""
@@ -153,15 +167,6 @@ class RecordReader:
             if isinstance(value, str | int | float) and clean_text(value) is not None:
                 return value
         return None
-
-
-def _object_in(value: Any) -> dict[str, Any] | None:
-    """Return the object that a text writes or that a list begins with, else None."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    elif isinstance(value, str):
-        value = parse_object(value)
-    return fold_names(value) if isinstance(value, dict) else None
 
 
 def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:
@@ -205,7 +210,7 @@ class SignIn(msgspec.Struct, gc=False):
                 value: Scalar = getter(self.typed)
             except AttributeError:
                 continue
-            if value is not None and value != "":
+            if value is not None and value != "" and not isinstance(value, msgspec.Struct):
                 return value
         return None
 
@@ -283,9 +288,12 @@ def record_hash(record: dict[str, Any]) -> str:
     """Return a hash that does not depend on the order of names or on white space."""
     try:
         canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a lone surrogate, a number beyond 64 bits, or nesting beyond orjson's
-        flat = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
-        canonical = repr(sorted(flat.items())).encode("utf-8", "backslashreplace")
+    except TypeError:  # half a character, a number beyond 64 bits, or nesting beyond orjson's
+        try:
+            canonical = json.dumps(record, sort_keys=True).encode()
+        except RecursionError:
+            flat = {name: one for name, one in record.items() if not isinstance(one, dict | list)}
+            canonical = json.dumps(flat, sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:32]
 
 

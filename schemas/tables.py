@@ -64,7 +64,8 @@ COLUMNS = [
 EVERY_SIGN_IN = ("address", "event_time", "emitted", "account", "event_id", "result")
 """The columns decoded for each sign-in; the others are read only for those that matter."""
 
-OUTCOMES = ("code", "word", "status", "audit", "cloudtrail", "none")
+OWN_OUTCOMES = ("code", "word", "status", "none")
+"""How a user's own table may tell its outcome."""
 
 
 class Typed:
@@ -128,7 +129,7 @@ class Typed:
 
 def joined(values: Iterable[object]) -> str | None:
     """Join values that identify an event together; None unless all are there."""
-    texts = ["" if value is None else str(value) for value in values]
+    texts = [str(value) if isinstance(value, str | int | float) else "" for value in values]
     return ":".join(texts) if all(texts) else None
 
 
@@ -137,7 +138,7 @@ class Form:
     """One way in which the records of one table arrive."""
 
     table: str
-    """The Log Analytics table name; empty for a table of the user's own, which names itself."""
+    """The Log Analytics table name; empty for one whose records name it themselves."""
     on: bool
     outcome: str
     account_type: str | None
@@ -158,7 +159,7 @@ class _AnyCase(dict[object, "Form | None"]):
 
     def __missing__(self, name: object) -> Form | None:
         form = self._forms.get(name.lower()) if isinstance(name, str) else None
-        if len(self) < 1_000 and isinstance(name, str | None):
+        if len(self) < 1_000 and (name is None or (isinstance(name, str) and len(name) < 100)):
             self[name] = form
         return form
 
@@ -225,6 +226,7 @@ def load_tables(
                 columns,
                 typed,
                 row="type" in spec,
+                success=frozenset(table.get("success", ())),
             )
             for index, key in (
                 (tables.by_type, "type"),
@@ -284,21 +286,41 @@ def _alternative(spec: str | list[str], under: str | None) -> Alternative:
 
 def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
     spec = {key: value for key, value in spec.items() if value is not None}
-    success = frozenset(word.lower() for word in spec.pop("success", ()))
-    failure = frozenset(word.lower() for word in spec.pop("failure", ()))
+    success, failure = _words(name, "success", spec), _words(name, "failure", spec)
     outcome = spec.pop("outcome", "word")
-    unknown = [key for key in spec if key not in COLUMNS]
-    if unknown:
-        raise ConfigurationError(
-            f"OWN_TABLES.{name}: {unknown[0]!r} is no column; known are {', '.join(COLUMNS)}"
-        )
-    if outcome not in OUTCOMES:
-        raise ConfigurationError(
-            f"OWN_TABLES.{name}.outcome: {outcome!r} is not one of {', '.join(OUTCOMES)}"
-        )
+    if outcome not in OWN_OUTCOMES:
+        raise _wrong(name, "outcome", f"{outcome!r} is not one of {', '.join(OWN_OUTCOMES)}")
+    for column, places in spec.items():
+        _require_places(name, column, places)
     if "address" not in spec:
-        raise ConfigurationError(f"OWN_TABLES.{name}: 'address' must name the address column")
+        raise _wrong(name, "address", "must name the column that holds the client's address")
     spec.setdefault("event_time", ["TimeGenerated"])
     spec.setdefault("emitted", ["TimeGenerated"])
     columns = _columns(spec, None)
-    return Form("", on, outcome, None, columns, Typed(columns), True, success, failure)
+    if any(len(alternative) > 1 for alternative in columns["address"]):
+        raise _wrong(name, "address", "an address cannot be joined from two columns")
+    spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
+    return Form(spelled, on, outcome, None, columns, Typed(columns), True, success, failure)
+
+
+def _wrong(table: str, key: str, text: str) -> ConfigurationError:
+    return ConfigurationError(f"OWN_TABLES.{table}.{key}: {text}")
+
+
+def _words(table: str, key: str, spec: dict[str, Any]) -> frozenset[str]:
+    words = spec.pop(key, [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _wrong(table, key, "must be a list of words")
+    return frozenset(word.strip().lower() for word in words)
+
+
+def _require_places(table: str, column: str, places: object) -> None:
+    if column not in COLUMNS:
+        raise _wrong(table, column, f"is no column; known are {', '.join(COLUMNS)}")
+    listed = [places] if isinstance(places, str) else places
+    if not isinstance(listed, list) or not listed:
+        raise _wrong(table, column, "must be the name of a column, or a list of names")
+    for place in listed:
+        parts = place if isinstance(place, list) else [place]
+        if not parts or not all(isinstance(part, str) and part for part in parts):
+            raise _wrong(table, column, "must be the name of a column, or a list of names")

@@ -159,6 +159,17 @@ RECORDS = [
         Expected("AADManagedIdentitySignInLogs", PRINCIPAL_ID, Outcome.SUCCESS, "a-4", BEGAN),
     ),
     Recorded(
+        "A service principal of Microsoft's own",
+        "A",
+        "category:MicrosoftServicePrincipalSignInLogs",
+        diagnostic(
+            "MicrosoftServicePrincipalSignInLogs", principal("a-9", servicePrincipalName="Exchange")
+        ),
+        Expected(
+            "AADMicrosoftServicePrincipalSignInLogs", "exchange", Outcome.SUCCESS, "a-9", BEGAN
+        ),
+    ),
+    Recorded(
         "A AD FS, US time, level as text",
         "A",
         "category:ADFSSignInLogs",
@@ -297,6 +308,18 @@ RECORDS = [
             ServicePrincipalName="Build Robot",
         ),
         _robot("AADManagedIdentitySignInLogs", "e-4"),
+    ),
+    Recorded(
+        "E service principal of Microsoft's own",
+        "E",
+        "type:AADMicrosoftServicePrincipalSignInLogs",
+        row(
+            "AADMicrosoftServicePrincipalSignInLogs",
+            "e-14",
+            UserPrincipalName=None,
+            ServicePrincipalName="Build Robot",
+        ),
+        _robot("AADMicrosoftServicePrincipalSignInLogs", "e-14"),
     ),
     Recorded(
         "E AD FS row, locked",
