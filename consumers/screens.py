@@ -119,24 +119,24 @@ def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
 def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
     """Return what is known of addresses, for ``lookup``."""
     table = Table(box=box.SIMPLE_HEAD)
-    names = ["Address", "Verdict", "Reason", "Sources", "Score", "Class", "Expires", "Page"]
-    names += ["Cached", "Age", "Waiting", "Next asking"] if explain else []
-    for name in names:
-        table.add_column(name, overflow="fold")
+    for name in ("Address", "Verdict", "Score", "Class", "Until"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "Score" else "left")
+    table.add_column("Why", overflow="fold")
     for row in rows:
-        cells = [
+        why = [row["Reason"], *row["Classifications"]]
+        if explain:
+            age = (
+                "asked now" if not row["Cached"] else f"from the ledger, {row['AgeSeconds']} s old"
+            )
+            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking']}"]
+        table.add_row(
             plain(row["IPAddress"]),
             Text(row["Verdict"], style=VERDICT_COLOURS.get(row["Verdict"], "")),
-            plain(row["Reason"], 100),
-            plain(", ".join(row["Sources"])),
             plain(row["Score"]),
             plain(row["AddressClass"]),
-            plain(row["ExpiresTime"][:16] if row["ExpiresTime"] else None),
-            plain(row["ReportUrl"], 100),
-        ]
-        if explain:
-            cells += [plain(row[one]) for one in ("Cached", "AgeSeconds", "Waiting", "NextAsking")]
-        table.add_row(*cells)
+            plain(row["ExpiresTime"][:10] if row["ExpiresTime"] else None),
+            plain("; ".join(why), 300),
+        )
     return table
 
 

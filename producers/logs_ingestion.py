@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import stamina
 import structlog
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -70,6 +71,23 @@ class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
         request.http_request.headers["Authorization"] = "Bearer placeholder"
 
 
+class NoCredential:
+    """The credential of a loopback endpoint: the client insists on one and never asks it."""
+
+    async def get_token(self, *_: str, **__: Any) -> AccessToken:
+        """Return what the policy above sends."""
+        return AccessToken("placeholder", 0)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def __aenter__(self) -> NoCredential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to let go of."""
+
+
 class LogsIngestionSink:
     """See :class:`schemas.ports.Sink`.
 
@@ -91,8 +109,8 @@ class LogsIngestionSink:
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
         if credential is None:
             options["authentication_policy"] = PlaceholderToken()
-        self._credential = credential
-        self._client = LogsIngestionClient(endpoint, credential, **options)  # type: ignore[arg-type]
+        self._credential: AsyncTokenCredential = credential or NoCredential()
+        self._client = LogsIngestionClient(endpoint, self._credential, **options)
         self._rule_id = rule_id
         self._stream = f"Custom-{table}"
         self._patience = patience
@@ -158,8 +176,7 @@ class LogsIngestionSink:
     async def close(self) -> None:
         """Close the connection and the credential."""
         await self._client.close()
-        if self._credential is not None:
-            await self._credential.close()
+        await self._credential.close()
 
 
 def _when_again(error: Exception) -> bool | float:

@@ -128,7 +128,7 @@ def served(kind: str, **options: object) -> Iterator[str]:
     """
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.measure_servers", kind, *given],  # noqa: S603
+        [sys.executable, "-m", "tests.bench.measure_servers", kind, *given],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,

@@ -56,6 +56,7 @@ class Ingestion:
         if fault == "reset":
             assert request.transport is not None
             request.transport.abort()
+            return web.Response(status=500)
         if isinstance(fault, web.Response):
             return self._told(fault)
         self.rows += rows

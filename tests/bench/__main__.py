@@ -1,0 +1,28 @@
+"""All goals, one table: ``python -m tests.bench``."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from tests.bench import goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload
+from tests.bench.measure import print_outcomes
+
+GOALS = (goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload)
+
+
+def main() -> int:
+    """Run the goals one after the other; 1 when one is not met."""
+    outcomes, notes = [], []
+    for goal in GOALS:
+        Console(stderr=True).print(f"{goal.__name__} …", highlight=False)
+        told, noted = goal.run()
+        outcomes += told
+        notes += noted
+    print_outcomes(outcomes, notes)
+    return int(any(one.met is False for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
