@@ -152,7 +152,7 @@ class AddressMemo(dict[object, "str | Unusable"]):
     of use would cost more than parsing again.
     """
 
-    def __init__(self, most: int = 200_000) -> None:
+    def __init__(self, most: int = 65_536) -> None:
         super().__init__()
         self._most = most
 
@@ -172,7 +172,7 @@ class AddressesMemo(dict[tuple[object, ...], tuple[str, ...]]):
     Keyed by the values of all fields together, because most records repeat them.
     """
 
-    def __init__(self, single: AddressMemo, most: int = 200_000) -> None:
+    def __init__(self, single: AddressMemo, most: int = 65_536) -> None:
         super().__init__()
         self._single = single
         self._most = most

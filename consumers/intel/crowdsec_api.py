@@ -142,12 +142,11 @@ def _intel(item: dict[str, Any]) -> Intel:
     history = _part(item, "history")
     classes = _part(item, "classifications")
     scores = _scores(item.get("scores"))
-    overall = scores.get("overall", {})
     return Intel(
         told_reputation=_text(item.get("reputation")),
         confidence=_text(item.get("confidence")),
-        score=overall.get("total"),
-        background_noise=number_of(item.get("background_noise_score")),
+        score=scores.get("overall", {}).get("total"),
+        background_noise=_number(item.get("background_noise_score")),
         behaviors=_names(item.get("behaviors")),
         classifications=_names(classes.get("classifications")),
         false_positives=_names(classes.get("false_positives")),
@@ -160,13 +159,13 @@ def _intel(item: dict[str, Any]) -> Intel:
         proxy_or_vpn=item.get("proxy_or_vpn") is True,
         country=_text(location.get("country")),
         city=_text(location.get("city")),
-        as_number=number_of(item.get("as_num")),
+        as_number=_number(item.get("as_num")),
         as_name=_text(item.get("as_name")),
         ip_range=_text(item.get("ip_range")),
-        ip_range_score=number_of(item.get("ip_range_score")),
+        ip_range_score=_number(item.get("ip_range_score")),
         ip_range_24=_text(item.get("ip_range_24")),
         ip_range_24_reputation=_text(item.get("ip_range_24_reputation")),
-        ip_range_24_score=number_of(item.get("ip_range_24_score")),
+        ip_range_24_score=_number(item.get("ip_range_24_score")),
         reverse_dns=_text(item.get("reverse_dns")),
         first_seen=_text(history.get("first_seen")),
         last_seen=_text(history.get("last_seen")),
@@ -175,6 +174,12 @@ def _intel(item: dict[str, Any]) -> Intel:
 
 def _text(value: object) -> str | None:
     return clean_text(value, longest=256)
+
+
+def _number(value: object) -> int | None:
+    """Return a number that the rows have room for, else None."""
+    number = number_of(value)
+    return number if number is not None and abs(number) < 2**31 else None
 
 
 def _part(item: dict[str, Any], name: str) -> dict[str, Any]:
@@ -194,7 +199,7 @@ def _percentages(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         return {}
     return {
-        str(country)[:8]: float(share)
+        clean_text(country, longest=8) or "?": float(share)
         for country, share in list(value.items())[:_MOST_NAMES]
         if isinstance(share, int | float) and not isinstance(share, bool)
     }
@@ -207,7 +212,7 @@ def _scores(value: object) -> dict[str, dict[str, int]]:
     for period in ("overall", "last_day", "last_week", "last_month"):
         parts = value.get(period)
         if isinstance(parts, dict):
-            numbers = {name: number_of(parts.get(name)) for name in _SCORE_PARTS}
+            numbers = {name: _number(parts.get(name)) for name in _SCORE_PARTS}
             found[period] = {name: one for name, one in numbers.items() if one is not None}
     return found
 

@@ -38,8 +38,6 @@ KEPT, BATCH, BATCHES = 17_000, 100, 500
 HITS = 95
 WANTED_STORE, WANTED_DICT = 1.8, 0.45
 
-Answers = "Callable[[Sequence[str]], Awaitable[dict[str, Answer]]]"
-
 
 class BareDict:
     """A dictionary of answers, walked as :class:`AnswerMemory` walks its own."""
@@ -66,8 +64,7 @@ class BareDict:
 def verdicts(pool: list[str], clock: Clock) -> dict[str, Answer]:
     """Return a verdict on each address; few are known, as in the field."""
     now = clock.now()
-    known = reputations(KEPT + BATCHES * (BATCH - HITS), 1, KNOWN_SHARE)
-    told = dict(zip(pool[::20], known.values(), strict=False))
+    told = reputations(KEPT, 1, KNOWN_SHARE)
     found: dict[str, Answer] = {}
     for address in pool:
         word = told.get(address)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from azure.monitor.ingestion.aio import LogsIngestionClient
 
 from consumers.intel.crowdsec_api import said_of
 from consumers.judge import Judge
-from producers.logs_ingestion import LogsIngestionSink, PlaceholderToken
+from producers.logs_ingestion import LogsIngestionSink, NoCredential, PlaceholderToken
 from schemas.decode import Decoder
 from schemas.policy import Policy
 from schemas.tables import load_tables
@@ -78,8 +78,7 @@ async def measured(url: str, size: int, wanted: float) -> list[Outcome]:
     made = rows(ROWS_A_ROUND)
     parts = [made[start : start + size] for start in range(0, ROWS_A_ROUND, size)]
     sink = LogsIngestionSink(url, RULE, None, patience=5)
-    options: dict[str, Any] = {"authentication_policy": PlaceholderToken()}
-    client = LogsIngestionClient(url, None, **options)  # type: ignore[arg-type]
+    client = LogsIngestionClient(url, NoCredential(), authentication_policy=PlaceholderToken())
     largest: dict[str, int] = {"ours": 0, "theirs": 0}
 
     def note(side: str) -> None:

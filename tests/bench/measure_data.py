@@ -320,13 +320,15 @@ def item(address: str, reputation: str) -> bytes:
 
 
 @cache
-def reputations(count: int, seed: int, known: float) -> dict[str, str]:
+def reputations(count: int, seed: int, known: float, *, spread: bool = False) -> dict[str, str]:
     """Tell which of ``addresses(count, seed)`` are known, and as what.
 
     The last ones are: in :func:`repeated` they are the rare ones, and a rare address is more
-    likely to be bad than the office's own.
+    likely to be bad than the office's own. With *spread* they are anywhere.
     """
+    pool = addresses(count, seed)
     several = round(count * known)
     words = ["malicious", "suspicious"] * (round(several * BAD_SHARE / KNOWN_SHARE) // 2)
     words += ["benign", "known"] * (several // 2 + 1)
-    return dict(zip(reversed(addresses(count, seed)), words[:several], strict=False))
+    chosen = random.Random(seed).sample(pool, several) if spread else pool[::-1]
+    return dict(zip(chosen, words[:several], strict=False))

@@ -29,11 +29,8 @@ _NOT_FOUND = b'{"message":"IP address information not found"}'
 class Cti:
     """CrowdSec's enrichment API: knows a share of the addresses, takes *delay* seconds each."""
 
-    def __init__(self, count: int, seed: int, known: float, delay: float) -> None:
-        self._items = {
-            address: item(address, reputation)
-            for address, reputation in reputations(count, seed, known).items()
-        }
+    def __init__(self, known: dict[str, str], delay: float) -> None:
+        self._items = {address: item(address, word) for address, word in known.items()}
         self._delay = delay
         self._counts: Counter[str] = Counter()
 
@@ -100,11 +97,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--known", type=float, default=0.05)
+    parser.add_argument("--spread", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
     given = parser.parse_args()
     handler: Handler
     if given.kind == "cti":
-        handler = Cti(given.count, given.seed, given.known, given.delay)
+        known = reputations(given.count, given.seed, given.known, spread=bool(given.spread))
+        handler = Cti(known, given.delay)
     else:
         handler = Ingestion()
     asyncio.run(_serve(handler))

@@ -1,0 +1,83 @@
+"""The tree tells the architecture: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+MODULES = sorted(
+    path
+    for package in ("schemas", "consumers", "producers")
+    for path in (ROOT / package).rglob("*.py")
+)
+PURE_SCHEMAS_MAY = {"msgspec", "orjson"}
+EDGES = {
+    "aiohttp": {"consumers/intel/http.py", "producers/demo/stand_in.py"},
+    "azure": {"consumers/wiring.py", "producers/logs_ingestion.py"},
+    "sqlite3": {"consumers/ledger/sqlite.py"},
+    "fastavro": {"consumers/recording.py"},
+    "pydantic_settings": {"consumers/settings.py"},
+    "click": {"consumers/cli.py"},
+}
+STANDARD = {"asyncio", "socket", "sqlite3", "subprocess", "urllib", "http"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide who imports whom"
+            found.add(node.module or "")
+    return found
+
+
+def _tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imports(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_follow_the_tree(path: Path) -> None:
+    """Everything may import schemas; consumers and producers meet in wiring alone."""
+    tops, name = _tops(path), _name(path)
+    assert "tests" not in tops
+    if name.startswith("schemas/"):
+        assert not tops & {"consumers", "producers", "asyncio", "aiohttp", "azure", "pydantic"}
+        assert not tops & (STANDARD - {"socket"}), "schemas do no input or output"
+    if name.startswith("producers/"):
+        assert "consumers" not in tops
+    if name.startswith("consumers/") and name != "consumers/wiring.py":
+        assert "producers" not in tops
+    if name == "consumers/judge.py":
+        assert not tops & {"asyncio", "aiohttp", "azure", "sqlite3"}
+
+
+@pytest.mark.parametrize(("library", "files"), EDGES.items())
+def test_each_foreign_library_has_its_edge(library: str, files: set[str]) -> None:
+    """One place to look when a library changes."""
+    assert {_name(path) for path in MODULES if library in _tops(path)} == files
+
+
+def test_only_settings_read_the_environment() -> None:
+    """No other module knows of environment variables."""
+    reading = re.compile(r"os\.environ|getenv")
+    assert [_name(path) for path in MODULES if reading.search(path.read_text("utf-8"))] == [
+        "consumers/settings.py"
+    ]
+
+
+def test_tasks_start_in_one_place() -> None:
+    """Concurrency has one home."""
+    starting = re.compile(r"create_task|TaskGroup|ensure_future")
+    assert [_name(path) for path in MODULES if starting.search(path.read_text("utf-8"))] == [
+        "consumers/lookup.py"
+    ]
