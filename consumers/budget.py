@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from consumers.together import Together
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.ports import Clock, Ledger
 
 PERIOD_DAYS = 30
@@ -39,16 +43,24 @@ class Budget:
         self._reset_day = reset_day
         self._spent_period: str | None = None
         self._first: float | None = None
+        self._reserving: Together[int, Reservation] = Together(self._reserve)
 
     async def reserve(self, wanted: int) -> Reservation:
-        """Take up to *wanted* lookups, durably."""
+        """Take up to *wanted* lookups, durably; who asks first gets first."""
+        return await self._reserving.join(wanted)
+
+    async def _reserve(self, wanted: Sequence[int]) -> list[Reservation]:
         period = await self._period()
-        if period == self._spent_period:
-            return Reservation(period, 0)
-        granted = await self._ledger.reserve(self._account, period, wanted, self._quota)
-        if granted < wanted:
-            self._spent_period = period
-        return Reservation(period, granted)
+        left = 0
+        if period != self._spent_period:
+            left = await self._ledger.reserve(self._account, period, sum(wanted), self._quota)
+            if left < sum(wanted):
+                self._spent_period = period
+        reservations = []
+        for one in wanted:
+            reservations.append(Reservation(period, min(one, left)))
+            left -= reservations[-1].lookups
+        return reservations
 
     async def refund(self, reservation: Reservation) -> None:
         """Give back lookups that surely did not count."""

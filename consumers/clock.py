@@ -48,6 +48,18 @@ class EventClock:
             if moment is not None:
                 self._take(moment.timestamp())
 
+    def advance_to_latest(self, latest: datetime) -> bool:
+        """Take the latest of some times, and tell whether that is all that the clock needs.
+
+        It is not when the time is too far ahead: then its neighbours must speak for it.
+        """
+        moment = latest.timestamp()
+        if self._now is None or moment > self._now + NEIGHBOUR:
+            return False
+        self._now = max(self._now, moment)
+        self._ahead = None
+        return True
+
     def _take(self, moment: float) -> None:
         limit = None if self._now is None else self._now + NEIGHBOUR
         if limit is not None and moment <= limit:

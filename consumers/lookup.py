@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import stamina
 import structlog
 
+from consumers.together import Together
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -88,7 +89,8 @@ class Lookups:
         self._budget = budget
         self._clock = clock
         self._lifetimes = lifetimes
-        self._keep = keep
+        self._keep_all = keep
+        self._keeping: Together[Mapping[str, Answer], None] = Together(self._keep)
         self._deliver = deliver
         self._monotonic = monotonic
         self._concurrency = concurrency
@@ -173,9 +175,16 @@ class Lookups:
             if isinstance(answer, Verdict) or answer.expires > self._clock.now()
         }
         if kept:
-            await self._keep(kept)
+            await self._keeping.join(kept)
         self._flying.difference_update(answers)
         await self._deliver(answers)
+
+    async def _keep(self, batches: Sequence[Mapping[str, Answer]]) -> list[None]:
+        answers: dict[str, Answer] = {}
+        for batch in batches:
+            answers.update(batch)
+        await self._keep_all(answers)
+        return [None] * len(batches)
 
     async def _answers(self, addresses: list[str]) -> dict[str, Answer]:
         if self._monotonic() < self._closed_until:
@@ -198,7 +207,7 @@ class Lookups:
         self._slots = self._concurrency if self._first else min(self._slots + 1, self._concurrency)
         self._first = False
         self.counts.lookups += len(said)
-        return answers | {address: self._verdict(one) for address, one in said.items()}
+        return answers | self._verdicts(said)
 
     async def _request(self, addresses: Sequence[str]) -> dict[str, Said]:
         """Ask once, and again only while the request surely does not count."""
@@ -259,8 +268,19 @@ class Lookups:
         self._closed_until = 0.0
         self._failures = FAILURES if self._failures else 0
 
-    def _verdict(self, said: Said) -> Verdict:
+    def _verdicts(self, said: Mapping[str, Said]) -> dict[str, Verdict]:
+        """Give each word a lifetime. Addresses of which the same was said share one verdict."""
         now = self._clock.now()
+        shared: dict[int, Verdict] = {}
+        verdicts = {}
+        for address, one in said.items():
+            verdict = shared.get(id(one))
+            if verdict is None:
+                verdict = shared[id(one)] = self._verdict(one, now)
+            verdicts[address] = verdict
+        return verdicts
+
+    def _verdict(self, said: Said, now: float) -> Verdict:
         return Verdict(
             reputation=said.reputation,
             source=self._source.name,

@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock
 from schemas.findings import finding_id
 from schemas.ports import Quarantined, Waiting
+from schemas.times import parse_time
 from schemas.verdicts import Answer, Unanswered, Verdict
 
 if TYPE_CHECKING:
@@ -34,15 +36,12 @@ GROUP_SECONDS = 300.0
 AGAIN_SECONDS = 600.0
 """How often waiting addresses are offered again, by our clock."""
 _SLICE = 500
+_FIRST = itemgetter(2)
 
 
-class Held(NamedTuple):
-    """A sign-in that waits in memory, or is being judged, for one of its addresses."""
-
-    signin: SignIn
-    enqueued: datetime | None
-    first: bool
-    """Whether this is the address of first choice; sign-ins are counted by it."""
+Held = tuple["SignIn", "datetime | None", bool]
+"""A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
+whether that is its address of first choice, by which sign-ins are counted."""
 
 
 @dataclass(slots=True)
@@ -93,6 +92,7 @@ class Pipeline:
         self._held_bytes = 0
         self._unanswered: Counter[str] = Counter()
         self._offered = 0.0
+        self._any_waiting = True
 
     # --- from outside ---
 
@@ -102,6 +102,7 @@ class Pipeline:
             answer = (await self._memory.answers([address])).get(address)
             if isinstance(answer, Verdict):
                 await self._judge_waiting(address, answer)
+        self._any_waiting = (await self._ledger.size()).waiting > 0
 
     async def take(self, messages: Iterable[Message]) -> None:
         """Take messages in order. Returns when there is room for more, not when all is settled."""
@@ -137,9 +138,13 @@ class Pipeline:
     # --- the chain ---
 
     def _advance(self, decoded: Decoded, message: Message) -> None:
-        if isinstance(self._clock, EventClock):
-            self._clock.advance(signin.record_time() for signin in decoded.signins)
-            self._clock.advance([message.enqueued])
+        """Move the event clock on. Wall time needs no telling."""
+        clock = self._clock
+        if isinstance(clock, EventClock):
+            latest = _latest_of_one_form(decoded.signins)
+            if latest is None or not clock.advance_to_latest(latest):
+                clock.advance(signin.record_time() for signin in decoded.signins)
+            clock.advance([message.enqueued])
 
     async def _count(self, decoded: Decoded, message: Message) -> None:
         counts = self.counts
@@ -158,10 +163,14 @@ class Pipeline:
         """Sort sign-ins by address; tell whether there were any."""
         enqueued = message.enqueued
         for signin in decoded.signins:
-            addresses = signin.addresses
-            group.setdefault(addresses[0], []).append(Held(signin, enqueued, first=True))
-            for address in addresses[1:]:
-                group.setdefault(address, []).append(Held(signin, enqueued, first=False))
+            first = True
+            for address in signin.addresses:
+                held = group.get(address)
+                if held is None:
+                    group[address] = [(signin, enqueued, first)]
+                else:
+                    held.append((signin, enqueued, first))
+                first = False
         return bool(decoded.signins)
 
     async def _match(self, group: dict[str, list[Held]]) -> None:
@@ -204,7 +213,8 @@ class Pipeline:
             if isinstance(answer, Verdict):
                 self.counts.cache_hits += max(0, _firsts(held) - 1)
                 await self._judge_held(address, held, answer)
-                await self._judge_waiting(address, answer)
+                if self._any_waiting:
+                    await self._judge_waiting(address, answer)
             elif held:
                 parked[address] = held
         await self._park(parked)
@@ -214,8 +224,8 @@ class Pipeline:
             return
         now, wall = self._clock.now(), datetime.now(UTC)
         rows = []
-        for one in held:
-            details = one.signin.details(enqueued=one.enqueued, fallback_time=_moment(now, wall))
+        for signin, enqueued, _ in held:
+            details = signin.details(enqueued=enqueued, fallback_time=_moment(now, wall))
             row = self._judge.judge(details, address, verdict, wall=wall, now=now)
             if row is not None:
                 rows.append(row)
@@ -248,10 +258,11 @@ class Pipeline:
         fallback = _moment(now, datetime.now(UTC))
         waiting = []
         for address, held in parked.items():
-            for one in held:
-                details = one.signin.details(enqueued=one.enqueued, fallback_time=fallback)
+            for signin, enqueued, _ in held:
+                details = signin.details(enqueued=enqueued, fallback_time=fallback)
                 key = finding_id(details.table, details.event_id, address)
                 waiting.append(Waiting(key, address, details, now))
+        self._any_waiting = True
         answered = await self._ledger.park_unless_answered(waiting)
         for address, held in parked.items():
             if address in answered:
@@ -301,7 +312,17 @@ def _set_aside(position: Position, reject: Reject) -> Quarantined:
 
 
 def _firsts(held: Sequence[Held]) -> int:
-    return sum(one.first for one in held)
+    return sum(map(_FIRST, held))
+
+
+def _latest_of_one_form(signins: Sequence[SignIn]) -> datetime | None:
+    """Return the latest time of a body's records, if their texts can be compared as they are."""
+    texts = [text for signin in signins if type(text := signin.written) is str]
+    if not texts or len(texts) < len(signins) or len(set(map(len, texts))) > 1:
+        return None
+    first, last = min(texts), max(texts)
+    comparable = last.endswith("Z") and first[4:5] == last[4:5] == "-"
+    return parse_time(last) if comparable else None
 
 
 def _moment(now: float, wall: datetime) -> datetime:

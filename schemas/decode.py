@@ -119,12 +119,17 @@ class _Body:
     def record(self, index: int) -> dict[str, Any]:
         """Read one record again. What only the typed decoder can read comes back as its text."""
         try:
-            if self._items is None:
-                self._items = self._split(self._data)
-            record = load_json(bytes(self._items[index]))
-        except (ValueError, *_BROKEN):
+            record = load_json(bytes(self._apart()[index]))
+        except _BROKEN:  # called from a deep stack, which the splitter minds and orjson does not
+            record = list(_items(load_json(self._data)))[index]
+        except ValueError:
             record = None
         return record if isinstance(record, dict) else {"unread": index, "of": repr(self._data)}
+
+    def _apart(self) -> list[msgspec.Raw]:
+        if self._items is None:
+            self._items = self._split(self._data)
+        return self._items
 
 
 class _Single:
@@ -150,6 +155,14 @@ def _split_wrapper(data: bytes) -> list[msgspec.Raw]:
 
 def _split_bare(data: bytes) -> list[msgspec.Raw]:
     return [msgspec.Raw(data)]
+
+
+def _near_the_end(body: bytes, name: bytes) -> int:
+    return body.rfind(name, -_WINDOW // 4)
+
+
+def _near_the_start(body: bytes, name: bytes) -> int:
+    return body.find(name, 0, _WINDOW)
 
 
 class Decoder:
@@ -186,11 +199,12 @@ class Decoder:
     def _guess(self, body: bytes) -> Typed | None:
         """Guess the form of a body from the first name in it that could tell. Verified later."""
         tables = self._tables
-        for name, form_of, place in (
-            (b'"Type"', tables.form_of_type, body.rfind(b'"Type"', -_WINDOW // 4)),
-            (b'"category"', tables.form_of_category, body.find(b'"category"', 0, _WINDOW)),
-            (b'"Type"', tables.form_of_type, body.find(b'"Type"', 0, _WINDOW)),
+        for name, form_of, find in (
+            (b'"Type"', tables.form_of_type, _near_the_end),
+            (b'"category"', tables.form_of_category, _near_the_start),
+            (b'"Type"', tables.form_of_type, _near_the_start),
         ):
+            place = find(body, name)
             if place >= 0:
                 start = body.find(b'"', place + len(name), place + len(name) + 8) + 1
                 value = body[start : body.find(b'"', start, start + 80)]
@@ -209,7 +223,8 @@ class Decoder:
         decoded = Decoded()
         source = _Body(body, split)
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
-        type_of, category_of, addresses_of = typed.type_of, typed.category_of, typed.addresses_of
+        type_of, category_of = typed.type_of, typed.category_of
+        addresses_of, written_of = typed.addresses_of, typed.written_of
         form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
         for index, row in enumerate(rows):
             if row is None:
@@ -225,11 +240,12 @@ class Decoder:
                     values = addresses_of(row)
                     # Without a value of first choice, another spelling of its name may hold it.
                     found = () if values[0] is None else addresses[values]
+                    written = written_of(row)
                 except (AttributeError, TypeError):  # no object on the way, or one at its end
                     found = ()
                 if found:
                     name = form.table or type_of(row)
-                    add(SignIn(form, name, found, row, source, index))
+                    add(SignIn(form, name, found, written, source, index))
                 else:
                     self._add_record(source.record(index), decoded)
         return decoded

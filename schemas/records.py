@@ -25,13 +25,13 @@ from schemas.outcomes import (
     outcome_of_status,
     outcome_of_word,
 )
-from schemas.tables import EVERY_SIGN_IN, Form, joined
+from schemas.tables import Form, Scalar, joined
 from schemas.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.tables import Alternative, Place, Scalar
+    from schemas.tables import Alternative, Place
 
 LONGEST_VALUE = 1_024
 """Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
@@ -111,7 +111,9 @@ def clean_text(value: object, longest: int = LONGEST_VALUE) -> str | None:
     if value is None or isinstance(value, dict | list):
         return None
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    text = _CONTROL.sub("�", text[:longest]).strip()
+    text = text[:longest].strip()
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub("�", text)
     return None if text in _NOTHING else text
 
 
@@ -190,33 +192,21 @@ class Records(Protocol):
 class SignIn(msgspec.Struct, gc=False):
     """A readable record of an enabled table that has a usable public address.
 
-    ``addresses`` are the distinct canonical ones, first choice first. A structure rather than a
+    ``addresses`` are the distinct canonical ones, first choice first; ``written`` is when the
+    record was written, as it stands there, if the fast way met it. A structure rather than a
     class, because one is made for every record.
     """
 
     form: Form
     table: str
     addresses: tuple[str, ...]
-    typed: Any
+    written: Scalar
     source: Records
     index: int
 
-    def _quick(self, column: str) -> Scalar:
-        """Read a column of the typed record; None where only the record itself can tell."""
-        if self.typed is None:
-            return None
-        for getter in self.form.typed.getters[column]:
-            try:
-                value: Scalar = getter(self.typed)
-            except AttributeError:
-                continue
-            if value is not None and value != "" and not isinstance(value, msgspec.Struct):
-                return value
-        return None
-
     def record_time(self) -> datetime | None:
         """Return when the record was written, else when the event began; None if it tells none."""
-        time = parse_time(self._quick("emitted")) or parse_time(self._quick("event_time"))
+        time = parse_time(self.written)
         if time is None:
             reader = RecordReader(self.source.record(self.index))
             for column in ("emitted", "event_time"):
@@ -230,8 +220,7 @@ class SignIn(msgspec.Struct, gc=False):
         columns = self.form.columns
 
         def first(column: str) -> Scalar:
-            value = reader.first(columns.get(column, ()))
-            return self._quick(column) if value is None and column in EVERY_SIGN_IN else value
+            return reader.first(columns.get(column, ()))
 
         texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
         times = (parse_time(reader.first((one,))) for one in columns.get("event_time", ()))

@@ -61,8 +61,9 @@ COLUMNS = [
 ]
 """What a layout may name."""
 
-EVERY_SIGN_IN = ("address", "event_time", "emitted", "account", "event_id", "result")
-"""The columns decoded for each sign-in; the others are read only for those that matter."""
+EVERY_SIGN_IN = ("address", "emitted")
+"""The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
+others are read from the record when a sign-in turns out to matter."""
 
 OWN_OUTCOMES = ("code", "word", "status", "none")
 """How a user's own table may tell its outcome."""
@@ -74,11 +75,10 @@ class Typed:
     def __init__(self, columns: Columns) -> None:
         tree: dict[str, Any] = {"Type": {}, "category": {}}
         for name in EVERY_SIGN_IN:
-            for alternative in self._decoded(name, columns):
-                for place in alternative:
-                    node = tree
-                    for part in place:
-                        node = node.setdefault(part, {})
+            for (place,) in columns[name]:
+                node = tree
+                for part in place:
+                    node = node.setdefault(part, {})
         self._attributes: dict[Place, str] = {}
         row: Any = self._struct(tree, (), "")
         rows: Any = list[row | None]
@@ -88,17 +88,8 @@ class Typed:
         self.wrapper = msgspec.json.Decoder(wrapper)
         self.type_of = attrgetter(self._attributes[("Type",)])
         self.category_of = attrgetter(self._attributes[("category",)])
-        self.addresses_of = self._addresses_getter(columns["address"])
-        self.getters = {
-            name: [self._joined_getter(one) for one in self._decoded(name, columns)]
-            for name in EVERY_SIGN_IN
-        }
-
-    @staticmethod
-    def _decoded(name: str, columns: Columns) -> tuple[Alternative, ...]:
-        """Return the alternatives worth decoding for each sign-in: each one costs time."""
-        alternatives = columns.get(name, ())
-        return alternatives if name == "address" else alternatives[:2]
+        self.addresses_of = self._tuple_getter(columns["address"])
+        self.written_of = self._first_getter(columns["emitted"])
 
     def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
@@ -112,19 +103,19 @@ class Typed:
             fields.append((own, kind, None))
         return msgspec.defstruct("Row", fields, rename=names, gc=False)
 
-    def _addresses_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+    def _tuple_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
         attributes = [self._attributes[place] for (place,) in alternatives]
         if len(attributes) == 1:
             only = attrgetter(attributes[0])
             return lambda row: (only(row),)
         return attrgetter(*attributes)
 
-    def _joined_getter(self, alternative: Alternative) -> Callable[[Any], Any]:
-        attributes = [self._attributes[place] for place in alternative]
-        if len(attributes) == 1:
-            return attrgetter(attributes[0])
-        several = attrgetter(*attributes)
-        return lambda row: joined(several(row))
+    def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+        first, *others = [attrgetter(self._attributes[place]) for (place,) in alternatives]
+        if not others:
+            return first
+        second = others[0]
+        return lambda row: first(row) or second(row)
 
 
 def joined(values: Iterable[object]) -> str | None:
@@ -297,8 +288,9 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
     spec.setdefault("event_time", ["TimeGenerated"])
     spec.setdefault("emitted", ["TimeGenerated"])
     columns = _columns(spec, None)
-    if any(len(alternative) > 1 for alternative in columns["address"]):
-        raise _wrong(name, "address", "an address cannot be joined from two columns")
+    for column in EVERY_SIGN_IN:
+        if any(len(alternative) > 1 for alternative in columns[column]):
+            raise _wrong(name, column, "cannot be joined from two columns")
     spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
     return Form(spelled, on, outcome, None, columns, Typed(columns), True, success, failure)
 

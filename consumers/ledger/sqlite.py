@@ -31,7 +31,6 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     address TEXT PRIMARY KEY, expires REAL NOT NULL, answered INTEGER NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS answers_by_expiry ON answers (expires);
 CREATE TABLE IF NOT EXISTS waiting (
     key TEXT PRIMARY KEY, address TEXT NOT NULL, weight INTEGER NOT NULL, parked REAL NOT NULL,
     details BLOB NOT NULL
@@ -132,11 +131,13 @@ class SqliteStore:
 
     async def answer(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires."""
+        distinct = {id(answer): answer for answer in answers.values()}
+        encoded = {key: _encode(answer) for key, answer in distinct.items()}
         with self._transaction("keeping answers") as database:
             database.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
                 [
-                    (address, answer.expires, isinstance(answer, Verdict), _encode(answer))
+                    (address, answer.expires, isinstance(answer, Verdict), encoded[id(answer)])
                     for address, answer in answers.items()
                 ],
             )

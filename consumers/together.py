@@ -1,0 +1,50 @@
+"""Doing once what several callers want at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Together(Generic[Item, Result]):
+    """Joins the calls of one turn of the event loop into a single piece of work.
+
+    A durable transaction costs the same for one batch of addresses as for ten, and batches tend to
+    come together. *work* gets the items in order and returns as many results.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._work = work
+        self._joined: list[tuple[Item, asyncio.Future[Result]]] = []
+
+    async def join(self, item: Item) -> Result:
+        """Return the result for *item*.
+
+        An error of the work reaches the first caller; the others are cancelled.
+        """
+        mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._joined.append((item, mine))
+        if len(self._joined) == 1:
+            await self._lead()
+        return await mine
+
+    async def _lead(self) -> None:
+        joined = self._joined
+        try:
+            await asyncio.sleep(0)
+            self._joined = []
+            results = await self._work([item for item, _ in joined])
+        except BaseException:
+            self._joined = []
+            for _, future in joined:
+                future.cancel()
+            raise
+        for (_, future), result in zip(joined, results, strict=True):
+            if not future.done():
+                future.set_result(result)

@@ -1,0 +1,40 @@
+"""The wheel is whole: the demo runs from it in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
+    """With nothing of the source tree in sight."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+    subprocess.run(
+        [*pip, "--no-deps", "--no-build-isolation", "-w", tmp_path, source],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    empty.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    ran = subprocess.run(
+        [sys.executable, "-c", "import consumers.cli as c; print(c.__file__); c.main()", "demo"],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(str(installed))
+    assert "planted addresses were found, and none other" in ran.stdout
+    assert [path.name for path in empty.iterdir()] == ["signinwatch-demo-findings.jsonl"]
