@@ -30,7 +30,8 @@ class Budget:
     """Lookups of one key in the running period.
 
     By wall time a period starts on the reset day of each month, at midnight UTC. By event time it
-    is 30 days long, counted from the first record that the ledger has met.
+    is 30 days long, counted from the first record that the ledger has met; what is older than that
+    belongs to the first period.
     """
 
     def __init__(
@@ -44,6 +45,10 @@ class Budget:
         self._spent_period: str | None = None
         self._first: float | None = None
         self._reserving: Together[int, Reservation] = Together(self._reserve)
+
+    async def begin(self) -> None:
+        """Let the first period begin now, if none has begun yet."""
+        await self._period()
 
     async def reserve(self, wanted: int) -> Reservation:
         """Take up to *wanted* lookups, durably; who asks first gets first."""
@@ -92,7 +97,8 @@ class Budget:
             return f"{year:04}-{month:02}-{self._reset_day:02}"
         if self._first is None:
             self._first = await self._first_record(now)
-        return f"period {int((now - self._first) // (PERIOD_DAYS * 86_400))}"
+        periods = (now - self._first) // (PERIOD_DAYS * 86_400)
+        return f"period {max(0, int(periods))}"
 
     async def _first_record(self, now: float) -> float:
         told = await self._ledger.note(_FIRST_RECORD)

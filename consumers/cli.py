@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from consumers import screens
 from consumers.demo import run_demo
+from consumers.ledger.sqlite import clock_of
 from consumers.logs import start_logging
 from consumers.lookup_command import look_up
 from consumers.quarantine_command import retry
@@ -39,6 +41,13 @@ findings_option = click.option(
     "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
 )
 
+quota_option = click.option(
+    "--quota", type=click.IntRange(min=0), help="Lookups a month; 0 asks nothing."
+)
+spend_option = click.option(
+    "--spend", is_flag=True, help="Allow real lookups under the event clock."
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="signinwatch")
@@ -57,8 +66,8 @@ def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
 @click.option("--summary", help="Where one JSON object with the counts goes: a file or -.")
 @state_option
 @click.option("--clock", type=click.Choice(["event", "wall"]), default="event", show_default=True)
-@click.option("--quota", type=click.IntRange(min=0), help="Lookups a month; 0 asks nothing.")
-@click.option("--spend", is_flag=True, help="Allow real lookups under the event clock.")
+@quota_option
+@spend_option
 @click.pass_obj
 def replay_command(
     config: Path | None,
@@ -75,6 +84,7 @@ def replay_command(
     FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
     """
     settings = load_settings(config)
+    _require_outputs(files, findings, summary)
     plan = Replay(files, clock, quota, spend)
     shown = ShownSink()
     with StateFolder(state) as folder:
@@ -87,6 +97,28 @@ def replay_command(
     elif summary:
         _write(Path(summary), orjson.dumps(told.summary) + b"\n", "--summary")
     _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
+
+
+def _require_outputs(files: tuple[str, ...], findings: str | None, summary: str | None) -> None:
+    """Refuse, before anything is spent, outputs that cannot be written or would destroy input."""
+    inputs = {Path(name).resolve() for name in files if name != "-"}
+    outputs = {"--findings": findings, "--summary": summary}
+    if findings == "azure":
+        del outputs["--findings"]
+    seen: set[Path] = set()
+    for option, name in outputs.items():
+        if name is None or name == "-":
+            continue
+        path = Path(name).resolve()
+        if path in inputs:
+            raise ConfigurationError(f"{option} {name}: is a recording to be read")
+        if path in seen and not path.is_char_device():
+            raise ConfigurationError(f"{option} {name}: is the file of --findings")
+        seen.add(path)
+        try:
+            path.open("ab").close()
+        except OSError as error:
+            raise ConfigurationError(f"{option} {name}: {error.strerror}") from None
 
 
 def _replay(
@@ -145,7 +177,10 @@ def lookup_command(
 ) -> None:
     """Show the verdicts on addresses."""
     settings = load_settings(config)
-    with StateFolder(state or settings.state.dir) as folder:
+    kept = state or settings.state.dir
+    if cached and kept is not None and clock_of(kept) is None:
+        kept = None  # looking must not make a ledger
+    with StateFolder(kept) as folder:
         rows = asyncio.run(look_up(settings, folder, addresses, cached=cached, explain=explain))
     if as_json:
         for row in rows:
@@ -214,16 +249,30 @@ def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @findings_option
 @state_option
+@quota_option
+@spend_option
 @click.pass_obj
 def quarantine_retry(
-    config: Path | None, ids: tuple[str, ...], findings: str | None, state: Path | None
+    config: Path | None,
+    ids: tuple[str, ...],
+    findings: str | None,
+    state: Path | None,
+    quota: int | None,
+    spend: bool,
 ) -> None:
     """Try again: read messages anew and send findings anew. Without ID, everything."""
     settings, folder = _quarantine(config, state)
     if findings is None and settings.logs.endpoint is None:
         raise ConfigurationError("--findings: say where findings go, or set SIGNINWATCH_LOGS__…")
     told = asyncio.run(
-        retry(settings, folder, set(ids) or None, lambda: make_sink(settings, findings or "azure"))
+        retry(
+            settings,
+            folder,
+            set(ids) or None,
+            lambda: make_sink(settings, findings or "azure"),
+            quota=settings.crowdsec.monthly_quota if quota is None else quota,
+            spend=spend,
+        )
     )
     click.echo(f"{told.settled:,} of {told.tried:,} settled, {told.findings:,} findings")
 
@@ -263,7 +312,11 @@ def demo_command(findings: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors become one line and an exit status."""
+    """Run the command line; errors become one line and an exit status.
+
+    SIGTERM ends a command the way Ctrl-C does, so that nothing temporary stays behind.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=True, windows_expand_args=False)
     except ConfigurationError as error:
@@ -273,8 +326,9 @@ def main() -> None:
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("signinwatch: interrupted", err=True)
         sys.exit(1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # standard output is closed or full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"signinwatch: standard output: {error.strerror}", err=True)
         sys.exit(1)
 
 

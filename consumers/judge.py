@@ -102,11 +102,12 @@ class Fold:
     The rest is counted and becomes one row when the hour is over. Successes are never folded.
     """
 
-    def __init__(self, most_per_hour: int, most_keys: int = 100_000) -> None:
+    def __init__(self, most_per_hour: int, most_keys: int = 50_000) -> None:
         self._most_per_hour = most_per_hour
         self._most_keys = most_keys
         self._counts: dict[tuple[str, ...], int] = {}
         self._rows: dict[tuple[str, ...], Row] = {}
+        self._untold: set[tuple[str, ...]] = set()
 
     def take(self, row: Row, details: Details) -> Row | None:
         """Return *row*, or None when it was folded."""
@@ -132,16 +133,32 @@ class Fold:
         told["first"] = min(told["first"], row["EventTime"])
         told["last"] = max(told["last"], row["EventTime"])
         counted["DelaySeconds"] = row["DelaySeconds"]
+        self._untold.add(key)
 
     def close(self, before: float | None, wall: datetime) -> list[Row]:
-        """Return and forget the rows whose hour ended before *before*, or all."""
-        over = [key for key in self._rows if before is None or (int(key[-1]) + 1) * HOUR <= before]
-        rows = [self._rows.pop(key) for key in over]
-        for row in rows:
-            told = row["Evidence"]["folded"]
-            row["TimeGenerated"] = iso(wall)
-            row["MatchReason"] += f"; {told['signIns']} more like it within the hour, folded"
+        """Return the rows that changed and whose hour ended before *before*, or all that changed.
+
+        A row that was told is told again, with the whole count, when its hour goes on after all.
+        """
+        over = [
+            key for key in self._untold if before is None or (int(key[-1]) + 1) * HOUR <= before
+        ]
+        self._untold.difference_update(over)
+        rows = [self._told(self._rows[key], wall) for key in sorted(over)]
+        while len(self._rows) > self._most_keys and not self._untold:
+            del self._rows[next(iter(self._rows))]
         return rows
+
+    @staticmethod
+    def _told(row: Row, wall: datetime) -> Row:
+        folded = dict(row["Evidence"]["folded"])
+        return {
+            **row,
+            "TimeGenerated": iso(wall),
+            "MatchReason": f"{row['MatchReason']}; {folded['signIns']} more like it within the "
+            "hour, folded",
+            "Evidence": {**row["Evidence"], "folded": folded},
+        }
 
 
 _OF_ONE_EVENT = (

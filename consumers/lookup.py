@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ATTEMPTS = 6
+ATTEMPTS = 4
 """Times that one request is sent while the source only asks to slow down."""
+LINGER = 86_400.0
+"""Seconds, by the event clock, for which an address may wait for others to fill its batch: no
+longer than a sign-in may wait."""
 RECONNECTS = 2
 """Times that a request is sent again that never reached the source."""
 FAILURES = 3
@@ -80,6 +83,7 @@ class Lookups:
         *,
         lifetimes: Lifetimes,
         concurrency: int,
+        recall: Callable[[Sequence[str]], dict[str, Answer]],
         keep: Callable[[Mapping[str, Answer]], Awaitable[None]],
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
         monotonic: Callable[[], float] = time.monotonic,
@@ -89,6 +93,7 @@ class Lookups:
         self._budget = budget
         self._clock = clock
         self._lifetimes = lifetimes
+        self._recall = recall
         self._keep_all = keep
         self._keeping: Together[Mapping[str, Answer], None] = Together(self._keep)
         self._deliver = deliver
@@ -96,8 +101,9 @@ class Lookups:
         self._concurrency = concurrency
         self._slots = 1  # until the first answer tells that the key works, and for batches
         self._first = True
+        self._single_untold = False
         self._flushing = False
-        self._queue: deque[str] = deque()
+        self._queue: deque[tuple[str, float]] = deque()
         self._flying: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -111,11 +117,27 @@ class Lookups:
 
     def want(self, addresses: Sequence[str]) -> None:
         """Ask about *addresses* when a batch is full, or at the next :meth:`flush`."""
+        now = self._clock.now()
         for address in addresses:
             if address not in self._flying:
                 self._flying.add(address)
-                self._queue.append(address)
+                self._queue.append((address, now))
+        self._flushing = self._flushing or self._lingered(now)
         self._start()
+
+    def _lingered(self, now: float) -> bool:
+        return bool(self._queue) and now - self._queue[0][1] >= LINGER
+
+    async def landed(self) -> None:
+        """Wait until no request is under way; what waits for a full batch goes on waiting."""
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        if self._failure is not None:
+            raise self._failure
+
+    async def begin(self) -> None:
+        """Note that time has begun, for the budget's first period."""
+        await self._budget.begin()
 
     def flush(self) -> None:
         """Ask about everything that is wanted, in a last batch that may not be full."""
@@ -152,7 +174,7 @@ class Lookups:
             size = self._source.batch_size
             if not self._flushing and len(self._queue) < size:
                 return
-            batch = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+            batch = [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
             task = asyncio.create_task(self._ask(batch))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -168,14 +190,13 @@ class Lookups:
             self._start()
 
     async def _ask(self, addresses: list[str]) -> None:
-        answers = await self._answers(addresses)
-        kept = {
-            address: answer
-            for address, answer in answers.items()
-            if isinstance(answer, Verdict) or answer.expires > self._clock.now()
-        }
+        known = self._recall(addresses)
+        answers = await self._answers([one for one in addresses if one not in known])
+        now = self._clock.now()
+        kept = {address: answer for address, answer in answers.items() if answer.expires > now}
         if kept:
             await self._keeping.join(kept)
+        answers |= known
         self._flying.difference_update(answers)
         await self._deliver(answers)
 
@@ -187,6 +208,8 @@ class Lookups:
         return [None] * len(batches)
 
     async def _answers(self, addresses: list[str]) -> dict[str, Answer]:
+        if not addresses:
+            return {}
         if self._monotonic() < self._closed_until:
             return self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN)
         reservation = await self._budget.reserve(len(addresses))
@@ -204,6 +227,7 @@ class Lookups:
                 await self._budget.refund(reservation)
             return answers | await self._after(error, allowed)
         self._failures = 0
+        self._tell_single()
         self._slots = self._concurrency if self._first else min(self._slots + 1, self._concurrency)
         self._first = False
         self.counts.lookups += len(said)
@@ -239,8 +263,8 @@ class Lookups:
             log.warning("lookups used up", source=self._source.name, told=str(error))
             await self._budget.exhaust()
             return self._unanswered(addresses, WhyUnanswered.QUOTA)
-        self._failures += 1
-        if self._failures == 1:
+        self._failures = FAILURES if isinstance(error, TooFast) else self._failures + 1
+        if self._failures in (1, FAILURES):
             log.warning("source fails", source=self._source.name, why=str(error))
         if self._failures >= FAILURES - self._first:
             self._closed_until = self._monotonic() + PAUSE
@@ -252,12 +276,18 @@ class Lookups:
     def _ask_singly(self, addresses: list[str]) -> None:
         if self._source.batch_size > 1:
             self._source.batch_size = 1
+            self._single_untold = True  # until a single answer shows that the key itself is good
+        now = self._clock.now()
+        self._queue.extendleft((address, now) for address in reversed(addresses))
+
+    def _tell_single(self) -> None:
+        if self._single_untold:
+            self._single_untold = False
             log.warning(
                 "asking one address at a time",
                 source=self._source.name,
                 why="the key's plan does not allow batches",
             )
-        self._queue.extendleft(reversed(addresses))
 
     async def may_ask(self) -> bool:
         """Tell whether a question could be asked now: the source is up and lookups are left."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from schemas.columns import wrong_with
+from schemas.errors import SinkHeldBack
 from schemas.ports import Quarantined
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Outbox:
         self._quarantine = quarantine
         self._rows: list[Row] = []
         self._sending = asyncio.Lock()
+        self._given_up: SinkHeldBack | None = None
 
     async def add(self, rows: Sequence[Row]) -> None:
         """Take findings; waits for the sink when many have gathered."""
@@ -51,8 +53,14 @@ class Outbox:
         """
         async with self._sending:
             while self._rows:
+                if self._given_up is not None:
+                    raise self._given_up
                 rows = self._rows[:FULL]
-                await self._send(rows)
+                try:
+                    await self._send(rows)
+                except SinkHeldBack as error:
+                    self._given_up = error
+                    raise
                 del self._rows[: len(rows)]
 
     async def _send(self, rows: Sequence[Row]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock
+from consumers.held import HeldSignIns
 from schemas.findings import finding_id
 from schemas.ports import Quarantined, Waiting
 from schemas.times import parse_time
@@ -18,6 +18,7 @@ from schemas.verdicts import Answer, Unanswered, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from consumers.held import Held
     from consumers.judge import Judge
     from consumers.ledger.memory import AnswerMemory
     from consumers.lookup import Lookups
@@ -27,21 +28,12 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger, Message, Position, Quarantine
     from schemas.records import SignIn
 
-MOST_HELD = 20_000
-"""Sign-ins held in memory while their addresses are being asked about."""
-MOST_HELD_BYTES = 64 * 1024 * 1024
-"""Bytes of message bodies kept alive by them."""
 GROUP_SECONDS = 300.0
 """By the event clock, the longest stretch of a recording that is handled at one moment."""
 AGAIN_SECONDS = 600.0
 """How often waiting addresses are offered again, by our clock."""
 _SLICE = 500
 _FIRST = itemgetter(2)
-
-
-Held = tuple["SignIn", "datetime | None", bool]
-"""A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
-whether that is its address of first choice, by which sign-ins are counted."""
 
 
 @dataclass(slots=True)
@@ -87,12 +79,11 @@ class Pipeline:
         self._clock = clock
         self._own_networks = own_networks
         self._waiting_limit = waiting_limit
-        self._held: dict[str, list[Held]] = {}
-        self._held_count = 0
-        self._held_bytes = 0
+        self._held = HeldSignIns()
         self._unanswered: Counter[str] = Counter()
         self._offered = 0.0
         self._any_waiting = True
+        self._begun = False
 
     # --- from outside ---
 
@@ -115,10 +106,11 @@ class Pipeline:
             if started is not None and now - started > GROUP_SECONDS:
                 await self._match(group)
                 group, started = {}, now
-            started = now if started is None else started
+            if started is None:
+                started = now
+                await self._begin(now)
             await self._count(decoded, message)
-            if self._collect(decoded, message, group):
-                self._held_bytes += len(message.body)
+            self._collect(decoded, message, group)
         await self._match(group)
         await self._keep_house()
 
@@ -136,6 +128,12 @@ class Pipeline:
         await self._quarantine.put([_set_aside(position, reject)])
 
     # --- the chain ---
+
+    async def _begin(self, now: float) -> None:
+        """Let the budget's first period begin with the first record, asked about or not."""
+        if not self._begun and now > 0 and self._lookups is not None:
+            self._begun = True
+            await self._lookups.begin()
 
     def _advance(self, decoded: Decoded, message: Message) -> None:
         """Move the event clock on. Wall time needs no telling."""
@@ -159,8 +157,8 @@ class Pipeline:
             )
 
     @staticmethod
-    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Held]]) -> bool:
-        """Sort sign-ins by address; tell whether there were any."""
+    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Held]]) -> None:
+        """Sort sign-ins by address."""
         enqueued = message.enqueued
         for signin in decoded.signins:
             first = True
@@ -171,22 +169,21 @@ class Pipeline:
                 else:
                     held.append((signin, enqueued, first))
                 first = False
-        return bool(decoded.signins)
 
     async def _match(self, group: dict[str, list[Held]]) -> None:
         """Judge what is answered, ask about the rest, park what may not be asked now."""
         if not group:
             return
         self.counts.addresses.update(group)
-        held_already = self._held.keys()
-        answers = await self._memory.answers([one for one in group if one not in held_already])
-        wanted: list[str] = []
+        asked = self._held.addresses
+        answers = await self._memory.answers([one for one in group if one not in asked])
+        verdicts: dict[str, Verdict] = {}
         parked: dict[str, list[Held]] = {}
-        for address, held in group.items():
+        wanted: list[str] = []
+        for address, held in group.items():  # without a pause, or an answer could slip through
             answer = answers.get(address)
             if isinstance(answer, Verdict):
-                self.counts.cache_hits += _firsts(held)
-                await self._judge_held(address, held, answer)
+                verdicts[address] = answer
             elif address in self._own_networks:
                 self.counts.own_network += _firsts(held)
             elif self._lookups is None:
@@ -194,22 +191,22 @@ class Pipeline:
             elif isinstance(answer, Unanswered):
                 parked[address] = held
             else:
-                self._held.setdefault(address, []).extend(held)
-                self._held_count += len(held)
+                self._held.add(address, held)
                 wanted.append(address)
-        await self._park(parked)
         if self._lookups is not None:
             self._lookups.want(wanted)
-            await asyncio.sleep(0)  # let requests start and answers come in
-        if not self._held:
-            self._held_bytes = 0
+        for address, verdict in verdicts.items():
+            self.counts.cache_hits += _firsts(group[address])
+            await self._judge_held(address, group[address], verdict)
+        await self._park(parked)
+        if self._lookups is not None and isinstance(self._clock, EventClock):
+            await self._lookups.landed()  # the clock must not run on while questions are open
 
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
         """Take what became of a question; called by the lookups."""
         parked: dict[str, list[Held]] = {}
         for address, answer in answers.items():
-            held = self._held.pop(address, [])
-            self._held_count -= len(held)
+            held = self._held.pop(address)
             if isinstance(answer, Verdict):
                 self.counts.cache_hits += max(0, _firsts(held) - 1)
                 await self._judge_held(address, held, answer)
@@ -282,26 +279,21 @@ class Pipeline:
             await self._outbox.add(self._judge.folded(now - 3_600, datetime.now(UTC)))
             if self._lookups is not None and self._unanswered and await self._lookups.may_ask():
                 self._lookups.want(await self._ledger.due(_SLICE))
-        if self._held_count > MOST_HELD or self._held_bytes > MOST_HELD_BYTES:
-            await self._finish_lookups()
-        await self._outbox.flush_if_due()
-
-    async def _finish_lookups(self) -> None:
-        if self._lookups is not None:
+        if self._held.too_many and self._lookups is not None:
             await self._lookups.finished()
-        self._held_bytes = 0
+        await self._outbox.flush_if_due()
 
     async def _finish_asking(self) -> None:
         """Ask all that is wanted, then what waits, as long as that brings answers."""
-        await self._finish_lookups()
         if self._lookups is None:
             return
+        await self._lookups.finished()
         self._lookups.reopen()
         while await self._lookups.may_ask():
             before = self._lookups.counts.lookups
             due = await self._ledger.due(_SLICE)
             self._lookups.want(due)
-            await self._finish_lookups()
+            await self._lookups.finished()
             if self._lookups.counts.lookups == before:
                 break
 

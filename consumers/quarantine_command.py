@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from consumers.replay import refuse_to_spend_unasked
 from consumers.wiring import DirectoryQuarantine, StateFolder, make_decoder, open_chain
 from schemas.columns import wrong_with
 from schemas.ports import Message, Position, Quarantined
@@ -35,22 +36,26 @@ async def retry(
     folder: Path,
     ids: Collection[str] | None,
     new_sink: Callable[[], Sink],
+    *,
+    quota: int,
+    spend: bool,
 ) -> Retried:
     """Read messages anew and send findings anew; remove what is settled by that.
 
     A message that is still unreadable stays, as does a finding that is still refused.
     """
+    state = StateFolder(folder)
+    refuse_to_spend_unasked(settings, state.clock_kind, quota, spend=spend)
     quarantine = DirectoryQuarantine(folder)
     items = [item for item in quarantine.items() if ids is None or item.id in ids]
     told = Retried(tried=len(items))
     decoder = make_decoder(settings)
-    state = StateFolder(folder)
     async with open_chain(
         settings,
         state,
         new_sink,
         clock_kind=state.clock_kind,
-        quota=settings.crowdsec.monthly_quota,
+        quota=quota,
         origin="late",
     ) as chain:
         settled = {item.id for item in items if await _settled(item, chain, decoder)}
@@ -72,5 +77,7 @@ async def _settled(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
         return chain.outbox.refused == refused
     if decoder.decode(item.body).rejects:
         return False
+    before = chain.pipeline.counts.unanswered
     await chain.pipeline.take([Message(item.body, Position(item.position, 0))])
-    return True
+    # Without a source to ask, an unanswered sign-in does not wait in the ledger, so it stays here.
+    return chain.lookups is not None or chain.pipeline.counts.unanswered == before

@@ -58,7 +58,12 @@ def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Messa
 
 def require_recording(name: str) -> None:
     """Raise ConfigurationError when there is no such recording."""
-    if name != "-" and not Path(name).is_file():
+    if name == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise ConfigurationError("-: standard input is closed")
+    elif Path(name).is_dir():
+        raise ConfigurationError(f"{name}: is a directory")
+    elif not Path(name).exists():
         raise ConfigurationError(f"{name}: no such file")
 
 

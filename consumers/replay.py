@@ -61,7 +61,7 @@ async def replay(
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
     """
     quota = settings.crowdsec.monthly_quota if plan.quota is None else plan.quota
-    _refuse_to_spend_unasked(settings, plan, quota)
+    refuse_to_spend_unasked(settings, plan.clock, quota, spend=plan.spend)
     for name in plan.files:
         require_recording(name)
     started = time.monotonic()
@@ -78,13 +78,14 @@ async def replay(
         return Told(summary, dict(chain.outbox.accepted), notes)
 
 
-def _refuse_to_spend_unasked(settings: Settings, plan: Replay, quota: int) -> None:
+def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
+    """Raise ConfigurationError where real lookups would be spent as fast as a recording is read."""
     crowdsec = settings.crowdsec
     would_ask = crowdsec.api_key is not None and quota > 0 and not is_loopback(crowdsec.url)
-    if plan.clock == "event" and would_ask and not plan.spend:
+    if clock == "event" and would_ask and not spend:
         raise ConfigurationError(
-            "--spend: a replay under the event clock would spend real lookups of "
-            "CROWDSEC__API_KEY; say --spend to allow it, or --quota 0 to ask nothing"
+            "--spend: under the event clock this would spend real lookups of CROWDSEC__API_KEY; "
+            "say --spend to allow it, or --quota 0 to ask nothing"
         )
 
 

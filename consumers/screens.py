@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,15 +25,13 @@ COLOURS = {"High": "bold red", "Medium": "yellow", "Low": "cyan", "Informational
 VERDICT_COLOURS = {"malicious": "bold red", "suspicious": "yellow", "benign": "green"}
 WIDE = 130
 """Columns of a terminal that has room for reasons."""
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def plain(value: object, longest: int = 60) -> Text:
     """Return *value* as text that a terminal shows and does not obey."""
     text = "" if value is None else str(value)
-    text = _UNPRINTABLE.sub("�", text)
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else "�" for one in text)
     return Text(text if len(text) <= longest else text[: longest - 1] + "…")
 
 

@@ -170,6 +170,7 @@ def make_lookups(
         clock,
         lifetimes=lifetimes(settings),
         concurrency=settings.crowdsec.concurrency,
+        recall=memory.recall,
         keep=memory.answer,
         deliver=deliver,
     )

@@ -27,6 +27,8 @@ class FileSink:
     def __init__(self, name: str) -> None:
         """ConfigurationError when the file cannot be written."""
         self._name = name
+        if name == "-" and sys.stdout is None:
+            raise ConfigurationError("--findings -: standard output is closed")
         try:
             self._file: BinaryIO = sys.stdout.buffer if name == "-" else open_for_writing(name)
         except OSError as error:

@@ -188,12 +188,24 @@ class AddressesMemo(dict[tuple[object, ...], tuple[str, ...]]):
         return found
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _unmapped(network: Network) -> Network:
+    """Return the IPv4 network that a mapped one stands for, as addresses are unmapped too."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        inner = network.network_address.ipv4_mapped
+        if inner is not None:
+            return ipaddress.ip_network((int(inner), network.prefixlen - 96))
+    return network
+
+
 class Networks:
     """A set of networks that answers whether a canonical address lies in one of them."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         """Take networks in CIDR form; ValueError names the one that is none."""
-        parsed = [ipaddress.ip_network(text.strip(), strict=False) for text in networks]
+        parsed = [_unmapped(ipaddress.ip_network(text.strip(), strict=False)) for text in networks]
         self._by_version: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for network in parsed:
             self._by_version[network.version].append(

@@ -109,12 +109,13 @@ def _rejected(reason: str, body: bytes) -> Decoded:
 class _Body:
     """A body that was decoded the fast way, kept to read single records of it again."""
 
-    __slots__ = ("_data", "_items", "_split")
+    __slots__ = ("_data", "_items", "_split", "size")
 
     def __init__(self, data: bytes, split: Callable[[bytes], list[msgspec.Raw]]) -> None:
         self._data = data
         self._split = split
         self._items: list[msgspec.Raw] | None = None
+        self.size = len(data)
 
     def record(self, index: int) -> dict[str, Any]:
         """Read one record again. What only the typed decoder can read comes back as its text."""
@@ -135,10 +136,11 @@ class _Body:
 class _Single:
     """A record that was decoded the slow way."""
 
-    __slots__ = ("_record",)
+    __slots__ = ("_record", "size")
 
     def __init__(self, record: dict[str, Any]) -> None:
         self._record = record
+        self.size = 100 * len(record)  # near enough; counting would cost more than it tells
 
     def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is only one
         """Return the record."""

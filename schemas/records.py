@@ -183,7 +183,9 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
 
 
 class Records(Protocol):
-    """Where the records of one message body can be read again."""
+    """Where the records of one message body can be read again; ``size`` is its bytes, about."""
+
+    size: int
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the record at *index*. Never raises."""

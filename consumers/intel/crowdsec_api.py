@@ -65,13 +65,14 @@ class CrowdSecApi:
         """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
         if len(addresses) == 1:
             reply = await self._http.get(f"{self._url}/smoke/{quote(addresses[0])}")
-            if reply.status == 404:
+            if reply.status == 404 and _says_not_found(reply):
                 return {addresses[0]: NOTHING_KNOWN}
             self._raise_for(reply, batch=False)
-            return {addresses[0]: said_of(_object(reply))}
+            item = _object(reply)
+            if usable_address(item.get("ip")) != addresses[0]:
+                raise SourceUnavailable("an answer about another address")
+            return {addresses[0]: said_of(item)}
         reply = await self._http.get(f"{self._url}/smoke", {"ips": ",".join(addresses)})
-        if reply.status == 404:
-            return dict.fromkeys(addresses, NOTHING_KNOWN)
         self._raise_for(reply, batch=True)
         return self._said_of_batch(_object(reply), addresses)
 
@@ -105,6 +106,8 @@ class CrowdSecApi:
             self._raise_for_limit(reply)
         elif status >= 500:
             raise SourceUnavailable(f"status {status}", retry_after=reply.retry_after)
+        elif status == 404:
+            raise SourceUnavailable("nobody answers there; CROWDSEC__URL should end in /v2")
         else:
             raise SourceUnavailable(f"unexpected status {status}")
 
@@ -118,6 +121,16 @@ class CrowdSecApi:
             if self._unclear_refusals > 5:
                 raise QuotaSpent("CrowdSec refuses again and again", counted=False)
         raise TooFast("CrowdSec asks to slow down", counted=False, retry_after=reply.retry_after)
+
+
+def _says_not_found(reply: Reply) -> bool:
+    """Tell CrowdSec's own 404, which is an answer, from that of a wrong URL, which is none."""
+    try:
+        told = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        return False
+    message = told.get("message") if isinstance(told, dict) else None
+    return isinstance(message, str) and "not found" in message.lower()
 
 
 def _object(reply: Reply) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schemas.ports import Clock
 
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 30.0
 """Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
 
 
@@ -39,7 +39,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
 
@@ -101,6 +101,9 @@ class HttpClient:
                 trust_env=self._proxies,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+            # aiohttp sends a GET again, unasked and untold, when a kept connection breaks. That
+            # question may have counted. There is no public switch.
+            self._session._retry_connection = False  # noqa: SLF001
         return self._session
 
     async def close(self) -> None:

@@ -26,6 +26,11 @@ class AnswerMemory:
         self._young: dict[str, Answer] = {}
         self._old: dict[str, Answer] = {}
 
+    def recall(self, addresses: Sequence[str]) -> dict[str, Answer]:
+        """Return what memory alone knows of lately, and has not expired."""
+        now, young = self._clock.now(), self._young
+        return {one: young[one] for one in addresses if one in young and young[one].expires > now}
+
     async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired, from memory where possible."""
         now = self._clock.now()

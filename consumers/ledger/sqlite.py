@@ -62,7 +62,7 @@ def _edge(doing: str) -> Iterator[None]:
     """Translate SQLite's errors."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise LedgerFailed(f"the ledger failed while {doing}: {error}") from error
 
 
@@ -86,10 +86,19 @@ class SqliteStore:
             with _edge("opening"):
                 self._database = _opened(folder / FILE, keep=keep)
                 self._bind_clock()
-                self._database.execute("DELETE FROM answers WHERE expires <= ?", (clock.now(),))
+                self._forget()
         except BaseException:
             self._lock.close()
             raise
+
+    def _forget(self) -> None:
+        """Delete what has expired, and what the last process was not to ask again by itself.
+
+        A new one may: a person has started it.
+        """
+        self._database.execute(
+            "DELETE FROM answers WHERE NOT answered OR expires <= ?", (self._clock.now(),)
+        )
 
     def _bind_clock(self) -> None:
         with self._transaction("binding the clock"):

@@ -87,8 +87,7 @@ def waiting(
 
 async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:
     """An answer is told until it expires, also after a restart, and unchanged."""
-    down = Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_500.0)
-    kept: dict[str, Answer] = {A: verdict(), B: down}
+    kept: dict[str, Answer] = {A: verdict(), B: verdict(1_500.0, Reputation.UNKNOWN)}
     ledger = opened()
     await ledger.answer(kept)
     await ledger.close()
@@ -98,6 +97,16 @@ async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:
     assert await ledger.answers([A, B, C]) == {A: verdict()}
     clock.time = 2_000.0
     assert await ledger.answers([A, B, C]) == {}
+
+
+async def test_what_one_process_must_not_ask_again_the_next_one_may(opened: Open) -> None:
+    """A postponement ends with its time, or with the process: a person starts the next one."""
+    ledger = opened()
+    down = Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_500.0)
+    await ledger.answer({A: down})
+    assert await ledger.answers([A]) == {A: down}
+    await ledger.close()
+    assert await opened().answers([A]) == {}
 
 
 async def test_more_addresses_than_one_statement_takes(opened: Open) -> None:

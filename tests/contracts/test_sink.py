@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from producers.files import FileSink
 from producers.logs_ingestion import LogsIngestionSink
-from schemas.findings import Row
-from schemas.ports import Sink
 from tests.servers.ingestion import RULE, Ingestion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.findings import Row
+    from schemas.ports import Sink
 
 Delivered = Callable[[], list[Any]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,9 @@ def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
     """With nothing of the source tree in sight."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
     source = tmp_path / "source"
-    subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+    git = shutil.which("git")
+    assert git is not None
+    subprocess.run([git, "clone", "--quiet", ROOT, source], check=True)
     subprocess.run(
         [*pip, "--no-deps", "--no-build-isolation", "-w", tmp_path, source],
         check=True,

@@ -209,7 +209,7 @@ async def test_a_key_does_not_follow_redirects() -> None:
 
     async with Loopback(elsewhere) as other:
 
-        async def redirecting(request: web.Request) -> web.Response:
+        async def redirecting(_: web.Request) -> web.Response:
             return web.Response(status=307, headers={"Location": f"{other.url}/x"})
 
         async with Loopback(redirecting) as server:
@@ -244,7 +244,8 @@ async def test_an_endless_answer_is_cut_off() -> None:
         (None, None),
         ("3", 3.0),
         ("-3", 0.0),
-        ("999999999", 60.0),
+        ("999999999", 30.0),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", None),
         ("nan", None),
         ("soon", None),
         ("Thu, 01 Jan 1970 00:00:30 GMT", 20.0),

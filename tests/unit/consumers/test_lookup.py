@@ -86,6 +86,7 @@ class Setup:
             clock,
             lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
             concurrency=4,
+            recall=self.memory.recall,
             keep=self.memory.answer,
             deliver=self.deliver,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
 from aiohttp import web
 
 from producers.logs_ingestion import LARGEST_BODY, LogsIngestionSink, _bodies
@@ -68,13 +69,11 @@ async def test_an_absurd_retry_after_is_cut() -> None:
     """A day is not waited; nonsense is ignored."""
     headers = iter(["999999", "soon", "-5"])
 
-    def fault(_: int, rows: list[Any]) -> web.Response | None:
+    def fault(_: int, __: list[Any]) -> web.Response | None:
         text = next(headers, None)
         return web.Response(status=429, headers={"Retry-After": text}) if text else None
 
     ingestion = Ingestion(fault=fault)
-    import stamina
-
     async with ingestion.server() as server:
         sink = LogsIngestionSink(server.url, RULE, None, patience=600)
         with stamina.set_testing(True, attempts=10):

@@ -1,0 +1,63 @@
+"""Sign-ins held in memory while their addresses are being asked about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import KeysView, Sequence
+    from datetime import datetime
+
+    from schemas.records import SignIn
+
+MOST = 100_000
+"""Sign-ins."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of message bodies that they keep alive."""
+
+Held = tuple["SignIn", "datetime | None", bool]
+"""A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
+whether that is its address of first choice, by which sign-ins are counted."""
+
+
+class HeldSignIns:
+    """Held sign-ins by address, and how much memory they cost."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, list[Held]] = {}
+        self._uses: Counter[int] = Counter()
+        self._count = 0
+        self._bytes = 0
+
+    @property
+    def addresses(self) -> KeysView[str]:
+        """Return the addresses for which sign-ins are held; a live view."""
+        return self._by_address.keys()
+
+    @property
+    def too_many(self) -> bool:
+        """Tell whether it is time to wait for answers."""
+        return self._count > MOST or self._bytes > MOST_BYTES
+
+    def add(self, address: str, held: Sequence[Held]) -> None:
+        """Hold sign-ins for *address*."""
+        self._by_address.setdefault(address, []).extend(held)
+        self._count += len(held)
+        for signin, _, _ in held:
+            source = signin.source
+            if not self._uses[id(source)]:
+                self._bytes += source.size
+            self._uses[id(source)] += 1
+
+    def pop(self, address: str) -> list[Held]:
+        """Return and let go of the sign-ins held for *address*."""
+        held = self._by_address.pop(address, [])
+        self._count -= len(held)
+        for signin, _, _ in held:
+            source = signin.source
+            self._uses[id(source)] -= 1
+            if not self._uses[id(source)]:
+                del self._uses[id(source)]
+                self._bytes -= source.size
+        return held
