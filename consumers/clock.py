@@ -42,6 +42,14 @@ class EventClock:
         """Return seconds since the epoch; 0 before the first time."""
         return self._now if self._now is not None else self._ahead or 0.0
 
+    def mark(self) -> tuple[float | None, float | None]:
+        """Return what :meth:`turn_back` takes."""
+        return self._now, self._ahead
+
+    def turn_back(self, mark: tuple[float | None, float | None]) -> None:
+        """Undo what came since *mark*: something has to be done before the clock moves on."""
+        self._now, self._ahead = mark
+
     def advance(self, times: Iterable[datetime | None]) -> None:
         """Take the times of the next records, in the order of the recording."""
         for moment in times:

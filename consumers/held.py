@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class HeldSignIns:
 
     def __init__(self) -> None:
         self._by_address: dict[str, list[Held]] = {}
-        self._uses: Counter[int] = Counter()
+        self._uses: dict[int, int] = {}
         self._count = 0
         self._bytes = 0
 
@@ -44,20 +43,25 @@ class HeldSignIns:
         """Hold sign-ins for *address*."""
         self._by_address.setdefault(address, []).extend(held)
         self._count += len(held)
+        uses = self._uses
         for signin, _, _ in held:
             source = signin.source
-            if not self._uses[id(source)]:
+            used = uses.get(id(source), 0)
+            if not used:
                 self._bytes += source.size
-            self._uses[id(source)] += 1
+            uses[id(source)] = used + 1
 
     def pop(self, address: str) -> list[Held]:
         """Return and let go of the sign-ins held for *address*."""
         held = self._by_address.pop(address, [])
         self._count -= len(held)
+        uses = self._uses
         for signin, _, _ in held:
             source = signin.source
-            self._uses[id(source)] -= 1
-            if not self._uses[id(source)]:
-                del self._uses[id(source)]
+            used = uses[id(source)] - 1
+            if used:
+                uses[id(source)] = used
+            else:
+                del uses[id(source)]
                 self._bytes -= source.size
         return held

@@ -101,11 +101,11 @@ class Pipeline:
         started: float | None = None
         for message in messages:
             decoded = self._decoder.decode(message.body)
-            self._advance(decoded, message)
+            if self._leaps(decoded, message, started):
+                await self._match(group)  # what is due is done before the clock moves on
+                group, started = {}, None
+                self._advance(decoded, message)
             now = self._clock.now()
-            if started is not None and now - started > GROUP_SECONDS:
-                await self._match(group)
-                group, started = {}, now
             if started is None:
                 started = now
                 await self._begin(now)
@@ -128,6 +128,18 @@ class Pipeline:
         await self._quarantine.put([_set_aside(position, reject)])
 
     # --- the chain ---
+
+    def _leaps(self, decoded: Decoded, message: Message, started: float | None) -> bool:
+        """Move the event clock on, unless that would be too far at once; tell whether it is."""
+        clock = self._clock
+        if not isinstance(clock, EventClock):
+            return False
+        mark = clock.mark()
+        self._advance(decoded, message)
+        leaps = started is not None and clock.now() - started > GROUP_SECONDS
+        if leaps:
+            clock.turn_back(mark)
+        return leaps
 
     async def _begin(self, now: float) -> None:
         """Let the budget's first period begin with the first record, asked about or not."""

@@ -137,7 +137,7 @@ class LogsSettings(_Group):
 
     endpoint: Url | None = None
     rule_id: str | None = None
-    patience: float = Field(HOUR, ge=0)
+    patience: float = Field(HOUR, gt=0)
 
 
 class FeedSettings(_Group):
