@@ -1,0 +1,49 @@
+"""Held sign-ins are counted in full and let go of in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consumers import held
+from consumers.held import HeldSignIns
+from schemas.decode import Decoder
+from schemas.tables import load_tables
+from tests.events import address, message, row
+
+if TYPE_CHECKING:
+    import pytest
+
+    from consumers.held import Held
+
+
+def _held(count: int) -> list[Held]:
+    """Return sign-ins of one message body."""
+    body = message(*(row(address(n)) for n in range(count)))
+    return [(one, None, True) for one in Decoder(load_tables()).decode(body).signins]
+
+
+def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many addresses wait for it."""
+    one, other = _held(4), _held(2)
+    size = one[0][0].source.size
+    monkeypatch.setattr(held, "MOST_BYTES", size)
+    signins = HeldSignIns()
+    signins.add("a", one[:2])
+    signins.add("b", one[2:])
+    signins.add("a", one[:1])
+    assert not signins.too_many
+    signins.add("c", other)
+    assert signins.too_many
+    assert set(signins.addresses) == {"a", "b", "c"}
+    assert [signins.pop(name) for name in ("c", "b", "c")] == [other, one[2:], []]
+    assert not signins.too_many
+    assert len(signins.pop("a")) == 3
+    assert (signins._bytes, signins._count, signins._uses) == (0, 0, {})
+
+
+def test_many_small_sign_ins_are_too_many_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number has a limit of its own."""
+    monkeypatch.setattr(held, "MOST", 3)
+    signins = HeldSignIns()
+    signins.add("a", _held(4))
+    assert signins.too_many
