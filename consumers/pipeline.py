@@ -250,8 +250,7 @@ class Pipeline:
                 if row is not None:
                     rows.append(row)
             await self._outbox.add(rows)
-            if rows:
-                await self._outbox.flush()
+            await self._outbox.flush()  # also what was found of them before they waited
             await self._ledger.settle([one.key for one in waiting])
             answered = min(len(waiting), self._unanswered[address])
             self._unanswered[address] -= answered

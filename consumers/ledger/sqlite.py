@@ -344,6 +344,7 @@ def _locked(folder: Path) -> IO[bytes]:
 
 
 def _opened(path: Path, *, keep: bool) -> sqlite3.Connection:
+    path.touch(mode=0o600)  # SQLite gives its other files the same permissions
     database = sqlite3.connect(path, isolation_level=None)
     try:
         version = database.execute("PRAGMA user_version").fetchone()[0]
