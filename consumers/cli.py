@@ -201,6 +201,8 @@ def _quarantine(config: Path | None, state: Path | None) -> tuple[Settings, Path
     folder = state or settings.state.dir
     if folder is None:
         raise ConfigurationError("SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine")
+    if not folder.is_dir():
+        raise ConfigurationError(f"--state {folder}: no such directory")
     return settings, folder
 
 
@@ -216,6 +218,13 @@ def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> N
             click.echo(orjson.dumps(_listed(item)).decode())
     else:
         Console().print(screens.quarantine_table(items))
+
+
+def _require_ids(ids: tuple[str, ...], folder: Path) -> None:
+    known = {item.id for item in DirectoryQuarantine(folder).items()} if ids else set()
+    for id_ in ids:
+        if id_ not in known:
+            raise ConfigurationError(f"{id_}: no such item; see 'signinwatch quarantine list'")
 
 
 def _listed(item: Any) -> dict[str, Any]:
@@ -247,7 +256,9 @@ def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
 
 @quarantine_group.command("retry")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@findings_option
+@click.option(
+    "--findings", help="Where findings go: a file, - or azure. Default: azure, if configured."
+)
 @state_option
 @quota_option
 @spend_option
@@ -263,7 +274,8 @@ def quarantine_retry(
     """Try again: read messages anew and send findings anew. Without ID, everything."""
     settings, folder = _quarantine(config, state)
     if findings is None and settings.logs.endpoint is None:
-        raise ConfigurationError("--findings: say where findings go, or set SIGNINWATCH_LOGS__…")
+        raise ConfigurationError("--findings: say where findings go, or set LOGS__ENDPOINT")
+    _require_ids(ids, folder)
     told = asyncio.run(
         retry(
             settings,
@@ -294,7 +306,9 @@ def quarantine_purge(
     if not ids and older_than is None and not all_:
         raise ConfigurationError("say which: ID, --older-than DAYS or --all")
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
-    quarantine = DirectoryQuarantine(_quarantine(config, state)[1])
+    folder = _quarantine(config, state)[1]
+    _require_ids(ids, folder)
+    quarantine = DirectoryQuarantine(folder)
     click.echo(f"{quarantine.remove(set(ids) or None, before):,} deleted")
 
 
@@ -308,6 +322,10 @@ def quarantine_purge(
 )
 def demo_command(findings: Path) -> None:
     """Show the whole job on embedded parts: no account, no network."""
+    if str(findings) == "-" or findings.is_dir() or not findings.resolve().parent.is_dir():
+        raise ConfigurationError(
+            f"--findings {findings}: a file is needed, in a folder that exists"
+        )
     raise SystemExit(run_demo(findings, STDERR, Console()))
 
 

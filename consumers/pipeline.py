@@ -48,6 +48,8 @@ class Counts:
     cache_hits: int = 0
     own_network: int = 0
     unanswered: int = 0
+    reasons: set[str] = field(default_factory=set)
+    """Why addresses were unanswered when they were."""
     addresses: set[str] = field(default_factory=set)
 
 
@@ -202,6 +204,7 @@ class Pipeline:
                 self.counts.unanswered += _firsts(held)
             elif isinstance(answer, Unanswered):
                 parked[address] = held
+                self.counts.reasons.add(answer.why.value)
             else:
                 self._held.add(address, held)
                 wanted.append(address)
@@ -226,6 +229,7 @@ class Pipeline:
                     await self._judge_waiting(address, answer)
             elif held:
                 parked[address] = held
+                self.counts.reasons.add(answer.why.value)
         await self._park(parked)
 
     async def _judge_held(self, address: str, held: Sequence[Held], verdict: Verdict) -> None:

@@ -73,7 +73,7 @@ async def replay(
             await _replay_file(name, chain, progress, notes)
         await chain.pipeline.drain()
         size = await chain.ledger.size()
-        notes += _advice(settings, chain, size.waiting, quota)
+        notes += _advice(chain, size.waiting, quota)
         summary = summarise(chain, time.monotonic() - started)
         return Told(summary, dict(chain.outbox.accepted), notes)
 
@@ -134,17 +134,17 @@ def summarise(chain: Chain, seconds: float) -> dict[str, Any]:
     }
 
 
-def _advice(settings: Settings, chain: Chain, waiting: int, quota: int) -> list[str]:
+def _advice(chain: Chain, waiting: int, quota: int) -> list[str]:
     """Say what a person may want to do about what was not answered or not read."""
     counts = chain.pipeline.counts
     notes = []
     if counts.unanswered and chain.lookups is None:
-        why = "--quota is 0" if settings.crowdsec.api_key else "there is no CROWDSEC__API_KEY"
+        why = "--quota is 0" if quota == 0 else "there is no CROWDSEC__API_KEY"
         notes.append(f"No address was asked about: {why}.")
     elif counts.unanswered:
         notes.append(
             f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} wait in the "
-            f"ledger): the quota of {quota:,} lookups is spent, or CrowdSec did not answer."
+            f"ledger): {', '.join(sorted(counts.reasons))}. The quota is {quota:,} lookups."
         )
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(

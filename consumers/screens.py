@@ -41,7 +41,7 @@ def findings_table(rows: Sequence[Row], total: int, width: int) -> Table:
     table = Table(title=f"{title} (times are UTC)", box=box.SIMPLE_HEAD, title_justify="left")
     wide = width >= WIDE
     for name in ("Severity", "When", "Account", "Address", "Outcome"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name not in ("Address", "Outcome"), overflow="fold")
     if wide:
         table.add_column("Table", no_wrap=True)
         table.add_column("Why")
@@ -49,7 +49,7 @@ def findings_table(rows: Sequence[Row], total: int, width: int) -> Table:
         cells = [
             Text(row["Severity"], style=COLOURS.get(row["Severity"], "")),
             plain(row["EventTime"][5:16].replace("T", " ")),
-            plain(row["Account"], 60 if wide else 28),
+            plain(row["Account"], 60 if wide else max(12, width - 66)),
             plain(row["IPAddress"]),
             plain(row["Outcome"]),
         ]
@@ -94,7 +94,9 @@ def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
     told.append(f"{summary['lookups']:,}", style="bold")
     told.append(f" addresses asked of CrowdSec in {summary['requests']:,} requests; ")
     told.append(f"{summary['cache_hits']:,}", style="bold")
-    told.append(" sign-ins answered from the ledger.\n")
+    told.append(" sign-ins answered from the ledger")
+    own = summary["own_network"]
+    told.append(f"; {own:,} from networks of your own.\n" if own else ".\n")
     told.append(f"{summary['findings']:,}", style="bold")
     severities = ", ".join(
         f"{summary['findings_by_severity'][one]:,} {one}"
@@ -125,7 +127,7 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
             age = (
                 "asked now" if not row["Cached"] else f"from the ledger, {row['AgeSeconds']} s old"
             )
-            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking']}"]
+            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking'][:10]}"]
         table.add_row(
             plain(row["IPAddress"]),
             Text(row["Verdict"], style=VERDICT_COLOURS.get(row["Verdict"], "")),
@@ -135,6 +137,13 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
             plain("; ".join(why), 300),
         )
     return table
+
+
+def _ago(seconds: int | None) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds is not None and seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
 
 
 def quarantine_table(items: Sequence[Any]) -> Table:

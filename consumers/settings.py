@@ -251,7 +251,7 @@ def _refuse_unknown_variables() -> None:
 def _first_problem(error: ValidationError) -> str:
     """Name the first wrong setting the way its variable is called. Never shows a value."""
     problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    place = "__".join(str(part).upper() for part in problem["loc"])
+    place = "__".join(part.upper() for part in problem["loc"] if isinstance(part, str))
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         text = "there is no such setting"

@@ -60,6 +60,18 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         )
 
 
+_ALLOWED = "a line has a name and a severity, and may have a why; allowed are " + ", ".join(
+    f"{key}: {' '.join(words)}"
+    for key, words in {
+        "severity": Severity,
+        "class": AddressClass,
+        "outcome": Outcome,
+        "reputation": Reputation,
+        "false_positive": ("true", "false"),
+    }.items()
+)
+
+
 @cache
 def shipped_lines() -> tuple[Line, ...]:
     """Return the lines of ``policy.toml``."""
@@ -77,7 +89,7 @@ class Policy:
             try:
                 lines.append(msgspec.convert(line, Line))
             except msgspec.ValidationError as error:
-                raise ConfigurationError(f"POLICY.LINES[{number}]: {error}") from None
+                raise ConfigurationError(f"POLICY.LINES[{number}]: {error}; {_ALLOWED}") from None
         self.lines = (*lines, *shipped_lines())
         self._harmless: dict[tuple[AddressClass, Reputation, bool], bool] = {}
         self._decided: dict[tuple[AddressClass, Outcome, Reputation, bool], Line] = {}
