@@ -125,7 +125,9 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
         why = [row["Reason"], *row["Classifications"]]
         if explain:
             age = (
-                "asked now" if not row["Cached"] else f"from the ledger, {row['AgeSeconds']} s old"
+                f"from the ledger, asked {_ago(row['AgeSeconds'])}"
+                if row["Cached"]
+                else "asked now"
             )
             why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking'][:10]}"]
         table.add_row(
