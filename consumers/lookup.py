@@ -198,8 +198,7 @@ class Lookups:
             await self._keeping.join(kept)
         answers |= known
         self._flying.difference_update(answers)
-        for address, answer in answers.items():
-            log.debug("told", address=address, answer=type(answer).__name__.lower())
+        log.debug("told", addresses=list(answers))
         await self._deliver(answers)
 
     async def _keep(self, batches: Sequence[Mapping[str, Answer]]) -> list[None]:

@@ -79,9 +79,7 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_seen: str | None = None
 
 
-class Verdict(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="answered"
-):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag="answered"):
     """A source's answer. ``time`` and ``expires`` are seconds since the epoch, by our clock."""
 
     reputation: Reputation
@@ -92,7 +90,7 @@ class Verdict(
     intel: Intel = Intel()
 
 
-class Unanswered(msgspec.Struct, frozen=True, gc=False, tag="unanswered"):
+class Unanswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unanswered"):
     """Why an address has no verdict, and until when (by our clock) it is not worth asking."""
 
     why: WhyUnanswered

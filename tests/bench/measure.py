@@ -23,8 +23,12 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from consumers.logs import start_logging
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+start_logging(verbose=False)  # the way commands log: an unconfigured logger prints everything
 
 ROUNDS = 5
 ROOT = Path(__file__).resolve().parents[2]

@@ -68,7 +68,7 @@ class CrowdSec:
             return _json({"message": "Forbidden"}, 403)
         fault = self.fault(self.requests)
         if fault == "hang":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         if fault == "reset":
             assert request.transport is not None
             request.transport.abort()
