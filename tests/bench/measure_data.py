@@ -59,6 +59,38 @@ def repeated(pool: list[str], count: int, seed: int = 2) -> list[str]:
     return drawn
 
 
+_ALIKE: Record = {
+    "authenticationProcessingDetails": [
+        {"key": "Login Hint Present", "value": "True"},
+        {"key": "Is CAE Token", "value": "False"},
+        {"key": "Root Key Type", "value": "Unknown"},
+    ],
+    "networkLocationDetails": [
+        {"networkType": "namedNetwork", "networkNames": ["All trusted locations"]}
+    ],
+    "sessionLifetimePolicies": [
+        {
+            "expirationRequirement": "rememberMultifactorAuthenticationOnTrustedDevices",
+            "detail": "Remember MFA",
+        }
+    ],
+    "riskDetail": "none",
+    "riskLevelAggregated": "none",
+    "riskLevelDuringSignIn": "none",
+    "riskState": "none",
+    "riskEventTypes": [],
+    "riskEventTypes_v2": [],
+    "authenticationStrengths": [],
+    "incomingTokenType": "none",
+    "authenticationProtocol": "none",
+    "appServicePrincipalId": None,
+    "signInTokenProtectionStatus": "none",
+    "isThroughGlobalSecureAccess": False,
+    "globalSecureAccessIpAddress": "",
+}
+"""What the properties of all sign-ins have in common here."""
+
+
 class Writer:
     """Writes records one after the other, each with ids, a user and a time of its own."""
 
@@ -116,21 +148,7 @@ class Writer:
             "isInteractive": True,
             "tokenIssuerName": "",
             "tokenIssuerType": "AzureAD",
-            "authenticationProcessingDetails": [
-                {"key": "Login Hint Present", "value": "True"},
-                {"key": "Is CAE Token", "value": "False"},
-                {"key": "Root Key Type", "value": "Unknown"},
-            ],
-            "networkLocationDetails": [
-                {"networkType": "namedNetwork", "networkNames": ["All trusted locations"]}
-            ],
             "processingTimeInMilliseconds": dice.randrange(40, 900),
-            "riskDetail": "none",
-            "riskLevelAggregated": "none",
-            "riskLevelDuringSignIn": "none",
-            "riskState": "none",
-            "riskEventTypes": [],
-            "riskEventTypes_v2": [],
             "resourceDisplayName": "Windows Azure Active Directory",
             "resourceId": self._guid(),
             "resourceTenantId": TENANT,
@@ -138,29 +156,17 @@ class Writer:
             "authenticationMethodsUsed": [],
             "authenticationRequirement": "multiFactorAuthentication",
             "authenticationDetails": [self._step(time, one) for one in ("Password", "Push")],
-            "sessionLifetimePolicies": [
-                {
-                    "expirationRequirement": "rememberMultifactorAuthenticationOnTrustedDevices",
-                    "detail": "Remember MFA",
-                }
-            ],
             "autonomousSystemNumber": asn,
             "crossTenantAccessType": "none",
             "privateLinkDetails": {},
             "ssoExtensionVersion": "",
             "uniqueTokenIdentifier": self._guid()[:22],
-            "authenticationStrengths": [],
-            "incomingTokenType": "none",
-            "authenticationProtocol": "none",
-            "appServicePrincipalId": None,
             "resourceServicePrincipalId": self._guid(),
-            "signInTokenProtectionStatus": "none",
-            "isThroughGlobalSecureAccess": False,
-            "globalSecureAccessIpAddress": "",
             "sessionId": self._guid(),
             "userType": "Member",
             "flaggedForReview": False,
             "isTenantRestricted": False,
+            **_ALIKE,
         }
 
     def _policy(self, number: int) -> Record:
