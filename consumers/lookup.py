@@ -110,11 +110,6 @@ class Lookups:
         self._failures = 0
         self._closed_until = 0.0
 
-    @property
-    def source_name(self) -> str:
-        """Return the name of the source that is asked."""
-        return self._source.name
-
     def want(self, addresses: Sequence[str]) -> None:
         """Ask about *addresses* when a batch is full, or at the next :meth:`flush`."""
         now = self._clock.now()
@@ -143,11 +138,6 @@ class Lookups:
         """Ask about everything that is wanted, in a last batch that may not be full."""
         self._flushing = True
         self._start()
-
-    @property
-    def wanted(self) -> int:
-        """Return how many addresses are queued or in flight."""
-        return len(self._flying)
 
     async def finished(self) -> None:
         """Wait until nothing is in flight. Raises what made a task fail, KeyRefused above all."""

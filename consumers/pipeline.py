@@ -13,7 +13,7 @@ from consumers.held import HeldSignIns
 from schemas.findings import finding_id
 from schemas.ports import Quarantined, Waiting
 from schemas.times import parse_time
-from schemas.verdicts import Answer, Unanswered, Verdict
+from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -202,6 +202,7 @@ class Pipeline:
                 self.counts.own_network += _firsts(held)
             elif self._lookups is None:
                 self.counts.unanswered += _firsts(held)
+                self.counts.reasons.add(WhyUnanswered.NO_SOURCE.value)
             elif isinstance(answer, Unanswered):
                 parked[address] = held
                 self.counts.reasons.add(answer.why.value)

@@ -28,8 +28,6 @@ class WhyUnanswered(StrEnum):
 
     QUOTA = "quota spent"
     SOURCE_DOWN = "source down"
-    NOT_DUE = "not yet due"
-    OWN_NETWORK = "own network"
     NO_SOURCE = "no source configured"
 
 
