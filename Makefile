@@ -1,22 +1,24 @@
-# Everything on a bare machine: Python 3.11, gcc and the package registries are all it takes.
+# Everything on a bare machine: Python 3.11, gcc and the package registries are all it takes, and
+# Node.js for the tests, which run Azurite.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+AZURITE := tests/servers/azurite
 
 .PHONY: demo test check bench lock wheel clean
 
 demo: $(VENV)/.installed
 	$(RUN)/signinwatch demo
 
-test: $(VENV)/.installed-for-tests check
-	$(RUN)/python -m pytest
+test: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed check
+	$(RUN)/python -m pytest -n 4 --dist loadfile
 
 check: $(VENV)/.installed-for-tests
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-bench: $(VENV)/.installed-for-tests
+bench: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed
 	$(RUN)/python -m tests.bench
 
 $(VENV)/bin/python:
@@ -32,6 +34,10 @@ $(VENV)/.installed-for-tests: requirements-dev.lock pyproject.toml | $(VENV)/bin
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/.installed
 
+$(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(AZURITE)
+	touch $@
+
 # New versions of everything, within what pyproject.toml allows. The lock names no registry.
 LOCK := $(RUN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
@@ -44,4 +50,4 @@ wheel: $(VENV)/.installed-for-tests
 	$(RUN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AZURITE)/node_modules dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

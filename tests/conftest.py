@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 import stamina
 
 from consumers.logs import start_logging
+from tests.servers.azurite import Azurite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +35,10 @@ def no_waiting() -> Iterator[None]:
 def logging_as_in_commands() -> None:
     """Log the way commands do."""
     start_logging(verbose=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def azurite() -> AsyncIterator[Azurite]:
+    """Serve blobs and tables for all tests; each takes a container or table of its own."""
+    async with Azurite() as server:
+        yield server
