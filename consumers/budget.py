@@ -26,6 +26,10 @@ class Reservation:
     lookups: int
 
 
+def _account(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
 class Budget:
     """Lookups of one key in the running period.
 
@@ -39,12 +43,17 @@ class Budget:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._account = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._account = _account(key)
         self._quota = quota
         self._reset_day = reset_day
         self._spent_period: str | None = None
         self._first: float | None = None
         self._reserving: Together[int, Reservation] = Together(self._reserve)
+
+    def use_key(self, key: str) -> None:
+        """Go on with another key."""
+        self._account = _account(key)
+        self._spent_period = None
 
     async def begin(self) -> None:
         """Let the first period begin now, if none has begun yet."""
@@ -86,6 +95,10 @@ class Budget:
     async def left(self) -> int:
         """Return the lookups left in the period."""
         return max(0, self._quota - await self._ledger.spent(self._account, await self._period()))
+
+    async def standing(self) -> tuple[str, int]:
+        """Return the running period and the lookups left in it."""
+        return await self._period(), await self.left()
 
     async def _period(self) -> str:
         now = self._clock.now()

@@ -6,26 +6,26 @@ import asyncio
 import os
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 from rich.console import Console
 
 from consumers import screens
+from consumers.cli_options import PATH, quota_option, spend_option, state_option
+from consumers.cli_quarantine import quarantine_group
 from consumers.demo import run_demo
 from consumers.ledger.sqlite import clock_of
 from consumers.logs import start_logging
 from consumers.lookup_command import look_up
-from consumers.quarantine_command import retry
 from consumers.recording import recording_size
 from consumers.replay import Replay, replay
+from consumers.run_command import run
 from consumers.settings import Settings, load_settings
-from consumers.wiring import DirectoryQuarantine, ShownSink, StateFolder, make_sink
+from consumers.wiring import ShownSink, StateFolder, make_sink
 from schemas.errors import ConfigurationError, SigninwatchError
-from schemas.times import iso
 
 if TYPE_CHECKING:
     from consumers.replay import Told
@@ -33,19 +33,8 @@ if TYPE_CHECKING:
     from schemas.ports import Sink
 
 STDERR = Console(stderr=True)
-PATH = click.Path(path_type=Path)
-state_option = click.option(
-    "--state", type=PATH, help="Directory of the ledger and quarantine; kept between runs."
-)
 findings_option = click.option(
     "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
-)
-
-quota_option = click.option(
-    "--quota", type=click.IntRange(min=0), help="Lookups a month; 0 asks nothing."
-)
-spend_option = click.option(
-    "--spend", is_flag=True, help="Allow real lookups under the event clock."
 )
 
 
@@ -160,6 +149,14 @@ def _write(path: Path, text: bytes, option: str) -> None:
         raise ConfigurationError(f"{option} {path}: {error.strerror}") from None
 
 
+@cli.command("run")
+@click.option("--findings", help="Where findings go instead of Azure: a file of JSON lines, or -.")
+@click.pass_obj
+def run_command(config: Path | None, findings: str | None) -> None:
+    """Judge sign-ins as they come from Event Hubs, until SIGTERM or SIGINT."""
+    asyncio.run(run(config, findings))
+
+
 @cli.command("lookup")
 @click.argument("addresses", nargs=-1, required=True, metavar="IP...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -191,125 +188,7 @@ def lookup_command(
         raise SystemExit(1)
 
 
-@cli.group("quarantine")
-def quarantine_group() -> None:
-    """Look after what could not be read or was refused for good."""
-
-
-def _quarantine(config: Path | None, state: Path | None) -> tuple[Settings, Path]:
-    settings = load_settings(config)
-    folder = state or settings.state.dir
-    if folder is None:
-        raise ConfigurationError("SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine")
-    if not folder.is_dir():
-        raise ConfigurationError(f"--state {folder}: no such directory")
-    return settings, folder
-
-
-@quarantine_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@state_option
-@click.pass_obj
-def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> None:
-    """List what is kept aside."""
-    items = list(DirectoryQuarantine(_quarantine(config, state)[1]).items())
-    if as_json:
-        for item in items:
-            click.echo(orjson.dumps(_listed(item)).decode())
-    else:
-        Console().print(screens.quarantine_table(items))
-
-
-def _require_ids(ids: tuple[str, ...], folder: Path) -> None:
-    known = {item.id for item in DirectoryQuarantine(folder).items()} if ids else set()
-    for id_ in ids:
-        if id_ not in known:
-            raise ConfigurationError(f"{id_}: no such item; see 'signinwatch quarantine list'")
-
-
-def _listed(item: Any) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "time": iso(item.time),
-        "kind": item.kind,
-        "reason": item.reason,
-        "position": item.position,
-        "bytes": len(item.body),
-    }
-
-
-@quarantine_group.command("show")
-@click.argument("id_", metavar="ID")
-@state_option
-@click.pass_obj
-def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
-    """Show one item whole. On a terminal control characters are made visible."""
-    for item in DirectoryQuarantine(_quarantine(config, state)[1]).items():
-        if item.id == id_:
-            if sys.stdout.isatty():
-                Console().print(screens.plain(item.body.decode("utf-8", "replace"), 1 << 20))
-            else:
-                sys.stdout.buffer.write(item.body)
-            return
-    raise ConfigurationError(f"{id_}: no such item; see 'signinwatch quarantine list'")
-
-
-@quarantine_group.command("retry")
-@click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option(
-    "--findings", help="Where findings go: a file, - or azure. Default: azure, if configured."
-)
-@state_option
-@quota_option
-@spend_option
-@click.pass_obj
-def quarantine_retry(
-    config: Path | None,
-    ids: tuple[str, ...],
-    findings: str | None,
-    state: Path | None,
-    quota: int | None,
-    spend: bool,
-) -> None:
-    """Try again: read messages anew and send findings anew. Without ID, everything."""
-    settings, folder = _quarantine(config, state)
-    if findings is None and settings.logs.endpoint is None:
-        raise ConfigurationError("--findings: say where findings go, or set LOGS__ENDPOINT")
-    _require_ids(ids, folder)
-    told = asyncio.run(
-        retry(
-            settings,
-            folder,
-            set(ids) or None,
-            lambda: make_sink(settings, findings or "azure"),
-            quota=settings.crowdsec.monthly_quota if quota is None else quota,
-            spend=spend,
-        )
-    )
-    click.echo(f"{told.settled:,} of {told.tried:,} settled, {told.findings:,} findings")
-
-
-@quarantine_group.command("purge")
-@click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only older items.")
-@click.option("--all", "all_", is_flag=True, help="Everything.")
-@state_option
-@click.pass_obj
-def quarantine_purge(
-    config: Path | None,
-    ids: tuple[str, ...],
-    older_than: int | None,
-    all_: bool,
-    state: Path | None,
-) -> None:
-    """Delete items for good."""
-    if not ids and older_than is None and not all_:
-        raise ConfigurationError("say which: ID, --older-than DAYS or --all")
-    before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
-    folder = _quarantine(config, state)[1]
-    _require_ids(ids, folder)
-    quarantine = DirectoryQuarantine(folder)
-    click.echo(f"{quarantine.remove(set(ids) or None, before):,} deleted")
+cli.add_command(quarantine_group)
 
 
 @cli.command("demo")

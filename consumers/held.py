@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import KeysView, Sequence
     from datetime import datetime
 
+    from consumers.tickets import Ticket
     from schemas.records import SignIn
 
 MOST = 100_000
@@ -25,6 +26,7 @@ class HeldSignIns:
 
     def __init__(self) -> None:
         self._by_address: dict[str, list[Held]] = {}
+        self._tickets: dict[str, list[Ticket]] = {}
         self._uses: dict[int, int] = {}
         self._count = 0
         self._bytes = 0
@@ -39,9 +41,15 @@ class HeldSignIns:
         """Tell whether it is time to wait for answers."""
         return self._count > MOST or self._bytes > MOST_BYTES
 
-    def add(self, address: str, held: Sequence[Held]) -> None:
-        """Hold sign-ins for *address*."""
+    def __len__(self) -> int:
+        """Return how many sign-ins are held."""
+        return self._count
+
+    def add(self, address: str, held: Sequence[Held], ticket: Ticket) -> None:
+        """Hold sign-ins for *address*, and their batch's ticket with them."""
         self._by_address.setdefault(address, []).extend(held)
+        self._tickets.setdefault(address, []).append(ticket)
+        ticket.hold()
         self._count += len(held)
         uses = self._uses
         for signin, _, _ in held:
@@ -51,8 +59,11 @@ class HeldSignIns:
                 self._bytes += source.size
             uses[id(source)] = used + 1
 
-    def pop(self, address: str) -> list[Held]:
-        """Return and let go of the sign-ins held for *address*."""
+    def pop(self, address: str) -> tuple[list[Held], list[Ticket]]:
+        """Return and let go of the sign-ins held for *address*.
+
+        The tickets are still held: who settles the sign-ins releases them.
+        """
         held = self._by_address.pop(address, [])
         self._count -= len(held)
         uses = self._uses
@@ -64,4 +75,4 @@ class HeldSignIns:
             else:
                 del uses[id(source)]
                 self._bytes -= source.size
-        return held
+        return held, self._tickets.pop(address, [])

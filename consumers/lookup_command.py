@@ -9,8 +9,8 @@ from consumers.ledger.memory import AnswerMemory
 from consumers.wiring import make_clock, make_ledger, make_lookups
 from schemas.addresses import Unusable, usable_address
 from schemas.errors import ConfigurationError
-from schemas.findings import REPORT_URL
 from schemas.times import iso
+from schemas.verdict_rows import verdict_row
 from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ async def look_up(
         rows = []
         for text, address in resolved.items():
             if isinstance(address, Unusable):
-                rows.append(_row(text, None, address.value))
+                rows.append(verdict_row(text, None, address.value))
                 continue
-            row = _row(address, answers.get(address), "not in the ledger")
+            row = verdict_row(address, answers.get(address), "not in the ledger")
             if explain:
                 row |= await _explained(ledger, address, answers.get(address), address in known)
             rows.append(row)
@@ -80,35 +80,6 @@ async def _ask(
     finally:
         await lookups.close()
     return told
-
-
-def _row(address: str, answer: Answer | None, why: str) -> Row:
-    row: Row = {
-        "IPAddress": address,
-        "Verdict": "unanswered",
-        "Reason": answer.why.value if isinstance(answer, Unanswered) else why,
-        "Sources": [],
-        "Score": None,
-        "Confidence": None,
-        "Classifications": [],
-        "AddressClass": "unknown",
-        "ExpiresTime": None,
-        "ReportUrl": None,
-    }
-    if isinstance(answer, Verdict):
-        intel = answer.intel
-        row |= {
-            "Verdict": answer.reputation.value,
-            "Reason": f"{answer.source} says {intel.told_reputation or 'nothing is known'}",
-            "Sources": [answer.source],
-            "Score": intel.score,
-            "Confidence": intel.confidence,
-            "Classifications": [*intel.classifications, *intel.false_positives],
-            "AddressClass": answer.address_class.value,
-            "ExpiresTime": _moment(answer.expires),
-            "ReportUrl": REPORT_URL + address,
-        }
-    return row
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None, known: bool) -> Row:

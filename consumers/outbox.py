@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from schemas.errors import SinkHeldBack
 from schemas.ports import Quarantined
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from consumers.tickets import Ticket
     from schemas.findings import Row
     from schemas.ports import Quarantine, Sink
 
@@ -26,19 +28,53 @@ FULL = 1_000
 class Outbox:
     """Holds findings until the sink has accepted them."""
 
-    def __init__(self, sink: Sink, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        quarantine: Quarantine,
+        *,
+        delivered: Callable[[float], None] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """*delivered* is told the seconds from a message's arrival to its accepted finding."""
         self.accepted: Counter[str] = Counter()
         """Accepted findings by severity."""
         self.refused = 0
         self._sink = sink
         self._quarantine = quarantine
-        self._rows: list[Row] = []
+        self._delivered = delivered
+        self._now = now
+        self._rows: list[tuple[Row, float | None]] = []
+        self._tickets: deque[tuple[int, Ticket]] = deque()
+        self._added = 0
+        self._done = 0
         self._sending = asyncio.Lock()
         self._given_up: SinkHeldBack | None = None
 
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Take findings; waits for the sink when many have gathered."""
-        self._rows.extend(rows)
+    def __len__(self) -> int:
+        """Return how many findings wait for the sink."""
+        return len(self._rows)
+
+    async def add(
+        self,
+        rows: Sequence[Row],
+        *,
+        enqueued: Sequence[float | None] = (),
+        tickets: Iterable[Ticket] = (),
+    ) -> None:
+        """Take findings; waits for the sink when many have gathered.
+
+        *enqueued* tells when the message of each arrived. *tickets* are held until all rows that
+        were added up to now are accepted or set aside; also without *rows*, for a sign-in that
+        comes twice has its finding among those of before.
+        """
+        if rows:
+            self._rows.extend(zip(rows, enqueued or [None] * len(rows), strict=True))
+            self._added += len(rows)
+        if self._done < self._added:
+            for ticket in tickets:
+                ticket.hold()
+                self._tickets.append((self._added, ticket))
         await self.flush_if_due()
 
     async def flush_if_due(self) -> None:
@@ -51,17 +87,29 @@ class Outbox:
 
         SinkHeldBack when the sink gives up waiting; the findings stay here.
         """
+        wanted = self._added
         async with self._sending:
-            while self._rows:
+            while self._done < wanted:
                 if self._given_up is not None:
                     raise self._given_up
                 rows = self._rows[:FULL]
                 try:
-                    await self._send(rows)
+                    await self._send([row for row, _ in rows])
                 except SinkHeldBack as error:
                     self._given_up = error
                     raise
-                del self._rows[: len(rows)]
+                self._settle(rows)
+
+    def _settle(self, rows: Sequence[tuple[Row, float | None]]) -> None:
+        del self._rows[: len(rows)]
+        self._done += len(rows)
+        while self._tickets and self._tickets[0][0] <= self._done:
+            self._tickets.popleft()[1].release()
+        if self._delivered is not None:
+            now = self._now()
+            for _, enqueued in rows:
+                if enqueued is not None:
+                    self._delivered(max(0.0, now - enqueued))
 
     async def _send(self, rows: Sequence[Row]) -> None:
         wrong = [(row, reason) for row in rows if (reason := wrong_with(row)) is not None]
@@ -75,7 +123,7 @@ class Outbox:
         self.refused += len(refused)
 
     async def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
-        time = datetime.now(UTC)
+        moment = datetime.now(UTC)
         await self._quarantine.put(
             [
                 Quarantined(
@@ -83,7 +131,7 @@ class Outbox:
                     reason,
                     str(row.get("FindingId")),
                     orjson.dumps(row, default=str),
-                    time,
+                    moment,
                 )
                 for row, reason in refused
             ]

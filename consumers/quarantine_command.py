@@ -1,25 +1,27 @@
-"""``signinwatch quarantine retry``: what was kept aside, through the pipeline once more."""
+"""What ``signinwatch quarantine`` does. A *folder* of None means the one beside the checkpoints."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
 from consumers.replay import refuse_to_spend_unasked
-from consumers.wiring import DirectoryQuarantine, StateFolder, make_decoder, open_chain
+from consumers.wiring import StateFolder, make_decoder, make_quarantine, open_chain
 from schemas.columns import wrong_with
-from schemas.ports import Message, Position, Quarantined
+from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from consumers.settings import Settings
     from consumers.wiring import Chain
     from schemas.decode import Decoder
-    from schemas.ports import Sink
+    from schemas.ports import Quarantine, Quarantined, Sink
 
 
 @dataclass(slots=True)
@@ -31,10 +33,36 @@ class Retried:
     findings: int = 0
 
 
+@asynccontextmanager
+async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Quarantine]:
+    quarantine = make_quarantine(settings, folder)
+    try:
+        yield quarantine
+    finally:
+        await quarantine.close()
+
+
+async def items_of(settings: Settings, folder: Path | None) -> list[Quarantined]:
+    """Return what is kept, oldest first."""
+    async with _opened(settings, folder) as quarantine:
+        return [item async for item in quarantine.items()]
+
+
+async def purge(
+    settings: Settings,
+    folder: Path | None,
+    ids: Collection[str] | None,
+    before: datetime | None,
+) -> int:
+    """Delete items by id, or all; only those older than *before* if given. Return how many."""
+    async with _opened(settings, folder) as quarantine:
+        return await quarantine.remove(ids, before)
+
+
 async def retry(
     settings: Settings,
-    folder: Path,
-    ids: Collection[str] | None,
+    folder: Path | None,
+    items: Sequence[Quarantined],
     new_sink: Callable[[], Sink],
     *,
     quota: int,
@@ -42,42 +70,65 @@ async def retry(
 ) -> Retried:
     """Read messages anew and send findings anew; remove what is settled by that.
 
-    A message that is still unreadable stays, as does a finding that is still refused.
+    A message that is still unreadable stays, as does a finding that is still refused. Without a
+    folder the ledger is a temporary one: a message of which anything is unanswered stays as well.
     """
-    state = StateFolder(folder)
-    refuse_to_spend_unasked(settings, state.clock_kind, quota, spend=spend)
-    quarantine = DirectoryQuarantine(folder)
-    items = [item for item in quarantine.items() if ids is None or item.id in ids]
-    told = Retried(tried=len(items))
     decoder = make_decoder(settings)
-    async with open_chain(
-        settings,
-        state,
-        new_sink,
-        clock_kind=state.clock_kind,
-        quota=quota,
-        origin="late",
-    ) as chain:
-        settled = {item.id for item in items if await _settled(item, chain, decoder)}
-        await chain.pipeline.drain()
-        told.findings = chain.outbox.accepted.total()
-    quarantine.remove(settled)
-    told.settled = len(settled)
-    return told
+    with StateFolder(folder) as state:
+        kind = state.clock_kind
+        refuse_to_spend_unasked(settings, kind, quota, spend=spend)
+        async with (
+            _opened(settings, folder) as quarantine,
+            open_chain(
+                settings,
+                state,
+                new_sink,
+                clock_kind=kind,
+                quota=quota,
+                origin="late",
+                quarantine=quarantine,
+            ) as chain,
+        ):
+            taken = [item for item in items if await _taken(item, chain, decoder)]
+            await chain.pipeline.drain()
+            settled = {
+                item.id
+                for item in taken
+                if not (state.temporary and await _waits(item, chain, decoder))
+            }
+            await quarantine.remove(settled)
+            return Retried(len(items), len(settled), chain.outbox.accepted.total())
 
 
-async def _settled(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
+async def _taken(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
+    """Offer an item to the pipeline; tell whether it may go, once all is drained."""
     if item.kind == "finding":
-        row = orjson.loads(item.body)
-        if wrong_with(row) is not None:
-            return False
-        refused = chain.outbox.refused
-        await chain.outbox.add([row])
-        await chain.outbox.flush()
-        return chain.outbox.refused == refused
+        return await _sent(item, chain)
     if decoder.decode(item.body).rejects:
         return False
     before = chain.pipeline.counts.unanswered
     await chain.pipeline.take([Message(item.body, Position(item.position, 0))])
     # Without a source to ask, an unanswered sign-in does not wait in the ledger, so it stays here.
     return chain.lookups is not None or chain.pipeline.counts.unanswered == before
+
+
+async def _sent(item: Quarantined, chain: Chain) -> bool:
+    try:
+        row = orjson.loads(item.body)
+    except orjson.JSONDecodeError:  # cut, for it was too large
+        return False
+    if wrong_with(row) is not None:
+        return False
+    refused = chain.outbox.refused
+    await chain.outbox.add([row])
+    await chain.outbox.flush()
+    return chain.outbox.refused == refused
+
+
+async def _waits(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
+    """Tell whether a sign-in of the message waits in the ledger, which goes away."""
+    if item.kind == "finding":
+        return False
+    signins = decoder.decode(item.body).signins
+    addresses = list(dict.fromkeys(one for signin in signins for one in signin.addresses))
+    return bool(await chain.ledger.waiting_among(addresses))

@@ -10,8 +10,9 @@ import os
 import tomllib
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +20,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
 )
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -34,6 +37,7 @@ from schemas.errors import ConfigurationError
 
 PREFIX = "SIGNINWATCH_"
 CONFIG_VARIABLE = "SIGNINWATCH_CONFIG"
+ENV_FILE_VARIABLE = "SIGNINWATCH_ENV_FILE"
 HOUR = 3_600.0
 DAY = 24 * HOUR
 
@@ -99,6 +103,8 @@ class EventHubSettings(_Group):
     prefetch: int = Field(300, ge=1, le=10_000)
     balance_interval: float = Field(10.0, gt=0)
     ownership_expiry: float = Field(60.0, gt=0)
+    transport: Literal["amqp", "websocket"] = "amqp"
+    endpoint: str | None = None
 
 
 class CheckpointSettings(_Group):
@@ -123,6 +129,7 @@ class CrowdSecSettings(_Group):
     """The CrowdSec CTI API."""
 
     api_key: Key | None = None
+    api_key_file: Path | None = None
     url: Url = "https://cti.api.crowdsec.net/v2"
     batch_size: int = Field(100, ge=1, le=100)
     monthly_quota: int = Field(120, ge=0)
@@ -164,6 +171,16 @@ class PolicySettings(_Group):
     lines: list[dict[str, Any]] = []
 
 
+class ServiceSettings(_Group):
+    """How ``run`` behaves. Times are seconds."""
+
+    drain: float = Field(25.0, gt=0)
+    checkpoint_interval: float = Field(5.0, gt=0)
+    report_interval: float = Field(300.0, gt=0)
+    unreadable_share: float = Field(0.9, gt=0, le=1)
+    instance: str | None = None
+
+
 class HttpSettings(_Group):
     """Our own health endpoints."""
 
@@ -191,6 +208,8 @@ class Settings(BaseSettings):
     feeds: dict[str, FeedSettings] = {}
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
+    service: ServiceSettings = ServiceSettings()
+    ca_bundle: FilePath | None = None
     tables: Texts | None = None
     own_tables: dict[str, dict[str, Any]] = {}
     trusted_networks: CidrList = []
@@ -205,8 +224,20 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over what the file says (the constructor's arguments)."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        del dotenv_settings, file_secret_settings
+        env_file = os.environ.get(ENV_FILE_VARIABLE)
+        if env_file is None:
+            return env_settings, init_settings
+        of_file = DotEnvSettingsSource(settings_cls, env_file=env_file, env_file_encoding="utf-8")
+        return env_settings, of_file, init_settings
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for *url*, if it names one."""
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -218,12 +249,31 @@ def load_settings(config: Path | None = None) -> Settings:
     path = config or (Path(named) if named else None)
     from_file = _read_file(path) if path else {}
     _refuse_unknown_variables()
+    env_file = os.environ.get(ENV_FILE_VARIABLE)
+    if env_file and not Path(env_file).is_file():
+        raise ConfigurationError(f"{ENV_FILE_VARIABLE} {env_file}: no such file")
     try:
-        return Settings(**from_file)
+        return _with_key_from_file(Settings(**from_file))
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error)) from None
     except SettingsError as error:  # its text names the field alone, never the value
         raise ConfigurationError(f"{PREFIX}…: {error}; JSON was expected") from None
+
+
+def _with_key_from_file(settings: Settings) -> Settings:
+    """Read the CrowdSec key from the file that holds it, such as a mounted secret."""
+    path = settings.crowdsec.api_key_file
+    if path is None:
+        return settings
+    try:
+        text = path.read_text("utf-8").strip()
+        key = _bare_secret(SecretStr(text))
+    except (OSError, ValueError):
+        raise ConfigurationError(
+            f"{PREFIX}CROWDSEC__API_KEY_FILE: {path} cannot be read, or holds no key"
+        ) from None
+    crowdsec = settings.crowdsec.model_copy(update={"api_key": key})
+    return settings.model_copy(update={"crowdsec": crowdsec})
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -239,7 +289,7 @@ def _refuse_unknown_variables() -> None:
     known = {name.upper() for name in Settings.model_fields}
     for variable in os.environ:
         name = variable.upper()
-        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
+        if name.startswith(PREFIX) and name not in (CONFIG_VARIABLE, ENV_FILE_VARIABLE):
             first = name.removeprefix(PREFIX).split("__")[0]
             if first not in known:
                 raise ConfigurationError(

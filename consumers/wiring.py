@@ -10,14 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consumers.asking import Asker, Lifetimes, Shared
 from consumers.budget import Budget
 from consumers.clock import EventClock, WallClock
+from consumers.health import Health
 from consumers.intel.crowdsec_api import LARGEST_BODY, CrowdSecApi
 from consumers.intel.http import HttpClient
 from consumers.judge import Judge
 from consumers.ledger.memory import AnswerMemory
 from consumers.ledger.sqlite import SqliteStore, clock_of
-from consumers.lookup import Lifetimes, Lookups
+from consumers.lookup import Lookups
 from consumers.outbox import Outbox
 from consumers.pipeline import Pipeline
 from consumers.settings import is_loopback
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from consumers.settings import Settings
-    from schemas.ports import Clock, Ledger, Sink
+    from schemas.health import Watch
+    from schemas.ports import Clock, Ledger, Quarantine, Sink
     from schemas.verdicts import Answer
 
 __all__ = [
@@ -98,6 +101,53 @@ def make_sink(settings: Settings, findings: str) -> Sink:
     return LogsIngestionSink(logs.endpoint, logs.rule_id, credential, patience=logs.patience)
 
 
+def make_quarantine(
+    settings: Settings,
+    folder: Path | None,
+    *,
+    instance: str = "command",
+    patient: bool = False,
+    watch: Watch | None = None,
+) -> Quarantine:
+    """Return the quarantine of a state folder; without a folder the one beside the checkpoints.
+
+    See BlobQuarantine for *patient* and *watch*. *instance* tells who wrote what.
+    """
+    if folder is not None:
+        return DirectoryQuarantine(folder)
+    checkpoint = settings.checkpoint
+    secret = checkpoint.connection_string
+    if secret is None and checkpoint.account_url is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine; or "
+            "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL for the service's own"
+        )
+    if not checkpoint.container:
+        raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: the quarantine lies in it")
+    from producers.blob_quarantine import BlobQuarantine
+
+    credential = None
+    if secret is None:
+        from azure.identity.aio import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+    quarantine = BlobQuarantine(
+        checkpoint.container,
+        connection_string=secret.get_secret_value() if secret else None,
+        account_url=checkpoint.account_url,
+        credential=credential,
+        instance=instance,
+        patient=patient,
+        watch=watch,
+        ca_bundle=settings.ca_bundle,
+    )
+    if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
+        raise ConfigurationError(
+            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: http:// is allowed on loopback only"
+        )
+    return quarantine
+
+
 def make_clock(kind: str) -> EventClock | WallClock:
     """Return a clock by its kind."""
     return EventClock() if kind == "event" else WallClock()
@@ -140,6 +190,7 @@ def make_source(settings: Settings) -> CrowdSecApi | None:
         largest_body=LARGEST_BODY,
         proxies=not is_loopback(crowdsec.url),
         now=WallClock(),
+        ca_bundle=settings.ca_bundle,
     )
     return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
 
@@ -151,8 +202,15 @@ def make_lookups(
     quota: int,
     memory: AnswerMemory,
     deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
+    *,
+    watch: Watch | None = None,
+    shared: bool = False,
 ) -> Lookups | None:
-    """Return the way to ask the paid source, or None where it must not be asked."""
+    """Return the way to ask the paid source, or None where it must not be asked.
+
+    With a *watch*, a refused key is told to it instead of raised; with *shared*, other instances
+    ask on the same ledger.
+    """
     source = make_source(settings) if quota > 0 else None
     key = settings.crowdsec.api_key
     if source is None or key is None:
@@ -164,12 +222,19 @@ def make_lookups(
         quota=quota,
         reset_day=settings.crowdsec.reset_day,
     )
-    return Lookups(
+    asker = Asker(
         source,
         budget,
         clock,
         lifetimes=lifetimes(settings),
         concurrency=settings.crowdsec.concurrency,
+        watch=watch or Health(),
+        shared=Shared(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
+        degrade=watch is not None,
+    )
+    return Lookups(
+        asker,
+        clock,
         recall=memory.recall,
         keep=memory.answer,
         deliver=deliver,
@@ -190,8 +255,12 @@ async def open_chain(
     clock_kind: str,
     quota: int,
     origin: str,
+    quarantine: Quarantine | None = None,
 ) -> AsyncIterator[Chain]:
-    """Build the whole chain on a state folder, judge what it left unsettled, and close it after."""
+    """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
+
+    A *quarantine* that is given stays open; without one, that of the folder is used.
+    """
     clock = make_clock(clock_kind)
     policy = settings.policy
     async with AsyncExitStack() as stack:
@@ -200,7 +269,7 @@ async def open_chain(
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
         memory = AnswerMemory(ledger, clock)
-        quarantine = DirectoryQuarantine(folder.path)
+        quarantine = quarantine or DirectoryQuarantine(folder.path)
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)

@@ -32,13 +32,16 @@ from isal import igzip
 
 from schemas.columns import FINDINGS_TABLE
 from schemas.errors import SinkHeldBack, SinkRefused
+from schemas.health import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from azure.core.credentials_async import AsyncTokenCredential
 
     from schemas.findings import Row
+    from schemas.health import Watch
 
 log = structlog.get_logger()
 
@@ -57,7 +60,7 @@ _MENDS = {
     403: "give the identity the role Monitoring Metrics Publisher on the data collection rule; "
     "a new role takes up to 30 minutes",
     404: "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule "
-    f"declares the stream Custom-{FINDINGS_TABLE}",
+    "declares the stream",
 }
 _BUSY = "nothing to mend; the service is busy or out of reach"
 _REFUSED = (400, 413)
@@ -101,19 +104,29 @@ class LogsIngestionSink:
         rule_id: str,
         credential: AsyncTokenCredential | None,
         *,
-        patience: float,
+        patience: float | None,
         table: str = FINDINGS_TABLE,
+        watch: Watch | None = None,
+        ca_bundle: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a *credential* (loopback only) a placeholder token is sent."""
+        """Without a *credential* (loopback only) a placeholder token is sent.
+
+        With *patience* None trouble is waited out for ever, and told to *watch*.
+        """
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
+        if ca_bundle is not None:
+            options["connection_verify"] = str(ca_bundle)
         if credential is None:
             options["authentication_policy"] = PlaceholderToken()
         self._credential: AsyncTokenCredential = credential or NoCredential()
         self._client = LogsIngestionClient(endpoint, self._credential, **options)
         self._rule_id = rule_id
+        self.errors = 0
+        """Uploads that failed and were tried again."""
         self._stream = f"Custom-{table}"
         self._patience = patience
+        self._watch = watch
         self._monotonic = monotonic
         self._told: tuple[str, float] | None = None
 
@@ -149,8 +162,11 @@ class LogsIngestionSink:
                 try:
                     await self._upload(body)
                 except SinkHeldBack as error:
+                    self.errors += 1
                     self._tell(error)
                     raise
+        if self._watch is not None:
+            self._watch.well(Trouble.FINDINGS_HELD_BACK)
 
     async def _upload(self, body: bytes) -> None:
         """Send one body once, and translate what the SDK raises."""
@@ -158,7 +174,7 @@ class LogsIngestionSink:
         try:
             await self._client.upload(self._rule_id, self._stream, packed)
         except HttpResponseError as error:
-            raise _translated(error) from None
+            raise _translated(error, self._stream) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             raise SinkHeldBack(
                 f"LOGS__ENDPOINT: no answer: {type(error).__name__}", mend=_BUSY
@@ -168,10 +184,13 @@ class LogsIngestionSink:
 
     def _tell(self, error: SinkHeldBack) -> None:
         """Warn of the same trouble once in a while, not at each try."""
+        if self._watch is not None:
+            self._watch.trouble(Trouble.FINDINGS_HELD_BACK, f"{error}; {error.mend}")
+            return
         now = self._monotonic()
         if self._told is None or self._told[0] != str(error) or now - self._told[1] > TELL_AGAIN:
             self._told = (str(error), now)
-            log.warning("findings held back", why=str(error), mend=error.mend)
+            log.warning("rows held back", stream=self._stream, why=str(error), mend=error.mend)
 
     async def close(self) -> None:
         """Close the connection and the credential."""
@@ -185,14 +204,14 @@ def _when_again(error: Exception) -> bool | float:
     return True if error.retry_after is None else error.retry_after
 
 
-def _translated(error: HttpResponseError) -> SinkHeldBack | SinkRefused:
+def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRefused:
     status = error.status_code
     if status in _REFUSED:
         return SinkRefused(f"refused by the ingestion service ({status})")
     if status is None and isinstance(error, ClientAuthenticationError):
         return SinkHeldBack("LOGS__ENDPOINT: no token could be had", mend=_MENDS[401])
     return SinkHeldBack(
-        f"LOGS__ENDPOINT: the ingestion service answers {status}",
+        f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
         mend=_MENDS.get(status or 0, _BUSY),
         retry_after=_retry_after(error),
     )

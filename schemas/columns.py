@@ -1,4 +1,4 @@
-"""Every column of the findings table, defined once: type, origin, and what null means."""
+"""Every column of our tables, defined once: type, origin, and what null means."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FINDINGS_TABLE = "SignInWatchFindings_CL"
+VERDICTS_TABLE = "SignInWatchVerdicts_CL"
+HEALTH_TABLE = "SignInWatchHealth_CL"
 SCHEMA_VERSION = 1
 LONGEST_TEXT = 4_096
 """Characters of any text in a row; the service cuts at 64 KB."""
@@ -116,7 +118,37 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     Column("Evidence", "dynamic", "what each source said", "nothing to add"),
 )
 
-_BY_NAME = {column.name: column for column in FINDING_COLUMNS}
+VERDICT_COLUMNS: tuple[Column, ...] = (
+    _always("TimeGenerated", "datetime", "wall time at which the row was made"),
+    _always("IPAddress", "string", "canonical address"),
+    _always("Verdict", "string", "worst word", "malicious suspicious benign unknown unanswered"),
+    Column("Reason", "string", "who says so, or why there is no answer", "nothing to add"),
+    _always("Sources", "dynamic", "names of the sources that decided"),
+    _intel("Score", "int"),
+    _intel("Confidence"),
+    _always("Classifications", "dynamic", "source"),
+    _always("AddressClass", "string", "source"),
+    Column("ExpiresTime", "datetime", "until when it is believed", "unanswered"),
+    Column("ReportUrl", "string", "the address's CrowdSec page", "CrowdSec told nothing"),
+)
+"""One row whenever the verdict on an address, or the reason why it has none, changes."""
+
+HEALTH_COLUMNS: tuple[Column, ...] = (
+    _always("TimeGenerated", "datetime", "wall time of the measurement"),
+    _always("Instance", "string", "SERVICE__INSTANCE, else host name and process id"),
+    _always("Version", "string", "version of signinwatch"),
+    _always("Metric", "string", "name as under /metrics, without the prefix"),
+    _always("Value", "real", "the measurement; counters count from the start of the process"),
+    Column("Detail", "dynamic", "labels of the measurement", "it has none"),
+)
+"""A row for each measurement, every SERVICE__REPORT_INTERVAL seconds and process."""
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    FINDINGS_TABLE: FINDING_COLUMNS,
+    VERDICTS_TABLE: VERDICT_COLUMNS,
+    HEALTH_TABLE: HEALTH_COLUMNS,
+}
+_BY_NAME = {table: {column.name: column for column in columns} for table, columns in TABLES.items()}
 
 
 def _is_whole(text: str) -> bool:
@@ -145,14 +177,14 @@ def _fits(kind: str, value: Any) -> bool:
             return isinstance(value, list | dict)
 
 
-def wrong_with(row: Mapping[str, Any]) -> str | None:
-    """Return what makes *row* no row of the findings table, or None if nothing does.
+def wrong_with(row: Mapping[str, Any], table: str = FINDINGS_TABLE) -> str | None:
+    """Return what makes *row* no row of *table*, or None if nothing does.
 
     The ingestion service accepts what does not fit and drops it without a word, so this is the
     only place where such a row is noticed.
     """
     for name, value in row.items():
-        column = _BY_NAME.get(name)
+        column = _BY_NAME[table].get(name)
         if column is None:
             return f"no column is called {name[:80]}"
         if value is None:
@@ -161,7 +193,7 @@ def wrong_with(row: Mapping[str, Any]) -> str | None:
             return f"{name} is no {column.kind}"
         if column.words and value not in column.words:
             return f"{name} is none of {', '.join(column.words)}"
-    for column in FINDING_COLUMNS:
+    for column in TABLES[table]:
         if column.null is None and row.get(column.name) is None:
             return f"{column.name} is missing"
     return None

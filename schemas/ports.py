@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
 
     from schemas.findings import Row
@@ -48,6 +48,9 @@ class Source(Protocol):
         may have cost quota.
         """
 
+    def use_key(self, key: str) -> None:
+        """Send another key from now on."""
+
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -85,7 +88,18 @@ class Ledger(Protocol):
         """
 
     async def answer(self, answers: Mapping[str, Answer]) -> None:
-        """Keep answers, each until it expires."""
+        """Keep answers, each until it expires. Ends the claims on their addresses."""
+
+    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+        """Return those addresses that this instance may ask about now, and no other one.
+
+        Left out are those with an answer that has not expired, and those that another instance
+        has claimed. A claim ends with an answer, with :meth:`release`, or after *seconds*: then
+        another instance may take over. Claiming again what is claimed already renews it.
+        """
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """End this instance's claims without an answer: nothing was asked."""
 
     async def park_unless_answered(self, waiting: Sequence[Waiting]) -> dict[str, Verdict]:
         """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
@@ -94,10 +108,13 @@ class Ledger(Protocol):
         sign-ins for one address the ones that matter least give way and are counted as dropped.
         """
 
+    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
+        """Return those addresses that sign-ins wait for."""
+
     async def waiting_for(self, address: str, most: int) -> list[Waiting]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
 
-    async def settle(self, keys: Sequence[str]) -> None:
+    async def settle(self, waiting: Sequence[Waiting]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
 
     async def answered_waiting(self) -> list[str]:
@@ -124,8 +141,11 @@ class Ledger(Protocol):
     async def leave_note(self, name: str, text: str) -> None:
         """Keep a small text under a name."""
 
+    async def sweep(self) -> None:
+        """Delete what has expired, and budgets of periods long gone. To be called now and then."""
+
     async def size(self) -> LedgerSize:
-        """Return what the ledger holds."""
+        """Return what the ledger holds; where counting is dear, as counted some minutes ago."""
 
     async def close(self) -> None:
         """Let go of the state."""
@@ -182,6 +202,12 @@ class Quarantine(Protocol):
 
     async def put(self, items: Sequence[Quarantined]) -> None:
         """Keep items durably."""
+
+    def items(self) -> AsyncIterator[Quarantined]:
+        """Yield what is kept, oldest first, each thing once."""
+
+    async def remove(self, ids: Collection[str] | None, before: datetime | None = None) -> int:
+        """Remove items by id, or all; only those older than *before* if given. Return how many."""
 
     async def close(self) -> None:
         """Let go."""

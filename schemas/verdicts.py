@@ -29,6 +29,8 @@ class WhyUnanswered(StrEnum):
     QUOTA = "quota spent"
     SOURCE_DOWN = "source down"
     NO_SOURCE = "no source configured"
+    KEY_REFUSED = "key refused"
+    ASKED_ELSEWHERE = "another instance asks"
 
 
 class AddressClass(StrEnum):

@@ -76,6 +76,10 @@ class CrowdSecApi:
         self._raise_for(reply, batch=True)
         return self._said_of_batch(_object(reply), addresses)
 
+    def use_key(self, key: str) -> None:
+        """Send another key from now on."""
+        self._http.headers["x-api-key"] = key
+
     async def close(self) -> None:
         """Close the connection."""
         await self._http.close()

@@ -14,6 +14,7 @@ from schemas.errors import SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from schemas.ports import Clock
 
@@ -60,12 +61,15 @@ class HttpClient:
         largest_body: int,
         proxies: bool,
         now: Clock,
+        ca_bundle: Path | None = None,
     ) -> None:
-        self._headers = dict(headers)
+        self.headers = dict(headers)
+        """Sent with every request from now on."""
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 5.0))
         self._connections = connections
         self._largest_body = largest_body
         self._proxies = proxies
+        self._ca_bundle = ca_bundle
         self._now = now
         self._session: aiohttp.ClientSession | None = None
 
@@ -73,7 +77,9 @@ class HttpClient:
         """GET *url* once. SourceUnavailable tells whether the request surely did not count."""
         session = self._open()
         try:
-            async with session.get(url, params=params, allow_redirects=False) as response:
+            async with session.get(
+                url, params=params, headers=self.headers, allow_redirects=False
+            ) as response:
                 body = await self._capped(response)
                 after = retry_after(response.headers.get("Retry-After"), self._now.now())
                 return Reply(response.status, body, after)
@@ -95,9 +101,10 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                headers=self._headers,
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, ssl=ssl.create_default_context(cafile=self._ca_bundle)
+                ),
                 trust_env=self._proxies,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

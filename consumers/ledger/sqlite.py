@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WIT
 _AT_ONCE = 500
 """Values in one statement; SQLite's own limit is higher in every version that Python ships."""
 
-_WEIGHT = {Outcome.SUCCESS: 3, Outcome.PASSWORD_ACCEPTED: 2}
+WEIGHT = {Outcome.SUCCESS: 3, Outcome.PASSWORD_ACCEPTED: 2}
 """What gives way last when too many sign-ins wait for one address."""
 
 TOO_OLD = "waited too long"
@@ -151,6 +151,14 @@ class SqliteStore:
                 ],
             )
 
+    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+        """Return the addresses that have no answer: there is no other instance to share with."""
+        del seconds
+        return set(addresses) - set(await self.answers(addresses))
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """Nothing is held for this process alone."""
+
     async def park_unless_answered(self, waiting: Sequence[Waiting]) -> dict[str, Verdict]:
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
         addresses = list(dict.fromkeys(one.address for one in waiting))
@@ -166,7 +174,7 @@ class SqliteStore:
                     (
                         one.key,
                         one.address,
-                        _WEIGHT.get(one.details.outcome, 1),
+                        WEIGHT.get(one.details.outcome, 1),
                         one.parked,
                         _encode(one.details),
                     )
@@ -198,6 +206,16 @@ class SqliteStore:
             (reason, signins),
         )
 
+    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
+        """Return those addresses that sign-ins wait for."""
+        found: set[str] = set()
+        with _edge("reading waiting sign-ins"):
+            for part in _parts(addresses):
+                marks = ",".join("?" * len(part))
+                query = f"SELECT DISTINCT address FROM waiting WHERE address IN ({marks})"  # noqa: S608
+                found.update(address for (address,) in self._database.execute(query, part))
+        return found
+
     async def waiting_for(self, address: str, most: int) -> list[Waiting]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
         with _edge("reading waiting sign-ins"):
@@ -211,10 +229,12 @@ class SqliteStore:
                 for key, parked, details in rows
             ]
 
-    async def settle(self, keys: Sequence[str]) -> None:
+    async def settle(self, waiting: Sequence[Waiting]) -> None:
         """Delete waiting sign-ins."""
         with self._transaction("settling sign-ins") as database:
-            database.executemany("DELETE FROM waiting WHERE key = ?", [(key,) for key in keys])
+            database.executemany(
+                "DELETE FROM waiting WHERE key = ?", [(one.key,) for one in waiting]
+            )
 
     async def answered_waiting(self) -> list[str]:
         """Return answered addresses that still have waiting sign-ins."""
@@ -289,6 +309,17 @@ class SqliteStore:
         """Keep a small text under a name."""
         with self._transaction("leaving a note") as database:
             database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+
+    async def sweep(self) -> None:
+        """Delete what has expired, a part at a time, and budgets of periods long gone."""
+        gone = _AT_ONCE
+        while gone == _AT_ONCE:
+            with self._transaction("sweeping") as database:
+                gone = database.execute(
+                    "DELETE FROM answers WHERE address IN "
+                    "(SELECT address FROM answers WHERE expires <= ? LIMIT ?)",
+                    (self._clock.now(), _AT_ONCE),
+                ).rowcount
 
     async def size(self) -> LedgerSize:
         """Return what the ledger holds."""

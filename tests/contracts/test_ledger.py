@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from consumers.ledger.sqlite import SqliteStore
-from schemas.errors import StateRefused
 from schemas.outcomes import Outcome
-from schemas.ports import Ledger, Waiting
-from schemas.records import Details
-from schemas.verdicts import Answer, Intel, Reputation, Unanswered, Verdict, WhyUnanswered
+from schemas.ports import Ledger
+from schemas.verdicts import Answer, Reputation, Unanswered, WhyUnanswered
+from tests.contracts.ledgers import LIMIT, A, B, C, Clock, table_store, verdict, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-A, B, C = "81.2.69.160", "2a02:8108::5", "93.184.216.34"
-LIMIT = 5
+    from tests.servers.azurite import Azurite
 
-
-class Clock:
-    """A clock that a test sets."""
-
-    kind = "wall"
-
-    def __init__(self) -> None:
-        self.time = 1_000.0
-
-    def now(self) -> float:
-        """Return what was set."""
-        return self.time
-
-
-Open = Callable[[], Ledger]
+Open = Callable[[], Awaitable[Ledger]]
 
 
 @pytest.fixture
@@ -44,54 +28,44 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
-async def opened(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
-) -> AsyncIterator[Open]:
-    """Return a function that opens the same state again."""
-    assert request.param == "sqlite"
-    ledgers: list[SqliteStore] = []
+@pytest.fixture(params=["sqlite", "table"])
+def server(request: pytest.FixtureRequest) -> Azurite | None:
+    """Return what serves the table; SQLite needs no server."""
+    if request.param == "sqlite":
+        return None
+    started: Azurite = request.getfixturevalue("azurite")
+    return started
 
-    def open_again() -> Ledger:
+
+@pytest.fixture
+async def opened(server: Azurite | None, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
+    """Return a function that opens the same state again."""
+    ledgers: list[Ledger] = []
+    name = f"t{uuid4().hex}"
+
+    async def open_sqlite() -> Ledger:
         ledgers.append(SqliteStore(tmp_path, clock, waiting_per_address=LIMIT))
         return ledgers[-1]
 
-    yield open_again
+    async def open_table() -> Ledger:
+        assert server is not None
+        store = table_store(server.connection_string, name, clock)
+        ledgers.append(store)
+        await store.open()
+        return store
+
+    yield open_sqlite if server is None else open_table
     for ledger in ledgers:
         await ledger.close()
-
-
-def verdict(expires: float = 2_000.0, reputation: Reputation = Reputation.MALICIOUS) -> Verdict:
-    """Return a verdict with something in it."""
-    intel = Intel(told_reputation="malicious", scores={"overall": {"total": 4}}, cves=("CVE-1",))
-    return Verdict(
-        reputation=reputation, source="crowdsec", time=1_000.0, expires=expires, intel=intel
-    )
-
-
-def waiting(
-    key: str, address: str = A, outcome: Outcome = Outcome.FAILURE, parked: float = 1_000.0
-) -> Waiting:
-    """Return a sign-in that waits."""
-    details = Details(
-        table="SigninLogs",
-        event_id=key,
-        event_time=datetime(2026, 3, 2, tzinfo=UTC),
-        addresses=((address, address),),
-        account="ada@example.net",
-        outcome=outcome,
-        device_compliant=False,
-    )
-    return Waiting(key, address, details, parked)
 
 
 async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:
     """An answer is told until it expires, also after a restart, and unchanged."""
     kept: dict[str, Answer] = {A: verdict(), B: verdict(1_500.0, Reputation.UNKNOWN)}
-    ledger = opened()
+    ledger = await opened()
     await ledger.answer(kept)
     await ledger.close()
-    ledger = opened()
+    ledger = await opened()
     assert await ledger.answers([A, B, C]) == kept
     clock.time = 1_500.0
     assert await ledger.answers([A, B, C]) == {A: verdict()}
@@ -99,19 +73,9 @@ async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:
     assert await ledger.answers([A, B, C]) == {}
 
 
-async def test_what_one_process_must_not_ask_again_the_next_one_may(opened: Open) -> None:
-    """A postponement ends with its time, or with the process: a person starts the next one."""
-    ledger = opened()
-    down = Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_500.0)
-    await ledger.answer({A: down})
-    assert await ledger.answers([A]) == {A: down}
-    await ledger.close()
-    assert await opened().answers([A]) == {}
-
-
 async def test_more_addresses_than_one_statement_takes(opened: Open) -> None:
     """A batch may be of any size."""
-    ledger = opened()
+    ledger = await opened()
     many: dict[str, Answer] = {f"81.2.{n // 250}.{n % 250}": verdict() for n in range(1_700)}
     await ledger.answer(many)
     assert await ledger.answers(list(many)) == many
@@ -119,7 +83,7 @@ async def test_more_addresses_than_one_statement_takes(opened: Open) -> None:
 
 async def test_parking_tells_what_was_answered_meanwhile(opened: Open) -> None:
     """Park-unless-answered is one step: an answered address parks nothing."""
-    ledger = opened()
+    ledger = await opened()
     await ledger.answer({A: verdict()})
     assert await ledger.park_unless_answered([waiting("1", A), waiting("2", B)]) == {A: verdict()}
     assert await ledger.waiting_for(A, 10) == []
@@ -128,29 +92,29 @@ async def test_parking_tells_what_was_answered_meanwhile(opened: Open) -> None:
 
 async def test_waiting_survives_until_it_is_settled(opened: Open) -> None:
     """Parking twice changes nothing; only settling lets go."""
-    ledger = opened()
+    ledger = await opened()
     await ledger.park_unless_answered([waiting("1"), waiting("2")])
     await ledger.park_unless_answered([waiting("1", parked=5_000.0)])
     await ledger.close()
-    ledger = opened()
+    ledger = await opened()
     assert await ledger.waiting_for(A, 10) == [waiting("1"), waiting("2")]
     assert await ledger.waiting_for(A, 1) == [waiting("1")]
-    await ledger.settle(["1", "unheard of"])
+    await ledger.settle([waiting("1"), waiting("unheard of")])
     assert await ledger.waiting_for(A, 10) == [waiting("2")]
 
 
 async def test_answered_waiting_is_found_at_the_start(opened: Open) -> None:
     """What a process left between answer and settling is not forgotten."""
-    ledger = opened()
+    ledger = await opened()
     await ledger.park_unless_answered([waiting("1", A), waiting("2", B)])
     await ledger.answer({A: verdict(), B: Unanswered(why=WhyUnanswered.QUOTA, expires=9_000.0)})
     await ledger.close()
-    assert await opened().answered_waiting() == [A]
+    assert await (await opened()).answered_waiting() == [A]
 
 
 async def test_successes_are_crowded_out_last(opened: Open) -> None:
     """Beyond the limit failures give way, the latest first, and are counted."""
-    ledger = opened()
+    ledger = await opened()
     failures = [waiting(f"f{n}", parked=1_000.0 + n) for n in range(LIMIT)]
     successes = [waiting(f"s{n}", outcome=Outcome.SUCCESS, parked=2_000.0) for n in range(3)]
     await ledger.park_unless_answered(failures)
@@ -163,7 +127,7 @@ async def test_successes_are_crowded_out_last(opened: Open) -> None:
 
 async def test_the_most_deserving_are_due_first(opened: Open, clock: Clock) -> None:
     """Successes before failures; an address that may not be asked yet is not due."""
-    ledger = opened()
+    ledger = await opened()
     await ledger.park_unless_answered(
         [waiting("1", A), waiting("2", B, Outcome.SUCCESS, 1_500.0), waiting("3", C)]
     )
@@ -176,7 +140,7 @@ async def test_the_most_deserving_are_due_first(opened: Open, clock: Clock) -> N
 
 async def test_waiting_ends_some_day(opened: Open) -> None:
     """What waits too long is dropped and counted."""
-    ledger = opened()
+    ledger = await opened()
     await ledger.park_unless_answered([waiting("1"), waiting("2", parked=3_000.0)])
     assert await ledger.give_up(2_000.0) == 1
     assert [one.key for one in await ledger.waiting_for(A, 10)] == ["2"]
@@ -185,10 +149,10 @@ async def test_waiting_ends_some_day(opened: Open) -> None:
 
 async def test_the_budget_is_never_exceeded(opened: Open) -> None:
     """Reservations are durable, for each account and period apart."""
-    ledger = opened()
+    ledger = await opened()
     assert await ledger.reserve("key", "march", 70, 100) == 70
     await ledger.close()
-    ledger = opened()
+    ledger = await opened()
     assert await ledger.reserve("key", "march", 70, 100) == 30
     assert await ledger.reserve("key", "march", 1, 100) == 0
     assert await ledger.reserve("key", "april", 5, 100) == 5
@@ -200,17 +164,70 @@ async def test_the_budget_is_never_exceeded(opened: Open) -> None:
 
 async def test_notes_are_kept(opened: Open) -> None:
     """The last text under a name."""
-    ledger = opened()
+    ledger = await opened()
     assert await ledger.note("cursor") is None
     await ledger.leave_note("cursor", "a")
     await ledger.leave_note("cursor", "b")
     assert await ledger.note("cursor") == "b"
 
 
-async def test_a_directory_serves_one_process(opened: Open) -> None:
-    """A second one is refused while the first lives, and welcome after."""
-    ledger = opened()
-    with pytest.raises(StateRefused, match="in use"):
-        opened()
-    await ledger.close()
-    assert await opened().answers([A]) == {}
+async def test_a_claim_is_kept_and_renewed(opened: Open, clock: Clock) -> None:
+    """An instance may claim again what it has claimed, and what has no answer any more."""
+    ledger = await opened()
+    await ledger.answer({A: verdict(1_500.0)})
+    assert await ledger.claim([A, B, C, B], 60.0) == {B, C}
+    assert await ledger.claim([B], 60.0) == {B}
+    clock.time = 1_500.0
+    assert await ledger.claim([A, B, C], 60.0) == {A, B, C}
+    assert await ledger.claim([], 60.0) == set()
+
+
+async def test_what_is_answered_is_claimed_no_more(opened: Open, clock: Clock) -> None:
+    """Neither a verdict nor a reason not to ask can be claimed, until it expires."""
+    ledger = await opened()
+    assert await ledger.claim([A, B], 60.0) == {A, B}
+    await ledger.answer({A: verdict(), B: Unanswered(why=WhyUnanswered.QUOTA, expires=1_100.0)})
+    assert await ledger.claim([A, B], 60.0) == set()
+    clock.time = 1_100.0
+    assert await ledger.claim([A, B], 60.0) == {B}
+
+
+async def test_what_is_released_can_be_claimed_again(opened: Open) -> None:
+    """Releasing what was never claimed is harmless."""
+    ledger = await opened()
+    await ledger.claim([A], 60.0)
+    await ledger.release([A, B])
+    await ledger.release([])
+    assert await ledger.answers([A, B]) == {}
+    assert await ledger.claim([A, B], 60.0) == {A, B}
+
+
+async def test_who_is_waited_for(opened: Open) -> None:
+    """Among any addresses, also those that begin like others."""
+    ledger = await opened()
+    many = [f"81.2.{n // 250}.{n % 250}" for n in range(300)]
+    parked = [many[0], many[2], many[25], many[250], many[299], A, B]
+    assert await ledger.waiting_among(many) == set()
+    await ledger.park_unless_answered([waiting(f"k{n}", one) for n, one in enumerate(parked)])
+    assert await ledger.waiting_among([*many, A, B, C]) == set(parked)
+    assert await ledger.waiting_among([A, C]) == {A}
+    assert await ledger.waiting_among([]) == set()
+
+
+async def test_sweeping_deletes_only_what_has_expired(opened: Open, clock: Clock) -> None:
+    """Who waits goes on waiting, whatever becomes of the answer."""
+    ledger = await opened()
+    many: dict[str, Answer] = {f"81.2.{n // 250}.{n % 250}": verdict(1_100.0) for n in range(700)}
+    await ledger.answer(many)
+    await ledger.answer({B: verdict(3_000.0, Reputation.BENIGN)})
+    await ledger.park_unless_answered([waiting("1", A), waiting("2", C)])
+    await ledger.answer({A: verdict(1_200.0)})
+    clock.time = 1_500.0
+    await ledger.sweep()
+    assert await ledger.answers([*many, A, B]) == {B: verdict(3_000.0, Reputation.BENIGN)}
+    assert await ledger.waiting_for(A, 10) == [waiting("1", A)]
+    assert await ledger.due(10) == [A, C]
+    size = await ledger.size()
+    assert (size.verdicts, size.waiting, size.waiting_addresses) == (1, 2, 2)
+    await ledger.sweep()
+    assert await ledger.waiting_among([A, B, C]) == {A, C}

@@ -99,7 +99,7 @@ async def test_one_bad_row_costs_no_other(recording: Path, tmp_path: Path) -> No
     summary, _ = await _replayed(recording, ingestion, tmp_path)
     assert _accepted_once(ingestion, SIGNINS - 1)
     assert (summary["findings"], summary["findings_refused"]) == (SIGNINS - 1, 1)
-    kept = list(DirectoryQuarantine(tmp_path / "state").items())
+    kept = [one async for one in DirectoryQuarantine(tmp_path / "state").items()]
     assert [(one.kind, b"user-777@" in one.body) for one in kept] == [("finding", True)]
     ingestion.fault = lambda *_: None
     async with ingestion.server() as logs:
@@ -108,7 +108,7 @@ async def test_one_bad_row_costs_no_other(recording: Path, tmp_path: Path) -> No
         )
     assert again.status == 0, again.err
     assert _accepted_once(ingestion)
-    assert list(DirectoryQuarantine(tmp_path / "state").items()) == []
+    assert [one async for one in DirectoryQuarantine(tmp_path / "state").items()] == []
 
 
 async def test_a_missing_role_tells_the_mend_and_loses_nothing(
@@ -130,4 +130,4 @@ async def test_a_missing_role_tells_the_mend_and_loses_nothing(
     assert mended.status == 0
     assert _accepted_once(ingestion)
     assert crowdsec.asked.total() == asked == 40
-    assert list(DirectoryQuarantine(tmp_path / "state").items()) == []
+    assert [one async for one in DirectoryQuarantine(tmp_path / "state").items()] == []

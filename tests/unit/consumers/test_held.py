@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from consumers import held
 from consumers.held import HeldSignIns
+from consumers.tickets import Ticket
 from schemas.decode import Decoder
 from schemas.tables import load_tables
 from tests.events import address, message, row
@@ -28,16 +29,20 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
     size = one[0][0].source.size
     monkeypatch.setattr(held, "MOST_BYTES", size)
     signins = HeldSignIns()
-    signins.add("a", one[:2])
-    signins.add("b", one[2:])
-    signins.add("a", one[:1])
+    ticket = Ticket()
+    signins.add("a", one[:2], ticket)
+    signins.add("b", one[2:], ticket)
+    signins.add("a", one[:1], Ticket())
     assert not signins.too_many
-    signins.add("c", other)
+    signins.add("c", other, ticket)
     assert signins.too_many
     assert set(signins.addresses) == {"a", "b", "c"}
-    assert [signins.pop(name) for name in ("c", "b", "c")] == [other, one[2:], []]
+    assert [signins.pop(name)[0] for name in ("c", "b", "c")] == [other, one[2:], []]
     assert not signins.too_many
-    assert len(signins.pop("a")) == 3
+    held_for_a, tickets = signins.pop("a")
+    assert len(held_for_a) == 3
+    assert len(tickets) == 2
+    assert not ticket.settled
     assert (signins._bytes, signins._count, signins._uses) == (0, 0, {})
 
 
@@ -45,5 +50,5 @@ def test_many_small_sign_ins_are_too_many_as_well(monkeypatch: pytest.MonkeyPatc
     """Their number has a limit of its own."""
     monkeypatch.setattr(held, "MOST", 3)
     signins = HeldSignIns()
-    signins.add("a", _held(4))
+    signins.add("a", _held(4), Ticket())
     assert signins.too_many

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers.asking import Asker, Lifetimes
 from consumers.budget import Budget
 from consumers.clock import WallClock
+from consumers.health import Health
 from consumers.ledger.memory import AnswerMemory
 from consumers.ledger.sqlite import SqliteStore
-from consumers.lookup import Lifetimes, Lookups
+from consumers.lookup import Lookups
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -66,6 +68,9 @@ class Source:
         self.asked.update(addresses)
         return dict.fromkeys(addresses, Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN))
 
+    def use_key(self, key: str) -> None:
+        """Any key will do."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -81,11 +86,15 @@ class Setup:
         self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1)
         self.delivered: dict[str, Answer] = {}
         self.lookups = Lookups(
-            source,
-            self.budget,
+            Asker(
+                source,
+                self.budget,
+                clock,
+                lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
+                concurrency=4,
+                watch=Health(),
+            ),
             clock,
-            lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
-            concurrency=4,
             recall=self.memory.recall,
             keep=self.memory.answer,
             deliver=self.deliver,

@@ -1,0 +1,299 @@
+"""One batch of addresses, asked of a paid source: claimed, reserved, asked, never blindly again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import stamina
+import structlog
+
+from consumers.breaker import Breaker
+from schemas.errors import (
+    BatchRefused,
+    KeyRefused,
+    QuotaSpent,
+    SourceFailed,
+    SourceUnavailable,
+    TooFast,
+)
+from schemas.health import Trouble, Watch
+from schemas.verdicts import Answer, Reputation, Unanswered, Verdict, WhyUnanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumers.budget import Budget, Reservation
+    from schemas.ports import Clock, Said, Source
+
+log = structlog.get_logger()
+
+ATTEMPTS = 4
+"""Times that one request is sent while the source only asks to slow down."""
+RECONNECTS = 2
+"""Times that a request is sent again that never reached the source."""
+RELEASING = 2.0
+"""Seconds for giving claims back while being stopped; else they end by themselves."""
+KEY_PAUSE = 600.0
+"""Seconds for which a source is left alone that refuses its key."""
+POSTPONED = {"event": 6 * 3_600.0, "wall": 60.0}
+"""Seconds, by our clock, before an address is asked again whose question may have counted: once
+and again while a service lives, but not within the same replay. Doubled with each failure."""
+LONGEST_POSTPONED = 6 * 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """Seconds for which a verdict is believed, by its kind."""
+
+    malicious: float
+    suspicious: float
+    benign: float
+    unknown: float
+
+    def of(self, reputation: Reputation) -> float:
+        """Return the lifetime of a verdict."""
+        lifetime: float = getattr(self, reputation.value)
+        return lifetime
+
+
+@dataclass(slots=True)
+class Counts:
+    """What asking has cost so far."""
+
+    lookups: int = 0
+    requests: int = 0
+
+
+class Sharing(Protocol):
+    """The part of the ledger by which instances agree on who asks."""
+
+    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+        """See :class:`schemas.ports.Ledger`."""
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """See :class:`schemas.ports.Ledger`."""
+
+    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+        """See :class:`schemas.ports.Ledger`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Asking side by side with other instances."""
+
+    ledger: Sharing
+    lease: float
+    """Seconds for which a claim holds: longer than any request lasts."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What became of a batch: answers, and addresses to be asked again, one at a time."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    singly: list[str] = field(default_factory=list)
+
+
+class Asker:
+    """Asks a source within the budget.
+
+    Where several instances share a ledger, *shared* makes an address be asked by one of them.
+    *degrade* makes a refused key a reason why addresses are unanswered; else KeyRefused is raised.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        budget: Budget,
+        clock: Clock,
+        *,
+        lifetimes: Lifetimes,
+        concurrency: int,
+        watch: Watch,
+        shared: Shared | None = None,
+        degrade: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = Counts()
+        self.source = source
+        self.budget = budget
+        self.breaker = Breaker(concurrency, monotonic)
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._watch = watch
+        self._shared = shared
+        self._degrade = degrade
+        self._single_untold = False
+        self._why_resting = WhyUnanswered.SOURCE_DOWN
+
+    @property
+    def batch_size(self) -> int:
+        """Addresses that the next request may ask of."""
+        return 1 if self.breaker.probing else self.source.batch_size
+
+    def use_key(self, key: str) -> None:
+        """Go on with another key, at once. Its quota is an account of its own."""
+        self.source.use_key(key)
+        self.budget.use_key(key)
+        self.breaker.reopen()
+
+    async def may_ask(self) -> bool:
+        """Tell whether a question could be asked now: the source is up and lookups are left."""
+        return not self.breaker.resting and await self.budget.open()
+
+    async def ask(self, addresses: Sequence[str]) -> Asked:
+        """Ask about *addresses*, as far as others do not ask and the budget allows."""
+        if self.breaker.resting:
+            return Asked(self._unanswered(addresses, self._why_resting))
+        if not await self.budget.open():
+            return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
+        if self._shared is None:
+            return await self._ask_claimed(addresses)
+        mine = await self._shared.ledger.claim(addresses, self._shared.lease)
+        others = [one for one in addresses if one not in mine]
+        asked = Asked()
+        if mine:
+            try:
+                asked = await self._ask_claimed([one for one in addresses if one in mine])
+            except asyncio.CancelledError:
+                async with asyncio.timeout(RELEASING):
+                    await self._shared.ledger.release(list(mine))
+                raise
+            kept = {one for one, answer in asked.answers.items() if answer.expires > 0}
+            await self._shared.ledger.release([one for one in mine if one not in kept])
+        if others:
+            answers = self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
+            asked.answers |= answers | await self._shared.ledger.answers(others)
+        return asked
+
+    async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
+        reservation = await self.budget.reserve(len(addresses))
+        allowed = addresses[: reservation.lookups]
+        asked = Asked(self._unanswered(addresses[reservation.lookups :], WhyUnanswered.QUOTA))
+        if not allowed:
+            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+            return asked
+        try:
+            said = await self._request(allowed)
+        except KeyRefused as error:
+            await self.budget.refund(reservation)
+            asked.answers |= self._without_key(error, allowed)
+            return asked
+        except SourceFailed as error:
+            await self._after(error, allowed, reservation, asked)
+            return asked
+        self.breaker.worked()
+        self._tell_well()
+        self.counts.lookups += len(said)
+        asked.answers |= self._verdicts(said)
+        return asked
+
+    async def _request(self, addresses: Sequence[str]) -> dict[str, Said]:
+        """Ask once, and again only while the request surely does not count."""
+        tries = 0
+
+        def again(error: Exception) -> bool | float:
+            nonlocal tries
+            tries += 1
+            if isinstance(error, TooFast):
+                self.breaker.slow_down()
+                return True if error.retry_after is None else error.retry_after
+            lost = isinstance(error, SourceUnavailable) and not error.counted
+            return lost and tries <= RECONNECTS
+
+        async for attempt in stamina.retry_context(
+            on=again, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
+        ):
+            with attempt:
+                if tries and self._shared is not None:
+                    await self._shared.ledger.claim(addresses, self._shared.lease)
+                self.counts.requests += 1
+                return await self.source.ask(addresses)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _without_key(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
+        if not self._degrade:
+            raise error
+        self.breaker.rest(KEY_PAUSE)
+        self._why_resting = WhyUnanswered.KEY_REFUSED
+        self._watch.trouble(Trouble.KEY_REFUSED, str(error), part=self.source.name)
+        return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
+
+    async def _after(
+        self, error: SourceFailed, addresses: Sequence[str], reservation: Reservation, asked: Asked
+    ) -> None:
+        """Note what a failure means for the addresses that were asked."""
+        if error.counted:
+            self.counts.lookups += len(addresses)
+        else:
+            await self.budget.refund(reservation)
+        if isinstance(error, BatchRefused):
+            asked.singly = list(addresses)
+            self._ask_singly()
+            return
+        if isinstance(error, QuotaSpent):
+            self._watch.trouble(Trouble.QUOTA_SPENT, str(error), part=self.source.name)
+            await self.budget.exhaust()
+            asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
+            return
+        self.breaker.failed(surely=isinstance(error, TooFast))
+        self._why_resting = WhyUnanswered.SOURCE_DOWN
+        if self.breaker.probing:
+            self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
+        postponed = self._clock.now() + self._postponement() if error.counted else 0.0
+        asked.answers |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
+
+    def _postponement(self) -> float:
+        doublings = max(0, min(self.breaker.failures - 1, 10))
+        seconds = POSTPONED[self._clock.kind] * float(1 << doublings)
+        return min(seconds, LONGEST_POSTPONED)
+
+    def _ask_singly(self) -> None:
+        if self.source.batch_size > 1:
+            self.source.batch_size = 1
+            self._single_untold = True  # until a single answer shows that the key itself is good
+
+    def _tell_well(self) -> None:
+        for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED, Trouble.QUOTA_SPENT):
+            self._watch.well(trouble, part=self.source.name)
+        if self._single_untold:
+            self._single_untold = False
+            log.warning(
+                "asking one address at a time",
+                source=self.source.name,
+                why="the key's plan does not allow batches",
+            )
+
+    def _verdicts(self, said: Mapping[str, Said]) -> dict[str, Verdict]:
+        """Give each word a lifetime. Addresses of which the same was said share one verdict."""
+        now = self._clock.now()
+        shared: dict[int, Verdict] = {}
+        verdicts = {}
+        for address, one in said.items():
+            verdict = shared.get(id(one))
+            if verdict is None:
+                verdict = shared[id(one)] = self._verdict(one, now)
+            verdicts[address] = verdict
+        return verdicts
+
+    def _verdict(self, said: Said, now: float) -> Verdict:
+        return Verdict(
+            reputation=said.reputation,
+            source=self.source.name,
+            time=now,
+            expires=now + self._lifetimes.of(said.reputation),
+            address_class=said.address_class,
+            intel=said.intel,
+        )
+
+    @staticmethod
+    def _unanswered(
+        addresses: Sequence[str], why: WhyUnanswered, expires: float = 0.0
+    ) -> dict[str, Answer]:
+        return dict.fromkeys(addresses, Unanswered(why=why, expires=expires))
+
+
+_SPENT = "the period's lookups are used up; a wider plan, or CROWDSEC__MONTHLY_QUOTA, mends it"

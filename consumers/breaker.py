@@ -1,0 +1,79 @@
+"""Leaving a failing source alone, and probing it: one address at a time, ever more rarely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILURES = 3
+"""Requests that fail in a row before the source counts as down; one that never worked, one less."""
+PAUSE = 30.0
+"""Seconds of wall time for which a source that is down is left alone, at first."""
+LONGEST_PAUSE = 900.0
+"""Seconds; a probe of a source that is down may cost a lookup, so they become rare."""
+
+
+class Breaker:
+    """How many requests a source may get at once: none while it rests, one to probe it."""
+
+    def __init__(self, concurrency: int, monotonic: Callable[[], float]) -> None:
+        self.failures = 0
+        """Requests that failed in a row."""
+        self.recoveries = 0
+        """Times that the source was found well again, or may be."""
+        self._concurrency = concurrency
+        self._monotonic = monotonic
+        self._slots = 1  # until the first answer tells that the key works, and for batches
+        self._worked_once = False
+        self._resting_until = 0.0
+
+    @property
+    def resting(self) -> bool:
+        """Whether the source is to be left alone now."""
+        return self._monotonic() < self._resting_until
+
+    @property
+    def probing(self) -> bool:
+        """Whether the next request only finds out if the source is up again."""
+        return self.failures >= self._enough
+
+    @property
+    def slots(self) -> int:
+        """Requests that may be under way at once."""
+        return 1 if self.probing else self._slots
+
+    @property
+    def _enough(self) -> int:
+        return FAILURES if self._worked_once else FAILURES - 1
+
+    def worked(self) -> None:
+        """Note an answer."""
+        self._slots = min(self._slots + 1, self._concurrency)
+        if not self._worked_once:
+            self._slots = self._concurrency
+        self._worked_once = True
+        self.recoveries += bool(self.failures)
+        self.failures = 0
+
+    def slow_down(self) -> None:
+        """Note that the source asks to slow down."""
+        self._slots = max(1, self._slots // 2)
+
+    def failed(self, *, surely: bool = False) -> None:
+        """Note a failure; with *surely*, one that leaves no doubt that the source is down."""
+        self.failures = max(self.failures + 1, self._enough if surely else 0)
+        over = self.failures - self._enough
+        if over >= 0:
+            self.rest(min(PAUSE * 2 ** min(over, 10), LONGEST_PAUSE))
+
+    def rest(self, seconds: float) -> None:
+        """Leave the source alone for a while."""
+        self._resting_until = self._monotonic() + seconds
+
+    def reopen(self) -> None:
+        """Let a source that rests be tried once more; one failure sends it to rest again."""
+        self._resting_until = 0.0
+        self.recoveries += 1
+        self.failures = self._enough if self.failures else 0

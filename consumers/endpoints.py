@@ -1,0 +1,59 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from consumers.health import Health
+    from consumers.measures import Measures
+
+
+@asynccontextmanager
+async def serve_endpoints(
+    host: str, port: int, health: Health, measures: Measures
+) -> AsyncIterator[int]:
+    """Serve until the block ends; yields the port, which is chosen by the system for 0.
+
+    ConfigurationError when the port cannot be had.
+    """
+
+    async def alive(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        body = {"ready": health.ready, "reasons": health.reasons()}
+        return web.Response(
+            body=orjson.dumps(body),
+            status=200 if health.ready else 503,
+            content_type="application/json",
+        )
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=measures.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/healthz", alive), web.get("/readyz", ready), web.get("/metrics", metrics)]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"SIGNINWATCH_HTTP__PORT: {host}:{port}: {error.strerror}"
+            ) from None
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

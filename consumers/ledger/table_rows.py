@@ -1,0 +1,372 @@
+"""How the ledger lies in a table: partitions, rows, and what stands in them.
+
+An address belongs to one of SHARDS partitions, and so does all that is kept of it, because one
+transaction reaches one partition:
+
+``a|ADDRESS``      its entry: the answer, and who has claimed it
+``d|REASON``       how many sign-ins the shard has dropped
+``w|ADDRESS|KEY``  a sign-in that waits
+
+Besides there are the partitions ``budget`` (``ACCOUNT|PERIOD``), ``notes`` and ``meta``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from consumers.ledger.sqlite import WEIGHT
+from schemas.errors import LedgerFailed
+from schemas.ports import LedgerSize, Waiting
+from schemas.records import Details
+from schemas.verdicts import Answer, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+Result = TypeVar("Result")
+Value = str | int | float | bool | bytes
+
+LONGEST_TRANSACTION = 100
+"""Writes that one transaction may hold."""
+LARGEST_TRANSACTION = 1_000_000
+"""Bytes that one transaction is planned for. The service takes 4 MiB; sending more than 1 MiB at
+once would hold up the event loop."""
+
+SHARDS = tuple(f"{number:02x}" for number in range(16))
+BUDGET, NOTES, META = "budget", "notes", "meta"
+ENTRIES, DROPPED, WAITING = "a|", "d|", "w|"
+ENTRY_STATE = ("expires", "answered", "owner", "until")
+"""The columns of an entry without its answer's body."""
+WAITING_RANK = ("weight", "parked")
+
+_LONGEST_PROPERTY = 65_536
+_LARGEST_BODY = 700_000
+"""Bytes; an entity holds 1 MiB, and travels in base64."""
+_UNSAFE = re.compile(rb"[^A-Za-z0-9.:@ -]")
+
+encode = msgspec.msgpack.Encoder().encode
+_answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_details = msgspec.msgpack.Decoder(Details)
+
+
+class Conflict(Exception):
+    """Something has changed since it was read; nothing was written.
+
+    ``doubtful``: an earlier try of this very write got no answer, so it may be what changed it.
+    """
+
+    doubtful = False
+
+
+class Missing(Conflict):
+    """An entity that was to be changed or deleted is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What stands in one row, and its ETag."""
+
+    row: str
+    values: Mapping[str, Any]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of a transaction. With an *etag* it needs the row to be as it was read."""
+
+    kind: str
+    """``create`` (must not be there), ``replace`` (or create), ``merge`` or ``delete``."""
+    row: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    etag: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that it takes in a transaction, rather too many."""
+        texts = (value for value in self.values.values() if isinstance(value, str | bytes))
+        return 2_000 + sum(len(text) * 3 // 2 for text in texts)
+
+
+def shard_of(address: str) -> str:
+    """Return the partition that holds all about *address*."""
+    return SHARDS[crc32(address.encode()) % len(SHARDS)]
+
+
+def by_shard(addresses: Iterable[str]) -> dict[str, list[str]]:
+    """Sort distinct addresses by their shard, in order."""
+    sorted_out: dict[str, list[str]] = {}
+    for address in dict.fromkeys(addresses):
+        sorted_out.setdefault(shard_of(address), []).append(address)
+    return sorted_out
+
+
+async def in_shards(
+    addresses: Iterable[str], work: Callable[[str, list[str]], Awaitable[Result]]
+) -> list[Result]:
+    """Do *work* on each shard's addresses, all shards at once."""
+    return await asyncio.gather(*(work(*one) for one in by_shard(addresses).items()))
+
+
+def after(prefix: str) -> str:
+    """Return what comes right after all rows that begin with *prefix*, which ends in ``|``."""
+    return prefix[:-1] + "}"
+
+
+def within(prefix: str) -> tuple[str, str]:
+    """Return what bounds all rows that begin with *prefix*."""
+    return prefix, after(prefix)
+
+
+def safe(name: str) -> str:
+    """Return *name* without the characters that a row's name may not hold; one to one."""
+    return _UNSAFE.sub(lambda found: b"_%02x" % found[0][0], name.encode()).decode()
+
+
+def entry_row(address: str) -> str:
+    """Return the name of an address's entry."""
+    return ENTRIES + address
+
+
+def waiting_rows(address: str) -> str:
+    """Return what the names of the sign-ins that wait for *address* begin with."""
+    return f"{WAITING}{address}|"
+
+
+def waiting_row(one: Waiting) -> str:
+    """Return the name of a waiting sign-in's row."""
+    return waiting_rows(one.address) + one.key
+
+
+def address_of(row: str) -> str:
+    """Return the address of a waiting sign-in by its row's name."""
+    return row.split("|", 2)[1]
+
+
+def key_of(row: str) -> str:
+    """Return the key of a waiting sign-in by its row's name."""
+    return row.split("|", 2)[2]
+
+
+def budget_row(account: str, period: str) -> str:
+    """Return the name of a period's budget."""
+    return f"{safe(account)}|{safe(period)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of an address, and as what it was read; ``etag`` None: there was nothing."""
+
+    address: str
+    expires: float = 0.0
+    answered: bool = False
+    owner: str = ""
+    until: float = 0.0
+    etag: str | None = None
+    body: bytes = b""
+
+    @classmethod
+    def of(cls, address: str, found: Entity | None) -> Entry:
+        """Read an entry."""
+        if found is None:
+            return cls(address)
+        values = found.values
+        return cls(
+            address,
+            float(values.get("expires", 0.0)),
+            bool(values.get("answered", False)),
+            str(values.get("owner", "")),
+            float(values.get("until", 0.0)),
+            found.etag,
+            _body(values),
+        )
+
+    def answer(self) -> Answer:
+        """Return the answer; only an entry that expires after now has one for sure."""
+        try:
+            return _answer.decode(self.body)
+        except msgspec.MsgspecError as error:
+            raise LedgerFailed(
+                f"the ledger's answer for {self.address} is unreadable: {error}"
+            ) from None
+
+    def free(self, instance: str, now: float) -> bool:
+        """Tell whether *instance* may ask: there is no answer, and nobody else has a claim."""
+        return self.expires <= now and (self.until <= now or self.owner in ("", instance))
+
+    def touched(self, **values: Value) -> Write:
+        """Return a write that fails if anybody has written since the entry was read."""
+        if self.etag is None:
+            return Write("create", entry_row(self.address), {"expires": 0.0, **values})
+        return Write("merge", entry_row(self.address), values, self.etag)
+
+
+def answer_write(address: str, answer: Answer, body: bytes) -> Write:
+    """Return the write that keeps an answer, whatever stood there, and ends a claim."""
+    return Write(
+        "replace",
+        entry_row(address),
+        {"expires": answer.expires, "answered": isinstance(answer, Verdict), **_split(body)},
+    )
+
+
+def weight_of(details: Details) -> int:
+    """Return how much a sign-in matters when too many wait."""
+    return WEIGHT.get(details.outcome, 1)
+
+
+def waiting_write(one: Waiting) -> Write:
+    """Return the write that parks a sign-in which is not parked yet."""
+    return Write(
+        "create",
+        waiting_row(one),
+        {"weight": weight_of(one.details), "parked": one.parked, **_split(encode(one.details))},
+    )
+
+
+def waiting_of(address: str, found: Entity) -> Waiting:
+    """Read a waiting sign-in."""
+    try:
+        details = _details.decode(_body(found.values))
+    except msgspec.MsgspecError as error:
+        raise LedgerFailed(f"a sign-in waiting for {address} is unreadable: {error}") from None
+    return Waiting(key_of(found.row), address, details, float(found.values["parked"]))
+
+
+def _split(body: bytes) -> dict[str, Value]:
+    """Spread *body* over as many properties as it takes."""
+    if len(body) > _LARGEST_BODY:
+        raise LedgerFailed(f"{len(body):,} bytes are more than one row of the ledger may hold")
+    starts = range(0, len(body), _LONGEST_PROPERTY)
+    return {f"body{n}": body[at : at + _LONGEST_PROPERTY] for n, at in enumerate(starts)}
+
+
+def _body(values: Mapping[str, Any]) -> bytes:
+    parts: list[bytes] = []
+    while (part := values.get(f"body{len(parts)}")) is not None:
+        parts.append(part)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """What is to be done so that sign-ins wait for one address, as it was read."""
+
+    entry: Entry
+    writes: Sequence[Write]
+    """New rows first, so that nothing gives way for what is not there yet."""
+    refused: int
+    """New sign-ins that give way at once."""
+
+    @classmethod
+    def plan(
+        cls, entry: Entry, parked: Iterable[Entity], wanted: Mapping[str, Waiting], most: int
+    ) -> Parking:
+        """Rank what waits and what is to wait; beyond *most* the last ones give way.
+
+        Successes stay longest; of others the latest goes first.
+        """
+        ranked = [
+            (one.values["weight"], -float(one.values["parked"]), key_of(one.row), one.row)
+            for one in parked
+        ]
+        there = {key for _, _, key, _ in ranked}
+        fresh = {key: one for key, one in wanted.items() if key not in there}
+        ranked += [(weight_of(one.details), -one.parked, key, "") for key, one in fresh.items()]
+        over = sorted(ranked)[: max(0, len(ranked) - most)]
+        losers = {key for _, _, key, _ in over}
+        inserts = [waiting_write(one) for key, one in fresh.items() if key not in losers]
+        deletes = [Write("delete", row) for *_, row in over if row]
+        return cls(entry, inserts + deletes, len(over) - len(deletes))
+
+
+@dataclass(slots=True)
+class Bundle:
+    """A transaction that is being filled; the last place is kept for the count of dropped ones."""
+
+    writes: list[Write] = field(default_factory=list)
+    dropped: int = 0
+    _size: int = 0
+
+    def take(self, parking: Parking) -> bool:
+        """Take what there is room for, with the entry's own write; tell whether that was all."""
+        if not parking.writes and not parking.refused:
+            return True
+        room = LONGEST_TRANSACTION - 1 - len(self.writes)
+        if room < 2:
+            return False
+        part: list[Write] = []
+        for one in parking.writes[: room - 1]:
+            if self._size + one.size > LARGEST_TRANSACTION and (self.writes or part):
+                break
+            part.append(one)
+            self._size += one.size
+        whole = len(part) == len(parking.writes)
+        if part or whole:
+            self.writes += [parking.entry.touched(), *part]
+            self.dropped += sum(one.kind == "delete" for one in part)
+            self.dropped += parking.refused if whole else 0
+        return whole
+
+
+def put(row: str, found: Entity | None, **values: Value) -> Write:
+    """Return a write of a whole row that fails if anybody has written since it was read."""
+    if found is None:
+        return Write("create", row, values)
+    return Write("replace", row, values, found.etag)
+
+
+def ranked(waiting: Iterable[Entity]) -> list[str]:
+    """Return the addresses of waiting sign-ins: successes first, then the longest waiting."""
+    ranks: dict[str, tuple[int, float, str]] = {}
+    for one in waiting:
+        address = address_of(one.row)
+        rank = (-int(one.values["weight"]), float(one.values["parked"]), address)
+        before = ranks.get(address, rank)
+        ranks[address] = (min(before[0], rank[0]), min(before[1], rank[1]), address)
+    return sorted(ranks, key=ranks.__getitem__)
+
+
+def expired(entries: Iterable[Entity], now: float) -> tuple[list[Write], int]:
+    """Return writes that delete what is neither known nor claimed, and the number of verdicts."""
+    gone, verdicts = [], 0
+    for found in entries:
+        one = Entry.of("", found)
+        if max(one.expires, one.until) <= now:
+            gone.append(Write("delete", found.row, etag=found.etag))
+        verdicts += one.answered and one.expires > now
+    return gone, verdicts
+
+
+def measure(shard: Iterable[Entity], size: LedgerSize) -> None:
+    """Add to *size* all dropped and waiting sign-ins of one shard."""
+    addresses = set()
+    for one in shard:
+        if one.row.startswith(WAITING):
+            size.waiting += 1
+            addresses.add(address_of(one.row))
+        else:
+            reason, signins = one.row.removeprefix(DROPPED), int(one.values["signins"])
+            size.dropped[reason] = size.dropped.get(reason, 0) + signins
+    size.waiting_addresses += len(addresses)
+
+
+def in_transactions(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    """Cut *writes* into what one transaction holds each."""
+    part: list[Write] = []
+    size = 0
+    for one in writes:
+        if part and (len(part) == LONGEST_TRANSACTION or size + one.size > LARGEST_TRANSACTION):
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += one.size
+    if part:
+        yield part

@@ -1,0 +1,29 @@
+"""When a batch is settled: nothing of it is open any more, in memory or on its way."""
+
+from __future__ import annotations
+
+
+class Ticket:
+    """Counts what is still open of one batch of messages.
+
+    It is held while the batch is being taken, for each address that is asked about, and for each
+    finding that the sink has not accepted. Only a settled batch may be checkpointed.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is judged and accepted, or durably waiting."""
+        return self._open == 0
+
+    def hold(self) -> None:
+        """Open one thing more."""
+        self._open += 1
+
+    def release(self) -> None:
+        """Close one thing."""
+        self._open -= 1

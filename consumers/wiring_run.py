@@ -1,0 +1,260 @@
+"""The composition root of ``run``: settings become the always-on service here."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from consumers.checkpoint_store import Checkpoints
+from consumers.clock import WallClock
+from consumers.endpoints import serve_endpoints
+from consumers.guard import UnreadableGuard
+from consumers.health import GRACE, Health
+from consumers.hub_client import Hub, hub_names
+from consumers.judge import Judge
+from consumers.keys import Keys
+from consumers.ledger.memory import AnswerMemory
+from consumers.ledger.sqlite import SqliteStore
+from consumers.ledger.table_client import Table
+from consumers.ledger.table_storage import TableStore
+from consumers.measures import Measures
+from consumers.outbox import Outbox
+from consumers.pipeline import Pipeline
+from consumers.receive import Receiver
+from consumers.reports import Reports
+from consumers.service import Service
+from consumers.settings import is_loopback
+from consumers.wiring import make_decoder, make_lookups, make_quarantine
+from producers.files import FileSink
+from producers.logs_ingestion import LogsIngestionSink
+from schemas.addresses import Networks
+from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
+from schemas.errors import ConfigurationError
+from schemas.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from consumers.settings import Settings
+    from schemas.health import Watch
+    from schemas.ports import Clock, Ledger, Sink
+    from schemas.verdicts import Answer
+
+REPORT_PATIENCE = 60.0
+"""Seconds for which verdict and health rows are tried; findings are tried for ever."""
+
+
+def require_run_settings(settings: Settings) -> None:
+    """Raise ConfigurationError for what the service cannot start without, naming the setting."""
+    hub, state = settings.eventhub, settings.state
+    if hub.connection_string is None and hub.namespace is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: say it, or EVENTHUB__NAMESPACE"
+        )
+    if hub.connection_string is not None and hub.namespace is not None:
+        raise ConfigurationError(
+            "SIGNINWATCH_EVENTHUB__NAMESPACE: say either it or EVENTHUB__CONNECTION_STRING"
+        )
+    shared = state.connection_string is not None or state.account_url is not None
+    if state.dir is None and not shared:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say where the ledger is kept: it for one process on one "
+            "machine, STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for Azure Table Storage"
+        )
+    if state.dir is not None and shared:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+        )
+    if settings.crowdsec.api_key is None and not settings.feeds and not settings.crowdsec.replica:
+        raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody can be asked")
+
+
+@dataclass(slots=True)
+class Credentials:
+    """One Entra ID credential for everything, made when something needs it."""
+
+    stack: AsyncExitStack
+    made: AsyncTokenCredential | None = None
+
+    def get(self) -> AsyncTokenCredential:
+        """Return the credential."""
+        if self.made is None:
+            from azure.identity.aio import DefaultAzureCredential
+
+            credential = DefaultAzureCredential()
+            self.stack.push_async_callback(credential.close)
+            self.made = credential
+        return self.made
+
+
+def instance_name(settings: Settings) -> str:
+    """Return what tells this process from its like."""
+    return settings.service.instance or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def make_hubs(settings: Settings, credentials: Credentials) -> list[Hub]:
+    """Return the hubs to be read."""
+    hub = settings.eventhub
+    credential = credentials.get() if hub.connection_string is None else None
+    return [Hub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
+
+
+def make_checkpoints(settings: Settings, credentials: Credentials) -> Checkpoints:
+    """Return the checkpoint container."""
+    keyless = settings.checkpoint.connection_string is None
+    options = {"connection_verify": str(settings.ca_bundle)} if settings.ca_bundle else {}
+    return Checkpoints(settings.checkpoint, credentials.get() if keyless else None, **options)
+
+
+def make_run_ledger(
+    settings: Settings, clock: Clock, watch: Watch, credentials: Credentials
+) -> tuple[Ledger, Callable[[], Awaitable[None]]]:
+    """Return the ledger, and what waits until it answers."""
+    state = settings.state
+    limit = settings.policy.waiting_per_address
+    if state.dir is not None:
+
+        async def opened() -> None:
+            """Return at once: a directory needs no waiting for."""
+
+        return SqliteStore(state.dir, clock, waiting_per_address=limit), opened
+    secret = state.connection_string
+    table = Table.at(
+        state.table,
+        watch,
+        connection_string=secret.get_secret_value() if secret else None,
+        account_url=state.account_url,
+        credential=credentials.get() if secret is None else None,
+    )
+    store = TableStore(table, clock, waiting_per_address=limit, instance=instance_name(settings))
+    return store, store.open
+
+
+def make_logs_sink(
+    settings: Settings,
+    table: str,
+    credentials: Credentials,
+    *,
+    patience: float | None = None,
+    watch: Watch | None = None,
+) -> LogsIngestionSink:
+    """Return the sink of one of our tables."""
+    logs = settings.logs
+    if not logs.endpoint or not logs.rule_id:
+        missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
+        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: where findings are to go")
+    return LogsIngestionSink(
+        logs.endpoint,
+        logs.rule_id,
+        None if is_loopback(logs.endpoint) else credentials.get(),
+        patience=patience,
+        table=table,
+        watch=watch,
+        ca_bundle=settings.ca_bundle,
+    )
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings, load: Callable[[], Settings], findings: str | None
+) -> AsyncIterator[Service]:
+    """Build the service; ConfigurationError names what is wrong with the settings.
+
+    *load* reads the settings anew, for keys that change. *findings* is a file instead of the
+    ingestion service, which then gets no reports either.
+    """
+    require_run_settings(settings)
+    async with AsyncExitStack() as stack:
+        credentials = Credentials(stack)
+        clock = WallClock()
+        health = Health(grace=GRACE)
+        hubs = make_hubs(settings, credentials)
+        checkpoints = make_checkpoints(settings, credentials)
+        stack.push_async_callback(checkpoints.close)
+        ledger, opened = make_run_ledger(settings, clock, health, credentials)
+        stack.push_async_callback(ledger.close)
+        measures = Measures(health=health, ledger=ledger)
+        instance = instance_name(settings)
+        quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
+        stack.push_async_callback(quarantine.close)
+        sink: Sink
+        if findings is None:
+            sink = logs_sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
+            measures.sink_errors = lambda: logs_sink.errors
+            reports = Reports(
+                make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_PATIENCE),
+                make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_PATIENCE),
+                measures,
+                health,
+                instance=instance,
+                version=version("signinwatch"),
+            )
+            stack.push_async_callback(reports.close)
+            measures.reports_dropped = lambda: reports.dropped
+        else:
+            sink, reports = FileSink(findings), None
+        stack.push_async_callback(sink.close)
+        outbox = Outbox(sink, quarantine, delivered=measures.delivered)
+        memory = AnswerMemory(ledger, clock)
+
+        async def deliver(answers: Mapping[str, Answer]) -> None:
+            await pipeline.deliver(answers)
+
+        lookups = make_lookups(
+            settings,
+            ledger,
+            clock,
+            settings.crowdsec.monthly_quota,
+            memory,
+            deliver,
+            watch=health,
+            shared=settings.state.dir is None,
+        )
+        if lookups is not None:
+            stack.push_async_callback(lookups.close)
+        policy = settings.policy
+        pipeline = Pipeline(
+            decoder=make_decoder(settings),
+            memory=memory,
+            ledger=ledger,
+            lookups=lookups,
+            judge=Judge(
+                Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour
+            ),
+            outbox=outbox,
+            quarantine=quarantine,
+            clock=clock,
+            own_networks=Networks(settings.trusted_networks),
+            waiting_limit=policy.waiting_limit,
+            exact=False,
+            told=reports.told if reports else lambda _: None,
+        )
+        measures.watch(pipeline, outbox, lookups)
+        guard = UnreadableGuard(pipeline.counts, health, share=settings.service.unreadable_share)
+        service = Service(
+            settings=settings.service,
+            pipeline=pipeline,
+            outbox=outbox,
+            lookups=lookups,
+            ledger=ledger,
+            health=health,
+            measures=measures,
+            reports=reports,
+            keys=Keys(settings, load, lookups),
+            opened=opened,
+        )
+        service.receivers = [
+            Receiver(hub, checkpoints, pipeline, guard, health, failed=service.failed)
+            for hub in hubs
+        ]
+        measures.claims = service.claims
+        measures.lags = service.lags
+        http = settings.http
+        await stack.enter_async_context(serve_endpoints(http.host, http.port, health, measures))
+        yield service

@@ -1,0 +1,68 @@
+"""What a storage account's refusals and silences mean, and which setting may mend them.
+
+Status and codes: Microsoft's "Status and error codes" of the Blob service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas.errors import ConfigurationError, LedgerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SETTING = "SIGNINWATCH_CHECKPOINT__"
+SHORTEST_WAIT = 0.2
+LONGEST_WAIT = 10.0
+LONGEST_RETRY_AFTER = 60.0
+
+_MISSING = ("", "ContainerNotFound", "ResourceNotFound")
+_MISNAMED = ("InvalidResourceName", "InvalidUri", "OutOfRangeInput")
+
+
+class NoAnswer(LedgerFailed):
+    """Out of reach or busy: worth another try."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+def refusal(
+    setting: str, status: int, code: str, headers: Mapping[str, str]
+) -> ConfigurationError | NoAnswer:
+    """Return the error for an answer. *setting* is how the account is reached."""
+    if status == 404 and code in _MISSING:
+        return ConfigurationError(f"{SETTING}CONTAINER: there is no such container; create it")
+    if code in _MISNAMED:
+        return ConfigurationError(f"{SETTING}CONTAINER: is no name for a container")
+    if status in (401, 403):
+        return denial(setting, f"{status} {code}".strip())
+    text = f"{SETTING}{setting}: the storage account answers {status} {code}"
+    return NoAnswer(text.strip(), _retry_after(headers))
+
+
+def denial(setting: str, what: str) -> ConfigurationError:
+    """Return the error for a key or an identity that is not let in."""
+    mend = (
+        "check its key or signature, and the account's firewall"
+        if setting == "CONNECTION_STRING"
+        else "give the identity the role Storage Blob Data Contributor on the container (a new "
+        "role takes some minutes), and check the account's firewall"
+    )
+    return ConfigurationError(f"{SETTING}{setting}: access is refused ({what}); {mend}")
+
+
+def silence(setting: str, what: str) -> NoAnswer:
+    """Return the error for a request without an answer."""
+    return NoAnswer(f"{SETTING}{setting}: the storage account does not answer ({what})")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return what the service asks for, unless that is so little that it is no wait at all."""
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds >= SHORTEST_WAIT else None

@@ -1,0 +1,68 @@
+"""Every measurement, defined once: ``/metrics``, the health table and the documentation use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PREFIX = "signinwatch_"
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measurement. Counters count from the start of the process."""
+
+    name: str
+    kind: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a measurement; labels in the order of their names."""
+
+    metric: Metric
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+MESSAGES = Metric("messages", COUNTER, "event hub messages taken")
+REPEATED = Metric("repeated_messages", COUNTER, "messages that came again after being settled")
+RECORDS = Metric("records", COUNTER, "records in them")
+REJECTED = Metric("rejected", COUNTER, "records that could not be read; they are in quarantine")
+SKIPPED = Metric("skipped", COUNTER, "readable records that do not count", ("reason",))
+SIGNINS = Metric("signins", COUNTER, "sign-ins")
+OWN_NETWORK = Metric("own_network", COUNTER, "sign-ins from TRUSTED_NETWORKS")
+CACHE_HITS = Metric("cache_hits", COUNTER, "sign-ins answered without a question of their own")
+CACHE_HIT_SHARE = Metric("cache_hit_share", GAUGE, "share of the sign-ins that were cache hits")
+UNANSWERED = Metric("unanswered", COUNTER, "sign-ins unanswered when they came", ("reason",))
+VERDICTS = Metric("verdicts", COUNTER, "answers", ("source", "kind"))
+LOOKUPS = Metric("lookups", COUNTER, "addresses asked of the paid API")
+REQUESTS = Metric("requests", COUNTER, "requests to the paid API")
+QUOTA_LEFT = Metric("quota_left", GAUGE, "lookups left in the running period", ("period",))
+WAITING = Metric("waiting", GAUGE, "sign-ins that wait in the ledger")
+WAITING_ADDRESSES = Metric("waiting_addresses", GAUGE, "addresses they wait for")
+DROPPED = Metric("dropped", GAUGE, "waiting sign-ins given up since the ledger began", ("reason",))
+LEDGER_VERDICTS = Metric("ledger_verdicts", GAUGE, "verdicts in the ledger")
+HELD = Metric("held", GAUGE, "sign-ins held in memory while their address is asked about")
+FINDINGS = Metric("findings", COUNTER, "findings accepted by the sink", ("severity",))
+FINDINGS_REFUSED = Metric("findings_refused", COUNTER, "findings refused for good; in quarantine")
+FINDINGS_QUEUED = Metric("findings_queued", GAUGE, "findings on their way to the sink")
+FINDING_SECONDS = Metric(
+    "finding_seconds", HISTOGRAM, "seconds from a message's arrival in the hub to its finding"
+)
+SINK_ERRORS = Metric("sink_errors", COUNTER, "uploads that failed and were tried again")
+LAG = Metric("lag", GAUGE, "messages that a partition of ours is behind its end", ("partition",))
+CHECKPOINT_AGE = Metric(
+    "checkpoint_age_seconds", GAUGE, "seconds since the last checkpoint or claim", ("partition",)
+)
+UNSETTLED = Metric("unsettled_batches", GAUGE, "batches not settled yet", ("partition",))
+QUARANTINED = Metric("quarantined", COUNTER, "records and findings set aside in quarantine")
+REPORTS_DROPPED = Metric("reports_dropped", COUNTER, "verdict and health rows that were given up")
+TROUBLE = Metric("trouble", GAUGE, "1 while something is wrong; see the runbook", ("code", "part"))
+READY = Metric("ready", GAUGE, "1 while sign-ins are being judged")
+
+METRICS: tuple[Metric, ...] = tuple(
+    one for one in list(globals().values()) if isinstance(one, Metric)
+)

@@ -1,0 +1,255 @@
+"""The ledger in a table while the service fails, refuses, or is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+
+from consumers.ledger.table_client import Table
+from schemas.errors import ConfigurationError
+from schemas.health import Trouble
+from tests.contracts.ledgers import A, B, Clock, Told, instances, table_store, verdict, waiting
+from tests.servers.azurite import KEY, Azurite
+from tests.servers.faults import LOST, RESET, FaultyWay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from azure.core.credentials import AccessToken
+
+ADDRESSES = [f"81.2.{n // 250}.{n % 250}" for n in range(20)]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return the clock of all instances."""
+    return Clock()
+
+
+@asynccontextmanager
+async def faulty(azurite: Azurite) -> AsyncIterator[tuple[FaultyWay, str]]:
+    """Put a faulty way before the table service; give it and the connection string."""
+    way = FaultyWay(azurite.table_port)
+    async with way.server() as server:
+        port = int(server.url.rpartition(":")[2])
+        yield way, azurite.connection_string_at(azurite.blob_port, port)
+
+
+def busy(seconds: float | None = None) -> web.Response:
+    """Return what a service says that has too much to do."""
+    headers = {"x-ms-error-code": "ServerBusy"}
+    if seconds is not None:
+        headers["Retry-After"] = str(seconds)
+    return web.Response(status=503, headers=headers)
+
+
+async def test_throttling_holds_back_and_loses_nothing(azurite: Azurite, clock: Clock) -> None:
+    """Every other request is refused; trouble is told at the second refusal, and its end."""
+    watch = Told()
+    signins = [waiting(f"{n}", address) for n, address in enumerate(ADDRESSES[:20])]
+    async with (
+        faulty(azurite) as (way, text),
+        instances(text, clock, watch=watch) as (store,),
+    ):
+        way.fault = lambda _: busy(0.01) if way.requests % 2 else None
+        await store.park_unless_answered(signins)
+        await store.answer(dict.fromkeys(ADDRESSES[:10], verdict()))
+        assert set(await store.answered_waiting()) == set(ADDRESSES[:10])
+        way.fault = lambda _: busy(0.01)
+        asking = asyncio.ensure_future(store.claim([A], 60.0))
+        await watch.until(Trouble.LEDGER_UNREACHABLE)
+        assert not asking.done()
+        way.fault = lambda _: None
+        assert await asking == {A}
+        assert not watch.troubles
+    assert "503 ServerBusy" in watch.details[-1]
+
+
+async def test_lost_answers_count_nothing_twice(azurite: Azurite, clock: Clock) -> None:
+    """A write may have happened though nobody heard of it: what it left behind tells."""
+    armed = False
+
+    def lose_next_write(request: web.Request) -> str | None:
+        nonlocal armed
+        lost = armed and request.path.endswith("$batch")
+        armed = armed and not lost
+        return LOST if lost else None
+
+    async with faulty(azurite) as (way, text), instances(text, clock) as (store,):
+        way.fault = lose_next_write
+        armed = True
+        assert await store.reserve("key", "march", 30, 100) == 30
+        assert await store.spent("key", "march") == 30
+        armed = True
+        await store.refund("key", "march", 10)
+        assert await store.spent("key", "march") == 20
+        armed = True
+        assert await store.claim([A], 60.0) == {A}
+        armed = True
+        await store.park_unless_answered([waiting("1"), waiting("2")])
+        assert await store.waiting_for(A, 10) == [waiting("1"), waiting("2")]
+        armed = True
+        await store.settle([waiting("1")])
+        assert await store.waiting_for(A, 10) == [waiting("2")]
+        armed = True
+        await store.give_up(2_000.0)
+        assert (await store.size()).dropped == {"waited too long": 1}
+        armed = True
+        await store.answer({A: verdict()})
+        assert await store.answers([A]) == {A: verdict()}
+        assert not armed
+
+
+async def test_the_budget_holds_whatever_gets_lost(azurite: Azurite, clock: Clock) -> None:
+    """Some lookups may be taken without being granted; none is granted beyond the quota."""
+    async with faulty(azurite) as (way, text), instances(text, clock, 3) as stores:
+        way.fault = lambda _: {0: LOST, 5: RESET}.get(way.requests % 10)
+        granted = await asyncio.gather(
+            *(store.reserve("key", "march", 9, 100) for store in stores for _ in range(4))
+        )
+        assert 0 < sum(granted) <= await stores[0].spent("key", "march") <= 100
+        await asyncio.gather(*(store.refund("key", "march", 5) for store in stores))
+        assert await stores[0].spent("key", "march") >= sum(granted) - 15
+
+
+async def test_an_outage_holds_back_until_it_ends(clock: Clock) -> None:
+    """The service goes away and comes back; who called just waits."""
+    watch = Told()
+    async with (
+        Azurite(keep=True) as own,
+        instances(own.connection_string, clock, watch=watch) as (store,),
+    ):
+        await store.answer({A: verdict()})
+        await own.stop()
+        parking = asyncio.ensure_future(
+            store.park_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
+        )
+        await watch.until(Trouble.LEDGER_UNREACHABLE)
+        assert not parking.done()
+        await own.start()
+        assert await parking == {A: verdict()}
+        assert not watch.troubles
+        assert await store.waiting_for(B, 10) == [waiting("2", B)]
+    assert not any(KEY in detail or "Eby8" in detail for detail in watch.details)
+
+
+async def test_a_wrong_key_is_told(azurite: Azurite, clock: Clock) -> None:
+    """It may be mended while the service waits; neither key is told."""
+    watch = Told()
+    wrong = KEY.replace("Eby8", "Ebz8")
+    store = table_store(
+        azurite.connection_string.replace(KEY, wrong), "refused", clock, watch=watch
+    )
+    opening = asyncio.ensure_future(store.open())
+    await watch.until(Trouble.LEDGER_REFUSED)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await store.close()
+    assert "Storage Table Data Contributor" in watch.details[0]
+    assert wrong not in "".join(watch.details)
+
+
+async def test_a_missing_table_is_told(azurite: Azurite, clock: Clock) -> None:
+    """Where it must not be made, somebody else has to."""
+    watch, name = Told(), f"t{uuid4().hex}"
+    store = table_store(azurite.connection_string, name, clock, watch=watch)
+    opening = asyncio.ensure_future(store.open(create=False))
+    await watch.until(Trouble.LEDGER_MISSING)
+    async with instances(azurite.connection_string, clock, table=name):
+        await opening
+        assert not watch.troubles
+        assert await store.answers([A]) == {}
+    await store.close()
+
+
+async def test_reading_well_does_not_end_the_trouble_of_writing(
+    azurite: Azurite, clock: Clock
+) -> None:
+    """An identity that may only read is in trouble as long as a write waits."""
+    watch = Told()
+
+    def refuse_writes(request: web.Request) -> web.Response | None:
+        if request.path.endswith("$batch"):
+            return web.Response(status=403, headers={"x-ms-error-code": "AuthorizationFailure"})
+        return None
+
+    async with (
+        faulty(azurite) as (way, text),
+        instances(text, clock, watch=watch) as (store,),
+    ):
+        way.fault = refuse_writes
+        writing = asyncio.ensure_future(store.leave_note("a/b", "text"))
+        await watch.until(Trouble.LEDGER_REFUSED)
+        assert await store.note("a/b") is None
+        assert watch.troubles == {Trouble.LEDGER_REFUSED}
+        way.fault = lambda _: None
+        await writing
+        assert await store.note("a/b") == "text"
+        assert not watch.troubles
+
+
+# --- settings ---
+
+
+class Credential:
+    """A credential that nobody asks."""
+
+    async def get_token(self, *_: str, **__: object) -> AccessToken:
+        """Fail: nothing is sent before the table is opened."""
+        raise AssertionError("asked for a token")
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.mark.parametrize(
+    ("name", "connection_string", "account_url", "setting"),
+    [
+        ("no-table", "UseDevelopmentStorage=true", None, "STATE__TABLE"),
+        ("ledger", "", None, "STATE__CONNECTION_STRING"),
+        ("ledger", "AccountName=secret", None, "STATE__CONNECTION_STRING"),
+        ("ledger", "AccountName=a;AccountKey=secret;x", None, "STATE__CONNECTION_STRING"),
+        ("ledger", "AccountName=a;AccountKey=secret!", None, "STATE__CONNECTION_STRING"),
+        ("ledger", None, None, "STATE__ACCOUNT_URL"),
+        ("ledger", None, "http://a.table.core.windows.net", "STATE__ACCOUNT_URL"),
+        ("ledger", None, "https://", "STATE__ACCOUNT_URL"),
+        ("ledger", None, "https://[a", "STATE__ACCOUNT_URL"),
+        ("ledger", None, "https://a.table.core.windows.net?sig=secret", "STATE__ACCOUNT_URL"),
+    ],
+)
+def test_wrong_settings_are_named(
+    name: str, connection_string: str | None, account_url: str | None, setting: str
+) -> None:
+    """Without what may be secret in them."""
+    with pytest.raises(ConfigurationError, match=setting) as refused:
+        Table.at(
+            name,
+            Told(),
+            connection_string=connection_string,
+            account_url=account_url,
+            credential=Credential(),
+        )
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+async def test_an_account_url_with_a_credential_is_enough() -> None:
+    """Nothing is sent before the table is opened."""
+    table = Table.at(
+        "ledger",
+        Told(),
+        account_url="https://account.table.core.windows.net",
+        credential=Credential(),
+    )
+    await table.close()
