@@ -38,7 +38,7 @@ RELEASING = 2.0
 """Seconds for giving claims back while being stopped; else they end by themselves."""
 KEY_PAUSE = 600.0
 """Seconds for which a source is left alone that refuses its key."""
-POSTPONED = {"event": 6 * 3_600.0, "wall": 60.0}
+POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
 """Seconds, by our clock, before an address is asked again whose question may have counted: once
 and again while a service lives, but not within the same replay. Doubled with each failure."""
 LONGEST_POSTPONED = 6 * 3_600.0

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 FAILURES = 3
 """Requests that fail in a row before the source counts as down; one that never worked, one less."""
-PAUSE = 30.0
+PAUSE = 10.0
 """Seconds of wall time for which a source that is down is left alone, at first."""
 LONGEST_PAUSE = 900.0
 """Seconds; a probe of a source that is down may cost a lookup, so they become rare."""
@@ -62,7 +62,12 @@ class Breaker:
         self._slots = max(1, self._slots // 2)
 
     def failed(self, *, surely: bool = False) -> None:
-        """Note a failure; with *surely*, one that leaves no doubt that the source is down."""
+        """Note a failure; with *surely*, one that leaves no doubt that the source is down.
+
+        Requests that were side by side and fail while the source rests already are one failure.
+        """
+        if self.resting:
+            return
         self.failures = max(self.failures + 1, self._enough if surely else 0)
         over = self.failures - self._enough
         if over >= 0:

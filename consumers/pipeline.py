@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from schemas.decode import Decoded, Decoder, Reject
     from schemas.ports import Clock, Ledger, Message, Position, Quarantine
 
-AGAIN_SECONDS = {"event": 600.0, "wall": 30.0}
+AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
 _SLICE = 500
 _FIRST = itemgetter(2)

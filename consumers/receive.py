@@ -255,13 +255,17 @@ class Receiver:
         """Notice partitions that nobody hears of, and say why."""
         now = self._monotonic()
         self._too_many_tags()
-        for partition, claim in list(self.claims.items()):
-            if claim.inside or now - claim.last_call < SILENT:
-                continue
-            why = await why_refused(self._hub, partition)
-            if claim.closed or claim.last_call > now:
-                continue
-            self._watch.trouble(Trouble.PARTITION_SILENT, self._explained(why), part=claim.name)
+        silent = {
+            partition: claim
+            for partition, claim in self.claims.items()
+            if not claim.inside and now - claim.last_call >= SILENT
+        }
+        if not silent:
+            return
+        why = self._explained(await why_refused(self._hub, next(iter(silent))))
+        for claim in silent.values():
+            if not claim.closed and claim.last_call <= now:
+                self._watch.trouble(Trouble.PARTITION_SILENT, why, part=claim.name)
 
     def _explained(self, why: tuple[str, str] | None) -> str:
         group = self._hub.settings.consumer_group

@@ -2,79 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
-from azure.storage.blob.aio import ContainerClient
+from aiohttp import web
 
-from tests.events import address, message, row
-from tests.servers.crowdsec import CrowdSec
-from tests.servers.eventhub import Broker
-from tests.servers.ingestion import Ingestion
-from tests.service import Running, run_settings, until
+from tests.service import Running, until
+from tests.site import Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.servers.azurite import Azurite
-
-PARTITIONS = 4
-
-
-@dataclass
-class Site:
-    """All peers, and what was planted."""
-
-    broker: Broker
-    storage: str
-    crowdsec: CrowdSec
-    ingestion: Ingestion
-    settings: dict[str, str]
-    planted: set[str] = field(default_factory=set)
-
-    def publish(self, bad: int, good: int, *, start: int = 0, each: int = 10) -> None:
-        """Publish sign-ins: from *bad* bad addresses, and from *good* ones that nobody knows."""
-        addresses = [address(start + n) for n in range(bad + good)]
-        self.crowdsec.serve_bad(*addresses[:bad])
-        rows = [row(one) for one in addresses]
-        self.planted |= {one["Id"] for one in rows[:bad]}
-        mixed = sorted(rows, key=lambda one: hash(one["Id"]))
-        for number in range(0, len(mixed), each):
-            partition = number // each % PARTITIONS
-            self.broker.publish("signins", partition, message(*mixed[number : number + each]))
-
-    def found(self) -> bool:
-        """Tell whether every planted sign-in has a finding."""
-        return self.planted <= {one["EventId"] for one in self.ingestion.rows}
-
-    def one_id_each(self) -> bool:
-        """Tell whether repeats share their FindingId, and only planted ones were found."""
-        pairs = {(one["EventId"], one["FindingId"]) for one in self.ingestion.rows}
-        return {event for event, _ in pairs} == self.planted and len(pairs) == len(self.planted)
-
-    async def checkpoints(self) -> dict[str, int]:
-        """Return the sequence numbers that are checkpointed, by partition."""
-        container = ContainerClient.from_connection_string(
-            self.storage, self.settings["CHECKPOINT__CONTAINER"]
-        )
-        found = {}
-        async with container:
-            async for blob in container.list_blobs(include=["metadata"]):
-                if "/checkpoint/" in blob.name:
-                    number = int(blob.metadata["sequencenumber"])
-                    found[blob.name.rpartition("/")[2]] = number
-        return found
-
-    def ends(self) -> dict[str, int]:
-        """Return the sequence number of the last message of each partition that has one."""
-        last = {str(n): self.broker.partition("signins", n).last()[0] for n in range(PARTITIONS)}
-        return {partition: number for partition, number in last.items() if number >= 0}
-
-    async def all_checkpointed(self) -> bool:
-        """Tell whether everything is settled and checkpointed."""
-        return await self.checkpoints() == self.ends()
 
 
 @pytest.fixture(params=["directory", "table"])
@@ -82,20 +22,9 @@ async def site(
     request: pytest.FixtureRequest, tmp_path: Path, azurite: Azurite
 ) -> AsyncIterator[Site]:
     """Return peers on loopback, with either ledger."""
-    crowdsec, ingestion = CrowdSec(), Ingestion()
-    async with (
-        Broker({"signins": PARTITIONS}) as broker,
-        crowdsec.server() as cti,
-        ingestion.server() as logs,
-    ):
-        settings = run_settings(
-            hub=broker.connection_string(),
-            storage=azurite.connection_string,
-            crowdsec=cti.url,
-            ingestion=logs.url,
-            state=tmp_path / "state" if request.param == "directory" else None,
-        )
-        yield Site(broker, azurite.connection_string, crowdsec, ingestion, settings)
+    state = tmp_path / "state" if request.param == "directory" else None
+    async with open_site(azurite.connection_string, state) as one:
+        yield one
 
 
 async def test_from_hub_to_findings_and_on_after_a_restart(site: Site) -> None:
@@ -177,8 +106,6 @@ async def test_a_drain_settles_what_it_can_and_leaves_the_rest(site: Site) -> No
 
 async def test_nothing_is_dropped_while_the_sink_is_down(site: Site) -> None:
     """Kill -9 between verdict and upload: the next start sends what was not accepted."""
-    from aiohttp import web
-
     site.ingestion.fault = lambda *_: web.Response(status=503)
     site.publish(bad=6, good=30)
     async with Running(site.settings) as service:

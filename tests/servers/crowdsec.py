@@ -50,6 +50,8 @@ class CrowdSec:
     asked: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     largest_batch: int = 0
+    delay: float = 0.0
+    """Seconds that an answer takes."""
 
     def server(self) -> Loopback:
         """Return a server; its base URL for clients ends in ``/v2``."""
@@ -68,6 +70,7 @@ class CrowdSec:
             return _json({"message": "Forbidden"}, 403)
         fault = self.fault(self.requests)
         if fault == "hang":
+            self._count(wanted or [request.path.rpartition("/")[2]])
             await asyncio.Event().wait()
         if fault == "reset":
             assert request.transport is not None
@@ -76,7 +79,9 @@ class CrowdSec:
             if fault.status not in (403, 429):
                 self._count(wanted or [request.path.rpartition("/")[2]])
             return fault
-        return self._several(wanted) if wanted else self._one(request.path.rpartition("/")[2])
+        names = wanted or [request.path.rpartition("/")[2]]
+        await asyncio.sleep(self.delay)
+        return self._several(wanted) if wanted else self._one(names[0])
 
     def _count(self, addresses: list[str]) -> None:
         self.asked.update(addresses)

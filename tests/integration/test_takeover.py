@@ -1,0 +1,109 @@
+"""Two instances share a hub and a ledger; one is killed while something else fails as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+
+from tests.servers.azurite import Azurite
+from tests.service import Running, until
+from tests.site import PARTITIONS, Site, open_site
+
+Fault = Callable[[Site, Azurite], Awaitable[None]]
+CONCURRENCY, BATCH = 2, 20
+LASTS = 8.0
+"""Seconds of trouble."""
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[Azurite]:
+    """Return storage of the test's own, which it may stop and start."""
+    async with Azurite(keep=True) as server:
+        yield server
+
+
+async def _none(_site: Site, _storage: Azurite) -> None:
+    """Nothing else fails."""
+
+
+async def _dropping(site: Site, _storage: Azurite) -> None:
+    for _ in range(int(LASTS / 2)):
+        site.broker.drop_connections()
+        await asyncio.sleep(2)
+
+
+async def _no_storage(_site: Site, storage: Azurite) -> None:
+    await storage.stop()
+    await asyncio.sleep(LASTS)
+    await storage.start()
+
+
+async def _no_sink(site: Site, _storage: Azurite) -> None:
+    site.ingestion.fault = lambda *_: web.Response(status=503)
+    await asyncio.sleep(LASTS)
+    site.ingestion.fault = lambda *_: None
+
+
+async def _no_answers(site: Site, _storage: Azurite) -> None:
+    site.crowdsec.fault = lambda _: "hang"
+    await asyncio.sleep(LASTS)
+    site.crowdsec.fault = lambda _: None
+
+
+async def _partitions(service: Running) -> int:
+    _, body = await service.get("/metrics")
+    return body.decode().count("signinwatch_checkpoint_age_seconds{")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", [_none, _dropping, _no_storage, _no_sink, _no_answers])
+async def test_the_other_takes_over(fault: Fault, storage: Azurite) -> None:
+    """Every planted sign-in is found, repeats share their id, and hardly anything is paid twice."""
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(storage.connection_string))
+        site.settings |= {
+            "CROWDSEC__TIMEOUT": "1",
+            "CROWDSEC__CONCURRENCY": str(CONCURRENCY),
+            "CROWDSEC__BATCH_SIZE": str(BATCH),
+        }
+        site.crowdsec.delay = 0.1
+        first, second = [await stack.enter_async_context(Running(site.settings)) for _ in range(2)]
+
+        async def shared() -> bool:
+            return [await _partitions(one) for one in (first, second)] == [2, 2]
+
+        await until(shared, "two partitions each")
+        publishing = asyncio.create_task(_publish(site))
+        failing = asyncio.ensure_future(fault(site, storage))
+        await until(lambda: len(site.crowdsec.asked) > 150, "work under way")
+        first.kill()
+        await failing
+        await publishing
+        await until(site.found, "every finding", 90)
+
+        async def taken_over() -> bool:
+            return await _partitions(second) == PARTITIONS and await site.all_checkpointed()
+
+        await until(taken_over, "all partitions and checkpoints", 60)
+        assert await second.terminate() == 0
+        assert site.one_id_each()
+        _assert_paid_once(site, fault)
+
+
+async def _publish(site: Site) -> None:
+    for number in range(20):
+        site.publish(bad=5, good=35, start=number * 100, each=4)
+        await asyncio.sleep(0.25)
+
+
+def _assert_paid_once(site: Site, fault: Fault) -> None:
+    """Check what was asked again: no more than was in flight at the kill."""
+    again = {one: count for one, count in site.crowdsec.asked.items() if count > 1}
+    assert len(site.crowdsec.asked) == 800
+    if fault is not _no_answers:  # there, what was never answered has to be asked again
+        assert len(again) <= CONCURRENCY * BATCH
+        assert max(again.values(), default=0) <= 2
