@@ -20,6 +20,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from schemas.errors import ConfigurationError
 from schemas.health import Trouble, Watch
+from schemas.reach import why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,6 +105,16 @@ class Checkpoints:
         self.well(watch)
         return True
 
+    async def try_writing(self, name: str, watch: Watch) -> bool:
+        """Write a small blob under *name* and delete it again; tell whether that is allowed."""
+        try:
+            blob = await self._container.upload_blob(name, b"signinwatch check", overwrite=True)
+            await blob.delete_blob()
+        except AzureError as error:
+            self.tell(error, watch)
+            return False
+        return True
+
     async def _create(self) -> None:
         try:
             await self._container.create_container()
@@ -128,7 +139,7 @@ class Checkpoints:
         else:
             watch.trouble(
                 Trouble.CHECKPOINT_UNREACHABLE,
-                f"the checkpoint store does not answer ({status or type(error).__name__}); "
+                f"the checkpoint store does not answer ({status or why_unreached(error)}); "
                 "check CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
             )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,7 +21,8 @@ from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
 from consumers.settings import proxy_for
 from schemas.errors import ConfigurationError
-from schemas.health import Trouble
+from schemas.health import Trouble, Watch
+from schemas.reach import why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +67,9 @@ class Hub:
                 self.settings.namespace or "", self.name, group, self.credential, **more
             )
 
-    def producer(self) -> EventHubProducerClient:
+    def producer(self, **options: Any) -> EventHubProducerClient:
         """Return a client that sends."""
-        more = self._options()
+        more = {**self._options(), **options}
         with _readable_settings():
             if (text := self._connection_string) is not None:
                 return EventHubProducerClient.from_connection_string(
@@ -82,7 +85,7 @@ class Hub:
         return None if secret is None else secret.get_secret_value()
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"ssl_context": _trusted(self.ca_bundle)}
         if self.settings.transport == "websocket":
             options["transport_type"] = TransportType.AmqpOverWebsocket
             if (proxy := self._proxy()) is not None:
@@ -90,20 +93,50 @@ class Hub:
         if self.settings.endpoint is not None:
             options.setdefault("transport_type", TransportType.Amqp)
             options["custom_endpoint_address"] = self.settings.endpoint
-        if self.ca_bundle is not None:
-            options["connection_verify"] = str(self.ca_bundle)
         return options
 
     def _proxy(self) -> dict[str, Any] | None:
-        host = self.settings.namespace or "any.servicebus.windows.net"
-        proxy = proxy_for(f"https://{host}")
+        """Return the proxy as the SDK takes it: it joins host and port, and aiohttp takes a URL.
+
+        User and password stay in the URL: aiohttp will not take them by the SDK's way much longer.
+        """
+        proxy = proxy_for(f"https://{self._host}")
         if proxy is None:
             return None
         parts = urlsplit(proxy)
-        told: dict[str, Any] = {"proxy_hostname": parts.hostname, "proxy_port": parts.port or 80}
-        if parts.username:
-            told |= {"username": parts.username, "password": parts.password or ""}
-        return told
+        host = parts.netloc.removesuffix(f":{parts.port}")
+        return {"proxy_hostname": f"http://{host}", "proxy_port": parts.port or 80}
+
+    @property
+    def _host(self) -> str:
+        """The host that is connected to."""
+        where = self.settings.endpoint or self.settings.namespace
+        if where is None:
+            with _readable_settings():
+                text = self._connection_string or ""
+                where = parse_connection_string(text).fully_qualified_namespace
+        return urlsplit(where if "//" in where else f"//{where}").hostname or ""
+
+
+@cache
+def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Return whom TLS trusts: *ca_bundle*, else the machine's own store like everybody else here.
+
+    The SDK by itself trusts the list of a package, and reads it anew for each connection.
+    """
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
+def require_hub_settings(settings: EventHubSettings) -> None:
+    """Raise ConfigurationError unless there is one way to reach event hubs."""
+    if settings.connection_string is None and settings.namespace is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: say it, or EVENTHUB__NAMESPACE"
+        )
+    if settings.connection_string is not None and settings.namespace is not None:
+        raise ConfigurationError(
+            "SIGNINWATCH_EVENTHUB__NAMESPACE: say either it or EVENTHUB__CONNECTION_STRING"
+        )
 
 
 def hub_names(settings: EventHubSettings) -> list[str]:
@@ -119,7 +152,7 @@ def hub_names(settings: EventHubSettings) -> list[str]:
             path = parse_connection_string(text).eventhub_name
         if path:
             return [path]
-    raise ConfigurationError("SIGNINWATCH_EVENTHUB__NAME: say which hubs to read")
+    raise ConfigurationError("SIGNINWATCH_EVENTHUB__NAME: say which event hubs")
 
 
 @contextmanager
@@ -135,8 +168,17 @@ def _readable_settings() -> Iterator[None]:
         ) from None
 
 
-def trouble_of(error: EventHubError | OSError | TimeoutError, hub: str) -> tuple[Trouble, str]:
-    """Return what an error of a hub means, and how to mend it."""
+def trouble_of(
+    error: Exception,
+    hub: str,
+    *,
+    right: str = "Listen",
+    role: str = "Azure Event Hubs Data Receiver",
+) -> tuple[Trouble, str]:
+    """Return what an error of a hub means, and how to mend it.
+
+    *right* and *role* are what a key or an identity needs for what was tried.
+    """
     text = str(error)
     if "404" in text or "not-found" in text or "could not be found" in text:
         return (
@@ -147,14 +189,50 @@ def trouble_of(error: EventHubError | OSError | TimeoutError, hub: str) -> tuple
         return (
             Trouble.HUB_REFUSED,
             f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} refuses; check the key "
-            "and its Listen right, or the role Azure Event Hubs Data Receiver",
+            f"and its {right} right, or the role {role}",
         )
     return (
         Trouble.HUB_UNREACHABLE,
-        f"event hub {hub} does not answer ({type(error).__name__}); check "
+        f"event hub {hub} does not answer ({why_unreached(error)}); check "
         "EVENTHUB__CONNECTION_STRING or EVENTHUB__NAMESPACE, the network (5671, or 443 with "
         "EVENTHUB__TRANSPORT=websocket) and its firewall",
     )
+
+
+_TROUBLES = (Trouble.HUB_UNREACHABLE, Trouble.HUB_REFUSED, Trouble.HUB_MISSING)
+
+
+async def reach(hub: Hub, watch: Watch) -> list[str]:
+    """Return the partitions of a hub; none, and *watch* is told why, when it cannot be reached."""
+    try:
+        async with hub.consumer(retry_total=0) as client:
+            properties = await client.get_eventhub_properties()
+    except (EventHubError, OSError, TimeoutError) as error:
+        what, detail = trouble_of(error, hub.name)
+        watch.trouble(what, detail, part=hub.name)
+        return []
+    well(hub, watch)
+    return list(properties["partition_ids"])
+
+
+def well(hub: Hub, watch: Watch) -> None:
+    """Tell *watch* that the hub answers."""
+    for trouble in _TROUBLES:
+        watch.well(trouble, part=hub.name)
+
+
+def refusal_explained(why: tuple[str, str] | None, group: str) -> str:
+    """Return what the refusal of a consumer link means, and how to mend it."""
+    if why is None:
+        return "nothing is heard of this partition; the client tries again by itself"
+    condition, description = why
+    if "not-found" in condition:
+        mend = f"EVENTHUB__CONSUMER_GROUP: is there a consumer group {group}?"
+    elif "unauthorized" in condition:
+        mend = "the key or identity needs the right to listen (Azure Event Hubs Data Receiver)"
+    else:
+        mend = "see the runbook"
+    return f"{mend} The hub refuses to be read: {condition} {description}"[:400]
 
 
 def forget_delivery_tags(client: EventHubConsumerClient) -> bool:

@@ -14,7 +14,14 @@ import structlog
 from azure.core.exceptions import AzureError
 from azure.eventhub.exceptions import EventHubError
 
-from consumers.hub_client import forget_delivery_tags, trouble_of, why_refused
+from consumers.hub_client import (
+    forget_delivery_tags,
+    reach,
+    refusal_explained,
+    trouble_of,
+    well,
+    why_refused,
+)
 from consumers.positions import Claim, Place
 from schemas.decode import Reject
 from schemas.health import Trouble
@@ -45,7 +52,6 @@ AGAIN = 5.0
 MOST_UNTRACKED = 1_000_000
 """Messages that a link may bring before it is made anew, should the SDK keep their tags for ever
 and not let us at them."""
-_HUB_TROUBLES = (Trouble.HUB_UNREACHABLE, Trouble.HUB_REFUSED, Trouble.HUB_MISSING)
 
 
 class Receiver:
@@ -115,20 +121,10 @@ class Receiver:
     async def _greet(self) -> None:
         """Wait until hub and checkpoint container are there and let us in."""
         while not self.greeted.is_set():
-            if await self._checkpoints.look(self._watch) and await self._reach():
+            if await self._checkpoints.look(self._watch) and await reach(self._hub, self._watch):
                 self.greeted.set()
             else:
                 await asyncio.sleep(AGAIN)
-
-    async def _reach(self) -> bool:
-        try:
-            async with self._hub.consumer(retry_total=0) as client:
-                await client.get_eventhub_properties()
-        except (EventHubError, OSError, TimeoutError) as error:
-            self._tell(error)
-            return False
-        self._hub_is_well()
-        return True
 
     def stop_taking(self) -> None:
         """Take no more batches; those that come now are held and come again to who is next."""
@@ -186,7 +182,9 @@ class Receiver:
         if claim is None:
             return
         claim.last_call = self._monotonic()
-        self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
+        if events or not self.lags.get(context.partition_id):
+            # While links are refused a call without events may come in between: it proves nothing.
+            self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
         if not events:
             return
         claim.inside = True
@@ -262,42 +260,42 @@ class Receiver:
         }
         if not silent:
             return
-        why = self._explained(await why_refused(self._hub, next(iter(silent))))
+        refusal = await why_refused(self._hub, next(iter(silent)))
+        why = refusal_explained(refusal, self._hub.settings.consumer_group)
         for claim in silent.values():
             if not claim.closed and claim.last_call <= now:
                 self._watch.trouble(Trouble.PARTITION_SILENT, why, part=claim.name)
-
-    def _explained(self, why: tuple[str, str] | None) -> str:
-        group = self._hub.settings.consumer_group
-        if why is None:
-            return "nothing is heard of this partition; the client tries again by itself"
-        condition, description = why
-        if "not-found" in condition:
-            mend = f"EVENTHUB__CONSUMER_GROUP: is there a consumer group {group}?"
-        elif "unauthorized" in condition:
-            mend = "the key or identity needs the right to listen (Azure Event Hubs Data Receiver)"
-        else:
-            mend = "see the runbook"
-        return f"{mend} The hub refuses to be read: {condition} {description}"[:400]
 
     async def look_at_hub(self) -> None:
         """Compare our positions with the ends of the partitions; start anew where we are stuck."""
         if not await self._checkpoints.look(self._watch):
             return
-        stuck = False
+        stuck: list[str] = []
         try:
             async with self._hub.consumer(retry_total=0) as client:
                 for partition, claim in list(self.claims.items()):
                     reached = claim.reached  # before the question: messages go on coming
                     told = await client.get_partition_properties(partition)
-                    stuck |= self._compare(partition, claim, reached, told)
+                    if self._compare(partition, claim, reached, told):
+                        stuck.append(partition)
         except (EventHubError, OSError, TimeoutError) as error:
             self._tell(error)
             return
-        self._hub_is_well()
-        if stuck or self._too_many_tags():
-            log.warning("client started anew", hub=self._hub.name)
+        well(self._hub, self._watch)
+        if self._too_many_tags() or (stuck and not await self._is_refused(stuck)):
+            log.warning("client started anew", hub=self._hub.name, stuck=stuck)
             await self._restart()
+
+    async def _is_refused(self, partitions: Sequence[str]) -> bool:
+        """Tell whether the hub does not let partitions be read, and say so: no client can help."""
+        refusal = await why_refused(self._hub, partitions[0])
+        if refusal is None or "stolen" in refusal[0]:
+            return False  # it lets us read, or is being read, by our own link
+        why = refusal_explained(refusal, self._hub.settings.consumer_group)
+        for partition in partitions:
+            if (claim := self.claims.get(partition)) is not None:
+                self._watch.trouble(Trouble.PARTITION_SILENT, why, part=claim.name)
+        return True
 
     def _compare(self, partition: str, claim: Claim, reached: int, told: dict[str, Any]) -> bool:
         """Take note of the lag; tell whether only a new client can help."""
@@ -308,8 +306,7 @@ class Receiver:
             self._checkpoints.store.void(self._hub.name, partition)
             return True
         quiet = self._monotonic() - max(claim.last_events, self._looked) > STUCK
-        heard = self._monotonic() - claim.last_call < SILENT  # else the hub refuses the link
-        return bool(self.lags[partition]) and quiet and heard and not claim.inside
+        return bool(self.lags[partition]) and quiet and not claim.inside
 
     async def _restart(self) -> None:
         self._looked = self._monotonic()
@@ -334,10 +331,6 @@ class Receiver:
         elif isinstance(error, EventHubError | OSError | TimeoutError):
             what, detail = trouble_of(error, self._hub.name)
             self._watch.trouble(what, detail, part=self._hub.name)
-
-    def _hub_is_well(self) -> None:
-        for trouble in _HUB_TROUBLES:
-            self._watch.well(trouble, part=self._hub.name)
 
 
 def _place_of(event: EventData) -> Place:

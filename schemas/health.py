@@ -27,6 +27,9 @@ class Trouble(StrEnum):
     SOURCE_DOWN = "source-down"
     KEY_REFUSED = "key-refused"
     QUOTA_SPENT = "quota-spent"
+    NOT_CONFIGURED = "not-configured"
+    STATE_IN_USE = "state-in-use"
+    NOT_READ = "not-read"
 
 
 DEGRADED_ONLY = frozenset({Trouble.SOURCE_DOWN, Trouble.QUOTA_SPENT})

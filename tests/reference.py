@@ -13,7 +13,9 @@ from pydantic_core import PydanticUndefined
 
 from consumers.settings import PREFIX, Settings
 from schemas.addresses import Unusable
-from schemas.columns import FINDING_COLUMNS
+from schemas.columns import FINDING_COLUMNS, HEALTH_COLUMNS, VERDICT_COLUMNS
+from schemas.metrics import METRICS
+from schemas.metrics import PREFIX as METRIC_PREFIX
 from schemas.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
 from schemas.policy import shipped_lines
 from schemas.tables import load_tables, table_names
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+    from schemas.columns import Column
+
 POLICY_HEAD = ("line", "class", "outcome", "reputation", "severity", "why")
+COLUMN_HEAD = ("column", "type", "origin", "null means")
 FILE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 
@@ -41,7 +46,13 @@ def build() -> str:
             "Policy", ("line", "class", "outcome", "reputation", "severity", "why"), _policy()
         ),
         "The first line that fits decides; an empty cell fits anything.",
-        _section("Findings table", ("column", "type", "origin", "null means"), _columns()),
+        _section("Findings table", COLUMN_HEAD, _columns(FINDING_COLUMNS)),
+        _section("Verdicts table", COLUMN_HEAD, _columns(VERDICT_COLUMNS)),
+        _section("Health table", COLUMN_HEAD, _columns(HEALTH_COLUMNS)),
+        _section("Measurements", ("metric", "kind", "labels", "meaning"), _metrics()),
+        f"Under `/metrics` a name starts with `{METRIC_PREFIX}`, and that of a counter ends in "
+        "`_total`. The health table has the bare names, and `last_error` for each trouble; the "
+        "histogram is under `/metrics` alone.",
         _section("Reasons", ("kind", "reason"), _reasons()),
     ]
     return "\n\n".join(sections) + "\n"
@@ -97,9 +108,14 @@ def _policy() -> Iterator[tuple[str, ...]]:
         yield f"`{line.name}`", *cells, line.severity.value, line.why
 
 
-def _columns() -> Iterator[tuple[str, str, str, str]]:
-    for column in FINDING_COLUMNS:
+def _columns(columns: Iterable[Column]) -> Iterator[tuple[str, str, str, str]]:
+    for column in columns:
         yield f"`{column.name}`", column.kind, column.origin, column.null or "never null"
+
+
+def _metrics() -> Iterator[tuple[str, ...]]:
+    for metric in METRICS:
+        yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.meaning
 
 
 def _reasons() -> Iterator[tuple[str, str]]:

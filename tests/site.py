@@ -57,8 +57,10 @@ class Site:
         container = ContainerClient.from_connection_string(
             self.storage, self.settings["CHECKPOINT__CONTAINER"]
         )
-        found = {}
+        found: dict[str, int] = {}
         async with container:
+            if not await container.exists():
+                return found  # the service has not made it yet
             async for blob in container.list_blobs(include=["metadata"]):
                 if "/checkpoint/" in blob.name:
                     number = int(blob.metadata["sequencenumber"])

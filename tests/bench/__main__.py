@@ -6,10 +6,17 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload
+from tests.bench import (
+    goal1_decode,
+    goal2_verdict,
+    goal3_lookups,
+    goal4_ledger,
+    goal5_upload,
+    goal7_service,
+)
 from tests.bench.measure import print_outcomes
 
-GOALS = (goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload)
+GOALS = (goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload, goal7_service)
 
 
 def main() -> int:

@@ -10,11 +10,14 @@ import argparse
 import asyncio
 import gzip
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import orjson
 from aiohttp import web
 
+from schemas.columns import FINDINGS_TABLE
 from tests.bench.measure_data import item, reputations
 from tests.servers.loopback import Loopback
 
@@ -56,16 +59,22 @@ class Cti:
 
 
 class Ingestion:
-    """The Logs Ingestion API: accepts everything, and remembers the largest body."""
+    """The Logs Ingestion API: accepts everything, and remembers the largest body.
 
-    def __init__(self) -> None:
+    At ``/arrivals`` it tells when the finding of each event came first, if it is to keep that.
+    """
+
+    def __init__(self, *, arrivals: bool) -> None:
         self._counts: Counter[str] = Counter()
+        self._arrivals: dict[str, float] | None = {} if arrivals else None
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         if request.path == "/told":
             told, self._counts = self._counts, Counter()
             return web.json_response(told)
+        if request.path == "/arrivals":
+            return web.json_response(self._arrivals)
         packed = await request.read()
         zipped = request.headers.get("Content-Encoding") == "gzip"
         # aiohttp unpacks by itself: what was sent is in Content-Length
@@ -76,6 +85,10 @@ class Ingestion:
         counts["rows"] += body.count(b'"FindingId"')
         counts["sent"] = max(counts["sent"], sent)
         counts["unpacked"] = max(counts["unpacked"], len(body))
+        if self._arrivals is not None and request.path.endswith(FINDINGS_TABLE):
+            now = time.time()
+            for row in orjson.loads(body):
+                self._arrivals.setdefault(row["EventId"], now)
         return web.Response(status=204)
 
 
@@ -99,13 +112,14 @@ def main() -> None:
     parser.add_argument("--known", type=float, default=0.05)
     parser.add_argument("--spread", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--arrivals", type=int, default=0)
     given = parser.parse_args()
     handler: Handler
     if given.kind == "cti":
         known = reputations(given.count, given.seed, given.known, spread=bool(given.spread))
         handler = Cti(known, given.delay)
     else:
-        handler = Ingestion()
+        handler = Ingestion(arrivals=bool(given.arrivals))
     asyncio.run(_serve(handler))
 
 

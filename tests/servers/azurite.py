@@ -57,6 +57,7 @@ class Azurite:
             *("--queueHost", "127.0.0.1", "--queuePort", "0"),
             *("--tableHost", "127.0.0.1", "--tablePort", str(self.table_port)),
             *("--disableTelemetry", "--silent", "--skipApiVersionCheck", *place),
+            "--disableProductStyleUrl",  # it gets transactions of such URLs wrong
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,301 @@
+"""``signinwatch check``: every connection and permission, tried one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from consumers.clock import WallClock
+from consumers.hub_client import reach, refusal_explained, why_refused
+from consumers.ledger.memory import AnswerMemory
+from consumers.wiring import make_lookups
+from consumers.wiring_run import (
+    Credentials,
+    instance_name,
+    make_checkpoints,
+    make_hubs,
+    make_logs_sink,
+    make_run_ledger,
+)
+from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
+from schemas.errors import (
+    ConfigurationError,
+    KeyRefused,
+    SigninwatchError,
+    SinkHeldBack,
+    StateRefused,
+)
+from schemas.findings import finding_id
+from schemas.health import Trouble
+from schemas.times import iso
+from schemas.verdict_rows import verdict_row
+from schemas.verdicts import Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from consumers.hub_client import Hub
+    from consumers.settings import Settings
+    from schemas.ports import Ledger
+    from schemas.verdicts import Answer
+
+PATIENCE = 20.0
+"""Seconds for each thing that is tried."""
+SINK_PATIENCE = 3.0
+"""Seconds for which a test row is tried again."""
+ASKED_ABOUT = "9.9.9.9"
+"""The one address that a check asks CrowdSec about: a public resolver, nobody's sign-in."""
+NOWHERE = "192.0.2.1"
+"""The address in test rows (RFC 5737: documentation only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of one thing that was tried; ``code`` is None when it works."""
+
+    name: str
+    text: str
+    code: Trouble | None = None
+
+
+class _Noted:
+    """Notes the last trouble, and is deaf to its end. See :class:`schemas.health.Watch`."""
+
+    def __init__(self) -> None:
+        self.trouble_noted: tuple[Trouble, str] | None = None
+
+    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+        """Note it."""
+        del part
+        self.trouble_noted = (what, detail)
+
+    def well(self, what: Trouble, *, part: str = "") -> None:
+        """Note nothing."""
+
+
+Check = tuple[str, "Callable[[_Noted], Awaitable[str]]"]
+"""A name, and what tries it: it returns what it found, tells trouble, or raises."""
+
+
+class _Failed(Exception):
+    """A check failed with a code of its own."""
+
+    def __init__(self, code: Trouble, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+async def check(settings: Settings) -> AsyncIterator[Checked]:
+    """Try everything that ``run`` would use, and yield one result each. Never raises for trouble.
+
+    Spends at most one lookup; writes one test row to each table, one blob that it deletes, and a
+    note in the ledger.
+    """
+    async with AsyncExitStack() as stack:
+        credentials = Credentials(stack, settings)
+        yield await _try("checkpoint container", _checkpoints(settings, credentials))
+        try:
+            hubs = make_hubs(settings, credentials)
+        except ConfigurationError as error:
+            yield Checked("event hub", str(error), Trouble.NOT_CONFIGURED)
+            hubs = []
+        for hub in hubs:
+            yield await _try(f"event hub {hub.name}", _hub(hub))
+            yield await _try(f"consumer group {hub.settings.consumer_group}", _group(hub))
+        yield await _try("ledger", _ledger(settings, credentials))
+        yield await _try("CrowdSec key", _key(settings, credentials))
+        for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE):
+            yield await _try(f"ingestion {table}", _stream(settings, credentials, table))
+        for name in settings.feeds:
+            text = "feeds are not read by this version; the setting has no effect"
+            yield Checked(f"feed {name}", text, Trouble.NOT_READ)
+
+
+async def _try(name: str, action: Callable[[_Noted], Awaitable[str]]) -> Checked:
+    noted = _Noted()
+    text = ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            text = await action(noted)
+    except TimeoutError:
+        if noted.trouble_noted is None:
+            return Checked(name, f"no answer within {PATIENCE:.0f} s", Trouble.NOT_CONFIGURED)
+    except _Failed as error:
+        return Checked(name, str(error), error.code)
+    except KeyRefused as error:
+        return Checked(name, str(error), Trouble.KEY_REFUSED)
+    except StateRefused as error:
+        return Checked(name, str(error), Trouble.STATE_IN_USE)
+    except ConfigurationError as error:
+        return Checked(name, str(error), Trouble.NOT_CONFIGURED)
+    except SinkHeldBack as error:
+        return Checked(name, f"{error}; {error.mend}", Trouble.FINDINGS_HELD_BACK)
+    except SigninwatchError as error:
+        return Checked(name, str(error), Trouble.LEDGER_UNREACHABLE)
+    if noted.trouble_noted is not None:
+        return Checked(name, noted.trouble_noted[1], noted.trouble_noted[0])
+    return Checked(name, text)
+
+
+def _checkpoints(
+    settings: Settings, credentials: Credentials
+) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        checkpoints = make_checkpoints(settings, credentials)
+        try:
+            blob = f"check/{instance_name(settings)}"
+            if await checkpoints.look(noted):
+                await checkpoints.try_writing(blob, noted)
+        finally:
+            await checkpoints.close()
+        return f"{settings.checkpoint.container} is there and may be written; so may the quarantine"
+
+    return action
+
+
+def _hub(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        partitions = await reach(hub, noted)
+        return f"{len(partitions)} partitions"
+
+    return action
+
+
+def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        partitions = await reach(hub, noted)
+        if not partitions:
+            return ""
+        refusal = await why_refused(hub, partitions[0])
+        if refusal is None:
+            return f"partition {partitions[0]} may be read"
+        if "link:stolen" in refusal[0]:
+            return f"partition {partitions[0]} is being read by the service"
+        raise _Failed(
+            Trouble.PARTITION_SILENT, refusal_explained(refusal, hub.settings.consumer_group)
+        )
+
+    return action
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, credentials: Credentials, noted: _Noted
+) -> AsyncIterator[Ledger]:
+    state = settings.state
+    if state.dir is None and state.connection_string is None and state.account_url is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say it, or STATE__CONNECTION_STRING or STATE__ACCOUNT_URL"
+        )
+    ledger, opened = make_run_ledger(settings, WallClock(), noted, credentials)
+    try:
+        await opened()
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+def _ledger(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        async with _opened(settings, credentials, noted) as ledger:
+            stamp = repr(time.time())
+            await ledger.leave_note("check", stamp)
+            if await ledger.note("check") != stamp:
+                raise _Failed(Trouble.LEDGER_UNREACHABLE, "a note that was left is not there")
+            size = await ledger.size()
+            return f"may be written; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins wait"
+
+    return action
+
+
+def _key(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        if settings.crowdsec.api_key is None:
+            raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody is asked")
+        async with _opened(settings, credentials, noted) as ledger:
+            return await _ask(settings, ledger)
+
+    return action
+
+
+async def _ask(settings: Settings, ledger: Ledger) -> str:
+    """Ask about one address, within the budget; the answer is kept like any other."""
+    told: dict[str, Answer] = {}
+
+    async def deliver(answers: Mapping[str, Answer]) -> None:
+        told.update(answers)
+
+    clock = WallClock()
+    memory = AnswerMemory(ledger, clock)
+    quota = settings.crowdsec.monthly_quota
+    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+    if lookups is None:
+        return "MONTHLY_QUOTA is 0: nothing is asked, so the key was not tried"
+    try:
+        lookups.want([ASKED_ABOUT])
+        await lookups.finished()
+        left = await lookups.asker.budget.left()
+    finally:
+        await lookups.close()
+    answer = told.get(ASKED_ABOUT)
+    if isinstance(answer, Unanswered):
+        code = Trouble.QUOTA_SPENT if answer.why.value == "quota spent" else Trouble.SOURCE_DOWN
+        raise _Failed(code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network")
+    spent = lookups.counts.lookups
+    return f"works; {spent} lookup spent on {ASKED_ABOUT}, {left:,} of {quota:,} left"
+
+
+def _stream(
+    settings: Settings, credentials: Credentials, table: str
+) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        sink = make_logs_sink(settings, table, credentials, patience=SINK_PATIENCE, watch=noted)
+        try:
+            refused = await sink.send([_test_row(settings, table)])
+        finally:
+            await sink.close()
+        if refused:
+            raise _Failed(Trouble.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
+        noted.trouble_noted = None
+        return "one test row was accepted; it may take minutes to show in the table"
+
+    return action
+
+
+def _test_row(settings: Settings, table: str) -> dict[str, Any]:
+    """Return a row that is plainly a test's; the shipped rules leave it out."""
+    stamp = iso(datetime.now(UTC))
+    if table == HEALTH_TABLE:
+        detail = {"test": True}
+        return {
+            "TimeGenerated": stamp,
+            "Instance": instance_name(settings),
+            "Version": version("signinwatch"),
+            "Metric": "check",
+            "Value": 1.0,
+            "Detail": detail,
+        }
+    if table == VERDICTS_TABLE:
+        return {"TimeGenerated": stamp, **verdict_row(NOWHERE, None, "signinwatch check")}
+    return {
+        "TimeGenerated": stamp,
+        "FindingId": finding_id("signinwatch", f"check:{stamp}", NOWHERE),
+        "EventTime": stamp,
+        "EventId": f"check:{stamp}",
+        "SourceTable": "signinwatch",
+        "IPAddress": NOWHERE,
+        "Account": "signinwatch check",
+        "Outcome": "Unknown",
+        "Reputation": "suspicious",
+        "Severity": "Informational",
+        "Sources": ["check"],
+        "MatchReason": "signinwatch check",
+        "Origin": "test",
+        "DelaySeconds": 0.0,
+        "SchemaVersion": SCHEMA_VERSION,
+    }

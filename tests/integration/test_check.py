@@ -1,0 +1,105 @@
+"""``signinwatch check``: one line each, with how to mend; nothing is told to work that does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from tests.command import signinwatch
+from tests.integration import test_misconfigured as wrong
+from tests.service import Running, until
+from tests.site import Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.servers.azurite import Azurite
+
+
+@pytest.fixture
+async def site(tmp_path: Path, azurite: Azurite) -> AsyncIterator[Site]:
+    """Return peers on loopback."""
+    async with open_site(azurite.connection_string, tmp_path / "state") as one:
+        yield one
+
+
+async def _checked(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
+    ran = await signinwatch("check", "--json", settings=site.settings)
+    lines = [orjson.loads(line) for line in ran.out.splitlines()]
+    assert "AccountKey" not in ran.err + ran.out.decode()
+    return ran.status, {line["check"]: line for line in lines}
+
+
+async def test_all_is_well(site: Site) -> None:
+    """Everything works; one lookup is spent, told, and kept for the next time."""
+    status, lines = await _checked(site)
+    assert status == 0, lines
+    assert len(lines) == 8
+    assert all(line["ok"] for line in lines.values())
+    assert "1 lookup spent" in lines["CrowdSec key"]["text"]
+    assert site.crowdsec.asked.total() == 1
+    assert [one["Origin"] for one in site.ingestion.rows] == ["test"]
+    assert {name: len(rows) for name, rows in site.ingestion.reports.items()} == {
+        "Verdicts_CL": 1,
+        "Health_CL": 1,
+    }
+    ran = await signinwatch("check", settings=site.settings)
+    assert ran.status == 0
+    assert len(ran.out.splitlines()) == 8
+
+
+CASES = [
+    (wrong._other_hub, "event hub sigins", "hub-missing", "EVENTHUB__NAME"),
+    (wrong._other_group, "consumer group nobody", "partition-silent", "CONSUMER_GROUP"),
+    (wrong._other_key, "event hub signins", "hub-refused", "EVENTHUB__CONNECTION_STRING"),
+    (wrong._key_without_listen, "consumer group $Default", "partition-silent", "listen"),
+    (wrong._no_hub, "event hub signins", "hub-unreachable", "EVENTHUB__CONNECTION_STRING"),
+    (wrong._no_container, "checkpoint container", "checkpoint-missing", "CHECKPOINT__CREATE"),
+    (wrong._other_storage_key, "checkpoint container", "checkpoint-refused", "CHECKPOINT__"),
+    (wrong._no_storage, "checkpoint container", "checkpoint-unreachable", "CHECKPOINT__"),
+    (wrong._table_key, "ledger", "ledger-refused", "STATE__"),
+    (wrong._no_table_service, "ledger", "ledger-unreachable", "STATE__"),
+    (wrong._other_rule, "ingestion SignInWatchFindings_CL", "findings-held-back", "RULE_ID"),
+    (wrong._no_ingestion, "ingestion SignInWatchHealth_CL", "findings-held-back", "ENDPOINT"),
+    (wrong._crowdsec_key, "CrowdSec key", "key-refused", "CROWDSEC__API_KEY"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "name", "code", "named"), CASES)
+async def test_what_is_wrong_is_told(
+    site: Site, break_it: object, name: str, code: str, named: str
+) -> None:
+    """By its code, with the setting to mend; exit status 1; the rest is tried all the same."""
+    assert callable(break_it)
+    break_it(site)
+    status, lines = await _checked(site)
+    assert (status, lines[name]["ok"], lines[name]["code"]) == (1, False, code), lines
+    assert named in lines[name]["text"]
+    assert len(lines) == 8
+
+
+async def test_beside_a_running_service(site: Site) -> None:
+    """A group that is being read is well; a directory that is in use says so."""
+    async with Running(site.settings) as service:
+        await until(service.ready, "ready")
+
+        async def reading() -> bool:
+            return b"checkpoint_age_seconds{" in (await service.get("/metrics"))[1]
+
+        await until(reading, "partitions")
+        status, lines = await _checked(site)
+    assert status == 1
+    assert "being read by the service" in lines["consumer group $Default"]["text"]
+    assert lines["ledger"]["code"] == "state-in-use"
+
+
+async def test_what_is_not_configured_is_told(site: Site) -> None:
+    """Nothing is passed over in silence."""
+    site.settings.clear()
+    status, lines = await _checked(site)
+    assert status == 1
+    assert {line["code"] for line in lines.values()} == {"not-configured"}
+    assert len(lines) == 7
