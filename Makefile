@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(RUN)/signinwatch demo
 
 test: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed check
-	$(RUN)/python -m pytest -n 4 --dist loadfile
+	$(RUN)/python -m pytest -n 6 --dist load
 
 check: $(VENV)/.installed-for-tests
 	$(RUN)/ruff format --check .

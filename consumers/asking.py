@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumers.budget import Budget, Reservation
-    from schemas.ports import Clock, Said, Source
+    from schemas.ports import Claimed, Clock, Said, Source
 
 log = structlog.get_logger()
 
@@ -39,9 +39,8 @@ RELEASING = 2.0
 KEY_PAUSE = 600.0
 """Seconds for which a source is left alone that refuses its key."""
 POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
-"""Seconds, by our clock, before an address is asked again whose question may have counted: once
-and again while a service lives, but not within the same replay. Doubled with each failure."""
-LONGEST_POSTPONED = 6 * 3_600.0
+"""Seconds, by our clock, before an address is asked again whose question may have counted: in a
+service when the source has been found well again, but not within the same replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +69,10 @@ class Counts:
 class Sharing(Protocol):
     """The part of the ledger by which instances agree on who asks."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
         """See :class:`schemas.ports.Ledger`."""
 
     async def release(self, addresses: Sequence[str]) -> None:
-        """See :class:`schemas.ports.Ledger`."""
-
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """See :class:`schemas.ports.Ledger`."""
 
 
@@ -94,6 +90,8 @@ class Asked:
     """What became of a batch: answers, and addresses to be asked again, one at a time."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
+    known: dict[str, Answer] = field(default_factory=dict)
+    """Answers that the ledger had already, by the work of another instance or process."""
     singly: list[str] = field(default_factory=list)
 
 
@@ -152,21 +150,22 @@ class Asker:
             return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._shared is None:
             return await self._ask_claimed(addresses)
-        mine = await self._shared.ledger.claim(addresses, self._shared.lease)
-        others = [one for one in addresses if one not in mine]
+        claimed = await self._shared.ledger.claim(addresses, self._shared.lease)
         asked = Asked()
-        if mine:
+        if claimed.mine:
             try:
-                asked = await self._ask_claimed([one for one in addresses if one in mine])
+                asked = await self._ask_claimed([one for one in addresses if one in claimed.mine])
             except asyncio.CancelledError:
                 async with asyncio.timeout(RELEASING):
-                    await self._shared.ledger.release(list(mine))
+                    await self._shared.ledger.release(list(claimed.mine))
                 raise
             kept = {one for one, answer in asked.answers.items() if answer.expires > 0}
-            await self._shared.ledger.release([one for one in mine if one not in kept])
-        if others:
-            answers = self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
-            asked.answers |= answers | await self._shared.ledger.answers(others)
+            if gone := [one for one in claimed.mine if one not in kept]:
+                await self._shared.ledger.release(gone)
+        asked.known = claimed.answers
+        told = claimed.mine | claimed.answers.keys()
+        others = [one for one in addresses if one not in told]
+        asked.answers |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
         return asked
 
     async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
@@ -243,13 +242,8 @@ class Asker:
         self._why_resting = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
-        postponed = self._clock.now() + self._postponement() if error.counted else 0.0
+        postponed = self._clock.now() + POSTPONED[self._clock.kind] if error.counted else 0.0
         asked.answers |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
-
-    def _postponement(self) -> float:
-        doublings = max(0, min(self.breaker.failures - 1, 10))
-        seconds = POSTPONED[self._clock.kind] * float(1 << doublings)
-        return min(seconds, LONGEST_POSTPONED)
 
     def _ask_singly(self) -> None:
         if self.source.batch_size > 1:

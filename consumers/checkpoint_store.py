@@ -20,7 +20,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from schemas.errors import ConfigurationError
 from schemas.health import Trouble, Watch
-from schemas.reach import why_unreached
+from schemas.reach import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: dict[str, Any] = {
     "api_version": "2019-07-07",  # as the SDK's store uses, and every emulator knows
-    "retry_total": 1,
+    "retry_total": 0,  # its back-off is 15 seconds; who calls tries again
     "connection_timeout": 5,
     "read_timeout": 20,
 }
@@ -125,11 +125,11 @@ class Checkpoints:
         """Tell *watch* what a failure of the store means."""
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status in (401, 403) or isinstance(error, ClientAuthenticationError):
+            what = "the storage account refuses" if status else why_no_token(error)
             watch.trouble(
                 Trouble.CHECKPOINT_REFUSED,
-                "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: the storage account "
-                "refuses; check the key, or give the identity the role Storage Blob Data "
-                "Contributor on the container",
+                f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
+                "key, or give the identity the role Storage Blob Data Contributor on the container",
             )
         elif status == 404:
             watch.trouble(

@@ -14,13 +14,22 @@ import orjson
 from rich.console import Console
 
 from consumers import screens
-from consumers.cli_options import PATH, quota_option, spend_option, state_option
+from consumers.check_command import check
+from consumers.cli_options import (
+    PATH,
+    quota_option,
+    require_outputs,
+    spend_option,
+    state_option,
+    write_summary,
+)
+from consumers.cli_publish import publish_command
 from consumers.cli_quarantine import quarantine_group
 from consumers.demo import run_demo
 from consumers.ledger.sqlite import clock_of
 from consumers.logs import start_logging
 from consumers.lookup_command import look_up
-from consumers.recording import recording_size
+from consumers.recording import sizes_of
 from consumers.replay import Replay, replay
 from consumers.run_command import run
 from consumers.settings import Settings, load_settings
@@ -73,7 +82,8 @@ def replay_command(
     FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
     """
     settings = load_settings(config)
-    _require_outputs(files, findings, summary)
+    outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
+    require_outputs(files, outputs)
     plan = Replay(files, clock, quota, spend)
     shown = ShownSink()
     with StateFolder(state) as folder:
@@ -81,45 +91,17 @@ def replay_command(
         if told.summary["findings_refused"] and folder.temporary:
             folder.kept = True
             told.notes.append(f"Findings were refused; they are kept in {folder.path}.")
-    if summary == "-":
-        click.echo(orjson.dumps(told.summary).decode())
-    elif summary:
-        _write(Path(summary), orjson.dumps(told.summary) + b"\n", "--summary")
+    write_summary(summary, told.summary)
     _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
-
-
-def _require_outputs(files: tuple[str, ...], findings: str | None, summary: str | None) -> None:
-    """Refuse, before anything is spent, outputs that cannot be written or would destroy input."""
-    inputs = {Path(name).resolve() for name in files if name != "-"}
-    outputs = {"--findings": findings, "--summary": summary}
-    if findings == "azure":
-        del outputs["--findings"]
-    seen: set[Path] = set()
-    for option, name in outputs.items():
-        if name is None or name == "-":
-            continue
-        path = Path(name).resolve()
-        if path in inputs:
-            raise ConfigurationError(f"{option} {name}: is a recording to be read")
-        if path in seen and not path.is_char_device():
-            raise ConfigurationError(f"{option} {name}: is the file of --findings")
-        seen.add(path)
-        try:
-            path.open("ab").close()
-        except OSError as error:
-            raise ConfigurationError(f"{option} {name}: {error.strerror}") from None
 
 
 def _replay(
     settings: Settings, plan: Replay, folder: StateFolder, shown: ShownSink, findings: str | None
 ) -> Told:
-    sizes = [recording_size(name) for name in plan.files]
-    total = None if None in sizes else sum(size or 0 for size in sizes)
-
     def new_sink() -> Sink:
         return shown if findings is None else make_sink(settings, findings)
 
-    with screens.progress_bar(STDERR, total) as advance:
+    with screens.progress_bar(STDERR, sizes_of(plan.files)) as advance:
 
         def progress(read: int, chain: Chain | None) -> None:
             advance(read, _described(chain) if chain else "")
@@ -142,19 +124,37 @@ def _show(told: Told, shown: ShownSink | None, *, quiet: bool) -> None:
     console.print(screens.summary_panel(told.summary, told.notes))
 
 
-def _write(path: Path, text: bytes, option: str) -> None:
-    try:
-        path.write_bytes(text)
-    except OSError as error:
-        raise ConfigurationError(f"{option} {path}: {error.strerror}") from None
-
-
 @cli.command("run")
 @click.option("--findings", help="Where findings go instead of Azure: a file of JSON lines, or -.")
 @click.pass_obj
 def run_command(config: Path | None, findings: str | None) -> None:
     """Judge sign-ins as they come from Event Hubs, until SIGTERM or SIGINT."""
     asyncio.run(run(config, findings))
+
+
+@cli.command("check")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def check_command(config: Path | None, as_json: bool) -> None:
+    """Try every configured connection and permission; say what works and how to mend the rest.
+
+    Spends at most one lookup. Writes one test row to each table (Origin "test").
+    """
+    settings = load_settings(config)
+    raise SystemExit(asyncio.run(_check(settings, as_json=as_json)))
+
+
+async def _check(settings: Settings, *, as_json: bool) -> int:
+    failed = 0
+    async for one in check(settings):
+        failed += one.code is not None
+        code = one.code.value if one.code else None
+        if as_json:
+            line = {"check": one.name, "ok": code is None, "code": code, "text": one.text}
+            click.echo(orjson.dumps(line).decode())
+        else:
+            Console(soft_wrap=True).print(screens.check_line(one.name, one.text, code))
+    return 1 if failed else 0
 
 
 @cli.command("lookup")
@@ -188,6 +188,7 @@ def lookup_command(
         raise SystemExit(1)
 
 
+cli.add_command(publish_command)
 cli.add_command(quarantine_group)
 
 

@@ -84,14 +84,14 @@ class Health:
         """Whether nothing is wrong that keeps sign-ins from being judged."""
         return not any(
             what not in DEGRADED_ONLY and self._lasts(what, since)
-            for (what, _), since in self._troubles.items()
+            for (what, _), since in list(self._troubles.items())
         )
 
     def reasons(self) -> list[dict[str, Any]]:
         """Return what is wrong, the longest first, as shown by ``/readyz`` and the health table."""
         lasting = [
             (what, part, since)
-            for (what, part), since in self._troubles.items()
+            for (what, part), since in list(self._troubles.items())
             if self._lasts(what, since)
         ]
         return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from consumers.settings import EventHubSettings
 
 PROBE_SECONDS = 5.0
+_MISSING = re.compile(r"\b404\b|not-found|could not be found")
+_REFUSED = re.compile(r"\b401\b|unauthorized")
 _FRAMES = "azure.eventhub._pyamqp.aio._link_async"
 """The logger to which the SDK writes the frames of a link, if asked to trace."""
 
@@ -88,6 +91,7 @@ class Hub:
         options: dict[str, Any] = {"ssl_context": _trusted(self.ca_bundle)}
         if self.settings.transport == "websocket":
             options["transport_type"] = TransportType.AmqpOverWebsocket
+            _close_failed_websockets()
             if (proxy := self._proxy()) is not None:
                 options["http_proxy"] = proxy
         if self.settings.endpoint is not None:
@@ -125,6 +129,41 @@ def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:
     The SDK by itself trusts the list of a package, and reads it anew for each connection.
     """
     return ssl.create_default_context(cafile=ca_bundle)
+
+
+@cache
+def _close_failed_websockets() -> None:
+    """Have the SDK close the session of a WebSocket that cannot be opened, or is lost.
+
+    It forgets it then, and each would leave an error in the log. There is no public way.
+    """
+    try:
+        from azure.eventhub._pyamqp.aio._connection_async import Connection
+        from azure.eventhub._pyamqp.aio._transport_async import WebSocketTransportAsync
+    except ImportError:
+        return
+    opening: Any = WebSocketTransportAsync
+    closing: Any = Connection
+    connect, close = opening.connect, closing.close
+
+    async def close_session(transport: Any) -> None:
+        if (session := getattr(transport, "session", None)) is not None:
+            await session.close()
+
+    async def connect_or_close(transport: Any) -> None:
+        try:
+            await connect(transport)
+        except BaseException:
+            await close_session(transport)
+            raise
+
+    async def close_all(connection: Any, *args: Any, **options: Any) -> None:
+        try:
+            await close(connection, *args, **options)
+        finally:
+            await close_session(getattr(connection, "_transport", None))
+
+    opening.connect, closing.close = connect_or_close, close_all
 
 
 def require_hub_settings(settings: EventHubSettings) -> None:
@@ -180,12 +219,12 @@ def trouble_of(
     *right* and *role* are what a key or an identity needs for what was tried.
     """
     text = str(error)
-    if "404" in text or "not-found" in text or "could not be found" in text:
+    if _MISSING.search(text):
         return (
             Trouble.HUB_MISSING,
             f"EVENTHUB__NAME: there is no event hub {hub} in this namespace",
         )
-    if isinstance(error, AuthenticationError) or "401" in text or "unauthorized" in text:
+    if isinstance(error, AuthenticationError) or _REFUSED.search(text):
         return (
             Trouble.HUB_REFUSED,
             f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} refuses; check the key "

@@ -13,7 +13,8 @@ def start_logging(*, verbose: bool) -> None:
     """Set up logging once, at the start of a command.
 
     Retries are told of by those who retry, in words that say what to do; the library's own
-    message for each of them is switched off. Azure's SDK logs headers at info and stays silent.
+    message for each of them is switched off. So is what Azure's SDKs say of each try; at info they
+    would log headers.
     """
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
@@ -31,5 +32,5 @@ def start_logging(*, verbose: bool) -> None:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.getLogger("azure").setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.WARNING if verbose else logging.CRITICAL)
     stamina.instrumentation.set_on_retry_hooks([])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from consumers.asking import Asker, Counts
+    from consumers.ledger.memory import AnswerMemory
     from schemas.ports import Clock
     from schemas.verdicts import Answer
 
@@ -36,14 +37,12 @@ class Lookups:
         asker: Asker,
         clock: Clock,
         *,
-        recall: Callable[[Sequence[str]], dict[str, Answer]],
-        keep: Callable[[Mapping[str, Answer]], Awaitable[None]],
+        memory: AnswerMemory,
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
     ) -> None:
         self.asker = asker
         self._clock = clock
-        self._recall = recall
-        self._keep_all = keep
+        self._memory = memory
         self._keeping: Together[Mapping[str, Answer], None] = Together(self._keep)
         self._deliver = deliver
         self._flushing = False
@@ -148,7 +147,7 @@ class Lookups:
             self._start()
 
     async def _ask(self, addresses: list[str]) -> None:
-        known = self._recall(addresses)
+        known = self._memory.recall(addresses)
         missing = [one for one in addresses if one not in known]
         asked = await self.asker.ask(missing) if missing else None
         answers = asked.answers if asked else {}
@@ -156,9 +155,12 @@ class Lookups:
             now = self._clock.now()
             self._queue.extendleft((address, now) for address in reversed(asked.singly))
         now = self._clock.now()
-        kept = {address: answer for address, answer in answers.items() if answer.expires > now}
+        kept = {one: answer for one, answer in answers.items() if answer.expires > now}
         if kept:
             await self._keeping.join(kept)
+        if asked and asked.known:
+            self._memory.remember(asked.known)
+            answers = answers | asked.known
         answers |= known
         self._flying.difference_update(answers)
         log.debug("told", addresses=list(answers))
@@ -168,5 +170,5 @@ class Lookups:
         answers: dict[str, Answer] = {}
         for batch in batches:
             answers.update(batch)
-        await self._keep_all(answers)
+        await self._memory.answer(answers)
         return [None] * len(batches)

@@ -79,7 +79,7 @@ class Measures:
         return generate_latest(self._registry)
 
     def samples(self) -> Iterator[Sample]:
-        """Yield every measurement but the histogram."""
+        """Yield every measurement but the histogram. May be called from another thread."""
         if self._pipeline is not None and self._outbox is not None:
             yield from self._of_stream(self._pipeline)
             yield from self._of_findings(self._outbox)
@@ -103,18 +103,18 @@ class Measures:
         yield m.Sample(m.CACHE_HITS, counts.cache_hits)
         yield m.Sample(m.CACHE_HIT_SHARE, counts.cache_hits / max(1, counts.signins))
         yield m.Sample(m.HELD, len(pipeline.held))
-        for reason, count in counts.skipped.items():
+        for reason, count in list(counts.skipped.items()):
             yield m.Sample(m.SKIPPED, count, (reason,))
-        for reason, count in counts.reasons.items():
+        for reason, count in list(counts.reasons.items()):
             yield m.Sample(m.UNANSWERED, count, (reason,))
-        for labels, count in counts.verdicts.items():
+        for labels, count in list(counts.verdicts.items()):
             yield m.Sample(m.VERDICTS, count, labels)
         if self._lookups is not None:
             yield m.Sample(m.LOOKUPS, self._lookups.counts.lookups)
             yield m.Sample(m.REQUESTS, self._lookups.counts.requests)
 
     def _of_findings(self, outbox: Outbox) -> Iterator[Sample]:
-        for severity, count in outbox.accepted.items():
+        for severity, count in list(outbox.accepted.items()):
             yield m.Sample(m.FINDINGS, count, (severity,))
         yield m.Sample(m.FINDINGS_REFUSED, outbox.refused)
         yield m.Sample(m.FINDINGS_QUEUED, len(outbox))
@@ -126,7 +126,7 @@ class Measures:
         yield m.Sample(m.WAITING, self._size.waiting)
         yield m.Sample(m.WAITING_ADDRESSES, self._size.waiting_addresses)
         yield m.Sample(m.LEDGER_VERDICTS, self._size.verdicts)
-        for reason, count in self._size.dropped.items():
+        for reason, count in list(self._size.dropped.items()):
             yield m.Sample(m.DROPPED, count, (reason,))
 
     def _of_partitions(self) -> Iterator[Sample]:

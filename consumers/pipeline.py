@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
+TOGETHER = 25
+"""Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
+the event loop from everything else. A recording's time decides for itself."""
 _SLICE = 500
 _FIRST = itemgetter(2)
 
@@ -80,7 +84,7 @@ class Pipeline:
         With *before*, only what was answered before that time: younger answers are being worked on.
         """
         for address in await self._ledger.answered_waiting():
-            answer = (await self._memory.answers([address])).get(address)
+            answer = (await self._ledger.answers([address])).get(address)
             if isinstance(answer, Verdict) and (before is None or answer.time < before):
                 await self._judge_waiting(address, answer)
 
@@ -93,7 +97,7 @@ class Pipeline:
         ticket.hold()
         group: dict[str, list[Held]] = {}
         started: float | None = None
-        for message in messages:
+        for taken, message in enumerate(messages, 1):
             decoded = self._decoder.decode(message.body)
             if leaps(self._clock, decoded, message, started):
                 await self._match(group, ticket)  # what is due is done before the clock moves on
@@ -108,6 +112,10 @@ class Pipeline:
                     [_set_aside(message.position, one) for one in decoded.rejects]
                 )
             self._collect(decoded, message, group)
+            if taken % TOGETHER == 0 and self._clock.kind == "wall":
+                await self._match(group, ticket)
+                group = {}
+                await asyncio.sleep(0)  # others have their turn: partitions, answers, endpoints
         await self._match(group, ticket)
         await self.keep_house()
         while self.held.too_many and self._lookups is not None:
@@ -269,6 +277,7 @@ class Pipeline:
                 key = finding_id(details.table, details.event_id, address)
                 waiting.append(Waiting(key, address, details, now))
         answered = await self._ledger.park_unless_answered(waiting)
+        self._memory.remember(answered)
         for address, held in parked.items():
             if address in answered:
                 self.counts.cache_hits += _firsts(held)

@@ -18,7 +18,7 @@ from schemas.ports import Message, Position
 from schemas.times import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 GZIP = b"\x1f\x8b"
 AVRO = b"Obj\x01"
@@ -49,7 +49,7 @@ def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Messa
         head = watched.peek(4)[:4]
         if head.startswith(GZIP):
             with gzip.GzipFile(fileobj=watched) as unzipped:
-                buffered = io.BufferedReader(unzipped, 1 << 20)
+                buffered = io.BufferedReader(_Unzipped(unzipped), 1 << 20)
                 inner = _peeked(name, buffered)
                 yield from _messages(name, buffered, inner)
         else:
@@ -71,6 +71,12 @@ def recording_size(name: str) -> int | None:
     """Return the size of a recording in bytes, or None where nobody knows."""
     path = Path(name)
     return path.stat().st_size if name != "-" and path.is_file() else None
+
+
+def sizes_of(names: Sequence[str]) -> int | None:
+    """Return the size of several recordings in bytes, or None where nobody knows."""
+    sizes = [recording_size(name) for name in names]
+    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def _opened(name: str) -> io.FileIO:
@@ -146,4 +152,21 @@ class _Watched(io.RawIOBase):
         data = self._raw.read(len(buffer))
         buffer[: len(data)] = data
         self._progress(len(data))
+        return len(data)
+
+
+class _Unzipped(io.RawIOBase):
+    """Gives what is unzipped as soon as it is: a file that is cut off loses nothing but its end."""
+
+    def __init__(self, unzipped: gzip.GzipFile) -> None:
+        self._unzipped = unzipped
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read as a raw stream does."""
+        data = self._unzipped.read1(len(buffer))
+        buffer[: len(data)] = data
         return len(data)

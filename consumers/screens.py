@@ -115,6 +115,34 @@ def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
     return Panel(Group(*parts), title="Summary", title_align="left", border_style="dim")
 
 
+def published_panel(figures: Mapping[str, Any]) -> Panel:
+    """Return what was sent to an event hub, for people."""
+    told = Text()
+    told.append(f"{figures['messages']:,}", style="bold")
+    told.append(f" messages with {figures['records']:,} records sent")
+    told.append(f" ({figures['bytes'] / 1e6:,.1f} MB) in {figures['seconds']:,.1f} s: ")
+    told.append(f"{figures['messages_per_second']:,.0f}", style="bold")
+    told.append(" messages a second.")
+    for count, what in (
+        (figures["split"], "messages were too large and were split by their records"),
+        (figures["retries"], "tries failed and were made again; a batch may have arrived twice"),
+        (figures["unconfirmed"], "more messages were under way and may have arrived"),
+    ):
+        if count:
+            told.append(f"\n{count:,} {what}.")
+    return Panel(told, title="Published", title_align="left", border_style="dim")
+
+
+def check_line(name: str, text: str, code: str | None) -> Text:
+    """Return one line of ``check``."""
+    line = Text("ok      ", style="green") if code is None else Text("FAILED  ", style="bold red")
+    line.append(f"{name}: ", style="bold")
+    line.append_text(plain(text, 1_000))
+    if code is not None:
+        line.append(f" [{code}]", style="dim")
+    return line
+
+
 def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
     """Return what is known of addresses, for ``lookup``."""
     table = Table(box=box.SIMPLE_HEAD)

@@ -38,6 +38,8 @@ from schemas.errors import ConfigurationError
 PREFIX = "SIGNINWATCH_"
 CONFIG_VARIABLE = "SIGNINWATCH_CONFIG"
 ENV_FILE_VARIABLE = "SIGNINWATCH_ENV_FILE"
+DIRECT = ("localhost", "127.0.0.1", "::1", "169.254.169.254")
+"""Hosts that are never behind a proxy: this machine, and where Azure's machines ask for tokens."""
 HOUR = 3_600.0
 DAY = 24 * HOUR
 
@@ -75,6 +77,15 @@ def _bare_secret(secret: SecretStr) -> SecretStr | None:
     if any(not 33 <= ord(character) <= 126 for character in text):
         raise ValueError("must be visible ASCII without spaces")
     return SecretStr(text) if text else None
+
+
+def _pem(path: Path) -> Path:
+    try:
+        if b"CERTIFICATE-----" in path.read_bytes():
+            return path
+    except OSError:
+        pass
+    raise ValueError("must name a file of certificates in PEM that can be read")
 
 
 def _network(text: str) -> str:
@@ -179,6 +190,7 @@ class ServiceSettings(_Group):
     report_interval: float = Field(300.0, gt=0)
     unreadable_share: float = Field(0.9, gt=0, le=1)
     instance: str | None = None
+    telemetry: SecretStr | None = None
 
 
 class HttpSettings(_Group):
@@ -209,7 +221,7 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
     service: ServiceSettings = ServiceSettings()
-    ca_bundle: FilePath | None = None
+    ca_bundle: Annotated[FilePath, AfterValidator(_pem)] | None = None
     tables: Texts | None = None
     own_tables: dict[str, dict[str, Any]] = {}
     trusted_networks: CidrList = []
@@ -232,23 +244,69 @@ class Settings(BaseSettings):
         return env_settings, of_file, init_settings
 
 
+def keep_telemetry_to_ourselves() -> None:
+    """Switch off what the exporter of telemetry would tell its maker about itself.
+
+    It can be told so by the environment only, before it is made.
+    """
+    os.environ.setdefault("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
+    os.environ.setdefault("APPLICATIONINSIGHTS_SDKSTATS_DISABLED", "true")
+
+
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for *url*, if it names one."""
+    """Return the URL of the proxy that the environment names for *url*, if it names one."""
     parts = urlsplit(url)
     if is_loopback(url) or proxy_bypass(parts.hostname or ""):
         return None
-    return getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    return _proxy_url(parts.scheme, proxy) if proxy else None
+
+
+def _proxy_url(scheme: str, proxy: str) -> str:
+    """Return a proxy as a URL. Libraries would pass over in silence what they do not support."""
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ConfigurationError(
+            f"{scheme.upper()}_PROXY: must be http://HOST:PORT, with USER:PASSWORD@ before the "
+            "host if the proxy asks for them; TLS towards the proxy itself is not supported"
+        )
+    return url
+
+
+def settle_proxies() -> None:
+    """Make the proxies of our environment mean the same to all libraries, which read it as well.
+
+    Some know no proxy without ``http://``, no ``*.`` in NO_PROXY, and ask a proxy for this machine.
+    ConfigurationError names the variable that is wrong, and never shows its value.
+    """
+    proxies = getproxies()
+    named = {scheme: proxies[scheme] for scheme in ("http", "https") if proxies.get(scheme)}
+    for scheme, proxy in named.items():
+        os.environ[f"{scheme}_proxy"] = _proxy_url(scheme, proxy)  # lower case wins everywhere
+    hosts = [part.strip() for part in proxies.get("no", "").split(",") if part.strip()]
+    if named and "*" not in hosts:
+        direct = [host.removeprefix("*") for host in hosts] + list(DIRECT)
+        os.environ["no_proxy"] = ",".join(dict.fromkeys(direct))
+    elif named:
+        os.environ["no_proxy"] = "*"
 
 
 def load_settings(config: Path | None = None) -> Settings:
     """Read the file (*config*, else the one that ``SIGNINWATCH_CONFIG`` names) and environment.
 
+    The proxies of the environment are settled with it, see :func:`settle_proxies`.
     ConfigurationError names the setting that is wrong.
     """
     named = os.environ.get(CONFIG_VARIABLE)
     path = config or (Path(named) if named else None)
     from_file = _read_file(path) if path else {}
     _refuse_unknown_variables()
+    settle_proxies()
     env_file = os.environ.get(ENV_FILE_VARIABLE)
     if env_file and not Path(env_file).is_file():
         raise ConfigurationError(f"{ENV_FILE_VARIABLE} {env_file}: no such file")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumers.asking import Asker, Lifetimes, Shared
+from consumers.azure_http import transports
 from consumers.budget import Budget
 from consumers.clock import EventClock, WallClock
 from consumers.health import Health
@@ -35,6 +36,8 @@ from schemas.tables import load_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from azure.core.credentials_async import AsyncTokenCredential
 
     from consumers.settings import Settings
     from schemas.health import Watch
@@ -93,12 +96,21 @@ def make_sink(settings: Settings, findings: str) -> Sink:
         raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: --findings azure needs it")
     from producers.logs_ingestion import LogsIngestionSink
 
-    credential = None
-    if not is_loopback(logs.endpoint):
-        from azure.identity.aio import DefaultAzureCredential
+    return LogsIngestionSink(
+        logs.endpoint,
+        logs.rule_id,
+        None if is_loopback(logs.endpoint) else make_credential(settings),
+        patience=logs.patience,
+        new_transport=transports(settings.ca_bundle),
+    )
 
-        credential = DefaultAzureCredential()
-    return LogsIngestionSink(logs.endpoint, logs.rule_id, credential, patience=logs.patience)
+
+def make_credential(settings: Settings) -> AsyncTokenCredential:
+    """Return Entra ID's credential, which finds out by itself who we are."""
+    from azure.identity.aio import DefaultAzureCredential
+
+    ca_bundle = settings.ca_bundle
+    return DefaultAzureCredential(connection_verify=str(ca_bundle) if ca_bundle else True)
 
 
 def make_quarantine(
@@ -126,20 +138,15 @@ def make_quarantine(
         raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: the quarantine lies in it")
     from producers.blob_quarantine import BlobQuarantine
 
-    credential = None
-    if secret is None:
-        from azure.identity.aio import DefaultAzureCredential
-
-        credential = DefaultAzureCredential()
     quarantine = BlobQuarantine(
         checkpoint.container,
         connection_string=secret.get_secret_value() if secret else None,
         account_url=checkpoint.account_url,
-        credential=credential,
+        credential=make_credential(settings) if secret is None else None,
         instance=instance,
         patient=patient,
         watch=watch,
-        ca_bundle=settings.ca_bundle,
+        new_transport=transports(settings.ca_bundle),
     )
     if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
         raise ConfigurationError(
@@ -235,8 +242,7 @@ def make_lookups(
     return Lookups(
         asker,
         clock,
-        recall=memory.recall,
-        keep=memory.answer,
+        memory=memory,
         deliver=deliver,
     )
 

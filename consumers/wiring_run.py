@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from consumers.azure_http import transports
 from consumers.checkpoint_store import Checkpoints
 from consumers.clock import WallClock
 from consumers.endpoints import serve_endpoints
 from consumers.guard import UnreadableGuard
 from consumers.health import GRACE, Health
-from consumers.hub_client import Hub, hub_names
+from consumers.hub_client import Hub, hub_names, require_hub_settings
 from consumers.judge import Judge
 from consumers.keys import Keys
 from consumers.ledger.memory import AnswerMemory
@@ -28,7 +29,8 @@ from consumers.receive import Receiver
 from consumers.reports import Reports
 from consumers.service import Service
 from consumers.settings import is_loopback
-from consumers.wiring import make_decoder, make_lookups, make_quarantine
+from consumers.telemetry import exported
+from consumers.wiring import make_credential, make_decoder, make_lookups, make_quarantine
 from producers.files import FileSink
 from producers.logs_ingestion import LogsIngestionSink
 from schemas.addresses import Networks
@@ -52,15 +54,8 @@ REPORT_PATIENCE = 60.0
 
 def require_run_settings(settings: Settings) -> None:
     """Raise ConfigurationError for what the service cannot start without, naming the setting."""
-    hub, state = settings.eventhub, settings.state
-    if hub.connection_string is None and hub.namespace is None:
-        raise ConfigurationError(
-            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: say it, or EVENTHUB__NAMESPACE"
-        )
-    if hub.connection_string is not None and hub.namespace is not None:
-        raise ConfigurationError(
-            "SIGNINWATCH_EVENTHUB__NAMESPACE: say either it or EVENTHUB__CONNECTION_STRING"
-        )
+    state = settings.state
+    require_hub_settings(settings.eventhub)
     shared = state.connection_string is not None or state.account_url is not None
     if state.dir is None and not shared:
         raise ConfigurationError(
@@ -80,14 +75,13 @@ class Credentials:
     """One Entra ID credential for everything, made when something needs it."""
 
     stack: AsyncExitStack
+    settings: Settings
     made: AsyncTokenCredential | None = None
 
     def get(self) -> AsyncTokenCredential:
         """Return the credential."""
         if self.made is None:
-            from azure.identity.aio import DefaultAzureCredential
-
-            credential = DefaultAzureCredential()
+            credential = make_credential(self.settings)
             self.stack.push_async_callback(credential.close)
             self.made = credential
         return self.made
@@ -108,8 +102,11 @@ def make_hubs(settings: Settings, credentials: Credentials) -> list[Hub]:
 def make_checkpoints(settings: Settings, credentials: Credentials) -> Checkpoints:
     """Return the checkpoint container."""
     keyless = settings.checkpoint.connection_string is None
-    options = {"connection_verify": str(settings.ca_bundle)} if settings.ca_bundle else {}
-    return Checkpoints(settings.checkpoint, credentials.get() if keyless else None, **options)
+    return Checkpoints(
+        settings.checkpoint,
+        credentials.get() if keyless else None,
+        transport=transports(settings.ca_bundle)(connection_timeout=5, read_timeout=20),
+    )
 
 
 def make_run_ledger(
@@ -131,6 +128,7 @@ def make_run_ledger(
         connection_string=secret.get_secret_value() if secret else None,
         account_url=state.account_url,
         credential=credentials.get() if secret is None else None,
+        new_transport=transports(settings.ca_bundle),
     )
     store = TableStore(table, clock, waiting_per_address=limit, instance=instance_name(settings))
     return store, store.open
@@ -156,7 +154,7 @@ def make_logs_sink(
         patience=patience,
         table=table,
         watch=watch,
-        ca_bundle=settings.ca_bundle,
+        new_transport=transports(settings.ca_bundle),
     )
 
 
@@ -171,7 +169,7 @@ async def open_service(
     """
     require_run_settings(settings)
     async with AsyncExitStack() as stack:
-        credentials = Credentials(stack)
+        credentials = Credentials(stack, settings)
         clock = WallClock()
         health = Health(grace=GRACE)
         hubs = make_hubs(settings, credentials)
@@ -198,10 +196,12 @@ async def open_service(
             stack.push_async_callback(reports.close)
             measures.reports_dropped = lambda: reports.dropped
         else:
-            sink, reports = FileSink(findings), None
+            sink, reports = FileSink(findings, append=True), None
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine, delivered=measures.delivered)
-        memory = AnswerMemory(ledger, clock)
+        shared = settings.state.dir is None
+        asks = settings.crowdsec.api_key is not None and settings.crowdsec.monthly_quota > 0
+        memory = AnswerMemory(ledger, clock, claims_tell=shared and asks)
 
         async def deliver(answers: Mapping[str, Answer]) -> None:
             await pipeline.deliver(answers)
@@ -214,7 +214,7 @@ async def open_service(
             memory,
             deliver,
             watch=health,
-            shared=settings.state.dir is None,
+            shared=shared,
         )
         if lookups is not None:
             stack.push_async_callback(lookups.close)
@@ -255,6 +255,9 @@ async def open_service(
         ]
         measures.claims = service.claims
         measures.lags = service.lags
+        if settings.service.telemetry is not None:
+            secret = settings.service.telemetry.get_secret_value()
+            stack.enter_context(exported(secret, instance, measures))
         http = settings.http
         await stack.enter_async_context(serve_endpoints(http.host, http.port, health, measures))
         yield service

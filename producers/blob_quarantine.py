@@ -43,12 +43,13 @@ from producers.blob_troubles import (
 from producers.quarantine import LARGEST_IN_ALL, bodies_of, day_of, goes, oldest_day, read_line
 from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Trouble
+from schemas.reach import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-    from pathlib import Path
 
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
 
     from schemas.health import Watch
     from schemas.ports import Quarantined
@@ -100,14 +101,14 @@ class BlobQuarantine:
         instance: str,
         patient: bool,
         watch: Watch | None = None,
-        ca_bundle: Path | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         largest: int = LARGEST_IN_ALL,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Give a connection string, or an account URL and the *credential*, closed with this."""
         self._setting = "CONNECTION_STRING" if connection_string else "ACCOUNT_URL"
         self._credential = credential
-        self._client = _client(container, connection_string, account_url, credential, ca_bundle)
+        self._client = _client(container, connection_string, account_url, credential, new_transport)
         self._patient = patient
         self._watch = watch
         self._largest = largest
@@ -330,7 +331,7 @@ def _client(
     connection_string: str | None,
     account_url: str | None,
     credential: AsyncTokenCredential | None,
-    ca_bundle: Path | None,
+    new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None,
 ) -> ContainerClient:
     options: dict[str, Any] = {
         "retry_total": 0,
@@ -339,8 +340,10 @@ def _client(
         "max_single_put_size": REQUEST,
         "max_block_size": REQUEST,
     }
-    if ca_bundle is not None:
-        options["connection_verify"] = str(ca_bundle)
+    if new_transport is not None:
+        options["transport"] = new_transport(
+            connection_timeout=options["connection_timeout"], read_timeout=options["read_timeout"]
+        )
     if connection_string:
         try:
             return ContainerClient.from_connection_string(connection_string, container, **options)
@@ -375,5 +378,5 @@ def _translated(error: AzureError, setting: str) -> ConfigurationError | NoAnswe
         headers = getattr(error.response, "headers", None) or {}
         return refusal(setting, status, _code(error), headers)
     if isinstance(error, ClientAuthenticationError):
-        return denial(setting, type(error).__name__)
-    return silence(setting, type(error).__name__)
+        return denial(setting, why_no_token(error))
+    return silence(setting, why_unreached(error))

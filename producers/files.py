@@ -16,21 +16,26 @@ if TYPE_CHECKING:
     from schemas.findings import Row
 
 
-def open_for_writing(name: str) -> BinaryIO:
+def open_for_writing(name: str, *, append: bool) -> BinaryIO:
     """Open a file whose life does not end with a block of code."""
-    return Path(name).open("wb")
+    return Path(name).open("ab" if append else "wb")
 
 
 class FileSink:
-    """See :class:`schemas.ports.Sink`. Starts the file anew; ``-`` is standard output."""
+    """See :class:`schemas.ports.Sink`. Starts the file anew, or appends to it.
 
-    def __init__(self, name: str) -> None:
+    ``-`` is standard output.
+    """
+
+    def __init__(self, name: str, *, append: bool = False) -> None:
         """ConfigurationError when the file cannot be written."""
         self._name = name
         if name == "-" and sys.stdout is None:
             raise ConfigurationError("--findings -: standard output is closed")
         try:
-            self._file: BinaryIO = sys.stdout.buffer if name == "-" else open_for_writing(name)
+            self._file: BinaryIO = (
+                sys.stdout.buffer if name == "-" else open_for_writing(name, append=append)
+            )
         except OSError as error:
             raise ConfigurationError(f"--findings {name}: {error.strerror}") from None
 

@@ -33,12 +33,13 @@ from isal import igzip
 from schemas.columns import FINDINGS_TABLE
 from schemas.errors import SinkHeldBack, SinkRefused
 from schemas.health import Trouble
+from schemas.reach import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
 
     from schemas.findings import Row
     from schemas.health import Watch
@@ -63,6 +64,7 @@ _MENDS = {
     "declares the stream",
 }
 _BUSY = "nothing to mend; the service is busy or out of reach"
+_NO_ANSWER = "nothing to mend if it passes; else check LOGS__ENDPOINT and the network"
 _REFUSED = (400, 413)
 
 
@@ -107,16 +109,17 @@ class LogsIngestionSink:
         patience: float | None,
         table: str = FINDINGS_TABLE,
         watch: Watch | None = None,
-        ca_bundle: Path | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Without a *credential* (loopback only) a placeholder token is sent.
 
-        With *patience* None trouble is waited out for ever, and told to *watch*.
+        With *patience* None trouble is waited out for ever, and told to *watch*. *new_transport*
+        makes the transport, by default the SDK does.
         """
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
-        if ca_bundle is not None:
-            options["connection_verify"] = str(ca_bundle)
+        if new_transport is not None:
+            options["transport"] = new_transport(**options)
         if credential is None:
             options["authentication_policy"] = PlaceholderToken()
         self._credential: AsyncTokenCredential = credential or NoCredential()
@@ -177,7 +180,7 @@ class LogsIngestionSink:
             raise _translated(error, self._stream) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             raise SinkHeldBack(
-                f"LOGS__ENDPOINT: no answer: {type(error).__name__}", mend=_BUSY
+                f"LOGS__ENDPOINT: no answer: {why_unreached(error)}", mend=_NO_ANSWER
             ) from None
         except AzureError as error:
             raise SinkHeldBack(f"LOGS__ENDPOINT: {type(error).__name__}", mend=_BUSY) from None
@@ -209,7 +212,7 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
     if status in _REFUSED:
         return SinkRefused(f"refused by the ingestion service ({status})")
     if status is None and isinstance(error, ClientAuthenticationError):
-        return SinkHeldBack("LOGS__ENDPOINT: no token could be had", mend=_MENDS[401])
+        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_MENDS[401])
     return SinkHeldBack(
         f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
         mend=_MENDS.get(status or 0, _BUSY),

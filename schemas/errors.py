@@ -13,6 +13,7 @@
     │   ├── BatchRefused        ask one address at a time
     │   ├── QuotaSpent          ask again when the period ends
     │   └── TooFast             ask again soon, with fewer requests at once
+    ├── HubFailed               an event hub takes no messages: tell a human what to mend, and stop
     ├── SinkHeldBack            keep the findings and try again: a human may have to mend something
     └── SinkRefused             these findings will never be accepted: quarantine them
 """
@@ -69,6 +70,14 @@ class QuotaSpent(SourceFailed):
 
 class TooFast(SourceFailed):
     """Refused for speed alone; the request did not count."""
+
+
+class HubFailed(SigninwatchError):
+    """An event hub takes no messages. The text says how to mend it; ``again`` that it may pass."""
+
+    def __init__(self, text: str, *, again: bool) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 class SinkHeldBack(SigninwatchError):

@@ -65,6 +65,17 @@ class Waiting:
     parked: float
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What became of a claim: addresses that are ours to ask, and answers that are there already.
+
+    What is in neither is being asked about by another instance.
+    """
+
+    mine: set[str]
+    answers: dict[str, Answer]
+
+
 @dataclass(slots=True)
 class LedgerSize:
     """What a ledger holds now."""
@@ -90,7 +101,7 @@ class Ledger(Protocol):
     async def answer(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires. Ends the claims on their addresses."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
         """Return those addresses that this instance may ask about now, and no other one.
 
         Left out are those with an answer that has not expired, and those that another instance
@@ -182,6 +193,31 @@ class Message:
     body: bytes
     position: Position
     enqueued: datetime | None = None
+
+
+class MessageSink(Protocol):
+    """Where messages go: an event hub, which takes them in batches."""
+
+    retries: int
+    """Tries that failed and were followed by another one."""
+
+    @property
+    def room(self) -> int:
+        """Return the bytes that a body may surely have."""
+
+    @property
+    def waiting(self) -> int:
+        """Return how many bodies the batch holds."""
+
+    def add(self, body: bytes) -> bool:
+        """Put a body into the batch; False if it has no room for it."""
+
+    async def flush(self) -> None:
+        """Send the batch and begin another one.
+
+        When this returns, all of it has arrived, perhaps twice. After
+        :class:`schemas.errors.HubFailed` nobody knows.
+        """
 
 
 @dataclass(frozen=True, slots=True)

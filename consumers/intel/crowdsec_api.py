@@ -58,7 +58,7 @@ class CrowdSecApi:
     def __init__(self, http: HttpClient, url: str, batch_size: int) -> None:
         self._http = http
         self._url = url
-        self.batch_size = min(batch_size, MOST_AT_ONCE)
+        self._wanted_batch_size = self.batch_size = min(batch_size, MOST_AT_ONCE)
         self._unclear_refusals = 0
 
     async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
@@ -77,8 +77,9 @@ class CrowdSecApi:
         return self._said_of_batch(_object(reply), addresses)
 
     def use_key(self, key: str) -> None:
-        """Send another key from now on."""
+        """Send another key from now on; it may allow batches where the old one did not."""
         self._http.headers["x-api-key"] = key
+        self.batch_size = self._wanted_batch_size
 
     async def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from schemas.errors import SourceUnavailable
+from schemas.reach import why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
     from schemas.ports import Clock
 
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+"""The request surely never left: no connection, or a proxy that refuses to make one."""
 LONGEST_WAIT = 30.0
 """Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
 
@@ -83,10 +90,12 @@ class HttpClient:
                 body = await self._capped(response)
                 after = retry_after(response.headers.get("Retry-After"), self._now.now())
                 return Reply(response.status, body, after)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise SourceUnavailable(f"cannot connect: {_told(error)}", counted=False) from None
+        except _NOT_CONNECTED as error:
+            raise SourceUnavailable(
+                f"cannot connect: {why_unreached(error)}", counted=False
+            ) from None
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
-            raise SourceUnavailable(f"no answer: {_told(error)}") from None
+            raise SourceUnavailable(f"no answer: {type(error).__name__}") from None
 
     async def _capped(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
@@ -118,10 +127,3 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-
-def _told(error: BaseException) -> str:
-    """Describe an error without the URL or headers it may carry."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
-    return type(error).__name__

@@ -19,9 +19,17 @@ class AnswerMemory:
     and forgets what was not used for longest, near enough.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, most: int = 200_000) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, *, most: int = 200_000, claims_tell: bool = False
+    ) -> None:
+        """With *claims_tell*, what memory does not know counts as unknown.
+
+        For a ledger that is far away: before anything is asked its addresses are claimed, and the
+        claim tells what is answered; so every new address is looked up there once, not twice.
+        """
         self._ledger = ledger
         self._clock = clock
+        self._claims_tell = claims_tell
         self._half = max(1, most // 2)
         self._young: dict[str, Answer] = {}
         self._old: dict[str, Answer] = {}
@@ -55,12 +63,13 @@ class AnswerMemory:
             if address in old and old[address].expires > now
         }
         absent = [address for address in addresses if address not in found]
-        if absent:
+        if absent and not self._claims_tell:
             found.update(await self._ledger.answers(absent))
-        self._remember(found)
+        self.remember(found)
         return found
 
-    def _remember(self, answers: Mapping[str, Answer]) -> None:
+    def remember(self, answers: Mapping[str, Answer]) -> None:
+        """Keep in memory what the ledger was found to know."""
         for address, answer in answers.items():
             self._young[address] = answer
             if len(self._young) >= self._half:
@@ -69,4 +78,4 @@ class AnswerMemory:
     async def answer(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers durably, then in memory."""
         await self._ledger.answer(answers)
-        self._remember(answers)
+        self.remember(answers)

@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.errors import LedgerFailed, StateRefused
 from schemas.outcomes import Outcome
-from schemas.ports import LedgerSize, Waiting
+from schemas.ports import Claimed, LedgerSize, Waiting
 from schemas.records import Details
 from schemas.verdicts import Answer, Verdict
 
@@ -151,10 +151,11 @@ class SqliteStore:
                 ],
             )
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
         """Return the addresses that have no answer: there is no other instance to share with."""
         del seconds
-        return set(addresses) - set(await self.answers(addresses))
+        answers = await self.answers(addresses)
+        return Claimed(set(addresses) - set(answers), answers)
 
     async def release(self, addresses: Sequence[str]) -> None:
         """Nothing is held for this process alone."""

@@ -25,11 +25,13 @@ from azure.data.tables.aio import TableClient
 from consumers.ledger.table_rows import Conflict, Entity, Missing
 from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Trouble
+from schemas.reach import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.data.tables import TableEntity
 
     from consumers.ledger.table_rows import Value, Write
@@ -87,11 +89,13 @@ class Table:
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: AsyncTokenCredential | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
     ) -> Table:
         """Return the table *name*; nothing is sent yet.
 
         By *connection_string*, or by *account_url* with a *credential*, which stays the caller's
-        to close. ConfigurationError names the setting that cannot be right.
+        to close. *new_transport* makes the transport, by default the SDK does.
+        ConfigurationError names the setting that cannot be right.
         """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
@@ -103,6 +107,8 @@ class Table:
             "connection_timeout": 10,
             "read_timeout": 30,
         }
+        if new_transport is not None:
+            options["transport"] = new_transport(**options)
         if connection_string is not None:
             return cls(_by_connection_string(connection_string, name, options), watch)
         return cls(_by_account_url(account_url or "", name, credential, options), watch)
@@ -284,11 +290,13 @@ def _edge() -> Iterator[None]:
         raise _translated(error) from None
     except AzureError as error:
         raise _Failing(
-            Trouble.LEDGER_UNREACHABLE, f"no answer from the storage account: {_kind(error)}"
+            Trouble.LEDGER_UNREACHABLE,
+            f"no answer from the storage account: {why_unreached(error)}",
         ) from None
     except (OSError, TimeoutError) as error:
         raise _Failing(
-            Trouble.LEDGER_UNREACHABLE, f"the storage account is out of reach: {_kind(error)}"
+            Trouble.LEDGER_UNREACHABLE,
+            f"the storage account is out of reach: {why_unreached(error)}",
         ) from None
 
 
@@ -303,7 +311,7 @@ def _translated(error: HttpResponseError) -> Exception:
         return Conflict()
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):
         if status is None:
-            told = "no token could be had for the storage account"
+            told = f"for the storage account {why_no_token(error)}"
         return _Failing(Trouble.LEDGER_REFUSED, told)
     if status is not None and 400 <= status < 500 and status not in (404, *_PASSING):
         return LedgerFailed(f"STATE__TABLE: {told}")
@@ -313,11 +321,6 @@ def _translated(error: HttpResponseError) -> Exception:
 def _code(error: HttpResponseError) -> str:
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
-
-
-def _kind(error: BaseException) -> str:
-    inner = error.__cause__ or getattr(error, "inner_exception", None)
-    return type(error).__name__ if inner is None else type(inner).__name__
 
 
 def _retry_after(error: HttpResponseError) -> float | None:

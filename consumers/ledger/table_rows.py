@@ -39,7 +39,7 @@ LARGEST_TRANSACTION = 1_000_000
 """Bytes that one transaction is planned for. The service takes 4 MiB; sending more than 1 MiB at
 once would hold up the event loop."""
 
-SHARDS = tuple(f"{number:02x}" for number in range(16))
+SHARDS = tuple(f"{number:02x}" for number in range(4))
 BUDGET, NOTES, META = "budget", "notes", "meta"
 ENTRIES, DROPPED, WAITING = "a|", "d|", "w|"
 ENTRY_STATE = ("expires", "answered", "owner", "until")

@@ -22,7 +22,7 @@ from consumers.ledger import table_rows as layout
 from consumers.ledger.sqlite import CROWDED_OUT, TOO_OLD
 from consumers.ledger.table_client import AT_ONCE
 from consumers.ledger.table_rows import Conflict, Entry, Missing, Write
-from schemas.ports import LedgerSize
+from schemas.ports import Claimed, LedgerSize
 from schemas.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class TableStore:
 
         await layout.in_shards(answers, keep)
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> set[str]:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
         """Return those addresses that this instance may ask about now, and no other one."""
         return await self._lease(addresses, Entry.free, self._instance, seconds)
 
@@ -111,19 +111,24 @@ class TableStore:
         may: Callable[[Entry, str, float], bool],
         owner: str,
         seconds: float,
-    ) -> set[str]:
-        async def lease(shard: str, part: list[str]) -> set[str]:
-            entries = await self._entries(part)
+    ) -> Claimed:
+        async def lease(shard: str, part: list[str]) -> Claimed:
+            entries = await self._entries(part, None)
             now = self._clock.now()
             mine = [one for one in entries if may(one, self._instance, now)]
             until = now + seconds
             await self._write_all(shard, [one.touched(owner=owner, until=until) for one in mine])
-            return {one.address for one in mine}
+            answered = {one.address: one.answer() for one in entries if one.expires > now}
+            return Claimed({one.address for one in mine}, answered)
 
-        async def alone(shard: str, part: list[str]) -> set[str]:
+        async def alone(shard: str, part: list[str]) -> Claimed:
             return await self._alone(shard, lambda: lease(shard, part))
 
-        return set().union(*await layout.in_shards(addresses, alone))
+        whole = Claimed(set(), {})
+        for part in await layout.in_shards(addresses, alone):
+            whole.mine.update(part.mine)
+            whole.answers.update(part.answers)
+        return whole
 
     # --- waiting sign-ins ---
 

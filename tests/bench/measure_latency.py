@@ -3,8 +3,9 @@
 From the moment a message is in the hub to the moment its finding is with the ingestion service,
 at 500 sign-ins a second, CrowdSec taking 30 ms a request, for either ledger. Each sign-in comes
 from an address of its own, so each has to be asked about: the slowest case there is. ``--fresh
-0.02`` has as many new addresses as the field has, one in 50 sign-ins. Messages are published one by one, each with its own time; the ingestion service, another process by the same
-clock, tells when the finding of each event came. The service's own histogram must tell the same.
+0.02`` has as many new addresses as the field has, one in 50 sign-ins. Messages are published one
+by one, each with its own time; the ingestion service, another process by the same clock, tells
+when the finding of each event came. The service's own histogram must tell the same.
 
 Wanted: a median of at most 1 s and a 99th percentile of at most 3 s, each finding, each ledger.
 """

@@ -175,21 +175,21 @@ async def test_a_claim_is_kept_and_renewed(opened: Open, clock: Clock) -> None:
     """An instance may claim again what it has claimed, and what has no answer any more."""
     ledger = await opened()
     await ledger.answer({A: verdict(1_500.0)})
-    assert await ledger.claim([A, B, C, B], 60.0) == {B, C}
-    assert await ledger.claim([B], 60.0) == {B}
+    assert (await ledger.claim([A, B, C, B], 60.0)).mine == {B, C}
+    assert (await ledger.claim([B], 60.0)).mine == {B}
     clock.time = 1_500.0
-    assert await ledger.claim([A, B, C], 60.0) == {A, B, C}
-    assert await ledger.claim([], 60.0) == set()
+    assert (await ledger.claim([A, B, C], 60.0)).mine == {A, B, C}
+    assert (await ledger.claim([], 60.0)).mine == set()
 
 
 async def test_what_is_answered_is_claimed_no_more(opened: Open, clock: Clock) -> None:
     """Neither a verdict nor a reason not to ask can be claimed, until it expires."""
     ledger = await opened()
-    assert await ledger.claim([A, B], 60.0) == {A, B}
+    assert (await ledger.claim([A, B], 60.0)).mine == {A, B}
     await ledger.answer({A: verdict(), B: Unanswered(why=WhyUnanswered.QUOTA, expires=1_100.0)})
-    assert await ledger.claim([A, B], 60.0) == set()
+    assert (await ledger.claim([A, B], 60.0)).mine == set()
     clock.time = 1_100.0
-    assert await ledger.claim([A, B], 60.0) == {B}
+    assert (await ledger.claim([A, B], 60.0)).mine == {B}
 
 
 async def test_what_is_released_can_be_claimed_again(opened: Open) -> None:
@@ -199,7 +199,7 @@ async def test_what_is_released_can_be_claimed_again(opened: Open) -> None:
     await ledger.release([A, B])
     await ledger.release([])
     assert await ledger.answers([A, B]) == {}
-    assert await ledger.claim([A, B], 60.0) == {A, B}
+    assert (await ledger.claim([A, B], 60.0)).mine == {A, B}
 
 
 async def test_who_is_waited_for(opened: Open) -> None:

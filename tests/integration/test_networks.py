@@ -193,10 +193,6 @@ async def test_loopback_is_never_proxied(tmp_path: Path, azurite: Azurite) -> No
     ):
         site.publish(bad=8, good=8)
         environment = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url}
-        site.settings |= {
-            "EVENTHUB__TRANSPORT": "websocket",
-            "EVENTHUB__ENDPOINT": site.broker.websocket_endpoint,
-        }
         async with Running(site.settings, environment=environment) as service:
             await until(site.found, "all findings")
             await until(site.all_checkpointed, "checkpoints")
@@ -214,7 +210,7 @@ async def test_replay_asks_through_the_proxy(
     told = company.environment["HTTPS_PROXY"].replace("http://", scheme)
     monkeypatch.setenv("HTTPS_PROXY", told)
     monkeypatch.setenv("NO_PROXY", "*.example.net")
-    ran = await replay(recording, **only_crowdsec(company))
+    ran = await replay(recording, "--spend", **only_crowdsec(company))
     assert (ran.status, ran.summary["findings"], ran.summary["lookups"]) == (0, 3, 20), ran.err
     assert company.carried() == {CTI}
     assert hides_secrets(ran.err)
@@ -242,13 +238,14 @@ async def test_what_never_left_does_not_count(
     """Addresses that a proxy kept us from asking about cost no quota: they are asked later."""
     for name, value in {"HTTPS_PROXY": company.proxy.url, **change(company)}.items():
         monkeypatch.setenv(name, value)
-    settings, state = only_crowdsec(company), tmp_path / "state"
-    ran = await replay(recording, "--state", state, "--quota", "20", **settings)
+    settings = only_crowdsec(company)
+    options = ("--state", tmp_path / "state", "--quota", "20", "--spend")
+    ran = await replay(recording, *options, **settings)
     assert (company.site.crowdsec.requests, ran.summary["lookups"]) == (0, 0), ran.err
     assert hides_secrets(ran.err + ran.out.decode())
     company.proxy.refusing = company.proxy.credentials = None
     monkeypatch.setenv("NO_PROXY", "")
-    again = await replay(recording, "--state", state, "--quota", "20", **settings)
+    again = await replay(recording, *options, **settings)
     assert again.summary["lookups"] == 20, again.err
 
 

@@ -21,6 +21,8 @@ async def splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, por
     finally:
         for way in ways:
             way.cancel()
+        back.close()  # at once: we may be cancelled while we wait
+        writer.close()
         await asyncio.gather(*ways, return_exceptions=True)
         await close(back)
         await close(writer)
@@ -66,6 +68,7 @@ class Server:
         task = asyncio.create_task(self.handle(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())
 
     async def stop(self) -> None:
         """Listen no more, and end what is connected."""

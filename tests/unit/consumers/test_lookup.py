@@ -95,8 +95,7 @@ class Setup:
                 watch=Health(),
             ),
             clock,
-            recall=self.memory.recall,
-            keep=self.memory.answer,
+            memory=self.memory,
             deliver=self.deliver,
         )
 

@@ -1,0 +1,28 @@
+"""An even rate, by a clock that is passed in."""
+
+from __future__ import annotations
+
+TICK = 0.1
+"""Seconds of messages that a fast rate sends together; slow ones send one at a time."""
+SLACK = 0.2
+"""Seconds of delay that are made up for. More is not: a rate after a pause is the same rate."""
+
+
+class Pace:
+    """Tells when the next messages are due. Times are seconds of any clock that never goes back."""
+
+    def __init__(self, rate: float) -> None:
+        """*rate* is messages a second."""
+        self.together = max(1, int(rate * TICK))
+        """Messages that go together."""
+        self._rate = rate
+        self._due: float | None = None
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next messages are due."""
+        return 0.0 if self._due is None else max(0.0, self._due - now)
+
+    def sent(self, messages: int, now: float) -> None:
+        """Note that so many were sent; *now* is when their sending began."""
+        due = now if self._due is None else max(self._due, now - SLACK)
+        self._due = due + messages / self._rate

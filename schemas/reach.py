@@ -1,0 +1,77 @@
+"""Why a peer was not reached, in words for the person who looks after the network.
+
+Libraries wrap each other's errors, and their texts may hold credentials; so errors are told apart
+by the names of their types along the chain of causes, and no text of theirs is shown. The identity
+library keeps no causes: there the text is looked into, and not shown either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNTRUSTED = (
+    "its certificate is not trusted here; where a company's proxy opens TLS, "
+    "SIGNINWATCH_CA_BUNDLE must name a file with the company's authority"
+)
+_NO_PROXY = "the proxy of HTTPS_PROXY is out of reach"
+_NO_NAME = "its name cannot be resolved here; a proxy would be named by HTTPS_PROXY"
+_REFUSED_BY_PROXY = re.compile(r"(\d{3}), message='[^']*', url='http://")
+"""How aiohttp tells what a proxy answered. Tokens are asked for at https:// URLs."""
+
+
+def why_unreached(error: BaseException) -> str:
+    """Return the reason in one line, without URLs and secrets; the type's name for others."""
+    last = error
+    for one in _causes(error):
+        name = type(one).__name__
+        if name == "ClientHttpProxyError":
+            return _told_by_proxy(getattr(one, "status", None))
+        if name == "ClientProxyConnectionError":
+            return _NO_PROXY
+        if name in ("ClientConnectorCertificateError", "SSLCertVerificationError"):
+            return _UNTRUSTED
+        if name in ("ClientConnectorDNSError", "gaierror"):
+            return _NO_NAME
+        last = one
+    return getattr(last, "strerror", None) or type(last).__name__
+
+
+def why_no_token(error: BaseException) -> str:
+    """Return ``no token could be had``, and why where that was the network."""
+    text = str(error)
+    told = "no token could be had"
+    if found := _REFUSED_BY_PROXY.search(text):
+        return f"{told}: {_told_by_proxy(int(found[1]))}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"{told} from Entra ID: {_UNTRUSTED}"
+    if "Cannot connect to host" in text:
+        return f"{told}: Entra ID is out of reach, or the proxy before it"
+    return told
+
+
+def _told_by_proxy(status: int | None) -> str:
+    if status == 407:
+        return "the proxy answers 407: HTTPS_PROXY needs another user and password"
+    return f"the proxy answers {status}: it does not let us through to this host"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it comes from; some libraries keep that in a field of their own."""
+    seen: set[int] = set()
+    due = [error]
+    while due:
+        one = due.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = (
+            one.__cause__,
+            *(getattr(one, name, None) for name in ("inner_exception", "error", "os_error")),
+            one.__context__,
+        )
+        due += [cause for cause in inner if isinstance(cause, BaseException)]
