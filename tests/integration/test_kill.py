@@ -25,9 +25,7 @@ async def test_between_upload_and_deletion(azurite: Azurite, tmp_path: Path) -> 
         site.settings |= {
             "CROWDSEC__API_KEY_FILE": str(key_file),
             "CROWDSEC__TIMEOUT": "1",
-            "STATE__CONNECTION_STRING": Azurite.connection_string_at(
-                azurite.blob_port, table_port
-            ),
+            "STATE__CONNECTION_STRING": Azurite.connection_string_at(azurite.blob_port, table_port),
         }
         site.publish(bad=6, good=6, each=3)
 
