@@ -38,9 +38,15 @@ RELEASING = 2.0
 """Seconds for giving claims back while being stopped; else they end by themselves."""
 KEY_PAUSE = 600.0
 """Seconds for which a source is left alone that refuses its key."""
+QUOTA_PAUSE = 3_600.0
+"""Seconds between two probes of a source that says that our lookups are used up."""
+LONGEST_POSTPONED = 6 * 3_600.0
+MOST_FAILED = 50_000
+"""Addresses of failed requests that are remembered."""
 POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
 """Seconds, by our clock, before an address is asked again whose question may have counted: in a
-service when the source has been found well again, but not within the same replay."""
+service when the source has been found well again, but not within the same replay. Four times as
+long with each failure of the same address, which may be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ class Asker:
         self._shared = shared
         self._degrade = degrade
         self._single_untold = False
+        self._failed: dict[str, int] = {}
         self._why_resting = WhyUnanswered.SOURCE_DOWN
 
     @property
@@ -147,14 +154,15 @@ class Asker:
         if self.breaker.resting:
             return Asked(self._unanswered(addresses, self._why_resting))
         if not await self.budget.open():
+            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
             return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._shared is None:
-            return await self._ask_claimed(addresses)
+            return await self._ask_carefully(addresses)
         claimed = await self._shared.ledger.claim(addresses, self._shared.lease)
         asked = Asked()
         if claimed.mine:
             try:
-                asked = await self._ask_claimed([one for one in addresses if one in claimed.mine])
+                asked = await self._ask_carefully([one for one in addresses if one in claimed.mine])
             except asyncio.CancelledError:
                 async with asyncio.timeout(RELEASING):
                     await self._shared.ledger.release(list(claimed.mine))
@@ -168,12 +176,31 @@ class Asker:
         asked.answers |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
         return asked
 
+    async def _ask_carefully(self, addresses: Sequence[str]) -> Asked:
+        """Ask about addresses whose batch failed before one by one: one may have been the cause."""
+        alone = [one for one in addresses if one in self._failed]
+        if not alone:
+            return await self._ask_claimed(addresses)
+        fresh = [one for one in addresses if one not in self._failed]
+        asked = await self._ask_claimed(fresh) if fresh else Asked()
+        for one in alone:
+            if self.breaker.resting:
+                asked.answers |= self._unanswered([one], self._why_resting)
+                continue
+            answered = await self._ask_claimed([one])
+            asked.answers |= answered.answers
+            asked.singly += answered.singly
+        return asked
+
     async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
         reservation = await self.budget.reserve(len(addresses))
+        if reservation.lookups == len(addresses):
+            self._watch.well(Trouble.QUOTA_SPENT, part=self.source.name)
         allowed = addresses[: reservation.lookups]
         asked = Asked(self._unanswered(addresses[reservation.lookups :], WhyUnanswered.QUOTA))
-        if not allowed:
+        if len(allowed) < len(addresses):
             self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+        if not allowed:
             return asked
         try:
             said = await self._request(allowed)
@@ -186,6 +213,8 @@ class Asker:
             return asked
         self.breaker.worked()
         self._tell_well()
+        for one in said:
+            self._failed.pop(one, None)
         self.counts.lookups += len(said)
         asked.answers |= self._verdicts(said)
         return asked
@@ -235,15 +264,35 @@ class Asker:
             return
         if isinstance(error, QuotaSpent):
             self._watch.trouble(Trouble.QUOTA_SPENT, str(error), part=self.source.name)
-            await self.budget.exhaust()
+            await self._wait_for_quota()
             asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
         self.breaker.failed(surely=isinstance(error, TooFast))
         self._why_resting = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
-        postponed = self._clock.now() + POSTPONED[self._clock.kind] if error.counted else 0.0
-        asked.answers |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
+        for address in addresses:
+            postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
+            asked.answers |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
+
+    def _postponement(self, address: str) -> float:
+        """Return the seconds before an address is asked again, longer with each failure of it."""
+        if len(self._failed) >= MOST_FAILED:
+            self._failed.clear()
+        self._failed[address] = failures = self._failed.get(address, 0) + 1
+        seconds = POSTPONED[self._clock.kind] * float(4 ** min(failures - 1, 8))
+        return min(seconds, LONGEST_POSTPONED)
+
+    async def _wait_for_quota(self) -> None:
+        """Leave the source alone: for the rest of the period; in a service probe it now and then.
+
+        A refusal for quota costs nothing, and the source's period may not be ours.
+        """
+        if self._clock.kind == "event":
+            await self.budget.exhaust()
+        else:
+            self.breaker.rest(QUOTA_PAUSE)
+            self._why_resting = WhyUnanswered.QUOTA
 
     def _ask_singly(self) -> None:
         if self.source.batch_size > 1:
@@ -251,7 +300,7 @@ class Asker:
             self._single_untold = True  # until a single answer shows that the key itself is good
 
     def _tell_well(self) -> None:
-        for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED, Trouble.QUOTA_SPENT):
+        for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED):
             self._watch.well(trouble, part=self.source.name)
         if self._single_untold:
             self._single_untold = False

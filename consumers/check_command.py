@@ -160,17 +160,18 @@ def _checkpoints(
 
 def _hub(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
     async def action(noted: _Noted) -> str:
-        partitions = await reach(hub, noted)
-        return f"{len(partitions)} partitions"
+        told = await reach(hub, noted)
+        return f"{len(told.partitions)} partitions" if told else ""
 
     return action
 
 
 def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
     async def action(noted: _Noted) -> str:
-        partitions = await reach(hub, noted)
-        if not partitions:
+        told = await reach(hub, noted)
+        if told is None:
             return ""
+        partitions = told.partitions
         refusal = await why_refused(hub, partitions[0])
         if refusal is None:
             return f"partition {partitions[0]} may be read"

@@ -24,6 +24,7 @@ from schemas.reach import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from azure.core.credentials_async import AsyncTokenCredential
 
@@ -49,22 +50,46 @@ class CheckpointStore(BlobCheckpointStore):
         super().__init__("", "", container_client=container)
         self._void: set[tuple[str, str]] = set()
         self._starts: dict[tuple[str, str], int] = {}
+        self._made: dict[str, datetime] = {}
 
     def start_of(self, hub: str, partition: str) -> int:
         """Return the sequence number of the last checkpoint that was listed, -1 for none."""
         return self._starts.get((hub, partition), -1)
 
+    def hub_made(self, hub: str, moment: datetime) -> bool:
+        """Take note of when a hub was made; tell whether it is another one than before.
+
+        Checkpoints that are older than their hub belong to one that is no more, however far the new
+        one has come since.
+        """
+        before = self._made.get(hub)
+        self._made[hub] = moment
+        return before is not None and moment > before
+
+    async def _written_before(self, moment: datetime, prefix: str) -> set[str]:
+        """Return the partitions whose checkpoint was written before *moment*."""
+        blobs = self._container_client.list_blobs(name_starts_with=prefix)
+        return {blob.name.rpartition("/")[2] async for blob in blobs if blob.last_modified < moment}
+
     def void(self, hub: str, partition: str) -> None:
         """Forget a position: the hub was made anew and starts its numbers again."""
         self._void.add((hub, partition))
 
-    async def list_checkpoints(self, *names: Any, **more: Any) -> Iterable[dict[str, Any]]:
+    async def list_checkpoints(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **more: Any
+    ) -> Iterable[dict[str, Any]]:
         """Return the checkpoints that still mean something."""
-        found = {
-            (one["eventhub_name"], one["partition_id"]): one
-            for one in await super().list_checkpoints(*names, **more)
+        names = (fully_qualified_namespace, eventhub_name, consumer_group)
+        found = await super().list_checkpoints(*names, **more)
+        if (made := self._made.get(eventhub_name)) is not None:
+            prefix = f"{'/'.join(names)}/checkpoint/".lower()
+            for partition in await self._written_before(made, prefix):
+                self.void(eventhub_name, partition)
+        kept = {
+            place: one
+            for one in found
+            if (place := (one["eventhub_name"], one["partition_id"])) not in self._void
         }
-        kept = {place: one for place, one in found.items() if place not in self._void}
         self._starts = {place: int(one["sequence_number"]) for place, one in kept.items()}
         return list(kept.values())
 

@@ -27,6 +27,7 @@ from schemas.reach import why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from consumers.checkpoint_store import CheckpointStore
@@ -241,17 +242,25 @@ def trouble_of(
 _TROUBLES = (Trouble.HUB_UNREACHABLE, Trouble.HUB_REFUSED, Trouble.HUB_MISSING)
 
 
-async def reach(hub: Hub, watch: Watch) -> list[str]:
-    """Return the partitions of a hub; none, and *watch* is told why, when it cannot be reached."""
+@dataclass(frozen=True, slots=True)
+class HubTold:
+    """What a hub tells of itself."""
+
+    partitions: list[str]
+    made: datetime
+
+
+async def reach(hub: Hub, watch: Watch) -> HubTold | None:
+    """Return what a hub tells of itself; None, and *watch* is told why, if it cannot be reached."""
     try:
         async with hub.consumer(retry_total=0) as client:
             properties = await client.get_eventhub_properties()
     except (EventHubError, OSError, TimeoutError) as error:
         what, detail = trouble_of(error, hub.name)
         watch.trouble(what, detail, part=hub.name)
-        return []
+        return None
     well(hub, watch)
-    return list(properties["partition_ids"])
+    return HubTold(list(properties["partition_ids"]), properties["created_at"])
 
 
 def well(hub: Hub, watch: Watch) -> None:

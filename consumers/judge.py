@@ -32,6 +32,8 @@ class Judge:
         self._policy = policy
         self._origin = origin
         self._fold = Fold(most_per_hour)
+        self.folds = 0
+        """Sign-ins that were folded: told of by the row of their hour alone."""
         self._repeats = Repeats()
 
     def harmless(self, verdict: Verdict) -> bool:
@@ -69,7 +71,9 @@ class Judge:
         )
         if self._repeats.told(row["FindingId"], line.severity.rank):
             return None
-        return self._fold.take(row, details)
+        taken = self._fold.take(row, details)
+        self.folds += taken is None
+        return taken
 
     def folded(self, before: float | None, wall: datetime) -> list[Row]:
         """Return the counted rows of the hours that ended before *before*; of all for None."""

@@ -32,6 +32,8 @@ AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 TOGETHER = 25
 """Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
 the event loop from everything else. A recording's time decides for itself."""
+FOLDED_SECONDS = 60.0
+"""How often, in a service, the rows are told that count what is folded; batches wait for that."""
 _SLICE = 500
 _FIRST = itemgetter(2)
 
@@ -72,6 +74,8 @@ class Pipeline:
         self._own_networks = own_networks
         self._waiting_limit = waiting_limit
         self._told = told
+        self._folded: list[Ticket] = []
+        self._fold_told = 0.0
         self._offered = 0.0
         self._recoveries = 0
         self._begun = False
@@ -124,9 +128,10 @@ class Pipeline:
 
     async def settle(self) -> None:
         """Wait for what is being asked, and send all findings. What waits goes on waiting."""
+        await self._tell_folded(None)
         if self._lookups is not None:
             await self._lookups.finished()
-        await self._outbox.add(self._judge.folded(None, datetime.now(UTC)))
+        await self._tell_folded(None)
         await self._outbox.flush()
 
     async def drain(self) -> None:
@@ -151,8 +156,14 @@ class Pipeline:
         if now - self._offered >= AGAIN_SECONDS[self._clock.kind] or now < self._offered:
             self._offered = now
             await self._ledger.give_up(now - self._waiting_limit)
-            await self._outbox.add(self._judge.folded(now - 3_600, datetime.now(UTC)))
+            if self._clock.kind == "event":
+                await self._tell_folded(now - 3_600)
             await self._offer()
+        if self._clock.kind == "wall" and (
+            self._folded and now - self._fold_told >= FOLDED_SECONDS
+        ):
+            self._fold_told = now
+            await self._tell_folded(None)
         await self._outbox.flush_if_due()
 
     # --- the chain ---
@@ -239,25 +250,31 @@ class Pipeline:
         if self._judge.harmless(verdict):
             return
         now, wall = self._clock.now(), datetime.now(UTC)
-        rows, moments = [], []
+        rows, moments, folds = [], [], self._judge.folds
         for signin, enqueued, _ in held:
             details = signin.details(enqueued=enqueued, fallback_time=_moment(now, wall))
             row = self._judge.judge(details, address, verdict, wall=wall, now=now)
             if row is not None:
                 rows.append(row)
                 moments.append(enqueued.timestamp() if enqueued else None)
+        if self._judge.folds > folds:
+            for ticket in tickets:
+                ticket.hold()  # until the row is told that counts what was folded
+                self._folded.append(ticket)
         await self._outbox.add(rows, enqueued=moments, tickets=tickets)
 
     async def _judge_waiting(self, address: str, verdict: Verdict) -> None:
         """Judge the sign-ins that wait for *address* in the ledger, and let go of them."""
         while waiting := await self._ledger.waiting_for(address, _SLICE):
             now, wall = self._clock.now(), datetime.now(UTC)
-            rows = []
+            rows, folds = [], self._judge.folds
             for one in waiting:
                 row = self._judge.judge(one.details, address, verdict, wall=wall, now=now)
                 if row is not None:
                     rows.append(row)
             await self._outbox.add(rows)
+            if self._judge.folds > folds:
+                await self._tell_folded(None)
             await self._outbox.flush()  # also what was found of them before they waited
             await self._ledger.settle(waiting)
             self.counts.answered_late(address, len(waiting))
@@ -284,6 +301,15 @@ class Pipeline:
                 await self._judge_held(address, held, answered[address], tickets[address])
             else:
                 self.counts.parked(address, _firsts(held))
+
+    async def _tell_folded(self, before: float | None) -> None:
+        """Tell the rows that count what was folded in hours that ended *before*; all for None."""
+        tickets: list[Ticket] = []
+        if before is None:
+            tickets, self._folded = self._folded, []
+        await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)
+        for ticket in tickets:
+            ticket.release()
 
     async def _offer(self) -> None:
         """Ask about what waits, if asking is possible now."""

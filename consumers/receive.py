@@ -121,10 +121,13 @@ class Receiver:
     async def _greet(self) -> None:
         """Wait until hub and checkpoint container are there and let us in."""
         while not self.greeted.is_set():
-            if await self._checkpoints.look(self._watch) and await reach(self._hub, self._watch):
-                self.greeted.set()
-            else:
-                await asyncio.sleep(AGAIN)
+            if await self._checkpoints.look(self._watch):
+                told = await reach(self._hub, self._watch)
+                if told is not None:
+                    self._checkpoints.store.hub_made(self._hub.name, told.made)
+                    self.greeted.set()
+                    return
+            await asyncio.sleep(AGAIN)
 
     def stop_taking(self) -> None:
         """Take no more batches; those that come now are held and come again to who is next."""
@@ -271,8 +274,11 @@ class Receiver:
         if not await self._checkpoints.look(self._watch):
             return
         stuck: list[str] = []
+        another = False
         try:
             async with self._hub.consumer(retry_total=0) as client:
+                made = (await client.get_eventhub_properties())["created_at"]
+                another = self._checkpoints.store.hub_made(self._hub.name, made)
                 for partition, claim in list(self.claims.items()):
                     reached = claim.reached  # before the question: messages go on coming
                     told = await client.get_partition_properties(partition)
@@ -282,7 +288,11 @@ class Receiver:
             self._tell(error)
             return
         well(self._hub, self._watch)
-        if self._too_many_tags() or (stuck and not await self._is_refused(stuck)):
+        if another:
+            log.warning("hub was made anew", hub=self._hub.name)
+            for partition in self.claims:
+                self._checkpoints.store.void(self._hub.name, partition)
+        if another or self._too_many_tags() or (stuck and not await self._is_refused(stuck)):
             log.warning("client started anew", hub=self._hub.name, stuck=stuck)
             await self._restart()
 

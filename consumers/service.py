@@ -201,16 +201,16 @@ class Service:
                 log.warning("not all is settled; what is not comes again after the next start")
         try:
             async with asyncio.timeout(REPORTING):
+                if self._failure is None:
+                    await self._checkpoint()  # while the partitions are still ours
                 await self._send_verdicts()
         except TimeoutError:
-            log.debug("verdict rows were given up")
+            log.debug("the last checkpoint or verdict rows were given up")
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(CLOSING):
-                if self._failure is None:
-                    await self._checkpoint()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
                 await asyncio.gather(*(one.close() for one in self.receivers))
         except TimeoutError:
             log.warning("partitions were not given back in time; they pass on when they expire")

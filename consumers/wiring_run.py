@@ -66,6 +66,10 @@ def require_run_settings(settings: Settings) -> None:
         raise ConfigurationError(
             "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
         )
+    if settings.crowdsec.monthly_quota == 0:
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: with 0 nobody is asked and nothing is judged"
+        )
     if settings.crowdsec.api_key is None and not settings.feeds and not settings.crowdsec.replica:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody can be asked")
 

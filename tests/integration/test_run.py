@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from tests.events import address, message, row
 from tests.service import Running, until
 from tests.site import Site, open_site
 
@@ -104,6 +105,26 @@ async def test_a_drain_settles_what_it_can_and_leaves_the_rest(site: Site) -> No
     assert site.one_id_each()
 
 
+async def test_a_drain_waits_for_what_is_under_way(site: Site) -> None:
+    """What has been asked is judged, delivered and checkpointed before the end."""
+    site.crowdsec.delay = 2.0
+    site.publish(bad=8, good=8)
+    async with Running(site.settings) as service:
+        await until(lambda: site.crowdsec.requests > 0, "a question under way")
+        assert not site.ingestion.rows
+        assert await service.terminate() == 0
+    taken = {row["EventId"] for row in site.ingestion.rows}
+    assert taken
+    assert await site.checkpoints()
+    site.crowdsec.delay = 0.0
+    async with Running(site.settings) as service:
+        await until(service.ready, "ready")
+        await until(site.found, "what had not been taken")
+        assert await service.terminate() == 0
+    assert len(site.ingestion.rows) == 8, "nothing comes again"
+    assert set(site.crowdsec.asked.values()) == {1}
+
+
 async def test_nothing_is_dropped_while_the_sink_is_down(site: Site) -> None:
     """Kill -9 between verdict and upload: the next start sends what was not accepted."""
     site.ingestion.fault = lambda *_: web.Response(status=503)
@@ -145,3 +166,25 @@ async def test_a_refused_key_degrades_and_a_new_one_is_read(site: Site, tmp_path
         assert await service.terminate() == 0
         assert good not in service.errors
         assert "a-bad-key" not in service.errors
+
+
+async def test_what_is_folded_is_not_lost(site: Site) -> None:
+    """Killed after the checkpoint: every failure is told of, by itself or in a counted row."""
+    site.settings["POLICY__FINDINGS_PER_HOUR"] = "5"
+    bad = address(77)
+    site.crowdsec.serve_bad(bad)
+    for number in range(10):
+        rows = [row(bad, ResultType="50126") for _ in range(5)]
+        site.broker.publish("signins", number % 4, message(*rows))
+    async with Running(site.settings) as service:
+        await until(site.all_checkpointed, "checkpoints")
+        service.kill()
+
+    def told() -> int:
+        rows = {one["FindingId"]: one for one in site.ingestion.rows}
+        return sum(
+            (one["Evidence"] or {}).get("folded", {"signIns": 1})["signIns"]
+            for one in rows.values()
+        )
+
+    assert told() == 50

@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from tests.servers.eventhub_connection import Connection
 from tests.servers.eventhub_links import Consumer, Producer
-from tests.servers.eventhub_log import Hub, Partition, Stored
+from tests.servers.eventhub_log import Hub, Partition, Stored, now_ms
 from tests.servers.eventhub_state import NOT_FOUND, Key, Matching, Received, Refusal, State
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class Broker:
         """Empty a hub as if deleted and created: numbers start again, links are detached."""
         for kind in ("read", "send"):
             self.detach_links(Matching(hub.lower(), kind=kind), NOT_FOUND, "The hub was deleted")
+        self.state.hubs[hub.lower()].created = now_ms()
         for partition in self.state.hubs[hub.lower()].partitions:
             partition.recreate()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers import asking
 from consumers.asking import Asker, Lifetimes
 from consumers.budget import Budget
 from consumers.clock import WallClock
@@ -85,6 +86,7 @@ class Setup:
         self.memory = AnswerMemory(self.ledger, clock)
         self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1)
         self.delivered: dict[str, Answer] = {}
+        self.health = Health()
         self.lookups = Lookups(
             Asker(
                 source,
@@ -92,7 +94,7 @@ class Setup:
                 clock,
                 lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
                 concurrency=4,
-                watch=Health(),
+                watch=self.health,
             ),
             clock,
             memory=self.memory,
@@ -213,18 +215,6 @@ async def test_a_burst_refusal_is_asked_again(tmp_path: Path) -> None:
     await setup.close()
 
 
-async def test_limit_exceeded_spends_the_period(tmp_path: Path) -> None:
-    """Not one more question, whatever our own count says."""
-    setup = Setup(Source(lambda n, _: QuotaSpent("none left") if n > 1 else None), tmp_path)
-    await setup.ask(*(f"a{n}" for n in range(60)))
-    requests = setup.source.requests
-    await setup.ask("later")
-    assert setup.source.requests == requests
-    assert requests <= 1 + 4
-    assert await setup.budget.left() == 0
-    await setup.close()
-
-
 async def test_a_key_without_batches_asks_singly(tmp_path: Path) -> None:
     """One refusal, then single questions; nothing is paid twice."""
     setup = Setup(
@@ -245,4 +235,53 @@ async def test_a_refused_key_reaches_the_caller(tmp_path: Path) -> None:
     with pytest.raises(KeyRefused):
         await setup.ask(*NAMES)
     assert await setup.budget.left() == 100
+    await setup.close()
+
+
+async def test_one_address_that_always_fails_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch fails once; then each is asked alone, and it alone is postponed longer."""
+    monkeypatch.setitem(asking.POSTPONED, "wall", 0.0)
+
+    def fault(_: int, addresses: Sequence[str]) -> Fault:
+        return SourceUnavailable("status 500") if "poison" in addresses else None
+
+    setup = Setup(Source(fault), tmp_path)
+    await setup.ask("x", "poison", "y")
+    assert setup.reasons() == {WhyUnanswered.SOURCE_DOWN}
+    setup.lookups.reopen()
+    await setup.ask("x", "y", "poison")
+    assert isinstance(setup.delivered["x"], Verdict)
+    assert isinstance(setup.delivered["y"], Verdict)
+    assert isinstance(setup.delivered["poison"], Unanswered)
+    assert setup.source.asked == Counter({"x": 2, "y": 2, "poison": 2})
+    await setup.close()
+
+
+async def test_that_the_quota_is_spent_is_told(tmp_path: Path) -> None:
+    """Also when the last lookups went to a part of a batch, and for as long as it lasts."""
+    setup = Setup(Source(), tmp_path, quota=2)
+    await setup.ask("x", "y", "z")
+    health = setup.health
+    assert [one["code"] for one in health.reasons()] == ["quota-spent"]
+    await setup.ask("later")
+    assert [one["code"] for one in health.reasons()] == ["quota-spent"]
+    assert setup.source.asked.total() == 2
+    await setup.close()
+
+
+async def test_a_service_probes_a_source_that_says_its_quota_is_spent(tmp_path: Path) -> None:
+    """Its period may not be ours, and a refusal costs nothing."""
+    setup = Setup(
+        Source(lambda n, _: QuotaSpent("Limit Exceeded", counted=False) if n == 1 else None),
+        tmp_path,
+    )
+    await setup.ask("x")
+    assert setup.reasons() == {WhyUnanswered.QUOTA}
+    assert not await setup.lookups.may_ask()
+    setup.lookups.reopen()
+    await setup.ask("x")
+    assert isinstance(setup.delivered["x"], Verdict)
+    assert await setup.budget.left() == 99
     await setup.close()
