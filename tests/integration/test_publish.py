@@ -307,8 +307,10 @@ async def test_an_interruption_tells_what_was_sent(sent: signal.Signals) -> None
         process.stdin.close()
     summary = orjson.loads(out)
     assert status == 1
-    assert (summary["messages"], summary["complete"]) == (5, False)
-    assert "5 messages" in err
+    # The hub may have had them before its word on it came back.
+    assert summary["messages"] + summary["unconfirmed"] == 5
+    assert summary["complete"] is False
+    assert "5 " in err
     assert err.splitlines()[-1] == "signinwatch: interrupted"
 
 

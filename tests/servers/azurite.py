@@ -90,11 +90,19 @@ class Azurite:
         self._process = None
 
     async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        for last in (False, False, True):
+            try:
+                await self.start()
+            except RuntimeError:  # somebody else was quicker to take a port that was free
+                if last:
+                    await self.__aexit__()
+                    raise
+                self.blob_port, self.table_port = _free_ports(2)
+            except BaseException:
+                await self.__aexit__()
+                raise
+            else:
+                break
         return self
 
     async def __aexit__(self, *_: object) -> None:
