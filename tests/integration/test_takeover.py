@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import web
 
+from tests.events import address, message, row
 from tests.servers.azurite import Azurite
 from tests.service import Running, until
 from tests.site import PARTITIONS, Site, open_site
@@ -92,6 +93,30 @@ async def test_the_other_takes_over(fault: Fault, storage: Azurite) -> None:
         assert await second.terminate() == 0
         assert site.one_id_each()
         _assert_paid_once(site, fault)
+
+
+async def test_two_instances_ask_once(azurite: Azurite) -> None:
+    """The same addresses reach both at the same moment, and each is paid for once."""
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(azurite.connection_string))
+        site.crowdsec.delay = 1.0
+        services = [await stack.enter_async_context(Running(site.settings)) for _ in range(2)]
+
+        async def shared() -> bool:
+            return [await _partitions(one) for one in services] == [2, 2]
+
+        await until(shared, "two partitions each")
+        addresses = [address(number) for number in range(40)]
+        site.crowdsec.serve_bad(*addresses)
+        for partition in range(PARTITIONS):
+            rows = [row(one) for one in addresses]
+            site.planted |= {one["Id"] for one in rows}
+            site.broker.publish("signins", partition, message(*rows))
+        await until(site.found, "every finding of both")
+        for service in services:
+            assert await service.terminate() == 0
+        assert site.one_id_each()
+        assert set(site.crowdsec.asked.values()) == {1}
 
 
 async def _publish(site: Site) -> None:
