@@ -46,7 +46,7 @@ MOST_FAILED = 50_000
 POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
 """Seconds, by our clock, before an address is asked again whose question may have counted: in a
 service when the source has been found well again, but not within the same replay. Four times as
-long with each failure of the same address, which may be the cause."""
+long with each failure of an address while others are answered: it may be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,9 @@ class Asker:
         self._shared = shared
         self._degrade = degrade
         self._single_untold = False
-        self._failed: dict[str, int] = {}
+        self._failed: dict[str, tuple[int, int]] = {}
+        """Failures of an address, and the requests answered until the last one."""
+        self._worked = 0
         self._why_resting = WhyUnanswered.SOURCE_DOWN
 
     @property
@@ -194,12 +196,14 @@ class Asker:
 
     async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
         reservation = await self.budget.reserve(len(addresses))
-        if reservation.lookups == len(addresses):
+        allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
+        if await self.budget.open():
             self._watch.well(Trouble.QUOTA_SPENT, part=self.source.name)
-        allowed = addresses[: reservation.lookups]
-        asked = Asked(self._unanswered(addresses[reservation.lookups :], WhyUnanswered.QUOTA))
-        if len(allowed) < len(addresses):
+            why = WhyUnanswered.NOT_YET
+        else:
             self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+            why = WhyUnanswered.QUOTA
+        asked = Asked(self._unanswered(refused, why))
         if not allowed:
             return asked
         try:
@@ -212,6 +216,7 @@ class Asker:
             await self._after(error, allowed, reservation, asked)
             return asked
         self.breaker.worked()
+        self._worked += 1
         self._tell_well()
         for one in said:
             self._failed.pop(one, None)
@@ -276,10 +281,15 @@ class Asker:
             asked.answers |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
 
     def _postponement(self, address: str) -> float:
-        """Return the seconds before an address is asked again, longer with each failure of it."""
+        """Return the seconds before an address is asked again.
+
+        Longer with each failure of it, but all failures of one outage are the source's.
+        """
         if len(self._failed) >= MOST_FAILED:
             self._failed.clear()
-        self._failed[address] = failures = self._failed.get(address, 0) + 1
+        failures, worked = self._failed.get(address, (0, -1))
+        failures += worked != self._worked
+        self._failed[address] = failures, self._worked
         seconds = POSTPONED[self._clock.kind] * float(4 ** min(failures - 1, 8))
         return min(seconds, LONGEST_POSTPONED)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from consumers.clock import WallClock
 from consumers.hub_client import reach, refusal_explained, why_refused
 from consumers.ledger.memory import AnswerMemory
-from consumers.wiring import make_lookups
+from consumers.wiring_core import make_lookups
 from consumers.wiring_run import (
     Credentials,
     instance_name,

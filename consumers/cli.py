@@ -15,6 +15,7 @@ from rich.console import Console
 
 from consumers import screens
 from consumers.check_command import check
+from consumers.cli_forget import forget_command
 from consumers.cli_options import (
     PATH,
     quota_option,
@@ -23,10 +24,12 @@ from consumers.cli_options import (
     state_option,
     write_summary,
 )
+from consumers.cli_plan import plan_command
 from consumers.cli_publish import publish_command
 from consumers.cli_quarantine import quarantine_group
+from consumers.cli_redact import redact_command
 from consumers.demo import run_demo
-from consumers.ledger.sqlite import clock_of
+from consumers.ledger.sqlite_file import clock_of
 from consumers.logs import start_logging
 from consumers.lookup_command import look_up
 from consumers.recording import sizes_of
@@ -188,8 +191,11 @@ def lookup_command(
         raise SystemExit(1)
 
 
+cli.add_command(forget_command)
+cli.add_command(plan_command)
 cli.add_command(publish_command)
 cli.add_command(quarantine_group)
+cli.add_command(redact_command)
 
 
 @cli.command("demo")

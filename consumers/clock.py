@@ -50,6 +50,10 @@ class EventClock:
         """Undo what came since *mark*: something has to be done before the clock moves on."""
         self._now, self._ahead = mark
 
+    def pass_to(self, moment: float) -> None:
+        """Let time pass up to *moment*, in which the recording tells nothing."""
+        self._now = max(self._now or 0.0, moment)
+
     def advance(self, times: Iterable[datetime | None]) -> None:
         """Take the times of the next records, in the order of the recording."""
         for moment in times:

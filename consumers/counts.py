@@ -60,11 +60,16 @@ class Counts:
         if self.exact:
             self._unanswered[address] += signins
 
-    def answered_late(self, address: str, waiting: int) -> None:
-        """Take back what was counted as unanswered in this run and is answered now."""
+    def answered_late(self, address: str, waiting: int | None) -> None:
+        """Take back what was counted as unanswered in this run; one lookup answered it.
+
+        *waiting* of them, or all.
+        """
         if self.exact:
-            answered = min(waiting, self._unanswered[address])
+            counted = self._unanswered[address]
+            answered = counted if waiting is None else min(waiting, counted)
             self._unanswered[address] -= answered
             if not self._unanswered[address]:
                 del self._unanswered[address]
             self.unanswered -= answered
+            self.cache_hits += max(0, answered - 1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from consumers.wiring import Chain, Demo
     from schemas.findings import Row
 
-QUOTA = 1_500
+QUOTA = 25_000
 """Lookups a month of CrowdSec's Premium plan."""
 SHOWN = 12
 """Findings that the demo lists; all are in the file."""

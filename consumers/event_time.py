@@ -19,19 +19,20 @@ GROUP_SECONDS = 300.0
 """By the event clock, the longest stretch of a recording that is handled at one moment."""
 
 
-def leaps(clock: Clock, decoded: Decoded, message: Message, started: float | None) -> bool:
-    """Move the event clock on, unless that would be too far at once; tell whether it is.
+def leap(clock: Clock, decoded: Decoded, message: Message, started: float | None) -> float | None:
+    """Move the event clock on, unless that would be too far at once; then return how far.
 
     Wall time never leaps.
     """
     if not isinstance(clock, EventClock):
-        return False
+        return None
     mark = clock.mark()
     advance(clock, decoded, message)
-    too_far = started is not None and clock.now() - started > GROUP_SECONDS
-    if too_far:
-        clock.turn_back(mark)
-    return too_far
+    moment = clock.now()
+    if started is None or moment - started <= GROUP_SECONDS:
+        return None
+    clock.turn_back(mark)
+    return moment
 
 
 def advance(clock: Clock, decoded: Decoded, message: Message) -> None:

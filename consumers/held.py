@@ -59,6 +59,10 @@ class HeldSignIns:
                 self._bytes += source.size
             uses[id(source)] = used + 1
 
+    def of(self, address: str) -> Sequence[Held]:
+        """Return the sign-ins held for *address*."""
+        return self._by_address.get(address, ())
+
     def pop(self, address: str) -> tuple[list[Held], list[Ticket]]:
         """Return and let go of the sign-ins held for *address*.
 

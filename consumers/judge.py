@@ -43,11 +43,20 @@ class Judge:
         )
 
     def judge(
-        self, details: Details, address: str, verdict: Verdict, *, wall: datetime, now: float
+        self,
+        details: Details,
+        address: str,
+        verdict: Verdict,
+        *,
+        wall: datetime,
+        now: float,
+        accounts: int | None = None,
+        late: bool = False,
     ) -> Row | None:
         """Return the finding; None where the policy wants none, or it was told or folded before.
 
-        *wall* stamps the row; *now* is our clock's time, from which the delay is counted.
+        *wall* stamps the row; *now* is our clock's time, from which the delay is counted;
+        *accounts* were seen from the address; *late* tells that the sign-in had to wait.
         """
         address_class = verdict.address_class
         if address_class is AddressClass.UNKNOWN:
@@ -65,7 +74,8 @@ class Judge:
             line=line,
             reputation=reputation,
             address_class=address_class,
-            origin=self._origin,
+            origin="late" if late else self._origin,
+            accounts=accounts,
             wall=wall,
             delay=max(0.0, now - details.event_time.timestamp()),
         )

@@ -39,8 +39,11 @@ class Lookups:
         *,
         memory: AnswerMemory,
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
+        revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
     ) -> None:
+        """*revise* may change what was answered before it is kept."""
         self.asker = asker
+        self._revise = revise
         self._clock = clock
         self._memory = memory
         self._keeping: Together[Mapping[str, Answer], None] = Together(self._keep)
@@ -154,6 +157,8 @@ class Lookups:
         if asked and asked.singly:
             now = self._clock.now()
             self._queue.extendleft((address, now) for address in reversed(asked.singly))
+        if answers and self._revise is not None:
+            answers = await self._revise(answers)
         now = self._clock.now()
         kept = {one: answer for one, answer in answers.items() if answer.expires > now}
         if kept:

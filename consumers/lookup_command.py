@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consumers.ledger.memory import AnswerMemory
-from consumers.wiring import make_clock, make_ledger, make_lookups
+from consumers.wiring import make_clock, make_ledger
+from consumers.wiring_core import make_lookups
 from schemas.addresses import Unusable, usable_address
 from schemas.errors import ConfigurationError
 from schemas.times import iso
@@ -71,7 +72,7 @@ async def _ask(
 
     clock = make_clock("wall")
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver, paced=False)
     if lookups is None:
         return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
     try:
@@ -83,7 +84,7 @@ async def _ask(
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None, known: bool) -> Row:
-    due = await ledger.due(_MOST_WAITING)
+    due = [one.address for one in await ledger.due(_MOST_WAITING)]
     return {
         "Cached": known,
         "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)

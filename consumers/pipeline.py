@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from consumers.clock import EventClock
 from consumers.counts import Counts
-from consumers.event_time import advance, leaps
+from consumers.event_time import advance, leap
 from consumers.held import HeldSignIns
+from consumers.judging import Judging
 from consumers.tickets import Ticket
-from schemas.findings import finding_id
-from schemas.ports import Quarantined, Waiting
+from schemas.ports import Quarantined
 from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumers.held import Held
+    from consumers.history import History
     from consumers.judge import Judge
     from consumers.ledger.memory import AnswerMemory
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
+    from consumers.parking import Parking
+    from consumers.turns import Turns
     from schemas.addresses import Networks
     from schemas.decode import Decoded, Decoder, Reject
     from schemas.ports import Clock, Ledger, Message, Position, Quarantine
 
 AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
+TIDY_SECONDS = 600.0
+"""How often what has waited too long is given up, by our clock."""
+DAY = 86_400.0
 TOGETHER = 25
 """Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
 the event loop from everything else. A recording's time decides for itself."""
 FOLDED_SECONDS = 60.0
 """How often, in a service, the rows are told that count what is folded; batches wait for that."""
-_SLICE = 500
+AT_ONCE = 500
+"""Answered addresses that are looked at together after a start."""
 _FIRST = itemgetter(2)
+
+
+@dataclass(slots=True)
+class _SortedOut:
+    """The sign-ins of a few messages, by what is known of their address."""
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    parked: dict[str, list[Held]] = field(default_factory=dict)
+    new: dict[str, list[Held]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -51,32 +69,39 @@ class Pipeline:
         memory: AnswerMemory,
         ledger: Ledger,
         lookups: Lookups | None,
+        turns: Turns | None,
+        parking: Parking,
+        history: History,
         judge: Judge,
         outbox: Outbox,
         quarantine: Quarantine,
         clock: Clock,
         own_networks: Networks,
         waiting_limit: float,
+        held: HeldSignIns | None = None,
         exact: bool = True,
         told: Callable[[Mapping[str, Answer]], None] = lambda _: None,
     ) -> None:
         """*exact* counts each address (see Counts); *told* hears of every new answer."""
         self.counts = Counts(exact=exact)
-        self.held = HeldSignIns()
+        self.held = HeldSignIns() if held is None else held
         self._decoder = decoder
         self._memory = memory
         self._ledger = ledger
         self._lookups = lookups
-        self._judge = judge
+        self._turns = turns
+        self._parking = parking
+        self._history = history
+        self._judging = Judging(judge, history, outbox, ledger, clock)
         self._outbox = outbox
         self._quarantine = quarantine
         self._clock = clock
         self._own_networks = own_networks
         self._waiting_limit = waiting_limit
         self._told = told
-        self._folded: list[Ticket] = []
         self._fold_told = 0.0
         self._offered = 0.0
+        self._tidied: float | None = None
         self._recoveries = 0
         self._begun = False
 
@@ -87,10 +112,18 @@ class Pipeline:
 
         With *before*, only what was answered before that time: younger answers are being worked on.
         """
-        for address in await self._ledger.answered_waiting():
-            answer = (await self._ledger.answers([address])).get(address)
-            if isinstance(answer, Verdict) and (before is None or answer.time < before):
-                await self._judge_waiting(address, answer)
+        answered = await self._ledger.answered_waiting()
+        for start in range(0, len(answered), AT_ONCE):
+            some = await self._ledger.answers(answered[start : start + AT_ONCE])
+            await self._judge_waiting(
+                {
+                    address: answer
+                    for address, answer in some.items()
+                    if isinstance(answer, Verdict) and (before is None or answer.time < before)
+                }
+            )
+        if before is None and self._turns is not None:
+            await self._turns.begin()
 
     async def take(self, messages: Iterable[Message], ticket: Ticket | None = None) -> None:
         """Take messages in order. Returns when there is room for more.
@@ -103,8 +136,10 @@ class Pipeline:
         started: float | None = None
         for taken, message in enumerate(messages, 1):
             decoded = self._decoder.decode(message.body)
-            if leaps(self._clock, decoded, message, started):
-                await self._match(group, ticket)  # what is due is done before the clock moves on
+            moment = leap(self._clock, decoded, message, started)
+            if moment is not None:
+                await self._match(group, ticket)
+                await self._let_pass(moment)
                 group, started = {}, None
                 advance(self._clock, decoded, message)
             if started is None:
@@ -128,15 +163,20 @@ class Pipeline:
 
     async def settle(self) -> None:
         """Wait for what is being asked, and send all findings. What waits goes on waiting."""
-        await self._tell_folded(None)
+        await self._judging.tell_folded(None)
         if self._lookups is not None:
             await self._lookups.finished()
-        await self._tell_folded(None)
+        await self._judging.tell_folded(None)
         await self._outbox.flush()
+        await self._history.flush()
 
-    async def drain(self) -> None:
-        """Settle everything: ask what is wanted, try once more what waits, send all findings."""
-        await self._finish_asking()
+    async def drain(self, *, hurry: bool = False) -> None:
+        """Settle everything: ask what is wanted, try once more what waits, send all findings.
+
+        With *hurry* all that is left of the budget may go, for nothing comes after.
+        """
+        if self._turns is not None:
+            await self._turns.finish(hurry=hurry)
         await self.settle()
 
     async def reject(self, position: Position, reject: Reject) -> None:
@@ -155,16 +195,42 @@ class Pipeline:
             self._offered = 0.0  # what waited for the source has waited long enough
         if now - self._offered >= AGAIN_SECONDS[self._clock.kind] or now < self._offered:
             self._offered = now
-            await self._ledger.give_up(now - self._waiting_limit)
+            await self._history.flush()
             if self._clock.kind == "event":
-                await self._tell_folded(now - 3_600)
-            await self._offer()
+                await self._judging.tell_folded(now - 3_600)
+            if self._turns is not None:
+                await self._turns.offer()
+            await self._tidy(now)
         if self._clock.kind == "wall" and (
-            self._folded and now - self._fold_told >= FOLDED_SECONDS
+            self._judging.folding and now - self._fold_told >= FOLDED_SECONDS
         ):
             self._fold_told = now
-            await self._tell_folded(None)
+            await self._judging.tell_folded(None)
         await self._outbox.flush_if_due()
+
+    async def _let_pass(self, moment: float) -> None:
+        """Do what is due before the event clock moves on, as it would have been done meanwhile."""
+        await self.keep_house()
+        step = AGAIN_SECONDS["event"]
+        while (
+            isinstance(self._clock, EventClock)
+            and self._turns is not None
+            and self._turns.scarce
+            and moment - self._clock.now() > step
+        ):
+            self._clock.pass_to(self._clock.now() + step)
+            await self.keep_house()
+
+    async def _tidy(self, now: float) -> None:
+        """Give up what has waited too long; by the event clock also forget what has expired."""
+        if self._tidied is None or now < self._tidied:
+            self._tidied = now  # what waited while nobody was there is offered once before
+        if now - self._tidied < TIDY_SECONDS:
+            return
+        await self._ledger.give_up(now - self._waiting_limit)
+        if self._clock.kind == "event" and now // DAY > self._tidied // DAY:
+            await self._ledger.sweep()  # in a service that is done beside the stream
+        self._tidied = now
 
     # --- the chain ---
 
@@ -195,38 +261,87 @@ class Pipeline:
         self.counts.seen(group)
         asked = self.held.addresses
         answers = await self._memory.answers([one for one in group if one not in asked])
-        verdicts: dict[str, Verdict] = {}
-        parked: dict[str, list[Held]] = {}
-        wanted: list[str] = []
-        for address, held in group.items():  # without a pause, or an answer could slip through
+        sorted_out = self._sorted_out(group, answers, ticket)
+        parked = sorted_out.parked | await self._ask(sorted_out.new, ticket)
+        for address, verdict in sorted_out.verdicts.items():
+            self.counts.cache_hits += _firsts(group[address])
+            await self._judging.held(address, group[address], verdict, [ticket])
+        await self._look_again(sorted_out.verdicts, group)
+        await self._park(parked, {address: [ticket] for address in parked})
+        if self._lookups is not None and self._clock.kind == "event":
+            await self._lookups.landed()  # the clock must not run on while questions are open
+
+    def _sorted_out(
+        self, group: Mapping[str, list[Held]], answers: Mapping[str, Answer], ticket: Ticket
+    ) -> _SortedOut:
+        """Sort addresses; sign-ins of one that is being asked about join those held for it.
+
+        Without a pause, or an answer could slip through.
+        """
+        found = _SortedOut()
+        joining: list[str] = []
+        for address, held in group.items():
             answer = answers.get(address)
             if isinstance(answer, Verdict):
-                verdicts[address] = answer
+                found.verdicts[address] = answer
             elif address in self._own_networks:
                 self.counts.own_network += _firsts(held)
             elif self._lookups is None:
                 self.counts.unanswered += _firsts(held)
                 self.counts.reasons[WhyUnanswered.NO_SOURCE.value] += _firsts(held)
             elif isinstance(answer, Unanswered):
-                parked[address] = held
+                found.parked[address] = held
                 self.counts.reasons[answer.why.value] += _firsts(held)
-            else:
+            elif address in self.held.addresses:
                 self.held.add(address, held, ticket)
-                wanted.append(address)
-        if self._lookups is not None:
-            self._lookups.want(wanted)
-        for address, verdict in verdicts.items():
-            self.counts.cache_hits += _firsts(group[address])
-            await self._judge_held(address, group[address], verdict, [ticket])
-        await self._park(parked, {address: [ticket] for address in parked})
-        if self._lookups is not None and self._clock.kind == "event":
-            await self._lookups.landed()  # the clock must not run on while questions are open
+                joining.append(address)
+            else:
+                found.new[address] = held
+        if self._lookups is not None and joining:
+            self._lookups.want(joining)
+        return found
+
+    async def _look_again(
+        self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Held]]
+    ) -> None:
+        """Let sign-ins wait whose address is, or deserves to be, asked about again."""
+        if self._turns is None or not verdicts:
+            return
+        again = {one: v for one, v in verdicts.items() if self._turns.worth_waiting(v)}
+        others = verdicts.keys() - again.keys()
+        if self._turns.scarce and others:
+            scores = await self._parking.learn({one: group[one] for one in others})
+            reopened = {
+                address: verdict
+                for address, score in scores.items()
+                if (verdict := self._turns.reopened(verdicts[address], score)) is not None
+            }
+            if reopened:
+                await self._memory.answer(reopened)
+                again |= reopened
+        if again:
+            await self._parking.park({address: group[address] for address in again})
+
+    async def _ask(self, new: dict[str, list[Held]], ticket: Ticket) -> dict[str, list[Held]]:
+        """Ask about new addresses, or return them if it is not their turn."""
+        if not new or self._turns is None or self._lookups is None:
+            return {}
+        if not await self._turns.at_once(list(new)):
+            why = await self._turns.why_not()
+            self.counts.reasons[why.value] += sum(map(_firsts, new.values()))
+            return new
+        for address, held in new.items():
+            self.held.add(address, held, ticket)
+        self._lookups.want(list(new))
+        return {}
 
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
         """Take what became of a question; called by the lookups."""
         self._told(answers)
-        late = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
-        waiting = await self._ledger.waiting_among(late) if late else set()
+        told = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
+        waiting = await self._ledger.waiting_among(told) if told else set()
+        late: dict[str, Verdict] = {}
+        open_still: dict[str, list[Held]] = {}
         parked: dict[str, list[Held]] = {}
         tickets: dict[str, list[Ticket]] = {}
         for address, answer in answers.items():
@@ -234,50 +349,26 @@ class Pipeline:
             if isinstance(answer, Verdict):
                 self.counts.verdicts[(answer.source, answer.reputation.value)] += 1
                 self.counts.cache_hits += max(0, _firsts(held) - 1)
-                await self._judge_held(address, held, answer, tickets[address])
-                if address in waiting:
-                    await self._judge_waiting(address, answer)
+                await self._judging.held(address, held, answer, tickets[address])
+                if answer.open:
+                    open_still[address] = held
+                    self.counts.answered_late(address, None)
+                elif address in waiting:
+                    late[address] = answer
             elif held:
                 parked[address] = held
                 self.counts.reasons[answer.why.value] += _firsts(held)
+        await self._judge_waiting(late)
         await self._park(parked, tickets)
+        if any(open_still.values()):
+            await self._parking.park({one: held for one, held in open_still.items() if held})
         for ticket in (one for several in tickets.values() for one in several):
             ticket.release()
 
-    async def _judge_held(
-        self, address: str, held: Sequence[Held], verdict: Verdict, tickets: Sequence[Ticket]
-    ) -> None:
-        if self._judge.harmless(verdict):
-            return
-        now, wall = self._clock.now(), datetime.now(UTC)
-        rows, moments, folds = [], [], self._judge.folds
-        for signin, enqueued, _ in held:
-            details = signin.details(enqueued=enqueued, fallback_time=_moment(now, wall))
-            row = self._judge.judge(details, address, verdict, wall=wall, now=now)
-            if row is not None:
-                rows.append(row)
-                moments.append(enqueued.timestamp() if enqueued else None)
-        if self._judge.folds > folds:
-            for ticket in tickets:
-                ticket.hold()  # until the row is told that counts what was folded
-                self._folded.append(ticket)
-        await self._outbox.add(rows, enqueued=moments, tickets=tickets)
-
-    async def _judge_waiting(self, address: str, verdict: Verdict) -> None:
-        """Judge the sign-ins that wait for *address* in the ledger, and let go of them."""
-        while waiting := await self._ledger.waiting_for(address, _SLICE):
-            now, wall = self._clock.now(), datetime.now(UTC)
-            rows, folds = [], self._judge.folds
-            for one in waiting:
-                row = self._judge.judge(one.details, address, verdict, wall=wall, now=now)
-                if row is not None:
-                    rows.append(row)
-            await self._outbox.add(rows)
-            if self._judge.folds > folds:
-                await self._tell_folded(None)
-            await self._outbox.flush()  # also what was found of them before they waited
-            await self._ledger.settle(waiting)
-            self.counts.answered_late(address, len(waiting))
+    async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
+        for address, settled in (await self._judging.waiting(answered)).items():
+            self.counts.answered_late(address, settled)
+            self._parking.rooms.empty(address)
 
     async def _park(
         self, parked: Mapping[str, Sequence[Held]], tickets: Mapping[str, Sequence[Ticket]]
@@ -285,50 +376,14 @@ class Pipeline:
         """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
         if not parked:
             return
-        now = self._clock.now()
-        fallback = _moment(now, datetime.now(UTC))
-        waiting = []
-        for address, held in parked.items():
-            for signin, enqueued, _ in held:
-                details = signin.details(enqueued=enqueued, fallback_time=fallback)
-                key = finding_id(details.table, details.event_id, address)
-                waiting.append(Waiting(key, address, details, now))
-        answered = await self._ledger.park_unless_answered(waiting)
+        answered = await self._parking.park(parked)
         self._memory.remember(answered)
         for address, held in parked.items():
             if address in answered:
                 self.counts.cache_hits += _firsts(held)
-                await self._judge_held(address, held, answered[address], tickets[address])
+                await self._judging.held(address, held, answered[address], tickets[address])
             else:
                 self.counts.parked(address, _firsts(held))
-
-    async def _tell_folded(self, before: float | None) -> None:
-        """Tell the rows that count what was folded in hours that ended *before*; all for None."""
-        tickets: list[Ticket] = []
-        if before is None:
-            tickets, self._folded = self._folded, []
-        await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)
-        for ticket in tickets:
-            ticket.release()
-
-    async def _offer(self) -> None:
-        """Ask about what waits, if asking is possible now."""
-        if self._lookups is not None and await self._lookups.may_ask():
-            self._lookups.want(await self._ledger.due(_SLICE))
-
-    async def _finish_asking(self) -> None:
-        """Ask all that is wanted, then what waits, as long as that brings answers."""
-        if self._lookups is None:
-            return
-        await self._lookups.finished()
-        self._lookups.reopen()
-        while await self._lookups.may_ask():
-            before = self._lookups.counts.lookups
-            due = await self._ledger.due(_SLICE)
-            self._lookups.want(due)
-            await self._lookups.finished()
-            if self._lookups.counts.lookups == before:
-                break
 
 
 def _set_aside(position: Position, reject: Reject) -> Quarantined:
@@ -338,8 +393,3 @@ def _set_aside(position: Position, reject: Reject) -> Quarantined:
 
 def _firsts(held: Sequence[Held]) -> int:
     return sum(map(_FIRST, held))
-
-
-def _moment(now: float, wall: datetime) -> datetime:
-    """Return the clock's time, or wall time while a recording has told none."""
-    return datetime.fromtimestamp(now, UTC) if now > 0 else wall

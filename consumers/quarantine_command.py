@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from consumers.replay import refuse_to_spend_unasked
-from consumers.wiring import StateFolder, make_decoder, make_quarantine, open_chain
+from consumers.wiring import StateFolder, make_quarantine, open_chain
+from consumers.wiring_core import make_decoder
 from schemas.columns import wrong_with
 from schemas.ports import Message, Position
 

@@ -71,11 +71,23 @@ async def replay(
     ) as chain:
         for name in plan.files:
             await _replay_file(name, chain, progress, notes)
-        await chain.pipeline.drain()
+        await chain.pipeline.drain(hurry=await _nothing_follows(chain, folder))
         size = await chain.ledger.size()
         notes += _advice(chain, size.waiting, quota)
         summary = summarise(chain, time.monotonic() - started)
         return Told(summary, dict(chain.outbox.accepted), notes)
+
+
+async def _nothing_follows(chain: Chain, folder: StateFolder) -> bool:
+    """Tell whether the rest of the budget may go at the end of a recording.
+
+    That is when half a day or less was met, which tells nothing of the demand to come: if the
+    state goes away with the replay, or what is left is enough for all that waits.
+    """
+    if chain.lookups is None or not await chain.lookups.asker.budget.young():
+        return False
+    waiting = (await chain.ledger.size()).waiting_addresses
+    return folder.temporary or waiting <= await chain.lookups.asker.budget.left()
 
 
 def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:

@@ -145,6 +145,7 @@ class CrowdSecSettings(_Group):
     batch_size: int = Field(100, ge=1, le=100)
     monthly_quota: int = Field(120, ge=0)
     reset_day: int = Field(1, ge=1, le=28)
+    peoples_share: float = Field(0.05, ge=0, lt=1)
     replica: bool = False
     timeout: float = Field(10.0, gt=0, le=120)
     concurrency: int = Field(16, ge=1, le=64)

@@ -6,43 +6,35 @@ import shutil
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consumers.asking import Asker, Lifetimes, Shared
 from consumers.azure_http import transports
-from consumers.budget import Budget
 from consumers.clock import EventClock, WallClock
-from consumers.health import Health
-from consumers.intel.crowdsec_api import LARGEST_BODY, CrowdSecApi
-from consumers.intel.http import HttpClient
 from consumers.judge import Judge
 from consumers.ledger.memory import AnswerMemory
-from consumers.ledger.sqlite import SqliteStore, clock_of
-from consumers.lookup import Lookups
+from consumers.ledger.sqlite import SqliteStore
+from consumers.ledger.sqlite_file import clock_of
 from consumers.outbox import Outbox
-from consumers.pipeline import Pipeline
 from consumers.settings import is_loopback
+from consumers.wiring_core import Core
 from producers.demo import Demo, load_demo
 from producers.demo.stand_in import CrowdSecStandIn
 from producers.files import FileSink, ShownSink, worst_first
 from producers.quarantine import DirectoryQuarantine
-from schemas.addresses import Networks
-from schemas.decode import Decoder
 from schemas.errors import ConfigurationError
 from schemas.policy import Policy
-from schemas.tables import load_tables
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from consumers.lookup import Lookups
+    from consumers.pipeline import Pipeline
     from consumers.settings import Settings
     from schemas.health import Watch
     from schemas.ports import Clock, Ledger, Quarantine, Sink
-    from schemas.verdicts import Answer
 
 __all__ = [
     "CrowdSecStandIn",
@@ -170,88 +162,6 @@ def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> Sqlite
     )
 
 
-def lifetimes(settings: Settings) -> Lifetimes:
-    """Return how long verdicts are believed."""
-    policy = settings.policy
-    return Lifetimes(
-        malicious=policy.malicious_lifetime,
-        suspicious=policy.suspicious_lifetime,
-        benign=policy.benign_lifetime,
-        unknown=policy.unknown_lifetime,
-    )
-
-
-def make_source(settings: Settings) -> CrowdSecApi | None:
-    """Return the paid source, or None without a key."""
-    crowdsec = settings.crowdsec
-    if crowdsec.api_key is None:
-        return None
-    http = HttpClient(
-        headers={
-            "x-api-key": crowdsec.api_key.get_secret_value(),
-            "User-Agent": f"signinwatch/{version('signinwatch')}",
-            "Accept": "application/json",
-        },
-        timeout=crowdsec.timeout,
-        connections=crowdsec.concurrency,
-        largest_body=LARGEST_BODY,
-        proxies=not is_loopback(crowdsec.url),
-        now=WallClock(),
-        ca_bundle=settings.ca_bundle,
-    )
-    return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
-
-
-def make_lookups(
-    settings: Settings,
-    ledger: Ledger,
-    clock: Clock,
-    quota: int,
-    memory: AnswerMemory,
-    deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
-    *,
-    watch: Watch | None = None,
-    shared: bool = False,
-) -> Lookups | None:
-    """Return the way to ask the paid source, or None where it must not be asked.
-
-    With a *watch*, a refused key is told to it instead of raised; with *shared*, other instances
-    ask on the same ledger.
-    """
-    source = make_source(settings) if quota > 0 else None
-    key = settings.crowdsec.api_key
-    if source is None or key is None:
-        return None
-    budget = Budget(
-        ledger,
-        clock,
-        key=key.get_secret_value(),
-        quota=quota,
-        reset_day=settings.crowdsec.reset_day,
-    )
-    asker = Asker(
-        source,
-        budget,
-        clock,
-        lifetimes=lifetimes(settings),
-        concurrency=settings.crowdsec.concurrency,
-        watch=watch or Health(),
-        shared=Shared(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
-        degrade=watch is not None,
-    )
-    return Lookups(
-        asker,
-        clock,
-        memory=memory,
-        deliver=deliver,
-    )
-
-
-def make_decoder(settings: Settings) -> Decoder:
-    """Return the decoder for the chosen tables."""
-    return Decoder(load_tables(settings.tables, settings.own_tables))
-
-
 @asynccontextmanager
 async def open_chain(
     settings: Settings,
@@ -270,33 +180,16 @@ async def open_chain(
     clock = make_clock(clock_kind)
     policy = settings.policy
     async with AsyncExitStack() as stack:
-        decoder = make_decoder(settings)
         judge = Judge(Policy(policy.lines), origin=origin, most_per_hour=policy.findings_per_hour)
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
-        memory = AnswerMemory(ledger, clock)
         quarantine = quarantine or DirectoryQuarantine(folder.path)
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)
-
-        async def deliver(answers: Mapping[str, Answer]) -> None:
-            await pipeline.deliver(answers)
-
-        lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
-        if lookups is not None:
-            stack.push_async_callback(lookups.close)
-        pipeline = Pipeline(
-            decoder=decoder,
-            memory=memory,
-            ledger=ledger,
-            lookups=lookups,
-            judge=judge,
-            outbox=outbox,
-            quarantine=quarantine,
-            clock=clock,
-            own_networks=Networks(settings.trusted_networks),
-            waiting_limit=policy.waiting_limit,
-        )
+        core = Core(settings, ledger, clock, quota=quota, memory=AnswerMemory(ledger, clock))
+        if core.lookups is not None:
+            stack.push_async_callback(core.lookups.close)
+        pipeline = core.join(judge=judge, outbox=outbox, quarantine=quarantine)
         await pipeline.recover()
-        yield Chain(pipeline, lookups, outbox, ledger, clock)
+        yield Chain(pipeline, core.lookups, outbox, ledger, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,32 +25,36 @@ from consumers.ledger.table_client import Table
 from consumers.ledger.table_storage import TableStore
 from consumers.measures import Measures
 from consumers.outbox import Outbox
-from consumers.pipeline import Pipeline
 from consumers.receive import Receiver
 from consumers.reports import Reports
 from consumers.service import Service
 from consumers.settings import is_loopback
 from consumers.telemetry import exported
-from consumers.wiring import make_credential, make_decoder, make_lookups, make_quarantine
+from consumers.wiring import make_credential, make_quarantine
+from consumers.wiring_core import Core
 from producers.files import FileSink
 from producers.logs_ingestion import LogsIngestionSink
-from schemas.addresses import Networks
 from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
 from schemas.errors import ConfigurationError
 from schemas.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from azure.core.credentials_async import AsyncTokenCredential
 
     from consumers.settings import Settings
     from schemas.health import Watch
     from schemas.ports import Clock, Ledger, Sink
-    from schemas.verdicts import Answer
 
 REPORT_PATIENCE = 60.0
 """Seconds for which verdict and health rows are tried; findings are tried for ever."""
+
+
+def service_quota(settings: Settings) -> int:
+    """Return the lookups that the service may make in a month: what it leaves is for people."""
+    crowdsec = settings.crowdsec
+    return crowdsec.monthly_quota - math.floor(crowdsec.monthly_quota * crowdsec.peoples_share)
 
 
 def require_run_settings(settings: Settings) -> None:
@@ -207,35 +212,25 @@ async def open_service(
         asks = settings.crowdsec.api_key is not None and settings.crowdsec.monthly_quota > 0
         memory = AnswerMemory(ledger, clock, claims_tell=shared and asks)
 
-        async def deliver(answers: Mapping[str, Answer]) -> None:
-            await pipeline.deliver(answers)
-
-        lookups = make_lookups(
+        core = Core(
             settings,
             ledger,
             clock,
-            settings.crowdsec.monthly_quota,
-            memory,
-            deliver,
+            quota=service_quota(settings),
+            memory=memory,
             watch=health,
             shared=shared,
         )
+        lookups = core.lookups
         if lookups is not None:
             stack.push_async_callback(lookups.close)
         policy = settings.policy
-        pipeline = Pipeline(
-            decoder=make_decoder(settings),
-            memory=memory,
-            ledger=ledger,
-            lookups=lookups,
+        pipeline = core.join(
             judge=Judge(
                 Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour
             ),
             outbox=outbox,
             quarantine=quarantine,
-            clock=clock,
-            own_networks=Networks(settings.trusted_networks),
-            waiting_limit=policy.waiting_limit,
             exact=False,
             told=reports.told if reports else lambda _: None,
         )

@@ -41,6 +41,7 @@ def finding_row(
     origin: str,
     wall: datetime,
     delay: float,
+    accounts: int | None = None,
 ) -> Row:
     """Return the row for one sign-in from one bad address; see :mod:`schemas.columns`."""
     return {
@@ -85,7 +86,7 @@ def finding_row(
         "SignInCity": details.sign_in_city,
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
-        "AccountsFromAddress": None,
+        "AccountsFromAddress": accounts,
         **_intel_columns(verdict.intel),
         "VerdictTime": iso(datetime.fromtimestamp(verdict.time, UTC)),
         "ReportUrl": REPORT_URL + address,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from schemas.findings import Row
@@ -57,12 +57,41 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A sign-in whose address is unanswered, as kept in the ledger. ``key`` is its FindingId."""
+    """A sign-in whose address is unanswered, as kept in the ledger. ``key`` is its FindingId.
+
+    ``own`` is what it says itself for a question about its address, ``place`` what was known of
+    the place by then; ``parts`` are the reasons and points of both.
+    """
 
     key: str
     address: str
     details: Details
     parked: float
+    own: float = 0.0
+    place: float = 0.0
+    parts: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An address that sign-ins wait for and that may be asked about."""
+
+    address: str
+    score: float
+    """The most that one of its sign-ins says, and the last that is known of the place."""
+    parked: float
+    """Since when the first of them waits."""
+    asked: float | None = None
+    """When it was first asked about, if nothing was known and it is to be asked again."""
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """How much was deleted of an address or an account."""
+
+    verdicts: int = 0
+    waiting: int = 0
+    history: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +141,15 @@ class Ledger(Protocol):
     async def release(self, addresses: Sequence[str]) -> None:
         """End this instance's claims without an answer: nothing was asked."""
 
-    async def park_unless_answered(self, waiting: Sequence[Waiting]) -> dict[str, Verdict]:
+    async def park_unless_answered(
+        self, waiting: Sequence[Waiting], crowded: int = 0
+    ) -> dict[str, Verdict]:
         """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
 
-        Those are not parked. Parking the same key again changes nothing. Beyond a number of
-        sign-ins for one address the ones that matter least give way and are counted as dropped.
+        Those are not parked, unless the verdict is open. Parking the same key again changes
+        nothing. Beyond a number of sign-ins for one address the ones that matter least give way
+        and are counted as dropped; *crowded* are counted with them, for which there was no room
+        to begin with.
         """
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
@@ -128,11 +161,18 @@ class Ledger(Protocol):
     async def settle(self, waiting: Sequence[Waiting]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
 
-    async def answered_waiting(self) -> list[str]:
-        """Return answered addresses that still have waiting sign-ins."""
+    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Delete all sign-ins that wait for answered, harmless addresses; return how many each."""
 
-    async def due(self, most: int) -> list[str]:
-        """Return addresses that sign-ins wait for and that may be asked, most deserving first."""
+    async def answered_waiting(self) -> list[str]:
+        """Return answered addresses that still have waiting sign-ins; not those that are open."""
+
+    async def due(self, most: int) -> list[Due]:
+        """Return addresses that sign-ins wait for and that may be asked, most deserving first.
+
+        One that was asked about before has to be more deserving than one that was not, see
+        :func:`consumers.rank.lacking`.
+        """
 
     async def give_up(self, parked_before: float) -> int:
         """Drop and count sign-ins that have waited too long; return how many."""
@@ -145,6 +185,26 @@ class Ledger(Protocol):
 
     async def spent(self, account: str, period: str) -> int:
         """Return the lookups taken in the period."""
+
+    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what :meth:`keep_history` kept."""
+
+    async def keep_history(
+        self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
+    ) -> None:
+        """Keep entries of the history; *merge* joins one with what another instance has kept."""
+
+    async def forget(
+        self,
+        revise: Callable[[str, bytes], bytes | None],
+        *,
+        address: str | None = None,
+        account: str | None = None,
+    ) -> Forgotten:
+        """Delete what is kept of an address, and the sign-ins of an account or an address.
+
+        *revise* returns what is to be left of an entry of the history, None for nothing.
+        """
 
     async def note(self, name: str) -> str | None:
         """Return a note left by :meth:`leave_note`."""

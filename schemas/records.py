@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ LONGEST_VALUE = 1_024
 _NOTHING = frozenset(("", "-", "<null>"))
 _DEEPEST_NAMES = 8
 """How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
+_MOST_TEXTS = 10_000
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -108,6 +110,11 @@ _TEXT_COLUMNS = [
 
 def clean_text(value: object, longest: int = LONGEST_VALUE) -> str | None:
     """Return *value* as bounded text without control characters, or None for nothing."""
+    if type(value) is str:
+        text = value[:longest].strip()
+        if not (text.isascii() and text.isprintable()):
+            text = _CONTROL.sub("�", text)
+        return None if text in _NOTHING else text
     if value is None or isinstance(value, dict | list):
         return None
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
@@ -127,6 +134,12 @@ def clean_bool(value: object) -> bool | None:
     return words.get(value.strip().lower()) if isinstance(value, str) else None
 
 
+@cache
+def lowered(place: Place) -> Place:
+    """Return a place in lower case."""
+    return tuple(part.lower() for part in place)
+
+
 class RecordReader:
     """Reads places in one record without regard to the case of names.
 
@@ -143,12 +156,12 @@ class RecordReader:
     def at(self, place: Place) -> Any:
         """Return what stands at *place*, or None."""
         value: Any = self.record
-        for part in place:
-            if not isinstance(value, dict):
+        for part in lowered(place):
+            if type(value) is not dict:
                 value = self._object_in(value)
-            if value is None:
-                return None
-            value = value.get(part.lower())
+                if value is None:
+                    return None
+            value = value.get(part)
         return value
 
     def _object_in(self, value: Any) -> dict[str, Any] | None:
@@ -164,9 +177,16 @@ class RecordReader:
     def first(self, alternatives: Iterable[Alternative]) -> Scalar:
         """Return the first of *alternatives* that holds a value, or None."""
         for alternative in alternatives:
-            values = [self.at(place) for place in alternative]
-            value = values[0] if len(values) == 1 else joined(values)
-            if isinstance(value, str | int | float) and clean_text(value) is not None:
+            if len(alternative) == 1:
+                value = self.at(alternative[0])
+                if value is None:
+                    continue
+            else:
+                value = joined([self.at(place) for place in alternative])
+            if type(value) is str:
+                if value[:LONGEST_VALUE].strip() not in _NOTHING:
+                    return value
+            elif isinstance(value, str | int | float) and clean_text(value) is not None:
                 return value
         return None
 
@@ -180,6 +200,29 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
             inner = isinstance(value, dict) and depth > 0
             folded[low] = fold_names(value, depth - 1) if inner else value
     return folded
+
+
+class _Texts(dict[str, "dict[str, Any] | None"]):
+    """Remembers which objects texts write, as devices and places repeat; bounded."""
+
+    def __missing__(self, text: str) -> dict[str, Any] | None:
+        found = parse_object(text)
+        if len(text) <= LONGEST_VALUE:
+            if len(self) >= _MOST_TEXTS:
+                self.clear()
+            self[text] = found
+        return found
+
+
+_texts = _Texts()
+
+
+def object_in_text(value: object) -> dict[str, Any] | None:
+    """Return the object that a text writes, or that a list begins with, as it is; else None."""
+    if isinstance(value, str):
+        return _texts[value]
+    first = value[0] if isinstance(value, list) and value else None
+    return first if isinstance(first, dict) else None
 
 
 class Records(Protocol):
@@ -240,7 +283,7 @@ class SignIn(msgspec.Struct, gc=False):
             result_code=clean_text(first("result")),
             is_interactive=clean_bool(first("is_interactive")),
             device_compliant=clean_bool(first("device_compliant")),
-            sign_in_as_number=_as_number(first("sign_in_as_number")),
+            sign_in_as_number=as_number(first("sign_in_as_number")),
             **texts,
         )
 
@@ -260,7 +303,8 @@ def _tenant(reader: RecordReader, alternatives: Iterable[Alternative]) -> str | 
     return None if text and "/" in text else text
 
 
-def _as_number(value: object) -> int | None:
+def as_number(value: object) -> int | None:
+    """Return the number of an autonomous system that *value* tells, or None."""
     number = number_of(value)
     return number if number is not None and 0 < number < 2**31 else None
 

@@ -31,6 +31,8 @@ class WhyUnanswered(StrEnum):
     NO_SOURCE = "no source configured"
     KEY_REFUSED = "key refused"
     ASKED_ELSEWHERE = "another instance asks"
+    NOT_YET = "waits for its turn"
+    """Lookups are left, but at the present pace others deserve them more."""
 
 
 class AddressClass(StrEnum):
@@ -80,7 +82,11 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag="answered"):
-    """A source's answer. ``time`` and ``expires`` are seconds since the epoch, by our clock."""
+    """A source's answer. Times are seconds since the epoch, by our clock.
+
+    An answer is *open* when the address is asked about again, at ``again``, though it is not old:
+    nothing was known, and its sign-ins say much. They wait until it is closed.
+    """
 
     reputation: Reputation
     source: str
@@ -88,6 +94,17 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     expires: float
     address_class: AddressClass = AddressClass.UNKNOWN
     intel: Intel = Intel()
+    again: float = 0.0
+    first_asked: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether sign-ins of the address wait for another answer."""
+        return self.again > 0
+
+    def stands(self, now: float) -> bool:
+        """Tell whether there is no reason to ask again."""
+        return self.expires > now and not 0 < self.again <= now
 
 
 class Unanswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unanswered"):
@@ -95,6 +112,10 @@ class Unanswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="un
 
     why: WhyUnanswered
     expires: float
+
+    def stands(self, now: float) -> bool:
+        """Tell whether it is not worth asking."""
+        return self.expires > now
 
 
 Answer = Verdict | Unanswered

@@ -35,9 +35,9 @@ class AnswerMemory:
         self._old: dict[str, Answer] = {}
 
     def recall(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what memory alone knows of lately, and has not expired."""
+        """Return what memory alone knows of lately, and need not be asked again."""
         now, young = self._clock.now(), self._young
-        return {one: young[one] for one in addresses if one in young and young[one].expires > now}
+        return {one: young[one] for one in addresses if one in young and young[one].stands(now)}
 
     async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired, from memory where possible."""

@@ -5,6 +5,7 @@ transaction reaches one partition:
 
 ``a|ADDRESS``      its entry: the answer, and who has claimed it
 ``d|REASON``       how many sign-ins the shard has dropped
+``h|KEY``          an entry of the history
 ``w|ADDRESS|KEY``  a sign-in that waits
 
 Besides there are the partitions ``budget`` (``ACCOUNT|PERIOD``), ``notes`` and ``meta``.
@@ -20,9 +21,9 @@ from zlib import crc32
 
 import msgspec
 
-from consumers.ledger.sqlite import WEIGHT
+from consumers.ledger.rules import first_asked, weight_of
 from schemas.errors import LedgerFailed
-from schemas.ports import LedgerSize, Waiting
+from schemas.ports import Due, LedgerSize, Waiting
 from schemas.records import Details
 from schemas.verdicts import Answer, Verdict
 
@@ -41,19 +42,23 @@ once would hold up the event loop."""
 
 SHARDS = tuple(f"{number:02x}" for number in range(4))
 BUDGET, NOTES, META = "budget", "notes", "meta"
-ENTRIES, DROPPED, WAITING = "a|", "d|", "w|"
-ENTRY_STATE = ("expires", "answered", "owner", "until")
+ENTRIES, DROPPED, HISTORY, WAITING = "a|", "d|", "h|", "w|"
+ENTRY_STATE = ("expires", "answered", "again", "first_asked", "owner", "until")
 """The columns of an entry without its answer's body."""
-WAITING_RANK = ("weight", "parked")
+WAITING_RANK = ("weight", "parked", "own", "place")
 
 _LONGEST_PROPERTY = 65_536
 _LARGEST_BODY = 700_000
 """Bytes; an entity holds 1 MiB, and travels in base64."""
 _UNSAFE = re.compile(rb"[^A-Za-z0-9.:@ -]")
 
+_ESCAPED = re.compile(rb"_([0-9a-f]{2})")
+
 encode = msgspec.msgpack.Encoder().encode
 _answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _details = msgspec.msgpack.Decoder(Details)
+_parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...])
+_NO_PARTS = b"\x90"
 
 
 class Conflict(Exception):
@@ -130,6 +135,11 @@ def safe(name: str) -> str:
     return _UNSAFE.sub(lambda found: b"_%02x" % found[0][0], name.encode()).decode()
 
 
+def unsafe(name: str) -> str:
+    """Return what :func:`safe` was given."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), name.encode()).decode()
+
+
 def entry_row(address: str) -> str:
     """Return the name of an address's entry."""
     return ENTRIES + address
@@ -167,6 +177,10 @@ class Entry:
     address: str
     expires: float = 0.0
     answered: bool = False
+    """Whether there is a verdict."""
+    again: float = 0.0
+    """When it is asked about again, if its answer is open."""
+    first_asked: float = 0.0
     owner: str = ""
     until: float = 0.0
     etag: str | None = None
@@ -182,6 +196,8 @@ class Entry:
             address,
             float(values.get("expires", 0.0)),
             bool(values.get("answered", False)),
+            float(values.get("again", 0.0)),
+            float(values.get("first_asked", 0.0)),
             str(values.get("owner", "")),
             float(values.get("until", 0.0)),
             found.etag,
@@ -199,7 +215,11 @@ class Entry:
 
     def free(self, instance: str, now: float) -> bool:
         """Tell whether *instance* may ask: there is no answer, and nobody else has a claim."""
-        return self.expires <= now and (self.until <= now or self.owner in ("", instance))
+        return not self.stands(now) and (self.until <= now or self.owner in ("", instance))
+
+    def stands(self, now: float) -> bool:
+        """Tell whether there is an answer, and no reason to ask again."""
+        return self.expires > now and not 0 < self.again <= now
 
     def touched(self, **values: Value) -> Write:
         """Return a write that fails if anybody has written since the entry was read."""
@@ -213,13 +233,14 @@ def answer_write(address: str, answer: Answer, body: bytes) -> Write:
     return Write(
         "replace",
         entry_row(address),
-        {"expires": answer.expires, "answered": isinstance(answer, Verdict), **_split(body)},
+        {
+            "expires": answer.expires,
+            "answered": isinstance(answer, Verdict),
+            "again": float(getattr(answer, "again", 0.0)),
+            "first_asked": first_asked(answer) or 0.0,
+            **_split(body),
+        },
     )
-
-
-def weight_of(details: Details) -> int:
-    """Return how much a sign-in matters when too many wait."""
-    return WEIGHT.get(details.outcome, 1)
 
 
 def waiting_write(one: Waiting) -> Write:
@@ -227,7 +248,14 @@ def waiting_write(one: Waiting) -> Write:
     return Write(
         "create",
         waiting_row(one),
-        {"weight": weight_of(one.details), "parked": one.parked, **_split(encode(one.details))},
+        {
+            "weight": weight_of(one),
+            "parked": one.parked,
+            "own": one.own,
+            "place": one.place,
+            "parts": encode(one.parts),
+            **_split(encode(one.details)),
+        },
     )
 
 
@@ -235,9 +263,22 @@ def waiting_of(address: str, found: Entity) -> Waiting:
     """Read a waiting sign-in."""
     try:
         details = _details.decode(_body(found.values))
+        parts = _parts.decode(found.values.get("parts", _NO_PARTS))
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"a sign-in waiting for {address} is unreadable: {error}") from None
-    return Waiting(key_of(found.row), address, details, float(found.values["parked"]))
+    own, place = _points(found)
+    return Waiting(
+        key_of(found.row), address, details, float(found.values["parked"]), own, place, parts
+    )
+
+
+def _points(found: Entity) -> tuple[float, float]:
+    """Return what a waiting sign-in says itself, and what it says of the place.
+
+    An earlier version kept neither, and weighed successes with 3.
+    """
+    weight = float(found.values["weight"])
+    return float(found.values.get("own", 20 * weight)), float(found.values.get("place", 0.0))
 
 
 def _split(body: bytes) -> dict[str, Value]:
@@ -279,7 +320,7 @@ class Parking:
         ]
         there = {key for _, _, key, _ in ranked}
         fresh = {key: one for key, one in wanted.items() if key not in there}
-        ranked += [(weight_of(one.details), -one.parked, key, "") for key, one in fresh.items()]
+        ranked += [(weight_of(one), -one.parked, key, "") for key, one in fresh.items()]
         over = sorted(ranked)[: max(0, len(ranked) - most)]
         losers = {key for _, _, key, _ in over}
         inserts = [waiting_write(one) for key, one in fresh.items() if key not in losers]
@@ -323,15 +364,26 @@ def put(row: str, found: Entity | None, **values: Value) -> Write:
     return Write("replace", row, values, found.etag)
 
 
-def ranked(waiting: Iterable[Entity]) -> list[str]:
-    """Return the addresses of waiting sign-ins: successes first, then the longest waiting."""
-    ranks: dict[str, tuple[int, float, str]] = {}
+def ranked(waiting: Iterable[Entity]) -> list[Due]:
+    """Return the addresses of waiting sign-ins, the most deserving first.
+
+    The score of an address is the most that one of its sign-ins says itself, and what the last
+    one says of the place.
+    """
+    ranks: dict[str, tuple[float, float, float, float]] = {}
     for one in waiting:
         address = address_of(one.row)
-        rank = (-int(one.values["weight"]), float(one.values["parked"]), address)
-        before = ranks.get(address, rank)
-        ranks[address] = (min(before[0], rank[0]), min(before[1], rank[1]), address)
-    return sorted(ranks, key=ranks.__getitem__)
+        own, place = _points(one)
+        parked = float(one.values["parked"])
+        before = ranks.get(address)
+        if before is not None:
+            own = max(own, before[0])
+            place = place if parked >= before[3] else before[1]
+            ranks[address] = own, place, min(parked, before[2]), max(parked, before[3])
+        else:
+            ranks[address] = own, place, parked, parked
+    due = [Due(address, own + place, since) for address, (own, place, since, _) in ranks.items()]
+    return sorted(due, key=lambda one: (-one.score, one.parked, one.address))
 
 
 def expired(entries: Iterable[Entity], now: float) -> tuple[list[Write], int]:
@@ -352,7 +404,7 @@ def measure(shard: Iterable[Entity], size: LedgerSize) -> None:
         if one.row.startswith(WAITING):
             size.waiting += 1
             addresses.add(address_of(one.row))
-        else:
+        elif one.row.startswith(DROPPED):
             reason, signins = one.row.removeprefix(DROPPED), int(one.values["signins"])
             size.dropped[reason] = size.dropped.get(reason, 0) + signins
     size.waiting_addresses += len(addresses)

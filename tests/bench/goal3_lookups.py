@@ -28,7 +28,8 @@ import aiohttp
 import orjson
 
 from consumers.ledger.memory import AnswerMemory
-from consumers.wiring import StateFolder, make_clock, make_ledger, make_lookups
+from consumers.wiring import StateFolder, make_clock, make_ledger
+from consumers.wiring_core import make_lookups
 from schemas.verdicts import Verdict
 from tests.bench.goal2_verdict import settings_for
 from tests.bench.measure import (

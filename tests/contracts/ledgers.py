@@ -125,6 +125,8 @@ def waiting(
     outcome: Outcome = Outcome.FAILURE,
     parked: float = 1_000.0,
     account: str = "ada@example.net",
+    own: float | None = None,
+    place: float = 0.0,
 ) -> Waiting:
     """Return a sign-in that waits."""
     details = Details(
@@ -136,4 +138,6 @@ def waiting(
         outcome=outcome,
         device_compliant=False,
     )
-    return Waiting(key, address, details, parked)
+    if own is None:
+        own = 60.0 if outcome is Outcome.SUCCESS else 0.0
+    return Waiting(key, address, details, parked, own, place, (("because", own),))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from consumers.ledger.sqlite import SqliteStore
 from schemas.outcomes import Outcome
@@ -132,10 +133,84 @@ async def test_the_most_deserving_are_due_first(opened: Open, clock: Clock) -> N
         [waiting("1", A), waiting("2", B, Outcome.SUCCESS, 1_500.0), waiting("3", C)]
     )
     await ledger.answer({C: Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_600.0)})
-    assert await ledger.due(10) == [B, A]
-    assert await ledger.due(1) == [B]
+    assert [one.address for one in await ledger.due(10)] == [B, A]
+    assert [one.address for one in await ledger.due(1)] == [B]
     clock.time = 1_600.0
-    assert set(await ledger.due(10)) == {A, B, C}
+    assert {one.address for one in await ledger.due(10)} == {A, B, C}
+
+
+async def test_the_score_follows_the_evidence(opened: Open) -> None:
+    """An address counts by the most that a sign-in of its says, and what is known last of it."""
+    ledger = await opened()
+    await ledger.park_unless_answered([waiting("1", A, own=60.0, place=20.0)])
+    await ledger.park_unless_answered([waiting("2", B, own=50.0), waiting("3", C, own=40.0)])
+    assert [one.score for one in await ledger.due(10)] == [80.0, 50.0, 40.0]
+    await ledger.park_unless_answered([waiting("4", A, own=10.0, place=-30.0, parked=1_001.0)])
+    await ledger.park_unless_answered([waiting("5", C, own=10.0, place=30.0, parked=1_001.0)])
+    assert [(one.address, one.score) for one in await ledger.due(10)] == [
+        (C, 70.0),
+        (B, 50.0),
+        (A, 30.0),
+    ]
+    assert {one.parked for one in await ledger.due(10)} == {1_000.0}
+    await ledger.settle(await ledger.waiting_for(C, 10))
+    assert [one.address for one in await ledger.due(10)] == [B, A]
+
+
+async def test_what_was_asked_before_makes_way(opened: Open, clock: Clock) -> None:
+    """Nothing known yet: it waits, is due again when it is time, and gives way to the others."""
+    ledger = await opened()
+    again = replace(verdict(9e6, Reputation.UNKNOWN), again=1_600.0, first_asked=1_000.0)
+    await ledger.park_unless_answered([waiting("1", A, own=60.0), waiting("2", B, own=50.0)])
+    await ledger.answer({A: again, C: again})
+    assert await ledger.park_unless_answered([waiting("3", C, own=110.0)]) == {}
+    assert [one.address for one in await ledger.due(10)] == [B]
+    assert await ledger.answered_waiting() == []
+    assert (await ledger.claim([A], 10.0)).mine == set()
+    clock.time = 1_600.0
+    due = await ledger.due(10)
+    assert [(one.address, one.asked) for one in due] == [(C, 1_000.0), (B, None), (A, 1_000.0)]
+    assert [one.address for one in await ledger.due(2)] == [C, B]
+    assert (await ledger.answers([A]))[A] == again
+    assert (await ledger.claim([A], 10.0)).mine == {A}
+    clock.time = 1_000.0 + 23 * 3_600
+    assert [one.address for one in await ledger.due(10)] == [C, B, A]
+    await ledger.answer({C: verdict(9e6, Reputation.UNKNOWN)})
+    assert await ledger.answered_waiting() == [C]
+
+
+async def test_what_was_asked_before_is_given_up_without_a_word(opened: Open) -> None:
+    """Nothing was known of it while it waited: that is an answer, and nothing is dropped."""
+    ledger = await opened()
+    again = replace(verdict(9e6, Reputation.UNKNOWN), again=1_600.0, first_asked=1_000.0)
+    await ledger.park_unless_answered([waiting("1", A), waiting("2", B)])
+    await ledger.answer({A: again})
+    assert await ledger.give_up(2_000.0) == 1
+    assert (await ledger.size()).dropped == {"waited too long": 1}
+    assert await ledger.due(10) == []
+    assert (await ledger.size()).waiting == 0
+
+
+async def test_what_is_left_of_an_address_ranks_by_itself(opened: Open) -> None:
+    """Giving up its best sign-in takes an address back in the order."""
+    ledger = await opened()
+    await ledger.park_unless_answered([waiting("1", A, own=60.0)])
+    await ledger.park_unless_answered(
+        [waiting("2", A, own=10.0, parked=3_000.0), waiting("3", B, own=50.0, parked=3_000.0)]
+    )
+    assert await ledger.give_up(2_000.0) == 1
+    assert [(one.address, one.score, one.parked) for one in await ledger.due(10)] == [
+        (B, 50.0, 3_000.0),
+        (A, 10.0, 3_000.0),
+    ]
+
+
+async def test_what_found_no_room_is_counted(opened: Open) -> None:
+    """Sign-ins that were turned away before they reached the ledger are dropped like others."""
+    ledger = await opened()
+    await ledger.park_unless_answered([waiting("1")], crowded=7)
+    await ledger.park_unless_answered([], crowded=2)
+    assert (await ledger.size()).dropped == {"crowded out": 9}
 
 
 async def test_waiting_ends_some_day(opened: Open) -> None:
@@ -226,7 +301,7 @@ async def test_sweeping_deletes_only_what_has_expired(opened: Open, clock: Clock
     await ledger.sweep()
     assert await ledger.answers([*many, A, B]) == {B: verdict(3_000.0, Reputation.BENIGN)}
     assert await ledger.waiting_for(A, 10) == [waiting("1", A)]
-    assert await ledger.due(10) == [A, C]
+    assert [one.address for one in await ledger.due(10)] == [A, C]
     size = await ledger.size()
     assert (size.verdicts, size.waiting, size.waiting_addresses) == (1, 2, 2)
     await ledger.sweep()

@@ -138,15 +138,18 @@ async def test_a_failing_service_is_not_asked_twice(recording: Path) -> None:
 
 
 async def test_the_quota_is_never_exceeded(recording: Path, tmp_path: Path) -> None:
-    """Over restarts the same period allows the same lookups; what is left waits."""
+    """A recording of an hour spends it all at its end, if nothing can follow; else its share."""
     crowdsec = CrowdSec()
-    arguments = ("--quota", "30", "--state", tmp_path / "state")
+    state = ("--state", tmp_path / "state")
     async with crowdsec.server() as server:
-        first = await replay(recording, *arguments, **crowdsec_at(server.url))
-        second = await replay(recording, *arguments, **crowdsec_at(server.url))
-    assert (first.summary["lookups"], second.summary["lookups"]) == (30, 0)
-    assert crowdsec.asked.total() == 30
-    assert first.summary["unanswered"] > 0
+        alone = await replay(recording, "--quota", "30", **crowdsec_at(server.url))
+        first = await replay(recording, "--quota", "30", *state, **crowdsec_at(server.url))
+        second = await replay(recording, "--quota", "30", *state, **crowdsec_at(server.url))
+        third = await replay(recording, "--quota", "1000", *state, **crowdsec_at(server.url))
+    lookups = [one.summary["lookups"] for one in (alone, first, second, third)]
+    assert lookups == [30, 1, 0, 119]
+    assert alone.summary["unanswered"] > 0
+    assert third.summary["unanswered"] == 0
 
 
 async def test_limit_exceeded_ends_the_asking(recording: Path) -> None:

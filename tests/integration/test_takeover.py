@@ -60,7 +60,7 @@ async def _partitions(service: Running) -> int:
     return body.decode().count("signinwatch_checkpoint_age_seconds{")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", [_none, _dropping, _no_storage, _no_sink, _no_answers])
 async def test_the_other_takes_over(fault: Fault, storage: Azurite) -> None:
     """Every planted sign-in is found, repeats share their id, and hardly anything is paid twice."""
@@ -84,7 +84,7 @@ async def test_the_other_takes_over(fault: Fault, storage: Azurite) -> None:
         first.kill()
         await failing
         await publishing
-        await until(site.found, "every finding", 90)
+        await until(site.found, "every finding", 180)
 
         async def taken_over() -> bool:
             return await _partitions(second) == PARTITIONS and await site.all_checkpointed()

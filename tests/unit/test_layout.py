@@ -37,14 +37,17 @@ EDGES = {
     },
     "opentelemetry": {"consumers/telemetry.py"},
     "prometheus_client": {"consumers/endpoints.py", "consumers/measures.py"},
-    "sqlite3": {"consumers/ledger/sqlite.py"},
+    "sqlite3": {"consumers/ledger/sqlite_file.py"},
     "fastavro": {"consumers/recording.py"},
     "pydantic_settings": {"consumers/settings.py"},
     "click": {
         "consumers/cli.py",
+        "consumers/cli_forget.py",
         "consumers/cli_options.py",
+        "consumers/cli_plan.py",
         "consumers/cli_publish.py",
         "consumers/cli_quarantine.py",
+        "consumers/cli_redact.py",
     },
 }
 STANDARD = {"asyncio", "socket", "sqlite3", "subprocess", "urllib", "http"}

@@ -84,7 +84,7 @@ class Setup:
         self.source = source
         self.ledger = SqliteStore(folder, clock, waiting_per_address=5, keep=False)
         self.memory = AnswerMemory(self.ledger, clock)
-        self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1)
+        self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1, paced=False)
         self.delivered: dict[str, Answer] = {}
         self.health = Health()
         self.lookups = Lookups(

@@ -1,0 +1,211 @@
+"""What ``signinwatch forget`` does: deletes what ledger and quarantine keep of somebody.
+
+What lies in Log Analytics, in the hub and in recordings is not ours to delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.clock import WallClock
+from consumers.health import GRACE, Health
+from consumers.history import without
+from consumers.ledger.sqlite_file import FILE
+from consumers.ledger.table_storage import TableStore
+from consumers.mentions import Mentions
+from consumers.wiring import StateFolder, make_clock, make_ledger, make_quarantine
+from consumers.wiring_run import Credentials, make_run_ledger
+from schemas.errors import ConfigurationError, LedgerFailed, StateRefused
+from schemas.health import Trouble
+from schemas.ports import Forgotten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from consumers.mentions import Wanted
+    from consumers.settings import Settings
+    from schemas.ports import Ledger, Quarantine
+
+PATIENCE = 20.0
+"""Seconds for which the ledger's table is tried; then a person should look."""
+
+log = structlog.get_logger()
+
+
+class _Watch(Health):
+    """Ends the wait for a table at once where only a person can mend what is wrong."""
+
+    limit: asyncio.Timeout | None = None
+
+    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+        """Note that something is wrong."""
+        super().trouble(what, detail, part=part)
+        if self.limit is not None and what is not Trouble.LEDGER_UNREACHABLE:
+            self.limit.reschedule(asyncio.get_running_loop().time())
+            self.limit = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where something may be kept: the ledger, and one quarantine or two.
+
+    A *folder* of None is the table, or the quarantine beside the checkpoints.
+    """
+
+    folder: Path | None
+    quarantines: tuple[Path | None, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, state: Path | None) -> Stores:
+        """Find them: *state* alone if it is given, else all that the settings name."""
+        shared = (
+            settings.state.connection_string is not None or settings.state.account_url is not None
+        )
+        folder = state or settings.state.dir
+        if folder is not None and not folder.is_dir():
+            setting = "--state" if state else "SIGNINWATCH_STATE__DIR:"
+            raise ConfigurationError(f"{setting} {folder}: no such directory")
+        if folder is None and not shared:
+            raise ConfigurationError(
+                "SIGNINWATCH_STATE__DIR: say it, --state, STATE__CONNECTION_STRING or "
+                "STATE__ACCOUNT_URL, to find the ledger"
+            )
+        if state is None and folder is not None and shared:
+            raise ConfigurationError(
+                "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+            )
+        checkpoint = settings.checkpoint
+        beside = checkpoint.connection_string is not None or checkpoint.account_url is not None
+        quarantines: list[Path | None] = [] if folder is None else [folder]
+        if state is None and (beside or folder is None):
+            quarantines.append(None)
+        return cls(folder, tuple(quarantines))
+
+    def names(self, settings: Settings) -> list[str]:
+        """Return what a person calls them: the ledger first, then the quarantines."""
+        table = f"the ledger's table {settings.state.table}"
+        container = f"the quarantine in container {settings.checkpoint.container}"
+        ledger = table if self.folder is None else f"the ledger in {self.folder}"
+        return [
+            ledger,
+            *(f"the quarantine in {one}" if one else container for one in self.quarantines),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How much was deleted of one kind of thing in one store."""
+
+    store: str
+    what: str
+    number: int
+
+
+async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Deleted]:
+    """Delete what the stores keep of *wanted*, and return how much.
+
+    Once more does no harm. StateRefused when another process has the directory; then, as with
+    every other wrong setting, nothing was deleted.
+    """
+    log.debug("forgetting", accounts=wanted.accounts, addresses=wanted.addresses)
+    async with AsyncExitStack() as stack:
+        quarantines: list[Quarantine] = []
+        for folder in stores.quarantines:
+            quarantines.append(make_quarantine(settings, folder))
+            stack.push_async_callback(quarantines[-1].close)
+        ledger = await _opened(settings, stores.folder, stack)
+        found = [await _mentioning(one, wanted) for one in quarantines]
+        names = stores.names(settings)
+        forgotten = await _from_ledger(ledger, wanted)
+        told = [
+            Deleted(names[0], "verdicts", forgotten.verdicts),
+            Deleted(names[0], "waiting sign-ins", forgotten.waiting),
+            Deleted(names[0], "entries of the history", forgotten.history),
+        ]
+        for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
+            told.append(Deleted(name, "messages and findings", await quarantine.remove(ids)))
+        return told
+
+
+async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:
+    """Return the ids of what mentions one of *wanted*."""
+    mentions = Mentions(wanted)
+    return {
+        item.id
+        async for item in quarantine.items()
+        if mentions.among(item.body) or mentions.among(item.reason.encode("utf-8", "replace"))
+    }
+
+
+async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
+    """Open the ledger, never making one; None for a directory that has none."""
+    if folder is None:
+        return await _opened_table(settings, stack)
+    if not (folder / FILE).is_file():
+        return None
+    state = StateFolder(folder)
+    try:
+        ledger = make_ledger(settings, state, make_clock(state.clock_kind))
+    except StateRefused as error:
+        raise StateRefused(f"{error}; stop the service first, if it runs") from None
+    stack.push_async_callback(ledger.close)
+    return ledger
+
+
+async def _opened_table(settings: Settings, stack: AsyncExitStack) -> Ledger:
+    watch = _Watch(grace=GRACE)
+    credentials = Credentials(stack, settings)
+    ledger, opened = make_run_ledger(settings, WallClock(), watch, credentials)
+    stack.push_async_callback(ledger.close)
+    if isinstance(ledger, TableStore):
+        opened = partial(ledger.open, create=False)
+    try:
+        async with asyncio.timeout(PATIENCE) as watch.limit:
+            await opened()
+    except TimeoutError:
+        troubles = watch.reasons()
+        why = troubles[0]["detail"] if troubles else "the storage account does not answer"
+        raise LedgerFailed(f"STATE__TABLE: {why}") from None
+    watch.limit = None
+    return ledger
+
+
+async def _from_ledger(ledger: Ledger | None, wanted: Wanted) -> Forgotten:
+    whole = Forgotten()
+    if ledger is None:
+        return whole
+    for account in wanted.accounts:
+        revise = partial(without, account=account, address=None)
+        _add(whole, await ledger.forget(revise, account=account))
+    for address in wanted.addresses:
+        revise = partial(without, account=None, address=address)
+        _add(whole, await ledger.forget(revise, address=address))
+    return whole
+
+
+def _add(whole: Forgotten, part: Forgotten) -> None:
+    whole.verdicts += part.verdicts
+    whole.waiting += part.waiting
+    whole.history += part.history
+
+
+def notes_on(stores: Stores) -> Sequence[str]:
+    """Return what a person should know who thinks that all is gone now."""
+    notes = [
+        "Not touched: findings, verdicts and sign-ins in Log Analytics, what the event hub still "
+        "holds, and files of your own; see 'Personal data' in the README."
+    ]
+    if stores.folder is None:
+        notes.insert(
+            0,
+            "Instances that run now may have it in memory until they restart, and may keep it "
+            "again; then do this once more.",
+        )
+    return notes
