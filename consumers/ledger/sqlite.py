@@ -125,7 +125,7 @@ class SqliteStore(SqliteWaiting):
                 for key, there, details in waiting
                 if concerns(details_of(details), address, account)
             ]
-            database.executemany("DELETE FROM waiting WHERE key = ?", [(key,) for key, _ in gone])
+            database.executemany("DELETE FROM waiting WHERE key = ? AND address = ?", gone)
             self._tidy_queue(there for _, there in gone)
             told.waiting = len(gone)
             for key, body in database.execute("SELECT key, body FROM history").fetchall():

@@ -32,17 +32,13 @@ CREATE TABLE IF NOT EXISTS answers (
     again REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
-    key TEXT PRIMARY KEY, address TEXT NOT NULL, weight REAL NOT NULL, parked REAL NOT NULL,
-    details BLOB NOT NULL, own REAL NOT NULL DEFAULT 0, place REAL NOT NULL DEFAULT 0,
-    parts BLOB
-);
-CREATE INDEX IF NOT EXISTS waiting_by_address ON waiting (address, weight, parked, own);
-CREATE INDEX IF NOT EXISTS waiting_by_age ON waiting (parked);
+    address TEXT, key TEXT, weight REAL NOT NULL, parked REAL NOT NULL, own REAL NOT NULL,
+    place REAL NOT NULL, parts BLOB NOT NULL, details BLOB NOT NULL, PRIMARY KEY (address, key)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS queue (
     address TEXT PRIMARY KEY, own REAL, place REAL NOT NULL, parked REAL, asked REAL, rank REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS queue_by_rank ON queue (asked, rank DESC, parked);
-CREATE INDEX IF NOT EXISTS queue_by_age ON queue (parked);
 CREATE TABLE IF NOT EXISTS history (
     key TEXT PRIMARY KEY, used REAL NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -55,12 +51,14 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WIT
 """
 _FROM_1 = """
 ALTER TABLE answers ADD COLUMN again REAL NOT NULL DEFAULT 0;
-ALTER TABLE waiting ADD COLUMN own REAL NOT NULL DEFAULT 0;
-ALTER TABLE waiting ADD COLUMN place REAL NOT NULL DEFAULT 0;
-ALTER TABLE waiting ADD COLUMN parts BLOB;
-UPDATE waiting SET own = weight * 20;
+DROP INDEX waiting_by_address;
+DROP INDEX waiting_by_age;
+ALTER TABLE waiting RENAME TO waiting_1;
 """
 _QUEUE_FROM_1 = """
+INSERT INTO waiting
+SELECT address, key, weight, parked, weight * 20, 0, x'90', details FROM waiting_1;
+DROP TABLE waiting_1;
 INSERT OR IGNORE INTO queue
 SELECT address, max(own), 0, min(parked), NULL, max(own) FROM waiting GROUP BY address;
 """
@@ -107,8 +105,9 @@ def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
                 f"STATE__DIR: {path} was written by a newer version of signinwatch "
                 f"(schema {version}, this one knows {VERSION})"
             )
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA secure_delete = ON")  # what is forgotten is not in the file
+        database.execute(f"PRAGMA journal_mode = {'WAL' if keep else 'MEMORY'}")
+        database.execute("PRAGMA wal_autocheckpoint = 20000")
+        database.execute("PRAGMA cache_size = -65536")
         database.execute(f"PRAGMA synchronous = {'FULL' if keep else 'OFF'}")
         old = version == 1
         database.executescript((_FROM_1 if old else "") + _SCHEMA + (_QUEUE_FROM_1 if old else ""))

@@ -30,9 +30,6 @@ details_of = msgspec.msgpack.Decoder(Details).decode
 _parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...]).decode
 encode = msgspec.msgpack.Encoder().encode
 
-_NONE = b"\x90"
-"""An empty tuple: an earlier version kept no parts."""
-
 _QUEUE = (
     "INSERT INTO queue VALUES (?1, ?2, ?3, ?4, ?5, ?2 + ?3) ON CONFLICT (address) DO UPDATE SET "
     "own = max(own, ?2), place = ?3, parked = min(parked, ?4), asked = ?5, "
@@ -87,6 +84,12 @@ class SqliteWaiting(SqliteFile):
             known = {one: told for one, answer in answers.items() if (told := closed(answer))}
             for address in known:
                 del by_address[address]
+            queued = self._queued(list(by_address))
+            queued |= {
+                address
+                for address, several in by_address.items()
+                if len(several) > self._waiting_per_address
+            }
             self._insert([one for several in by_address.values() for one in several])
             self._database.executemany(
                 _QUEUE,
@@ -102,7 +105,8 @@ class SqliteWaiting(SqliteFile):
                 ],
             )
             for address in by_address:
-                self._make_room(address)
+                if address in queued:
+                    self._make_room(address)
             if crowded:
                 self._count_dropped(CROWDED_OUT, crowded)
         return known
@@ -112,14 +116,14 @@ class SqliteWaiting(SqliteFile):
             "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    one.key,
                     one.address,
+                    one.key,
                     weight_of(one),
                     one.parked,
-                    encode(one.details),
                     one.own,
                     one.place,
                     encode(one.parts),
+                    encode(one.details),
                 )
                 for one in waiting
             ],
@@ -132,8 +136,8 @@ class SqliteWaiting(SqliteFile):
         over = count - self._waiting_per_address
         if over > 0:
             self._database.execute(
-                "DELETE FROM waiting WHERE key IN (SELECT key FROM waiting WHERE address = ? "
-                "ORDER BY weight, parked DESC, key LIMIT ?)",
+                "DELETE FROM waiting WHERE address = ?1 AND key IN (SELECT key FROM waiting "
+                "WHERE address = ?1 ORDER BY weight, parked DESC, key LIMIT ?2)",
                 (address, over),
             )
             self._count_dropped(CROWDED_OUT, over)
@@ -154,12 +158,15 @@ class SqliteWaiting(SqliteFile):
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
         """Return those addresses that sign-ins wait for."""
-        found: set[str] = set()
         with edge("reading waiting sign-ins"):
-            for part in in_parts(addresses):
-                marks = ",".join("?" * len(part))
-                query = f"SELECT address FROM queue WHERE address IN ({marks})"  # noqa: S608
-                found.update(address for (address,) in self._database.execute(query, part))
+            return self._queued(addresses)
+
+    def _queued(self, addresses: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for part in in_parts(addresses):
+            marks = ",".join("?" * len(part))
+            query = f"SELECT address FROM queue WHERE address IN ({marks})"  # noqa: S608
+            found.update(address for (address,) in self._database.execute(query, part))
         return found
 
     async def waiting_for(self, address: str, most: int) -> list[Waiting]:
@@ -171,9 +178,7 @@ class SqliteWaiting(SqliteFile):
                 (address, most),
             )
             return [
-                Waiting(
-                    key, address, details_of(details), parked, own, place, _parts(parts or _NONE)
-                )
+                Waiting(key, address, details_of(details), parked, own, place, _parts(parts))
                 for key, parked, details, own, place, parts in rows
             ]
 
@@ -182,7 +187,8 @@ class SqliteWaiting(SqliteFile):
         addresses = dict.fromkeys(one.address for one in waiting)
         with self._transaction("settling sign-ins") as database:
             database.executemany(
-                "DELETE FROM waiting WHERE key = ?", [(one.key,) for one in waiting]
+                "DELETE FROM waiting WHERE address = ? AND key = ?",
+                [(one.address, one.key) for one in waiting],
             )
             self._tidy_queue(addresses)
 
@@ -190,12 +196,13 @@ class SqliteWaiting(SqliteFile):
         """Delete all sign-ins that wait for addresses; return how many of each."""
         settled: dict[str, int] = {}
         with self._transaction("settling addresses") as database:
-            for address in addresses:
-                gone = database.execute("DELETE FROM waiting WHERE address = ?", (address,))
-                settled[address] = gone.rowcount
-            database.executemany(
-                "DELETE FROM queue WHERE address = ?", [(one,) for one in addresses]
-            )
+            for part in in_parts(addresses):
+                marks = ",".join("?" * len(part))
+                count = f"SELECT address, count(*) FROM waiting WHERE address IN ({marks})"  # noqa: S608
+                settled.update(database.execute(f"{count} GROUP BY address", part).fetchall())
+                for table in ("waiting", "queue"):
+                    gone = f"DELETE FROM {table} WHERE address IN ({marks})"  # noqa: S608
+                    database.execute(gone, part)
         return settled
 
     def _tidy_queue(self, addresses: Iterable[str]) -> None:
@@ -230,17 +237,18 @@ class SqliteWaiting(SqliteFile):
     async def give_up(self, parked_before: float) -> int:
         """Drop sign-ins that have waited too long; count those that were never asked about."""
         with self._transaction("giving up waiting sign-ins") as database:
-            (dropped,) = database.execute(
-                "SELECT count(*) FROM waiting JOIN queue USING (address) "
-                "WHERE waiting.parked < ? AND asked IS NULL",
-                (parked_before,),
-            ).fetchone()
-            gone = database.execute(
-                "DELETE FROM waiting WHERE parked < ?", (parked_before,)
-            ).rowcount
-            if gone:
-                if dropped:
-                    self._count_dropped(TOO_OLD, dropped)
+            late = database.execute(
+                "SELECT address, asked FROM queue WHERE parked < ?", (parked_before,)
+            ).fetchall()
+            dropped = 0
+            for address, asked in late:
+                gone = database.execute(
+                    "DELETE FROM waiting WHERE address = ? AND parked < ?", (address, parked_before)
+                )
+                dropped += gone.rowcount if asked is None else 0
+            if dropped:
+                self._count_dropped(TOO_OLD, dropped)
+            if late:
                 database.execute(_LOOK_AGAIN, (parked_before,))
                 database.execute("DELETE FROM queue WHERE parked IS NULL")
-        return int(dropped)
+        return dropped

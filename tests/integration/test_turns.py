@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -69,11 +68,6 @@ async def _replayed(
     return Told(told.summary, rows_found, dict(service.asked))
 
 
-@contextmanager
-def _numbered() -> Iterator[None]:
-    yield
-
-
 def _noise(hours: Iterable[int], each: int = 6) -> Iterator[dict[str, Any]]:
     """Yield failures from new addresses: nobody got in, and they are far too many to ask about."""
     for hour in hours:
@@ -96,7 +90,7 @@ async def test_scarce_lookups_go_where_somebody_got_in(tmp_path: Path) -> None:
 
 
 async def test_what_was_not_known_yet_is_asked_again(tmp_path: Path) -> None:
-    """Listed two hours after the sign-in: the sign-in waits, and is found at the second question."""
+    """Listed two hours after the sign-in, which waits and is found at the second question."""
     rows = [*_noise(range(72), each=2), _at(20, BAD, RiskLevelDuringSignIn="high")]
     rows.sort(key=lambda one: one["TimeGenerated"])
     told = await _replayed(tmp_path, rows, 900, listed={BAD: 22.0})
