@@ -163,7 +163,7 @@ async def _check(settings: Settings, *, as_json: bool) -> int:
 @cli.command("lookup")
 @click.argument("addresses", nargs=-1, required=True, metavar="IP...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--explain", is_flag=True, help="Show cache, age, waiting sign-ins, next asking.")
+@click.option("--explain", is_flag=True, help="Show cache, age, rank and why, next asking.")
 @click.option("--cached", is_flag=True, help="Ask nobody; show what the ledger knows.")
 @state_option
 @click.pass_obj

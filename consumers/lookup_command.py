@@ -30,8 +30,9 @@ async def look_up(
 ) -> list[Row]:
     """Return one row for each text, in order, with the columns of the verdicts table.
 
-    With *explain* also where the answer came from, how many sign-ins wait, and when it would be
-    asked next. ConfigurationError without a key, unless *cached*.
+    With *explain* also where the answer came from, how many sign-ins wait, its rank among the
+    waiting addresses with score and reasons, and when it would be asked next.
+    ConfigurationError without a key, unless *cached*.
     """
     if not cached and settings.crowdsec.api_key is None:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
@@ -84,16 +85,29 @@ async def _ask(
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None, known: bool) -> Row:
-    due = [one.address for one in await ledger.due(_MOST_WAITING)]
+    due = await ledger.due(_MOST_WAITING)
+    rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
+    waiting = await ledger.waiting_for(address, _MOST_WAITING)
+    best = max(waiting, key=lambda one: one.own, default=None)
     return {
         "Cached": known,
         "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)
         if isinstance(answer, Verdict)
         else None,
-        "Rank": due.index(address) + 1 if address in due else None,
-        "Waiting": len(await ledger.waiting_for(address, _MOST_WAITING)),
-        "NextAsking": _moment(answer.expires) if answer and answer.expires else "now",
+        "Rank": rank,
+        "RankedAddresses": len(due),
+        "Waiting": len(waiting),
+        "RankScore": round(best.own + waiting[-1].place, 1) if best else None,
+        "RankParts": {name: round(points, 1) for name, points in best.parts} if best else {},
+        "NextAsking": _next_asking(answer),
     }
+
+
+def _next_asking(answer: Answer | None) -> str:
+    if answer is None or not answer.expires:
+        return "now"
+    again = answer.again if isinstance(answer, Verdict) else 0.0
+    return _moment(again or answer.expires)
 
 
 def _moment(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """How much an address deserves a question: the points of its sign-ins, each with its reason. Pure.
 
-:data:`POINTS` is the one place for the weights. Ten points are about one nat of evidence: 23 make
+:data:`WEIGHTS` is the one place for the weights. Ten points are about one nat of evidence: 23 make
 it ten times as likely that somebody bad has got in. What is new, rare or shared is told by the
 history (:mod:`consumers.history`). The score of an address is the most that one of its sign-ins
 says itself, and what is known last of its place.
@@ -9,7 +9,7 @@ says itself, and what is known last of its place.
 from __future__ import annotations
 
 from math import log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.networks import HOSTING_NETWORKS, MOBILE_NETWORKS
 from schemas.outcomes import Outcome
@@ -37,47 +37,51 @@ REOPENED_FROM = 90.0
 REOPENED_AFTER = 12 * HOUR
 """How old such an answer is at least."""
 
-POINTS: dict[str, float] = {
-    # How far it got: nothing is lost while nobody got in, and it waits until somebody does.
-    "success": 60,
-    "password accepted": 30,
-    "interrupted": -60,
-    "outcome not told": -60,
-    "failure": -110,
-    # What Entra ID itself thinks, by its levels.
-    "risk high": 35,
-    "risk medium": 22,
-    "risk low": 12,
-    "at risk": 25,
-    "remediated": 18,
-    # Places: three earlier days make one known; a first success of an attacker does not.
-    "known place": -16,
-    "young place": -10,
-    "new network": 20,
-    "new country": 20,
-    "settled network": -25,
-    "restless account": -14,  # somebody who is always elsewhere: new places tell less
-    "travel": 6,
-    # Devices: a stolen password comes without one.
-    "compliant device": -20,
-    "known device": -16,
-    "device missing": 15,
-    # Others: an office is shared; a rented server or a rare network is not. That others use an
-    # exit of a hosting network soothes nobody.
-    "shared place": -10,
-    "rare network": 18,
-    "hosting": 10,
-    "mobile": -12,  # carriers change a phone's address all day
-    "spray": 6,  # for each account that fails there, beyond what an office would
-    # How it was done.
-    "interactive at a new place": 20,
-    "legacy client": 8,  # knows no second factor
-    "tried here before": 16,  # guessing, or tiring somebody out with prompts
-    "fails elsewhere": 10,
-    # Programs have few places, and keep them.
-    "program": 10,
-    "program in a new network": 6,
+
+class Weight(NamedTuple):
+    """What a reason is worth, and why."""
+
+    points: float
+    why: str
+
+
+WEIGHTS: dict[str, Weight] = {
+    "success": Weight(60, "somebody got in"),
+    "password accepted": Weight(30, "somebody has the password, and was stopped later"),
+    "interrupted": Weight(-60, "nobody got in, and nothing tells of a password"),
+    "outcome not told": Weight(-60, "the record does not tell whether anybody got in"),
+    "failure": Weight(-110, "nothing is lost while nobody got in; it waits until somebody does"),
+    "risk high": Weight(35, "Entra ID's own level for the sign-in"),
+    "risk medium": Weight(22, "the same"),
+    "risk low": Weight(12, "the same"),
+    "at risk": Weight(25, "Entra ID holds the account for at risk, or knows that it is taken"),
+    "remediated": Weight(18, "there was a risk, and the password was changed for it"),
+    "known place": Weight(-16, "the account has succeeded here on three earlier days"),
+    "young place": Weight(-10, "it has on fewer: a first success may be the attacker's own"),
+    "new network": Weight(20, "the account never succeeded from this AS; less sure for a newcomer"),
+    "new country": Weight(20, "nor from this country"),
+    "settled network": Weight(-25, "it has used this AS on five earlier days"),
+    "restless account": Weight(-14, "somebody who is elsewhere every day: new places tell less"),
+    "travel": Weight(6, "a success from another country less than two hours ago"),
+    "compliant device": Weight(-20, "a managed device: a stolen password comes without one"),
+    "known device": Weight(-16, "a device that the account has used on an earlier day"),
+    "device missing": Weight(15, "the account has devices, and this sign-in comes without"),
+    "shared place": Weight(-10, "others have signed in here for days: an office, a campus"),
+    "rare network": Weight(18, "hardly anybody of the tenant signs in from this AS"),
+    "hosting": Weight(10, "people do not live in data centres"),
+    "mobile": Weight(-12, "carriers change a phone's address all day"),
+    "spray": Weight(6, "for each account that fails here, beyond what an office would"),
+    "interactive at a new place": Weight(
+        20, "somebody types there; tokens alone roam with devices"
+    ),
+    "legacy client": Weight(8, "a protocol that knows no second factor"),
+    "tried here before": Weight(16, "guessed, or prompted until somebody gave in"),
+    "fails elsewhere": Weight(10, "the account fails from other places on the same day"),
+    "program": Weight(10, "programs have few places, and keep them"),
+    "program in a new network": Weight(6, "so a new one tells more than for people"),
 }
+"""The one place for the weights."""
+POINTS = {name: weight.points for name, weight in WEIGHTS.items()}
 OF_PLACE = frozenset(("spray",))
 """Reasons that speak of the place, and change as others sign in from it."""
 MOST_SPRAYED = 6

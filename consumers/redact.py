@@ -25,7 +25,7 @@ import orjson
 from consumers.redact_addresses import AddressMap
 from consumers.redact_keep import PATH_WORDS, Keep, family_of
 from schemas.addresses import LONGEST_TEXT
-from schemas.decode import LARGEST_BODY, _items, _lines_apart, _records_apart
+from schemas.decode import LARGEST_BODY, items_of, lines_apart, records_apart
 from schemas.jsontext import load_json
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Redactor:
             value = load_json(body)
         except (ValueError, RecursionError):
             return self._apart(body)
-        self.records += sum(1 for _ in _items(value))
+        self.records += sum(1 for _ in items_of(value))
         return orjson.dumps(self._value(value, "", 0))
 
     def _unreadable(self) -> bytes:
@@ -94,13 +94,13 @@ class Redactor:
 
     def _apart(self, body: bytes) -> bytes:
         """Redact what is no single JSON text as it is read: by lines, or around broken records."""
-        parts = _records_apart(body) or _lines_apart(body)
+        parts = records_apart(body) or lines_apart(body)
         if not parts:
             return self._unreadable()
         records: list[Any] = []
         for part in parts:
             try:
-                records += [self._value(item, "", 1) for item in _items(load_json(part))]
+                records += [self._value(item, "", 1) for item in items_of(load_json(part))]
             except (ValueError, RecursionError):
                 self.unreadable_records += 1
                 records.append(UNREADABLE_RECORD)

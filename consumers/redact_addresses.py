@@ -27,7 +27,7 @@ import ipaddress
 from hashlib import blake2b
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-from schemas.addresses import _MAPPED, _NAT64, _SIX_TO_FOUR, _SPECIAL_V4, _SPECIAL_V6
+from schemas.addresses import MAPPED, NAT64, SIX_TO_FOUR, SPECIAL_V4, SPECIAL_V6
 
 MOST_KEPT = 16
 """Bits on the way to a special range that a public address keeps; more would name its owner."""
@@ -65,8 +65,8 @@ class _Family:
         return None
 
 
-_V4 = _Family(32, tuple(_SPECIAL_V4))
-_V6 = _Family(128, tuple(_SPECIAL_V6), _CARRIERS)
+_V4 = _Family(32, tuple(SPECIAL_V4))
+_V6 = _Family(128, tuple(SPECIAL_V6), _CARRIERS)
 
 
 class AddressMap:
@@ -85,12 +85,10 @@ class AddressMap:
             return None
 
     def _v6(self, packed: bytes) -> bytes:
-        if packed[:12] in (_MAPPED, _NAT64):
+        if packed[:12] in (MAPPED, NAT64):
             return packed[:12] + self._replaced(packed[12:], _V4)
-        if packed[:2] == _SIX_TO_FOUR:
-            return (
-                _SIX_TO_FOUR + self._replaced(packed[2:6], _V4) + self._turned(packed, _V6, 0)[6:]
-            )
+        if packed[:2] == SIX_TO_FOUR:
+            return SIX_TO_FOUR + self._replaced(packed[2:6], _V4) + self._turned(packed, _V6, 0)[6:]
         return self._replaced(packed, _V6)
 
     def _replaced(self, packed: bytes, family: _Family) -> bytes:

@@ -157,14 +157,20 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
                 if row["Cached"]
                 else "asked now"
             )
-            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking'][:10]}"]
+            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking'][:16]}"]
+            if row["Rank"]:
+                why.append(f"rank {row['Rank']:,} of {row['RankedAddresses']:,}")
+            if row["RankParts"]:
+                points = sorted(row["RankParts"].items(), key=lambda part: -abs(part[1]))
+                told = ", ".join(f"{name} {value:+g}" for name, value in points)
+                why.append(f"score {row['RankScore']:g}: {told}")
         table.add_row(
             plain(row["IPAddress"]),
             Text(row["Verdict"], style=VERDICT_COLOURS.get(row["Verdict"], "")),
             plain(row["Score"]),
             plain(row["AddressClass"]),
             plain(row["ExpiresTime"][:10] if row["ExpiresTime"] else None),
-            plain("; ".join(why), 300),
+            plain("; ".join(why), 900),
         )
     return table
 

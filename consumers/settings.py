@@ -38,6 +38,8 @@ from schemas.errors import ConfigurationError
 PREFIX = "SIGNINWATCH_"
 CONFIG_VARIABLE = "SIGNINWATCH_CONFIG"
 ENV_FILE_VARIABLE = "SIGNINWATCH_ENV_FILE"
+NO_SETTINGS = (CONFIG_VARIABLE, ENV_FILE_VARIABLE, "SIGNINWATCH_REDACT_KEY")
+"""Variables of ours that are read elsewhere."""
 DIRECT = ("localhost", "127.0.0.1", "::1", "169.254.169.254")
 """Hosts that are never behind a proxy: this machine, and where Azure's machines ask for tokens."""
 HOUR = 3_600.0
@@ -348,7 +350,7 @@ def _refuse_unknown_variables() -> None:
     known = {name.upper() for name in Settings.model_fields}
     for variable in os.environ:
         name = variable.upper()
-        if name.startswith(PREFIX) and name not in (CONFIG_VARIABLE, ENV_FILE_VARIABLE):
+        if name.startswith(PREFIX) and name not in NO_SETTINGS:
             first = name.removeprefix(PREFIX).split("__")[0]
             if first not in known:
                 raise ConfigurationError(

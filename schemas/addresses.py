@@ -36,7 +36,7 @@ class Unusable(Enum):
     RESERVED = "reserved address"
 
 
-_SPECIAL_V4 = {
+SPECIAL_V4 = {
     "0.0.0.0/8": Unusable.UNSPECIFIED,
     "10.0.0.0/8": Unusable.PRIVATE,
     "100.64.0.0/10": Unusable.SHARED,
@@ -53,7 +53,7 @@ _SPECIAL_V4 = {
     "224.0.0.0/4": Unusable.MULTICAST,
     "240.0.0.0/4": Unusable.RESERVED,
 }
-_SPECIAL_V6 = {
+SPECIAL_V6 = {
     "::/128": Unusable.UNSPECIFIED,
     "::1/128": Unusable.LOOPBACK,
     "2001::/23": Unusable.RESERVED,
@@ -67,9 +67,9 @@ _SPECIAL_V6 = {
 _GLOBAL_UNICAST_V6 = (0x2000 << 112, 0x4000 << 112)
 """2000::/3, the only block that IANA hands out for global unicast (RFC 4291 section 2.4)."""
 
-_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
-_NAT64 = bytes.fromhex("0064ff9b0000000000000000")  # 64:ff9b::/96, RFC 6052 section 2.1
-_SIX_TO_FOUR = b"\x20\x02"  # 2002::/16, RFC 3056 section 2
+MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
+NAT64 = bytes.fromhex("0064ff9b0000000000000000")  # 64:ff9b::/96, RFC 6052 section 2.1
+SIX_TO_FOUR = b"\x20\x02"  # 2002::/16, RFC 3056 section 2
 
 Ranges = tuple[list[int], list[tuple[int, Unusable]]]
 
@@ -80,8 +80,8 @@ def _ranges(special: dict[str, Unusable]) -> Ranges:
     return starts, [(int(network.broadcast_address), why) for network, why in networks]
 
 
-_V4 = _ranges(_SPECIAL_V4)
-_V6 = _ranges(_SPECIAL_V6)
+_V4 = _ranges(SPECIAL_V4)
+_V6 = _ranges(SPECIAL_V6)
 
 
 def _special(number: int, ranges: Ranges) -> Unusable | None:
@@ -97,9 +97,9 @@ def _judge_v4(packed: bytes) -> str | Unusable:
 
 
 def _judge_v6(packed: bytes) -> str | Unusable:
-    if packed[:12] in (_MAPPED, _NAT64):
+    if packed[:12] in (MAPPED, NAT64):
         return _judge_v4(packed[12:])
-    if packed[:2] == _SIX_TO_FOUR:
+    if packed[:2] == SIX_TO_FOUR:
         return _judge_v4(packed[2:6])
     number = int.from_bytes(packed)
     first, end = _GLOBAL_UNICAST_V6

@@ -97,7 +97,7 @@ FINDING_COLUMNS: tuple[Column, ...] = (
         "never null in rows of this version",
         ("tor", "vpn", "proxy", "relay", "hosting", "residential", "mobile", "unknown"),
     ),
-    Column("AccountsFromAddress", "int", "ledger", "not counted"),
+    Column("AccountsFromAddress", "int", "ledger", "never null in rows of this version"),
     _intel("Confidence", words="high medium low"),
     _intel("Score", "int"),
     _intel("BackgroundNoise", "int"),

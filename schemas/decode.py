@@ -122,7 +122,7 @@ class _Body:
         try:
             record = load_json(bytes(self._apart()[index]))
         except _BROKEN:  # called from a deep stack, which the splitter minds and orjson does not
-            record = list(_items(load_json(self._data)))[index]
+            record = list(items_of(load_json(self._data)))[index]
         except ValueError:
             record = None
         return record if isinstance(record, dict) else {"unread": index, "of": repr(self._data)}
@@ -265,7 +265,7 @@ class Decoder:
     def _decode_parts(self, body: bytes) -> Decoded:
         """Decode a body that is no single JSON text: lines, or a list with a broken record."""
         whole = Decoded()
-        for part in _records_apart(body) or _lines_apart(body) or [body]:
+        for part in records_apart(body) or lines_apart(body) or [body]:
             decoded = Decoded()
             try:
                 self._add_value(load_json(part), decoded)
@@ -278,7 +278,7 @@ class Decoder:
         return whole
 
     def _add_value(self, value: Any, decoded: Decoded) -> None:
-        for item in _items(value):
+        for item in items_of(value):
             self._add_record(item, decoded)
 
     def _add_record(self, record: Any, decoded: Decoded) -> None:
@@ -329,7 +329,7 @@ def _lost_its_type(record: dict[str, Any], form: Form) -> bool:
     return nested and "properties" not in record and "ipaddress" in record
 
 
-def _items(value: Any) -> Iterator[Any]:
+def items_of(value: Any) -> Iterator[Any]:
     """Yield the records that a JSON value holds: a wrapper, a list of either, or one record."""
     if isinstance(value, dict):
         wrapped = next((name for name in value if name.lower() == "records"), None)
@@ -349,7 +349,7 @@ def _items(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _records_apart(body: bytes) -> list[bytes] | None:
+def records_apart(body: bytes) -> list[bytes] | None:
     """Take a wrapper or a list apart without looking into its records."""
     for split in (_split_wrapper, _split_array):
         try:
@@ -359,7 +359,7 @@ def _records_apart(body: bytes) -> list[bytes] | None:
     return None
 
 
-def _lines_apart(body: bytes) -> list[bytes] | None:
+def lines_apart(body: bytes) -> list[bytes] | None:
     """Return the lines of newline-delimited JSON, or None if no line is an object or a list."""
     lines = [line for line in body.split(b"\n") if line.strip()]
     return lines if len(lines) > 1 and any(map(_is_container, lines)) else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from consumers.rank import AGAIN, WEIGHTS
 from consumers.settings import PREFIX, Settings
 from schemas.addresses import Unusable
 from schemas.columns import FINDING_COLUMNS, HEALTH_COLUMNS, VERDICT_COLUMNS
@@ -46,6 +47,14 @@ def build() -> str:
             "Policy", ("line", "class", "outcome", "reputation", "severity", "why"), _policy()
         ),
         "The first line that fits decides; an empty cell fits anything.",
+        _section("Ranking", ("reason", "points", "why"), _weights()),
+        "The score of an address is the most that one of its waiting sign-ins says, with what is "
+        "known last of its place. Ten points are about one nat of evidence. An address of which "
+        "nothing was known is asked about again "
+        + ", ".join(f"{after / 3_600:g} hours" for after, _ in AGAIN)
+        + " after it was first asked, if it scores as much as others plus "
+        + ", ".join(f"{points:g}" for _, points in AGAIN)
+        + " points.",
         _section("Findings table", COLUMN_HEAD, _columns(FINDING_COLUMNS)),
         _section("Verdicts table", COLUMN_HEAD, _columns(VERDICT_COLUMNS)),
         _section("Health table", COLUMN_HEAD, _columns(HEALTH_COLUMNS)),
@@ -106,6 +115,11 @@ def _policy() -> Iterator[tuple[str, ...]]:
         conditions = (line.classes, line.outcome, line.reputation)
         cells = (", ".join(sorted(one.value for one in words)) for words in conditions)
         yield f"`{line.name}`", *cells, line.severity.value, line.why
+
+
+def _weights() -> Iterator[tuple[str, str, str]]:
+    for name, weight in WEIGHTS.items():
+        yield name, f"{weight.points:+g}", weight.why
 
 
 def _columns(columns: Iterable[Column]) -> Iterator[tuple[str, str, str, str]]:
