@@ -153,6 +153,8 @@ class Turns:
         if again is None or again >= (due.parked if due else now) + self._waiting_limit:
             return verdict
         held = self._held.of(address)
+        if due is None and not self.scarce and not any(one.risky for one, _, _ in held):
+            return verdict  # nothing else makes it odd enough while nothing is learned
         score = due.score if due else await self._parking.score(address, held)
         if score < (AGAIN_FROM if self.scarce else AGAIN_AT_EASE):
             return verdict

@@ -226,7 +226,7 @@ class Decoder:
         source = _Body(body, split)
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
-        addresses_of, written_of = typed.addresses_of, typed.written_of
+        addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
         form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
         for index, row in enumerate(rows):
             if row is None:
@@ -242,12 +242,12 @@ class Decoder:
                     values = addresses_of(row)
                     # Without a value of first choice, another spelling of its name may hold it.
                     found = () if values[0] is None else addresses[values]
-                    written = written_of(row)
+                    written, risk = written_of(row), risk_of(row)
                 except (AttributeError, TypeError):  # no object on the way, or one at its end
                     found = ()
                 if found:
                     name = form.table or type_of(row)
-                    add(SignIn(form, name, found, written, source, index))
+                    add(SignIn(form, name, found, written, source, index, risk))
                 else:
                     self._add_record(source.record(index), decoded)
         return decoded
@@ -301,7 +301,8 @@ class Decoder:
         answers = [self._answer(reader.at(place)) for (place,) in form.columns["address"]]
         found = tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, str)))
         if found:
-            decoded.signins.append(SignIn(form, table, found, None, _Single(record), 0))
+            risk = reader.first(form.columns.get("risk_level", ()))
+            decoded.signins.append(SignIn(form, table, found, None, _Single(record), 0, risk))
         else:
             told = (answer for answer in answers if isinstance(answer, Unusable))
             reason = next((one for one in told if one is not Unusable.MISSING), Unusable.MISSING)

@@ -248,6 +248,13 @@ class SignIn(msgspec.Struct, gc=False):
     written: Scalar
     source: Records
     index: int
+    risk: Scalar = None
+    """Entra ID's risk level, as it stands there."""
+
+    @property
+    def risky(self) -> bool:
+        """Whether Entra ID itself finds the sign-in risky."""
+        return isinstance(self.risk, str) and self.risk.lower() in ("low", "medium", "high")
 
     def record_time(self) -> datetime | None:
         """Return when the record was written, else when the event began; None if it tells none."""

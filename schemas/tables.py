@@ -61,7 +61,7 @@ COLUMNS = [
 ]
 """What a layout may name."""
 
-EVERY_SIGN_IN = ("address", "emitted")
+EVERY_SIGN_IN = ("address", "emitted", "risk_level")
 """The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
 others are read from the record when a sign-in turns out to matter."""
 
@@ -75,7 +75,7 @@ class Typed:
     def __init__(self, columns: Columns) -> None:
         tree: dict[str, Any] = {"Type": {}, "category": {}}
         for name in EVERY_SIGN_IN:
-            for (place,) in columns[name]:
+            for (place,) in columns.get(name, ()):
                 node = tree
                 for part in place:
                     node = node.setdefault(part, {})
@@ -90,6 +90,7 @@ class Typed:
         self.category_of = attrgetter(self._attributes[("category",)])
         self.addresses_of = self._tuple_getter(columns["address"])
         self.written_of = self._first_getter(columns["emitted"])
+        self.risk_of = self._first_getter(columns.get("risk_level", ()))
 
     def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
@@ -111,7 +112,10 @@ class Typed:
         return attrgetter(*attributes)
 
     def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
-        first, *others = [attrgetter(self._attributes[place]) for (place,) in alternatives]
+        getters = [attrgetter(self._attributes[place]) for (place,) in alternatives]
+        if not getters:
+            return lambda _: None
+        first, *others = getters
         if not others:
             return first
         second = others[0]

@@ -107,13 +107,17 @@ class HttpClient:
             parts.append(part)
         return b"".join(parts)
 
+    def _trust(self) -> ssl.SSLContext | bool:
+        """Return whom to trust: the system, and who the user adds."""
+        if self._ca_bundle is None:
+            return True
+        return ssl.create_default_context(cafile=self._ca_bundle)
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, ssl=ssl.create_default_context(cafile=self._ca_bundle)
-                ),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._trust()),
                 trust_env=self._proxies,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
