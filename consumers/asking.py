@@ -134,7 +134,8 @@ class Asker:
         self._failed: dict[str, tuple[int, int]] = {}
         """Failures of an address, and the requests answered until the last one."""
         self._worked = 0
-        self._why_resting = WhyUnanswered.SOURCE_DOWN
+        self.why_resting = WhyUnanswered.SOURCE_DOWN
+        """Why the source is left alone, while it is."""
 
     @property
     def batch_size(self) -> int:
@@ -154,7 +155,7 @@ class Asker:
     async def ask(self, addresses: Sequence[str]) -> Asked:
         """Ask about *addresses*, as far as others do not ask and the budget allows."""
         if self.breaker.resting:
-            return Asked(self._unanswered(addresses, self._why_resting))
+            return Asked(self._unanswered(addresses, self.why_resting))
         if not await self.budget.open():
             self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
             return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
@@ -187,7 +188,7 @@ class Asker:
         asked = await self._ask_claimed(fresh) if fresh else Asked()
         for one in alone:
             if self.breaker.resting:
-                asked.answers |= self._unanswered([one], self._why_resting)
+                asked.answers |= self._unanswered([one], self.why_resting)
                 continue
             answered = await self._ask_claimed([one])
             asked.answers |= answered.answers
@@ -251,7 +252,7 @@ class Asker:
         if not self._degrade:
             raise error
         self.breaker.rest(KEY_PAUSE)
-        self._why_resting = WhyUnanswered.KEY_REFUSED
+        self.why_resting = WhyUnanswered.KEY_REFUSED
         self._watch.trouble(Trouble.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
 
@@ -273,7 +274,7 @@ class Asker:
             asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
         self.breaker.failed(surely=isinstance(error, TooFast))
-        self._why_resting = WhyUnanswered.SOURCE_DOWN
+        self.why_resting = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
         for address in addresses:
@@ -302,7 +303,7 @@ class Asker:
             await self.budget.exhaust()
         else:
             self.breaker.rest(QUOTA_PAUSE)
-            self._why_resting = WhyUnanswered.QUOTA
+            self.why_resting = WhyUnanswered.QUOTA
 
     def _ask_singly(self) -> None:
         if self.source.batch_size > 1:

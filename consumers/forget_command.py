@@ -15,7 +15,7 @@ import structlog
 
 from consumers.clock import WallClock
 from consumers.health import GRACE, Health
-from consumers.history import without
+from consumers.history_entries import without
 from consumers.ledger.sqlite_file import FILE
 from consumers.ledger.table_storage import TableStore
 from consumers.mentions import Mentions

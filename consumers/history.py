@@ -8,16 +8,30 @@ did is learned, never what the ranking thought of them.
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
-from hashlib import blake2b
-from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from zlib import crc32
 
 import msgspec
 
-from schemas.errors import LedgerFailed
-from schemas.networks import MOBILE_NETWORKS
+from consumers.history_entries import (
+    DAY,
+    KINDS,
+    MOST_ACCOUNTS,
+    MOST_AT_BAD,
+    MOST_OF_ACCOUNT,
+    MOST_PLACES,
+    MOST_TRIES,
+    Account,
+    Days,
+    Entry,
+    Group,
+    Place,
+    Tries,
+    decoded,
+    merged,
+    place_of,
+    pseudonym,
+)
 from schemas.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -26,64 +40,11 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
     from schemas.signals import Signals
 
-DAY = 86_400.0
 HOUR = 3_600.0
 MOST_ENTRIES = 100_000
 """Entries in memory; the ledger has the others."""
-MOST_PLACES = 64
-"""Places that are kept of one account; the one longest unseen gives way."""
-MOST_OF_ACCOUNT = 32
-"""Networks, countries, devices and failing places that are kept of one account."""
-MOST_ACCOUNTS = 32
-"""Accounts that are kept of one place or network: whether there are more does not matter."""
-MOST_AT_BAD = 256
-"""Accounts that are kept of one bad address."""
 NEVER = -1
-
-Days = tuple[int, int]
-"""The last day on which something was seen, and on how many days."""
-
-
-class Tries(msgspec.Struct, array_like=True):
-    """What failed of an account at a place: events by a short hash, and when the last one was."""
-
-    failed: list[int] = []
-    accepted: list[int] = []
-    last: float = 0.0
-
-
-class Account(msgspec.Struct, array_like=True):
-    """What an account succeeded with, and where it failed."""
-
-    days: int = 0
-    last: int = -1
-    found: int = 0
-    """Places that were new."""
-    places: dict[str, Days] = {}
-    networks: dict[int, Days] = {}
-    countries: dict[str, Days] = {}
-    devices: dict[str, Days] = {}
-    tries: dict[str, Tries] = {}
-    country: str = ""
-    moved: float = 0.0
-    """When it was in that country last."""
-
-
-class Place(msgspec.Struct, array_like=True):
-    """Who succeeded at a place, and when first; who failed there, and when last."""
-
-    good: dict[str, float] = {}
-    bad: dict[str, float] = {}
-
-
-class Group(msgspec.Struct, array_like=True):
-    """Which accounts were seen in a network or at a bad address, and when last."""
-
-    accounts: dict[str, float] = {}
-
-
-Entry = Account | Place | Group
-_KINDS: dict[str, type[Entry]] = {"a": Account, "p": Place, "n": Group, "b": Group}
+NO_TRIES = Tries()
 
 
 class Seen(NamedTuple):
@@ -113,29 +74,6 @@ class Seen(NamedTuple):
     """Accounts that failed at this place in the last 24 hours, less twice those that succeeded."""
     network_accounts: int
     """Other accounts that ever succeeded from the network."""
-
-
-_MOST_TRIES = 3
-_NO_TRIES = Tries()
-
-
-@lru_cache(maxsize=100_000)
-def pseudonym(name: str) -> str:
-    """Return a short hash of a name: enough to tell names apart, and not the name."""
-    return blake2b(name.encode("utf-8", "replace"), digest_size=6).hexdigest()
-
-
-@lru_cache(maxsize=100_000)
-def place_of(address: str, as_number: int | None) -> str:
-    """Return the place of an address: itself, its /64, or the whole network of a mobile carrier.
-
-    A phone has another address every day, and a household's IPv6 addresses share their /64.
-    """
-    if as_number in MOBILE_NETWORKS:
-        return f"AS{as_number}"
-    if ":" not in address:
-        return address
-    return f"{int(IPv6Address(address)) >> 64:x}"
 
 
 class History:
@@ -178,7 +116,7 @@ class History:
         for key in missing:
             if self._known(key) is None:  # or another batch has fetched it, and learned since
                 body = found.get(key)
-                entry = _decoded(key, body) if body is not None else _KINDS[key[0]]()
+                entry = decoded(key, body) if body is not None else KINDS[key[0]]()
                 self._young[key] = entry
 
     def _known(self, key: str) -> Entry | None:
@@ -193,7 +131,7 @@ class History:
     def _entry(self, key: str) -> Entry:
         entry = self._known(key)
         if entry is None:
-            entry = self._young[key] = _KINDS[key[0]]()
+            entry = self._young[key] = KINDS[key[0]]()
         return entry
 
     def _account(self, key: str) -> Account:
@@ -215,7 +153,7 @@ class History:
         place = self._place(f"p|{where}")
         network = self._group(_network_key(one))
         before = account.days - (account.last == today)
-        own = account.tries.get(where, _NO_TRIES)
+        own = account.tries.get(where, NO_TRIES)
         recent = now - own.last < DAY
         return Seen(
             experience=min(1.0, 0.3 + 0.1 * before),
@@ -290,7 +228,7 @@ class History:
             tries.failed, tries.accepted = [], []
         events = tries.failed if one.outcome is Outcome.FAILURE else tries.accepted
         event = crc32(one.event.encode("utf-8", "replace"))
-        if event not in events and len(events) < _MOST_TRIES:
+        if event not in events and len(events) < MOST_TRIES:
             events.append(event)
             self._changed[f"a|{name}"] = account
         if now - tries.last >= HOUR:
@@ -333,78 +271,6 @@ class History:
                 self._flushing = {}
 
 
-def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
-    """Join what two instances have learned of the same thing."""
-    one, other = _decoded(key, mine), _decoded(key, theirs)
-    if isinstance(one, Account) and isinstance(other, Account):
-        one.days, one.last = max(one.days, other.days), max(one.last, other.last)
-        one.found = max(one.found, other.found)
-        one.places = _both(one.places, other.places, MOST_PLACES)
-        one.networks = _both(one.networks, other.networks, MOST_OF_ACCOUNT)
-        one.countries = _both(one.countries, other.countries, MOST_OF_ACCOUNT)
-        one.devices = _both(one.devices, other.devices, MOST_OF_ACCOUNT)
-        tries = other.tries | {
-            where: _joined(mine, other.tries.get(where, mine)) for where, mine in one.tries.items()
-        }
-        one.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MOST_OF_ACCOUNT:])
-        if other.moved > one.moved:
-            one.country, one.moved = other.country, other.moved
-    elif isinstance(one, Place) and isinstance(other, Place):
-        first = {who: min(at, one.good.get(who, at)) for who, at in other.good.items()}
-        one.good = dict(sorted((one.good | first).items(), key=_second)[:MOST_ACCOUNTS])
-        one.bad = _latest(one.bad, other.bad, MOST_ACCOUNTS)
-    elif isinstance(one, Group) and isinstance(other, Group):
-        most = MOST_AT_BAD if key.startswith("b") else MOST_ACCOUNTS
-        one.accounts = _latest(one.accounts, other.accounts, most)
-    return msgspec.msgpack.encode(one)
-
-
-def without(key: str, body: bytes, *, account: str | None, address: str | None) -> bytes | None:
-    """Return an entry without an account or an address; None if nothing of it is left.
-
-    Nor is anything left of what cannot be read.
-    """
-    if account is not None:
-        name = pseudonym(account.lower())
-        if key == f"a|{name}":
-            return None
-        return _without_account(key, body, name)
-    place = place_of(address or "", None)
-    if key in (f"p|{place}", f"b|{address}"):
-        return None
-    try:
-        entry = _decoded(key, body)
-    except LedgerFailed:
-        return None
-    if isinstance(entry, Account) and (place in entry.places or place in entry.tries):
-        entry.places.pop(place, None)
-        entry.tries.pop(place, None)
-        return msgspec.msgpack.encode(entry)
-    return body
-
-
-def _without_account(key: str, body: bytes, name: str) -> bytes | None:
-    try:
-        entry = _decoded(key, body)
-    except LedgerFailed:
-        return None
-    if isinstance(entry, Account):
-        return body
-    known = (entry.good, entry.bad) if isinstance(entry, Place) else (entry.accounts,)
-    if not any(name in some for some in known):
-        return body
-    for some in known:
-        some.pop(name, None)
-    return msgspec.msgpack.encode(entry)
-
-
-def _decoded(key: str, body: bytes) -> Entry:
-    try:
-        return msgspec.msgpack.decode(body, type=_KINDS[key[0]])
-    except msgspec.MsgspecError as error:
-        raise LedgerFailed(f"the ledger's history of {key[0]}|… is unreadable: {error}") from None
-
-
 def _account_key(one: Signals) -> str:
     return f"a|{pseudonym(one.account)}"
 
@@ -445,31 +311,3 @@ def _spraying(place: Place, now: float) -> int:
         return 0
     failing = sum(now - last < DAY for last in place.bad.values())
     return max(0, failing - 2 * len(place.good))
-
-
-def _joined(one: Tries, other: Tries) -> Tries:
-    """Join what failed at one place, leaving out what was a day before the last."""
-    alive = [tries for tries in (one, other) if max(one.last, other.last) - tries.last < DAY]
-    return Tries(
-        list(dict.fromkeys(event for tries in alive for event in tries.failed))[:_MOST_TRIES],
-        list(dict.fromkeys(event for tries in alive for event in tries.accepted))[:_MOST_TRIES],
-        max(one.last, other.last),
-    )
-
-
-def _second(item: tuple[str, float]) -> float:
-    return item[1]
-
-
-def _both(one: dict[Any, Days], other: dict[Any, Days], most: int) -> dict[Any, Days]:
-    joined = other | {
-        what: (max(days[0], there[0]), max(days[1], there[1]))
-        for what, days in one.items()
-        for there in [other.get(what, days)]
-    }
-    return dict(sorted(joined.items(), key=lambda item: item[1])[-most:])
-
-
-def _latest(one: dict[str, float], other: dict[str, float], most: int) -> dict[str, float]:
-    joined = other | {who: max(at, other.get(who, at)) for who, at in one.items()}
-    return dict(sorted(joined.items(), key=_second)[-most:])

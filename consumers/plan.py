@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.event_time import GROUP_SECONDS
-from consumers.history import place_of
+from consumers.history_entries import place_of
 from consumers.plan_egress import Egress
 from schemas.outcomes import Outcome
 from schemas.signals import signals_of

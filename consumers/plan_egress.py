@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
-from consumers.history import place_of
+from consumers.history_entries import place_of
 from schemas.networks import HOSTING_NETWORKS, MOBILE_NETWORKS
 from schemas.outcomes import Outcome
 

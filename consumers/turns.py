@@ -95,6 +95,8 @@ class Turns:
 
     async def why_not(self) -> WhyUnanswered:
         """Return why a new address waits."""
+        if self._lookups.asker.breaker.resting:
+            return self._lookups.asker.why_resting
         return WhyUnanswered.NOT_YET if await self._budget.open() else WhyUnanswered.QUOTA
 
     async def offer(self) -> None:

@@ -167,6 +167,20 @@ def make_logs_sink(
     )
 
 
+def make_reports(
+    settings: Settings, credentials: Credentials, measures: Measures, health: Health
+) -> Reports:
+    """Return what tells of verdicts and of the service's own health."""
+    return Reports(
+        make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_PATIENCE),
+        make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_PATIENCE),
+        measures,
+        health,
+        instance=instance_name(settings),
+        version=version("signinwatch"),
+    )
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, load: Callable[[], Settings], findings: str | None
@@ -194,14 +208,7 @@ async def open_service(
         if findings is None:
             sink = logs_sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
             measures.sink_errors = lambda: logs_sink.errors
-            reports = Reports(
-                make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_PATIENCE),
-                make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_PATIENCE),
-                measures,
-                health,
-                instance=instance,
-                version=version("signinwatch"),
-            )
+            reports = make_reports(settings, credentials, measures, health)
             stack.push_async_callback(reports.close)
             measures.reports_dropped = lambda: reports.dropped
         else:

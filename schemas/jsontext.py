@@ -14,6 +14,10 @@ DEEPEST = 200
 LONGEST_NUMBER = 400
 """Digits of a whole number; Python refuses to read very long ones, and nothing needs them."""
 
+_MOST_TEXTS = 10_000
+_LONGEST_TEXT = 1_024
+"""Characters of texts that are remembered, and how many."""
+
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -62,3 +66,26 @@ def parse_object(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+class _Texts(dict[str, "dict[str, Any] | None"]):
+    """Remembers which objects texts write, as devices and places repeat; bounded."""
+
+    def __missing__(self, text: str) -> dict[str, Any] | None:
+        found = parse_object(text)
+        if len(text) <= _LONGEST_TEXT:
+            if len(self) >= _MOST_TEXTS:
+                self.clear()
+            self[text] = found
+        return found
+
+
+_texts = _Texts()
+
+
+def object_in_text(value: object) -> dict[str, Any] | None:
+    """Return the object that a text writes, or that a list begins with, as it is; else None."""
+    if isinstance(value, str):
+        return _texts[value]
+    first = value[0] if isinstance(value, list) and value else None
+    return first if isinstance(first, dict) else None

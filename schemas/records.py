@@ -40,7 +40,6 @@ LONGEST_VALUE = 1_024
 _NOTHING = frozenset(("", "-", "<null>"))
 _DEEPEST_NAMES = 8
 """How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
-_MOST_TEXTS = 10_000
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -200,29 +199,6 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
             inner = isinstance(value, dict) and depth > 0
             folded[low] = fold_names(value, depth - 1) if inner else value
     return folded
-
-
-class _Texts(dict[str, "dict[str, Any] | None"]):
-    """Remembers which objects texts write, as devices and places repeat; bounded."""
-
-    def __missing__(self, text: str) -> dict[str, Any] | None:
-        found = parse_object(text)
-        if len(text) <= LONGEST_VALUE:
-            if len(self) >= _MOST_TEXTS:
-                self.clear()
-            self[text] = found
-        return found
-
-
-_texts = _Texts()
-
-
-def object_in_text(value: object) -> dict[str, Any] | None:
-    """Return the object that a text writes, or that a list begins with, as it is; else None."""
-    if isinstance(value, str):
-        return _texts[value]
-    first = value[0] if isinstance(value, list) and value else None
-    return first if isinstance(first, dict) else None
 
 
 class Records(Protocol):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from schemas.jsontext import object_in_text
 from schemas.outcomes import Outcome
 from schemas.records import (
     RecordReader,
     as_number,
     clean_bool,
     clean_text,
-    object_in_text,
     outcome_of,
 )
 

@@ -293,7 +293,7 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
     spec.setdefault("emitted", ["TimeGenerated"])
     columns = _columns(spec, None)
     for column in EVERY_SIGN_IN:
-        if any(len(alternative) > 1 for alternative in columns[column]):
+        if any(len(alternative) > 1 for alternative in columns.get(column, ())):
             raise _wrong(name, column, "cannot be joined from two columns")
     spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
     return Form(spelled, on, outcome, None, columns, Typed(columns), True, success, failure)

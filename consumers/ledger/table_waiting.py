@@ -11,6 +11,7 @@ from consumers.ledger import table_rows as layout
 from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed
 from consumers.ledger.table_access import TableAccess
 from consumers.ledger.table_client import AT_ONCE
+from consumers.ledger.table_parking import Bundle, Parking
 from consumers.ledger.table_rows import Write
 from consumers.rank import lacking
 
@@ -59,7 +60,7 @@ class TableWaiting(TableAccess):
         now = self._clock.now()
         known: dict[str, Verdict] = {}
         done: list[str] = []
-        bundle = layout.Bundle()
+        bundle = Bundle()
         for plan in plans:
             answer = closed(plan.entry.answer()) if plan.entry.expires > now else None
             if answer is not None:
@@ -72,13 +73,13 @@ class TableWaiting(TableAccess):
             del pending[address]
         return known
 
-    async def _plan(self, address: str, wanted: Mapping[str, Waiting]) -> layout.Parking:
+    async def _plan(self, address: str, wanted: Mapping[str, Waiting]) -> Parking:
         span = layout.within(layout.waiting_rows(address))
         entry, parked = await asyncio.gather(
             self._entry(address, None),
             self._table.rows(layout.shard_of(address), *span, layout.WAITING_RANK),
         )
-        return layout.Parking.plan(entry, parked, wanted, self._waiting_per_address)
+        return Parking.plan(entry, parked, wanted, self._waiting_per_address)
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
         """Return those addresses that sign-ins wait for."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consumers.history import DAY, Account, Group, Place, pseudonym
+from consumers.history_entries import DAY, Account, Group, Place, pseudonym
 from schemas.outcomes import Outcome
 from schemas.signals import Signals
 

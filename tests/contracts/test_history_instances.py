@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.history import MOST_ACCOUNTS, MOST_AT_BAD, MOST_PLACES, History
+from consumers.history import History
+from consumers.history_entries import MOST_ACCOUNTS, MOST_AT_BAD, MOST_PLACES
 from tests.contracts.histories import (
     ADA,
     BO,

@@ -11,12 +11,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from consumers.history import (
-    MOST_ACCOUNTS,
-    MOST_PLACES,
-    History,
-    without,
-)
+from consumers.history import History
+from consumers.history_entries import MOST_ACCOUNTS, MOST_PLACES, without
 from consumers.ledger.rules import HISTORY_SECONDS
 from consumers.ledger.sqlite import SqliteStore
 from schemas.outcomes import Outcome
@@ -292,7 +288,9 @@ async def test_of_an_address_one_sign_in_may_go(opened: Open) -> None:
 @pytest.mark.parametrize("key", [one for one in ODD if one.isascii()])
 async def test_every_key_reaches_who_revises(opened: Open, key: str) -> None:
     """As it was kept, whatever its characters; and what is left is found by it."""
-    await revised(await opened(), key)
+    ledger = await opened()
+    await revised(ledger, key)
+    assert await ledger.history([key]) == {}
 
 
 async def revised(ledger: Ledger, key: str) -> None:

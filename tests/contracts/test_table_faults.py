@@ -246,10 +246,12 @@ def test_wrong_settings_are_named(
 
 async def test_an_account_url_with_a_credential_is_enough() -> None:
     """Nothing is sent before the table is opened."""
+    watch = Told()
     table = Table.at(
         "ledger",
-        Told(),
+        watch,
         account_url="https://account.table.core.windows.net",
         credential=Credential(),
     )
     await table.close()
+    assert watch.details == []

@@ -16,7 +16,8 @@ from uuid import uuid4
 import pytest
 from azure.data.tables.aio import TableClient
 
-from consumers.history import History, pseudonym
+from consumers.history import History
+from consumers.history_entries import pseudonym
 from consumers.ledger.sqlite import SqliteStore
 from producers.blob_quarantine import BlobQuarantine
 from producers.quarantine import DirectoryQuarantine

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from consumers.history import (
+from consumers.history import NEVER, History
+from consumers.history_entries import (
     DAY,
     MOST_AT_BAD,
-    NEVER,
     Account,
     Group,
-    History,
     Place,
     merged,
     place_of,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from consumers.history import Entry
+    from consumers.history_entries import Entry
 
 A, B = "81.2.69.160", "93.184.216.34"
 MOBILE = min(MOBILE_NETWORKS)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.history import DAY, History, merged
+from consumers.history import History
+from consumers.history_entries import DAY, merged
 from consumers.ledger.sqlite import SqliteStore
 from schemas.errors import LedgerFailed
 from tests.contracts.histories import NOON, signals
