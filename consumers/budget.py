@@ -145,6 +145,11 @@ class Budget:
         await self._period()
         return self._clock.now() - (self._first or 0.0) <= DAY / 2
 
+    @property
+    def paced(self) -> bool:
+        """Whether there is a pace to be kept."""
+        return self._paced
+
     def hurry(self) -> None:
         """Let what is left of the quota go at once."""
         self._paced = False

@@ -31,6 +31,8 @@ MOST_TOLD = 10
 
 Progress = Callable[[int, str], None]
 """Is told of bytes read, and of what was sent."""
+CANCELLED_AGAIN = 2.0
+"""Seconds after which a cancellation that had no effect is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +112,29 @@ async def publish(settings: Settings, plan: Publish, progress: Progress) -> Publ
 
 @asynccontextmanager
 async def _terminating() -> AsyncIterator[None]:
-    """Let SIGTERM interrupt as Ctrl-C does: by cancelling, so that what was sent can be told."""
+    """Let signals cancel the sending, so that what was sent can be told.
+
+    Again and again: whoever waits for the hub's word inside the SDK may swallow it once.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    before = signal.getsignal(signal.SIGTERM)
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    again: list[asyncio.TimerHandle] = []
+
+    def stop() -> None:
+        if task is not None:
+            task.cancel()
+            again.append(loop.call_later(CANCELLED_AGAIN, stop))
+
+    for one in before:
+        loop.add_signal_handler(one, stop)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, before)
+        for handle in again:
+            handle.cancel()
+        for one, handler in before.items():
+            loop.remove_signal_handler(one)
+            signal.signal(one, handler)
 
 
 class _Sending:

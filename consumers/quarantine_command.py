@@ -88,6 +88,7 @@ async def retry(
                 quota=quota,
                 origin="late",
                 quarantine=quarantine,
+                paced=False,  # a person asks
             ) as chain,
         ):
             taken = [item for item in items if await _taken(item, chain, decoder)]

@@ -77,7 +77,7 @@ class Turns:
     @property
     def scarce(self) -> bool:
         """Whether not all can be asked about: others wait for their turn, or soon will."""
-        return self._crowded or self._dear
+        return self._budget.paced and (self._crowded or self._dear)
 
     async def begin(self) -> None:
         """Learn whether an earlier process left addresses that wait."""
@@ -88,7 +88,7 @@ class Turns:
         now = self._clock.now()
         self._demand.note(now, sum(not self._parking.rooms.knows(one) for one in addresses))
         self._dear = not await self._budget.affords(self._demand.a_day(now))
-        if not self.scarce:
+        if self._budget.paced and not self.scarce:
             left = await self._budget.allowance() - self._lookups.wanted
             self._crowded = left < len(addresses) and await self._lookups.may_ask()
         return not self.scarce

@@ -172,6 +172,7 @@ async def open_chain(
     quota: int,
     origin: str,
     quarantine: Quarantine | None = None,
+    paced: bool = True,
 ) -> AsyncIterator[Chain]:
     """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
 
@@ -187,7 +188,14 @@ async def open_chain(
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)
-        core = Core(settings, ledger, clock, quota=quota, memory=AnswerMemory(ledger, clock))
+        core = Core(
+            settings,
+            ledger,
+            clock,
+            quota=quota,
+            memory=AnswerMemory(ledger, clock),
+            paced=paced,
+        )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
         pipeline = core.join(judge=judge, outbox=outbox, quarantine=quarantine)

@@ -137,9 +137,10 @@ class Core:
         memory: AnswerMemory,
         watch: Watch | None = None,
         shared: bool = False,
+        paced: bool = True,
         source: Source | None = None,
     ) -> None:
-        """See :func:`make_lookups` for *watch*, *shared* and *source*."""
+        """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*."""
         policy = settings.policy
         self.memory = memory
         self._settings = settings
@@ -165,6 +166,7 @@ class Core:
             revise=self._revise,
             watch=watch,
             shared=shared,
+            paced=paced,
             source=source,
         )
         if self.lookups is not None:
