@@ -61,9 +61,10 @@ class Rooms:
         heapreplace(room.weights, weight)
         return True
 
-    def knows(self, address: str) -> bool:
+    def knows(self, address: str, now: float) -> bool:
         """Tell whether sign-ins wait for an address, as far as this process knows."""
-        return address in self._rooms
+        room = self._rooms.get(address)
+        return room is not None and 0 <= now - room.since < self._lasts
 
     def empty(self, address: str) -> None:
         """Note that nothing waits for an address any more."""

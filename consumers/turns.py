@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500
 """Waiting addresses that are offered at once."""
+MOST_OFFERED = 10_000
+"""Addresses under way of which we remember why they were asked about."""
 HOUR = 3_600.0
 HARMLESS_SO_FAR = (Reputation.UNKNOWN, Reputation.BENIGN)
 """Answers that may turn worse."""
@@ -86,7 +88,7 @@ class Turns:
     async def at_once(self, addresses: Sequence[str]) -> bool:
         """Tell whether new addresses may be asked about as they come."""
         now = self._clock.now()
-        self._demand.note(now, sum(not self._parking.rooms.knows(one) for one in addresses))
+        self._demand.note(now, sum(not self._parking.rooms.knows(one, now) for one in addresses))
         self._dear = not await self._budget.affords(self._demand.a_day(now))
         if self._budget.paced and not self.scarce:
             left = await self._budget.allowance() - self._lookups.wanted
@@ -116,6 +118,8 @@ class Turns:
         await self._ask(due)
 
     async def _ask(self, due: list[Due]) -> None:
+        if len(self._offered) > MOST_OFFERED:  # what another instance answered stays in there
+            self._offered.clear()
         self._offered.update((one.address, one) for one in due)
         self._lookups.want([one.address for one in due])
         if due:

@@ -110,8 +110,9 @@ def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
         database.execute("PRAGMA cache_size = -65536")
         database.execute(f"PRAGMA synchronous = {'FULL' if keep else 'OFF'}")
         old = version == 1
-        database.executescript((_FROM_1 if old else "") + _SCHEMA + (_QUEUE_FROM_1 if old else ""))
-        database.execute(f"PRAGMA user_version = {VERSION}")
+        steps = (_FROM_1 if old else "") + _SCHEMA + (_QUEUE_FROM_1 if old else "")
+        # In one piece: a process that is killed here leaves the file as it was.
+        database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version = {VERSION};COMMIT;")
     except sqlite3.DatabaseError as error:
         database.close()
         raise StateRefused(f"STATE__DIR: {path} cannot be used: {error}") from None

@@ -141,6 +141,7 @@ def _publish(site: Site, first: int, count: int, each: int = 75) -> None:
 async def test_four_instances_share_one_quota(azurite: Azurite) -> None:
     """On one ledger in Table Storage and one hub, killed and replaced while they ask."""
     quota, rounds, each_round = 200, 4, 300
+    share = quota // 30 + 1  # what the pace allows all of them together at once
     randomly = random.Random(4)
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(open_site(azurite.connection_string))
@@ -169,9 +170,8 @@ async def test_four_instances_share_one_quota(azurite: Azurite) -> None:
             victim = randomly.randrange(len(services))
             services[victim].kill()
             services[victim] = await stack.enter_async_context(Running(site.settings))
-            assert asked.total() <= quota
+            assert asked.total() <= share
         await until(site.all_checkpointed, "every sign-in judged or waiting")
         ended = await asyncio.gather(*(service.terminate() for service in services))
         assert ended == [0] * len(services)
-        assert 0 < asked.total() <= quota
-        assert len(asked) <= quota
+        assert 0 < asked.total() <= share
