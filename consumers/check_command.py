@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from consumers.check_free import feeds_to_check, try_replica, try_sentinel
 from consumers.clock import WallClock
 from consumers.hub_client import reach, refusal_explained, why_refused
 from consumers.ledger.memory import AnswerMemory
-from consumers.wiring_core import make_lookups
+from consumers.wiring_core import make_lookups, may_ask_paid
+from consumers.wiring_credentials import Credentials
 from consumers.wiring_run import (
-    Credentials,
     instance_name,
     make_checkpoints,
     make_hubs,
@@ -25,6 +26,7 @@ from consumers.wiring_run import (
 from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
 from schemas.errors import (
     ConfigurationError,
+    FeedFailed,
     KeyRefused,
     SigninwatchError,
     SinkHeldBack,
@@ -78,6 +80,14 @@ class _Noted:
         """Note nothing."""
 
 
+_CODES: tuple[tuple[type[SigninwatchError], Trouble], ...] = (
+    (KeyRefused, Trouble.KEY_REFUSED),
+    (StateRefused, Trouble.STATE_IN_USE),
+    (ConfigurationError, Trouble.NOT_CONFIGURED),
+    (SinkHeldBack, Trouble.FINDINGS_HELD_BACK),
+)
+_OF_THE_LEDGER = Trouble.LEDGER_UNREACHABLE
+
 Check = tuple[str, "Callable[[_Noted], Awaitable[str]]"]
 """A name, and what tries it: it returns what it found, tells trouble, or raises."""
 
@@ -111,9 +121,33 @@ async def check(settings: Settings) -> AsyncIterator[Checked]:
         yield await _try("CrowdSec key", _key(settings, credentials))
         for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE):
             yield await _try(f"ingestion {table}", _stream(settings, credentials, table))
-        for name in settings.feeds:
-            text = "feeds are not read by this version; the setting has no effect"
-            yield Checked(f"feed {name}", text, Trouble.NOT_READ)
+        async for one in _free_sources(settings, credentials):
+            yield one
+
+
+async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIterator[Checked]:
+    try:
+        feeds = feeds_to_check(settings)
+    except ConfigurationError as error:
+        yield Checked("feeds", str(error), Trouble.NOT_CONFIGURED)
+        feeds = []
+    for name, action in feeds:
+        yield await _try(f"feed {name}", _deaf(action))
+    if settings.crowdsec.replica:
+        yield await _try("CrowdSec replica", _deaf(lambda: try_replica(settings)))
+    if settings.sentinel.workspace_id is not None:
+        tried = _deaf(lambda: try_sentinel(settings, credentials))
+        yield await _try("Sentinel indicators", tried)
+
+
+def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_Noted], Awaitable[str]]:
+    """Return an action that tells no trouble, but raises."""
+
+    async def tried(noted: _Noted) -> str:
+        del noted
+        return await action()
+
+    return tried
 
 
 async def _try(name: str, action: Callable[[_Noted], Awaitable[str]]) -> Checked:
@@ -125,21 +159,21 @@ async def _try(name: str, action: Callable[[_Noted], Awaitable[str]]) -> Checked
     except TimeoutError:
         if noted.trouble_noted is None:
             return Checked(name, f"no answer within {PATIENCE:.0f} s", Trouble.NOT_CONFIGURED)
-    except _Failed as error:
-        return Checked(name, str(error), error.code)
-    except KeyRefused as error:
-        return Checked(name, str(error), Trouble.KEY_REFUSED)
-    except StateRefused as error:
-        return Checked(name, str(error), Trouble.STATE_IN_USE)
-    except ConfigurationError as error:
-        return Checked(name, str(error), Trouble.NOT_CONFIGURED)
-    except SinkHeldBack as error:
-        return Checked(name, f"{error}; {error.mend}", Trouble.FINDINGS_HELD_BACK)
-    except SigninwatchError as error:
-        return Checked(name, str(error), Trouble.LEDGER_UNREACHABLE)
+    except (_Failed, SigninwatchError) as error:
+        mend = f"; {error.mend}" if isinstance(error, SinkHeldBack) else ""
+        return Checked(name, f"{error}{mend}", _code_of(error))
     if noted.trouble_noted is not None:
         return Checked(name, noted.trouble_noted[1], noted.trouble_noted[0])
     return Checked(name, text)
+
+
+def _code_of(error: _Failed | SigninwatchError) -> Trouble:
+    """Return the code that tells what an error means."""
+    if isinstance(error, _Failed):
+        return error.code
+    if isinstance(error, FeedFailed):
+        return Trouble.FEED_REFUSED if error.refused else Trouble.FEED_DOWN
+    return next((code for kind, code in _CODES if isinstance(error, kind)), _OF_THE_LEDGER)
 
 
 def _checkpoints(
@@ -216,6 +250,10 @@ def _ledger(settings: Settings, credentials: Credentials) -> Callable[[_Noted], 
 
 def _key(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
     async def action(noted: _Noted) -> str:
+        if not may_ask_paid(settings):
+            return "the replica answers; the paid API is not asked"
+        if settings.crowdsec.api_key is None and settings.feeds:
+            return "no key: feeds alone are asked"
         if settings.crowdsec.api_key is None:
             raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody is asked")
         async with _opened(settings, credentials, noted) as ledger:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from consumers import screens
 from consumers.check_command import check
+from consumers.cli_feeds import feeds_group
 from consumers.cli_forget import forget_command
 from consumers.cli_options import (
     PATH,
@@ -191,6 +192,7 @@ def lookup_command(
         raise SystemExit(1)
 
 
+cli.add_command(feeds_group)
 cli.add_command(forget_command)
 cli.add_command(plan_command)
 cli.add_command(publish_command)

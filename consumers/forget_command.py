@@ -16,11 +16,18 @@ import structlog
 from consumers.clock import WallClock
 from consumers.health import GRACE, Health
 from consumers.history_entries import without
+from consumers.lately import Lately
 from consumers.ledger.sqlite_file import FILE
+from consumers.ledger.sqlite_recent import FILE as RECENT_FILE
+from consumers.ledger.sqlite_recent import SqliteRecent
+from consumers.ledger.table_recent import TableRecent
 from consumers.ledger.table_storage import TableStore
 from consumers.mentions import Mentions
 from consumers.wiring import StateFolder, make_clock, make_ledger, make_quarantine
-from consumers.wiring_run import Credentials, make_run_ledger
+from consumers.wiring_credentials import Credentials
+from consumers.wiring_feeds import wants_free_sources
+from consumers.wiring_free import RECENT_SUFFIX, make_table
+from consumers.wiring_run import make_run_ledger
 from schemas.errors import ConfigurationError, LedgerFailed, StateRefused
 from schemas.health import Trouble
 from schemas.ports import Forgotten
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
     from consumers.mentions import Wanted
     from consumers.settings import Settings
-    from schemas.ports import Ledger, Quarantine
+    from schemas.ports import Ledger, Quarantine, Recent
 
 PATIENCE = 20.0
 """Seconds for which the ledger's table is tried; then a person should look."""
@@ -128,10 +135,38 @@ async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Del
             Deleted(names[0], "verdicts", forgotten.verdicts),
             Deleted(names[0], "waiting sign-ins", forgotten.waiting),
             Deleted(names[0], "entries of the history", forgotten.history),
+            Deleted(
+                names[0],
+                "sign-ins noted for late matches",
+                await _of_lately(settings, stores, wanted, stack),
+            ),
         ]
         for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
             told.append(Deleted(name, "messages and findings", await quarantine.remove(ids)))
         return told
+
+
+async def _of_lately(
+    settings: Settings, stores: Stores, wanted: Wanted, stack: AsyncExitStack
+) -> int:
+    """Delete what is noted of lately; return how many sign-ins."""
+    recent: Recent
+    if stores.folder is not None:
+        if not (stores.folder / RECENT_FILE).is_file():
+            return 0
+        clock = make_clock(StateFolder(stores.folder).clock_kind)
+        recent = SqliteRecent(stores.folder, clock)
+    elif wants_free_sources(settings):
+        table = make_table(settings, Health(), Credentials(stack, settings), RECENT_SUFFIX)
+        clock = make_clock("wall")
+        recent = TableRecent(table, clock)
+    else:
+        return 0
+    lately = Lately(recent, clock, 1.0)
+    stack.push_async_callback(lately.close)
+    accounts = {account.lower() for account in wanted.accounts}
+    addresses = set(wanted.addresses)
+    return await lately.forget(lambda one: one.account in accounts or one.address in addresses)
 
 
 async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:

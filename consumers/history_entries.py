@@ -30,6 +30,8 @@ MOST_TRIES = 3
 
 Days = tuple[int, int]
 """The last day on which something was seen, and on how many days."""
+SHARED = "ti|"
+"""Before an address, the key of what was uploaded of it; see :mod:`consumers.sharing`."""
 
 
 class Tries(msgspec.Struct, array_like=True):
@@ -124,6 +126,8 @@ def without(key: str, body: bytes, *, account: str | None, address: str | None) 
 
     Nor is anything left of what cannot be read.
     """
+    if key.startswith(SHARED):
+        return None if key == f"{SHARED}{address}" else body
     if account is not None:
         name = pseudonym(account.lower())
         if key == f"a|{name}":

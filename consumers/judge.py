@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from schemas.combined import combined, false_positive
 from schemas.findings import Row, finding_id, finding_row
 from schemas.networks import class_of_network
 from schemas.policy import Policy, Severity
@@ -12,17 +13,11 @@ from schemas.times import iso
 from schemas.verdicts import AddressClass, Reputation, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.records import Details
 
 HOUR = 3_600
-
-
-def false_positive(verdict: Verdict) -> bool:
-    """Tell whether the source itself says that its reports of the address mean no harm."""
-    intel = verdict.intel
-    return bool(intel.false_positives) or any(
-        name.startswith("scanner:") for name in intel.classifications
-    )
 
 
 class Judge:
@@ -37,16 +32,16 @@ class Judge:
         self._repeats = Repeats()
 
     def harmless(self, verdict: Verdict) -> bool:
-        """Tell whether no sign-in from this address can become a finding."""
+        """Tell whether no sign-in can become a finding by this word alone."""
         return self._policy.harmless(
-            verdict.address_class, verdict.reputation, false_positive(verdict)
+            verdict.address_class, verdict.reputation, false_positive(verdict.intel)
         )
 
     def judge(
         self,
         details: Details,
         address: str,
-        verdict: Verdict,
+        words: Sequence[Verdict],
         *,
         wall: datetime,
         now: float,
@@ -55,22 +50,24 @@ class Judge:
     ) -> Row | None:
         """Return the finding; None where the policy wants none, or it was told or folded before.
 
-        *wall* stamps the row; *now* is our clock's time, from which the delay is counted;
+        *words* are those of all sources, one at least; *wall* stamps the row; *now* is our
+        clock's time, from which the delay is counted;
         *accounts* were seen from the address; *late* tells that the sign-in had to wait.
         """
-        address_class = verdict.address_class
+        told = combined(words)
+        address_class = told.address_class
         if address_class is AddressClass.UNKNOWN:
             address_class = class_of_network(details.sign_in_as_number)
         line = self._policy.decide(
-            address_class, details.outcome, verdict.reputation, false_positive(verdict)
+            address_class, details.outcome, told.reputation, told.false_positive
         )
         if line.severity is Severity.NONE:
             return None
-        reputation = verdict.reputation if verdict.reputation.bad else Reputation.SUSPICIOUS
+        reputation = told.reputation if told.reputation.bad else Reputation.SUSPICIOUS
         row = finding_row(
             details=details,
             address=address,
-            verdict=verdict,
+            told=told,
             line=line,
             reputation=reputation,
             address_class=address_class,

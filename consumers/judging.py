@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from consumers.free import FreeSources, Known
     from consumers.held import Held
     from consumers.history import History
     from consumers.judge import Judge
@@ -26,9 +27,16 @@ class Judging:
     """Hands sign-ins to the judge, and its findings to the outbox."""
 
     def __init__(
-        self, judge: Judge, history: History, outbox: Outbox, ledger: Ledger, clock: Clock
+        self,
+        judge: Judge,
+        history: History,
+        outbox: Outbox,
+        ledger: Ledger,
+        clock: Clock,
+        free: FreeSources,
     ) -> None:
         self._judge = judge
+        self._free = free
         self._history = history
         self._outbox = outbox
         self._ledger = ledger
@@ -40,18 +48,48 @@ class Judging:
         """Tell whether batches wait for a row that counts what was folded."""
         return bool(self._folded)
 
+    def harmless(self, verdict: Verdict | None, known: Known | None) -> bool:
+        """Tell whether no sign-in from an address can become a finding by what is known now."""
+        words = [] if verdict is None else [verdict]
+        if known is not None:
+            if known.named:
+                return False
+            words.extend(known.standing)
+        return all(map(self._judge.harmless, words))
+
+    def spoken_of(
+        self, address: str, held: Sequence[Held], known: Known
+    ) -> tuple[list[Held], list[Held]]:
+        """Part sign-ins into those of which free sources speak, at their time, and the others."""
+        if known.answers:
+            return list(held), []
+        parts: tuple[list[Held], list[Held]] = ([], [])
+        now, wall = self._clock.now(), datetime.now(UTC)
+        for one in held:
+            signin, enqueued, _ = one
+            details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
+            moment = details.event_time.timestamp()
+            parts[not self._free.words(address, known, moment)].append(one)
+        return parts
+
     async def held(
-        self, address: str, held: Sequence[Held], verdict: Verdict, tickets: Sequence[Ticket]
+        self,
+        address: str,
+        held: Sequence[Held],
+        verdict: Verdict | None,
+        tickets: Sequence[Ticket],
+        known: Known | None = None,
     ) -> None:
         """Judge sign-ins that are held for an address; *tickets* wait for what is found."""
-        if not held or self._judge.harmless(verdict):
+        if not held or self.harmless(verdict, known):
             return
         await self._history.fetch_bad([address])
         now, wall = self._clock.now(), datetime.now(UTC)
         rows, moments, folds = [], [], self._judge.folds
         for signin, enqueued, _ in held:
             details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
-            row = self._judged(details, address, verdict, wall=wall, now=now)
+            words = self._words(address, details, verdict, known)
+            row = self._judged(details, address, words, wall=wall, now=now)
             if row is not None:
                 rows.append(row)
                 moments.append(enqueued.timestamp() if enqueued else None)
@@ -66,46 +104,99 @@ class Judging:
 
         Of each address, that is.
         """
-        harmless = [one for one, verdict in answered.items() if self._judge.harmless(verdict)]
+        known = self._free.look(list(answered))
+        harmless = [
+            one for one, verdict in answered.items() if self.harmless(verdict, known.get(one))
+        ]
         settled = await self._ledger.settle_addresses(harmless) if harmless else {}
         for address, verdict in answered.items():
             if address not in harmless:
-                settled[address] = await self._waiting(address, verdict)
+                settled[address] = await self._waiting(address, verdict, known.get(address))
         return settled
 
-    async def _waiting(self, address: str, verdict: Verdict) -> int:
-        settled = 0
-        while waiting := await self._ledger.waiting_for(address, AT_ONCE):
-            now, wall = self._clock.now(), datetime.now(UTC)
+    async def spoken_for(self, known: Mapping[str, Known]) -> dict[str, int]:
+        """Judge what waits of which free sources speak now; let go of it, and return how much."""
+        settled = {}
+        for address, one in known.items():
+            settled[address] = await self._waiting(address, None, one)
+        return {address: count for address, count in settled.items() if count}
+
+    async def _waiting(self, address: str, verdict: Verdict | None, known: Known | None) -> int:
+        """Judge what waits for an address, part by part, until nothing is left that is spoken of.
+
+        What nobody speaks of stays where it is.
+        """
+        settled = left = 0
+        while True:
+            waiting = await self._ledger.waiting_for(address, left + AT_ONCE)
+            spoken = []
             rows, folds = [], self._judge.folds
             await self._history.fetch_bad([address])
+            now, wall = self._clock.now(), datetime.now(UTC)
             for one in waiting:
-                row = self._judged(one.details, address, verdict, wall=wall, now=now, late=True)
+                words = self._words(address, one.details, verdict, known)
+                if not words:
+                    continue
+                spoken.append(one)
+                row = self._judged(one.details, address, words, wall=wall, now=now, late=True)
                 if row is not None:
                     rows.append(row)
+            if not spoken:
+                return settled
             await self._outbox.add(rows)
             if self._judge.folds > folds:
                 await self.tell_folded(None)
             await self._outbox.flush()  # also what was found of them before they waited
-            await self._ledger.settle(waiting)
-            settled += len(waiting)
-        return settled
+            await self._ledger.settle(spoken)
+            settled += len(spoken)
+            left = len(waiting) - len(spoken)
+
+    async def late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, Known]:
+        """Judge sign-ins that went by before a free source spoke of their address.
+
+        Return the addresses that one speaks of now.
+        """
+        known = self._free.look(list({address for address, _ in signins}))
+        await self._history.fetch_bad(list(known))
+        now, wall = self._clock.now(), datetime.now(UTC)
+        folds, rows = self._judge.folds, []
+        for address, details in signins:
+            one = known.get(address)
+            words = self._words(address, details, None, one) if one is not None else []
+            row = self._judged(details, address, words, wall=wall, now=now, late=True)
+            if row is not None:
+                rows.append(row)
+        await self._outbox.add(rows)
+        if self._judge.folds > folds:
+            await self.tell_folded(None)
+        return known
+
+    def _words(
+        self, address: str, details: Details, verdict: Verdict | None, known: Known | None
+    ) -> list[Verdict]:
+        """Return all words on an address that hold at a sign-in's time."""
+        words = [] if verdict is None else [verdict]
+        if known is not None:
+            words += self._free.words(address, known, details.event_time.timestamp())
+        return words
 
     def _judged(
         self,
         details: Details,
         address: str,
-        verdict: Verdict,
+        words: Sequence[Verdict],
         *,
         wall: datetime,
         now: float,
         late: bool = False,
     ) -> Row | None:
+        if not words:
+            return None
         accounts = self._history.accounts_from(
             address, details.account, details.event_time.timestamp()
         )
         return self._judge.judge(
-            details, address, verdict, wall=wall, now=now, accounts=accounts, late=late
+            details, address, words, wall=wall, now=now, accounts=accounts, late=late
         )
 
     async def tell_folded(self, before: float | None) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.ledger.memory import AnswerMemory
 from consumers.wiring import make_clock, make_ledger
-from consumers.wiring_core import make_lookups
+from consumers.wiring_core import make_lookups, may_ask_paid
+from consumers.wiring_feeds import KeptIntelligence
 from schemas.addresses import Unusable, usable_address
+from schemas.combined import combined
 from schemas.errors import ConfigurationError
 from schemas.times import iso
 from schemas.verdict_rows import verdict_row
@@ -34,7 +36,8 @@ async def look_up(
     waiting addresses with score and reasons, and when it would be asked next.
     ConfigurationError without a key, unless *cached*.
     """
-    if not cached and settings.crowdsec.api_key is None:
+    asks = not cached and may_ask_paid(settings)
+    if asks and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
     if not cached and folder.clock_kind != "wall":
         raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
@@ -42,25 +45,37 @@ async def look_up(
     resolved = {text: usable_address(text) for text in texts}
     addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
     ledger = make_ledger(settings, folder, clock)
+    kept = KeptIntelligence(settings, folder.path)
     try:
         memory = AnswerMemory(ledger, clock)
         answers: dict[str, Answer] = await memory.answers(addresses)
         known = set(answers)
-        if not cached:
-            missing = [one for one in addresses if not isinstance(answers.get(one), Verdict)]
+        words = kept.words(addresses, clock.now())
+        if asks:
+            wanted = [one for one in addresses if one not in words]
+            missing = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
             answers |= await _ask(settings, ledger, memory, missing)
         rows = []
         for text, address in resolved.items():
             if isinstance(address, Unusable):
                 rows.append(verdict_row(text, None, address.value))
                 continue
-            row = verdict_row(address, answers.get(address), "not in the ledger")
+            answer, free = answers.get(address), words.get(address, [])
+            row = verdict_row(address, answer, "not in the ledger", free)
+            row["Evidence"] = evidence(answer, free)
             if explain:
                 row |= await _explained(ledger, address, answers.get(address), address in known)
             rows.append(row)
         return rows
     finally:
+        kept.close()
         await ledger.close()
+
+
+def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
+    """Return what each source says of an address, by its name."""
+    told = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    return combined(told).evidence if told else {}
 
 
 async def _ask(

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import metrics as m
-from schemas.ports import LedgerSize
+from schemas.ports import Coverage, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from consumers.health import Health
+    from consumers.lately import Lately
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
     from consumers.pipeline import Pipeline
     from consumers.positions import Claim
+    from consumers.wiring_feeds import Intelligence
     from schemas.metrics import Sample
     from schemas.ports import Ledger
 
@@ -43,6 +45,10 @@ class Measures:
         self.lags: Callable[[], Iterable[tuple[str, int]]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
+        self.intelligence: Intelligence | None = None
+        self.lately: Lately | None = None
+        self._coverage = Coverage()
+        self._free: list[Sample] = []
         self._health = health
         self._ledger = ledger
         self._monotonic = monotonic
@@ -73,6 +79,10 @@ class Measures:
         self._size = await self._ledger.size()
         if self._lookups is not None:
             self._quota = await self._lookups.asker.budget.standing()
+        if self.lately is not None and self.lately.noting:
+            self._coverage = await self.lately.coverage()
+        if self.intelligence is not None:
+            self._free = list(self.intelligence.samples())
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -86,6 +96,7 @@ class Measures:
             set_aside = self._pipeline.counts.rejected + self._outbox.refused
             yield m.Sample(m.QUARANTINED, set_aside)
         yield from self._of_ledger()
+        yield from self._of_free_sources()
         yield from self._of_partitions()
         for reason in self._health.reasons():
             yield m.Sample(m.TROUBLE, 1, (reason["code"], reason["part"] or ""))
@@ -128,6 +139,15 @@ class Measures:
         yield m.Sample(m.LEDGER_VERDICTS, self._size.verdicts)
         for reason, count in list(self._size.dropped.items()):
             yield m.Sample(m.DROPPED, count, (reason,))
+
+    def _of_free_sources(self) -> Iterator[Sample]:
+        yield from self._free
+        if self.lately is not None and self.lately.noting:
+            since = self._coverage.since
+            age = max(0.0, time.time() - since) if since is not None else 0.0
+            yield m.Sample(m.LATE_MATCH_AGE, age)
+            yield m.Sample(m.LATE_MATCH_SIGNINS, self._coverage.signins)
+            yield m.Sample(m.LATE_MATCH_LOST, self.lately.failed)
 
     def _of_partitions(self) -> Iterator[Sample]:
         now = self._monotonic()

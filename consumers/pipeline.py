@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock
@@ -13,16 +11,19 @@ from consumers.counts import Counts
 from consumers.event_time import advance, leap
 from consumers.held import HeldSignIns
 from consumers.judging import Judging
+from consumers.sorting import Sorting, firsts
 from consumers.tickets import Ticket
 from schemas.ports import Quarantined
-from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
+from schemas.verdicts import Answer, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from consumers.free import FreeSources, Known
     from consumers.held import Held
     from consumers.history import History
     from consumers.judge import Judge
+    from consumers.lately import Lately
     from consumers.ledger.memory import AnswerMemory
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from schemas.addresses import Networks
     from schemas.decode import Decoded, Decoder, Reject
     from schemas.ports import Clock, Ledger, Message, Position, Quarantine
+
+    Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
+    """Hears of new answers, and of what free sources say besides or instead."""
 
 AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
@@ -42,18 +46,10 @@ TOGETHER = 25
 the event loop from everything else. A recording's time decides for itself."""
 FOLDED_SECONDS = 60.0
 """How often, in a service, the rows are told that count what is folded; batches wait for that."""
+MOST_LOOKED_THROUGH = 100_000
+"""Waiting addresses that are looked through when a network is named that was not before."""
 AT_ONCE = 500
 """Answered addresses that are looked at together after a start."""
-_FIRST = itemgetter(2)
-
-
-@dataclass(slots=True)
-class _SortedOut:
-    """The sign-ins of a few messages, by what is known of their address."""
-
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    parked: dict[str, list[Held]] = field(default_factory=dict)
-    new: dict[str, list[Held]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -72,15 +68,17 @@ class Pipeline:
         turns: Turns | None,
         parking: Parking,
         history: History,
+        free: FreeSources,
         judge: Judge,
         outbox: Outbox,
         quarantine: Quarantine,
         clock: Clock,
         own_networks: Networks,
         waiting_limit: float,
+        lately: Lately,
         held: HeldSignIns | None = None,
         exact: bool = True,
-        told: Callable[[Mapping[str, Answer]], None] = lambda _: None,
+        told: Told = lambda *_: None,
     ) -> None:
         """*exact* counts each address (see Counts); *told* hears of every new answer."""
         self.counts = Counts(exact=exact)
@@ -92,12 +90,14 @@ class Pipeline:
         self._turns = turns
         self._parking = parking
         self._history = history
-        self._judging = Judging(judge, history, outbox, ledger, clock)
+        self._free = free
+        self._judging = Judging(judge, history, outbox, ledger, clock, free)
+        self._sorting = Sorting(self.counts, self.held, self._judging, free, lookups, own_networks)
         self._outbox = outbox
         self._quarantine = quarantine
         self._clock = clock
-        self._own_networks = own_networks
         self._waiting_limit = waiting_limit
+        self._lately = lately
         self._told = told
         self._fold_told = 0.0
         self._offered = 0.0
@@ -169,6 +169,7 @@ class Pipeline:
         await self._judging.tell_folded(None)
         await self._outbox.flush()
         await self._history.flush()
+        await self._lately.flush()
 
     async def drain(self, *, hurry: bool = False) -> None:
         """Settle everything: ask what is wanted, try once more what waits, send all findings.
@@ -186,6 +187,30 @@ class Pipeline:
         self.counts.rejected += 1
         self.counts.unreadable += 1
         await self._quarantine.put([_set_aside(position, reject)])
+
+    async def learn(self, keys: Collection[str] | None) -> None:
+        """Judge what waits, and what went by lately, of which free sources speak only now.
+
+        *keys* are the addresses and networks that they may not have named before; None for any.
+        """
+        known = self._free.look(await self._waiting_of(keys))
+        self._told({}, self._words(known))
+        for address, settled in (await self._judging.spoken_for(known)).items():
+            self.counts.answered_late(address, settled)
+            self._parking.rooms.empty(address)
+        async for signins in self._lately.named(keys):
+            self._told({}, self._words(await self._judging.late(signins)))
+        await self._outbox.flush()
+
+    async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
+        """Return addresses that sign-ins wait for, among those that *keys* may name."""
+        if keys is None or any("/" in key for key in keys):
+            return [one.address for one in await self._ledger.due(MOST_LOOKED_THROUGH)]
+        found: set[str] = set()
+        exact = list(keys)
+        for start in range(0, len(exact), AT_ONCE):
+            found |= await self._ledger.waiting_among(exact[start : start + AT_ONCE])
+        return list(found)
 
     async def keep_house(self) -> None:
         """Do what is due now and then; cheap when it is not."""
@@ -206,6 +231,7 @@ class Pipeline:
         ):
             self._fold_told = now
             await self._judging.tell_folded(None)
+        await self._lately.flush_if_due()
         await self._outbox.flush_if_due()
 
     async def _let_pass(self, moment: float) -> None:
@@ -259,47 +285,26 @@ class Pipeline:
         if not group:
             return
         self.counts.seen(group)
+        self._lately.note(group)
         asked = self.held.addresses
+        known = self._free.look(list(group))
         answers = await self._memory.answers([one for one in group if one not in asked])
-        sorted_out = self._sorted_out(group, answers, ticket)
+        sorted_out = self._sorting.sort(group, answers, known, ticket)
         parked = sorted_out.parked | await self._ask(sorted_out.new, ticket)
         for address, verdict in sorted_out.verdicts.items():
-            self.counts.cache_hits += _firsts(group[address])
-            await self._judging.held(address, group[address], verdict, [ticket])
-        await self._look_again(sorted_out.verdicts, group)
+            self.counts.cache_hits += firsts(group[address])
+            one = known.get(address)
+            await self._judging.held(address, group[address], verdict, [ticket], one)
+        for address, held in sorted_out.free.items():
+            self.counts.cache_hits += firsts(held)
+            await self._judging.held(address, held, None, [ticket], known[address])
+            if not self._judging.harmless(None, known[address]):
+                self._told({}, self._words({address: known[address]}))
+        unknown = {one: v for one, v in sorted_out.verdicts.items() if one not in known}
+        await self._look_again(unknown, group)
         await self._park(parked, {address: [ticket] for address in parked})
         if self._lookups is not None and self._clock.kind == "event":
             await self._lookups.landed()  # the clock must not run on while questions are open
-
-    def _sorted_out(
-        self, group: Mapping[str, list[Held]], answers: Mapping[str, Answer], ticket: Ticket
-    ) -> _SortedOut:
-        """Sort addresses; sign-ins of one that is being asked about join those held for it.
-
-        Without a pause, or an answer could slip through.
-        """
-        found = _SortedOut()
-        joining: list[str] = []
-        for address, held in group.items():
-            answer = answers.get(address)
-            if isinstance(answer, Verdict):
-                found.verdicts[address] = answer
-            elif address in self._own_networks:
-                self.counts.own_network += _firsts(held)
-            elif self._lookups is None:
-                self.counts.unanswered += _firsts(held)
-                self.counts.reasons[WhyUnanswered.NO_SOURCE.value] += _firsts(held)
-            elif isinstance(answer, Unanswered):
-                found.parked[address] = held
-                self.counts.reasons[answer.why.value] += _firsts(held)
-            elif address in self.held.addresses:
-                self.held.add(address, held, ticket)
-                joining.append(address)
-            else:
-                found.new[address] = held
-        if self._lookups is not None and joining:
-            self._lookups.want(joining)
-        return found
 
     async def _look_again(
         self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Held]]
@@ -328,7 +333,7 @@ class Pipeline:
             return {}
         if not await self._turns.at_once(list(new)):
             why = await self._turns.why_not()
-            self.counts.reasons[why.value] += sum(map(_firsts, new.values()))
+            self.counts.reasons[why.value] += sum(map(firsts, new.values()))
             return new
         for address, held in new.items():
             self.held.add(address, held, ticket)
@@ -337,10 +342,11 @@ class Pipeline:
 
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
         """Take what became of a question; called by the lookups."""
-        self._told(answers)
         told = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
         waiting = await self._ledger.waiting_among(told) if told else set()
         late: dict[str, Verdict] = {}
+        known = self._free.look(list(answers))
+        self._told(answers, self._words(known))
         open_still: dict[str, list[Held]] = {}
         parked: dict[str, list[Held]] = {}
         tickets: dict[str, list[Ticket]] = {}
@@ -348,8 +354,9 @@ class Pipeline:
             held, tickets[address] = self.held.pop(address)
             if isinstance(answer, Verdict):
                 self.counts.verdicts[(answer.source, answer.reputation.value)] += 1
-                self.counts.cache_hits += max(0, _firsts(held) - 1)
-                await self._judging.held(address, held, answer, tickets[address])
+                self.counts.cache_hits += max(0, firsts(held) - 1)
+                one = known.get(address)
+                await self._judging.held(address, held, answer, tickets[address], one)
                 if answer.open:
                     open_still[address] = held
                     self.counts.answered_late(address, None)
@@ -357,13 +364,19 @@ class Pipeline:
                     late[address] = answer
             elif held:
                 parked[address] = held
-                self.counts.reasons[answer.why.value] += _firsts(held)
+                self.counts.reasons[answer.why.value] += firsts(held)
         await self._judge_waiting(late)
         await self._park(parked, tickets)
         if any(open_still.values()):
             await self._parking.park({one: held for one, held in open_still.items() if held})
         for ticket in (one for several in tickets.values() for one in several):
             ticket.release()
+
+    def _words(self, known: Mapping[str, Known]) -> dict[str, Sequence[Verdict]]:
+        """Return what free sources say of addresses now."""
+        now = self._clock.now()
+        words = {one: self._free.words(one, told, now) for one, told in known.items()}
+        return {address: told for address, told in words.items() if told}
 
     async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
         for address, settled in (await self._judging.waiting(answered)).items():
@@ -378,18 +391,16 @@ class Pipeline:
             return
         answered = await self._parking.park(parked)
         self._memory.remember(answered)
+        known = self._free.look(list(answered))
         for address, held in parked.items():
             if address in answered:
-                self.counts.cache_hits += _firsts(held)
-                await self._judging.held(address, held, answered[address], tickets[address])
+                self.counts.cache_hits += firsts(held)
+                verdict, one = answered[address], known.get(address)
+                await self._judging.held(address, held, verdict, tickets[address], one)
             else:
-                self.counts.parked(address, _firsts(held))
+                self.counts.parked(address, firsts(held))
 
 
 def _set_aside(position: Position, reject: Reject) -> Quarantined:
     place = f"{position.source}:{position.number}"
     return Quarantined("message", reject.reason, place, reject.body, datetime.now(UTC))
-
-
-def _firsts(held: Sequence[Held]) -> int:
-    return sum(map(_FIRST, held))

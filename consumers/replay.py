@@ -65,10 +65,10 @@ async def replay(
     for name in plan.files:
         require_recording(name)
     started = time.monotonic()
-    notes: list[str] = []
     async with open_chain(
         settings, folder, new_sink, clock_kind=plan.clock, quota=quota, origin=plan.origin
     ) as chain:
+        notes = chain.notes
         for name in plan.files:
             await _replay_file(name, chain, progress, notes)
         await chain.pipeline.drain(hurry=await _nothing_follows(chain, folder))
@@ -151,8 +151,11 @@ def _advice(chain: Chain, waiting: int, quota: int) -> list[str]:
     counts = chain.pipeline.counts
     notes = []
     if counts.unanswered and chain.lookups is None:
-        why = "--quota is 0" if quota == 0 else "there is no CROWDSEC__API_KEY"
-        notes.append(f"No address was asked about: {why}.")
+        why = "--quota is 0" if quota == 0 else ", ".join(sorted(counts.reasons))
+        notes.append(
+            f"The paid API was not asked; {counts.unanswered:,} sign-ins are unanswered, not "
+            f"clean: {why}."
+        )
     elif counts.unanswered:
         notes.append(
             f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} wait in the "

@@ -16,12 +16,12 @@ from schemas.times import iso
 from schemas.verdict_rows import verdict_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from consumers.health import Health
     from consumers.measures import Measures
     from schemas.ports import Sink
-    from schemas.verdicts import Answer
+    from schemas.verdicts import Answer, Verdict
 
 MOST_QUEUED = 20_000
 """Verdict rows that wait to be sent."""
@@ -52,11 +52,19 @@ class Reports:
         self._last: OrderedDict[str, tuple[object, ...]] = OrderedDict()
         self._queue: list[dict[str, Any]] = []
 
-    def told(self, answers: Mapping[str, Answer]) -> None:
-        """Queue a row for each address of which something else is told than the last time."""
+    def told(
+        self,
+        answers: Mapping[str, Answer],
+        words: Mapping[str, Sequence[Verdict]] | None = None,
+    ) -> None:
+        """Queue a row for each address of which something else is told than the last time.
+
+        *words* are those of free sources, on the same addresses or others.
+        """
         stamp = iso(datetime.now(UTC))
-        for address, answer in answers.items():
-            row = verdict_row(address, answer)
+        words = words or {}
+        for address in dict.fromkeys((*answers, *words)):
+            row = verdict_row(address, answers.get(address), words=words.get(address, ()))
             news = tuple(str(row[name]) for name in ("Verdict", "Reason", "Score", "AddressClass"))
             if self._last.get(address) == news:
                 continue

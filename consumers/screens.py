@@ -175,6 +175,30 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
     return table
 
 
+def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return how feeds are, for ``feeds``."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("Feed", "Read (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Indicators", "New"):
+        table.add_column(name, no_wrap=True, justify="right")
+    table.add_column("How it is", overflow="fold")
+    for row in rows:
+        skipped = sorted(row["skipped"].items(), key=lambda one: -one[1])
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in skipped)
+        how = [row["trouble"] or "well", row["detail"], f"left out: {left_out}" if skipped else ""]
+        table.add_row(
+            plain(row["feed"]),
+            plain((row["synced"] or "never")[:16].replace("T", " ")),
+            f"{row['indicators']:,}",
+            f"{row['fresh']:,}" if row["fresh"] is not None else "",
+            Text.assemble(
+                (str(plain("; ".join(one for one in how if one), 900)), "" if row["ok"] else "red")
+            ),
+        )
+    return table
+
+
 def _ago(seconds: int | None) -> str:
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds is not None and seconds >= 2 * size:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from consumers.receive import Receiver
     from consumers.reports import Reports
     from consumers.settings import ServiceSettings
+    from consumers.wiring_feeds import Intelligence
+    from consumers.wiring_sentinel import SentinelSharing
     from schemas.ports import Ledger
 
 log = structlog.get_logger()
@@ -41,6 +43,12 @@ KEYS = 5.0
 MEASURING = 30.0
 VERDICTS = 10.0
 SWEEPING = 3_600.0
+FREE = 5.0
+"""Seconds between two looks whether feeds or the replica are due."""
+SHARING = 10.0
+"""Seconds between two looks whether Sentinel is to be told of indicators."""
+FIRST_LOOK = 20.0
+"""Seconds for which the stream waits for them to begin with: what they know costs no lookup."""
 CLOSING = 5.0
 """Seconds of the drain's deadline that are left for closing."""
 REPORTING = 2.0
@@ -62,6 +70,8 @@ class Service:
         measures: Measures,
         reports: Reports | None,
         keys: Keys,
+        intelligence: Intelligence,
+        sharing: SentinelSharing | None,
         opened: Callable[[], Awaitable[None]],
     ) -> None:
         """Put together what runs; *opened* waits until the ledger answers."""
@@ -75,6 +85,8 @@ class Service:
         self._measures = measures
         self._reports = reports
         self._keys = keys
+        self._intelligence = intelligence
+        self._sharing = sharing
         self._opened = opened
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
@@ -112,6 +124,11 @@ class Service:
         self._start(_every(MEASURING, self._measures.refresh))
         await self._opened()
         await self._pipeline.recover()
+        for action in self._intelligence.actions():
+            self._start(_every(FREE, action))
+        for action in self._sharing.actions() if self._sharing is not None else ():
+            self._start(_every(SHARING, action))
+        await self._intelligence.looked(FIRST_LOOK)
         for receiver in self.receivers:
             self._start(receiver.run())
         for seconds, action in self._actions():

@@ -136,6 +136,7 @@ class StateSettings(_Group):
     connection_string: SecretStr | None = None
     account_url: Url | None = None
     table: str = "signinwatch"
+    scratch: Path | None = None
 
 
 class CrowdSecSettings(_Group):
@@ -149,6 +150,8 @@ class CrowdSecSettings(_Group):
     reset_day: int = Field(1, ge=1, le=28)
     peoples_share: float = Field(0.05, ge=0, lt=1)
     replica: bool = False
+    replica_dataset: str | None = None
+    ask_beyond_replica: bool = False
     timeout: float = Field(10.0, gt=0, le=120)
     concurrency: int = Field(16, ge=1, le=64)
 
@@ -162,14 +165,28 @@ class LogsSettings(_Group):
 
 
 class FeedSettings(_Group):
-    """One TAXII 2.1 feed."""
+    """One TAXII 2.1 feed. A feed called like a preset, or naming one, needs a password alone."""
 
-    url: Url
+    preset: Literal["sekoia", "crowdsec", "none"] | None = None
+    url: Url | None = None
     collection: str | None = None
     username: str | None = None
     password: SecretStr | None = None
     interval: float = Field(HOUR, gt=0)
     min_confidence: int = Field(0, ge=0, le=100)
+    max_age: float | None = Field(None, gt=0)
+    page_size: int = Field(2_000, ge=1, le=10_000)
+    to_sentinel: bool = False
+
+
+class SentinelSettings(_Group):
+    """Indicators into Sentinel's threat intelligence, off until a workspace is named."""
+
+    workspace_id: str | None = None
+    url: Url = "https://api.ti.sentinel.azure.com"
+    judged: bool = True
+    valid: float = Field(7 * DAY, ge=HOUR, le=90 * DAY)
+    source: str = "signinwatch"
 
 
 class PolicySettings(_Group):
@@ -182,6 +199,7 @@ class PolicySettings(_Group):
     waiting_limit: float = Field(DAY, gt=0)
     waiting_per_address: int = Field(200, ge=1)
     findings_per_hour: int = Field(100, ge=1)
+    late_match: float = Field(DAY, ge=0, le=14 * DAY)
     lines: list[dict[str, Any]] = []
 
 
@@ -221,6 +239,7 @@ class Settings(BaseSettings):
     crowdsec: CrowdSecSettings = CrowdSecSettings()
     logs: LogsSettings = LogsSettings()
     feeds: dict[str, FeedSettings] = {}
+    sentinel: SentinelSettings = SentinelSettings()
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
     service: ServiceSettings = ServiceSettings()

@@ -15,9 +15,11 @@ from consumers.judge import Judge
 from consumers.ledger.memory import AnswerMemory
 from consumers.ledger.sqlite import SqliteStore
 from consumers.ledger.sqlite_file import clock_of
+from consumers.ledger.sqlite_recent import SqliteRecent
 from consumers.outbox import Outbox
 from consumers.settings import is_loopback
 from consumers.wiring_core import Core
+from consumers.wiring_feeds import Intelligence, wants_free_sources
 from producers.demo import Demo, load_demo
 from producers.demo.stand_in import CrowdSecStandIn
 from producers.files import FileSink, ShownSink, worst_first
@@ -55,6 +57,8 @@ class Chain:
     outbox: Outbox
     ledger: Ledger
     clock: Clock
+    notes: list[str]
+    """What a person should know about how it was built."""
 
 
 class StateFolder:
@@ -162,6 +166,13 @@ def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> Sqlite
     )
 
 
+def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecent | None:
+    """Return where sign-ins of lately are kept, if anything may be learned of them later."""
+    if folder.temporary or not wants_free_sources(settings):
+        return None
+    return SqliteRecent(folder.path, clock)
+
+
 @asynccontextmanager
 async def open_chain(
     settings: Settings,
@@ -176,7 +187,8 @@ async def open_chain(
 ) -> AsyncIterator[Chain]:
     """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
 
-    A *quarantine* that is given stays open; without one, that of the folder is used.
+    A *quarantine* that is given stays open; without one, that of the folder is used. Feeds and
+    replica are brought up to date first, if that is due.
     """
     clock = make_clock(clock_kind)
     policy = settings.policy
@@ -188,6 +200,11 @@ async def open_chain(
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)
+        intelligence = Intelligence(settings, folder.path)
+        stack.push_async_callback(intelligence.close)
+        recent = make_recent(settings, folder, clock)
+        if recent is not None:
+            stack.push_async_callback(recent.close)
         core = Core(
             settings,
             ledger,
@@ -195,9 +212,13 @@ async def open_chain(
             quota=quota,
             memory=AnswerMemory(ledger, clock),
             paced=paced,
+            free=intelligence.free,
+            recent=recent,
         )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
         pipeline = core.join(judge=judge, outbox=outbox, quarantine=quarantine)
         await pipeline.recover()
-        yield Chain(pipeline, core.lookups, outbox, ledger, clock)
+        intelligence.listen(pipeline.learn)
+        notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
+        yield Chain(pipeline, core.lookups, outbox, ledger, clock, notes)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from consumers.asking import Asker, Lifetimes, Shared
 from consumers.budget import Budget
 from consumers.clock import WallClock
+from consumers.free import FreeSources
 from consumers.health import Health
 from consumers.held import HeldSignIns
 from consumers.history import History
 from consumers.intel.crowdsec_api import LARGEST_BODY, CrowdSecApi
 from consumers.intel.http import HttpClient
+from consumers.lately import Lately
 from consumers.lookup import Lookups
 from consumers.parking import Parking
 from consumers.pipeline import Pipeline
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
     from consumers.judge import Judge
     from consumers.ledger.memory import AnswerMemory
     from consumers.outbox import Outbox
+    from consumers.pipeline import Told
     from consumers.settings import Settings
     from schemas.health import Watch
-    from schemas.ports import Clock, Ledger, Quarantine, Source
+    from schemas.ports import Clock, Ledger, Quarantine, Recent, Source
     from schemas.verdicts import Answer
 
 
@@ -43,6 +46,12 @@ def lifetimes(settings: Settings) -> Lifetimes:
         benign=policy.benign_lifetime,
         unknown=policy.unknown_lifetime,
     )
+
+
+def may_ask_paid(settings: Settings) -> bool:
+    """Tell whether the paid API may be asked: with the replica only if the settings say so."""
+    crowdsec = settings.crowdsec
+    return not crowdsec.replica or crowdsec.ask_beyond_replica
 
 
 def make_source(settings: Settings) -> CrowdSecApi | None:
@@ -86,7 +95,7 @@ def make_lookups(
     ask on the same ledger. A *source* that is given is asked instead, and needs no key.
     """
     key = settings.crowdsec.api_key
-    if source is None and quota > 0:
+    if source is None and quota > 0 and may_ask_paid(settings):
         source = make_source(settings)
     if source is None:
         return None
@@ -117,9 +126,9 @@ def make_lookups(
     )
 
 
-def make_decoder(settings: Settings) -> Decoder:
-    """Return the decoder for the chosen tables."""
-    return Decoder(load_tables(settings.tables, settings.own_tables))
+def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
+    """Return the decoder for the chosen tables; see :func:`schemas.tables.load_tables`."""
+    return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
 
 
 class Core:
@@ -139,13 +148,20 @@ class Core:
         shared: bool = False,
         paced: bool = True,
         source: Source | None = None,
+        free: FreeSources | None = None,
+        recent: Recent | None = None,
     ) -> None:
-        """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*."""
+        """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*.
+
+        *free* are asked first; *recent* keeps what went by lately, for when they learn more.
+        """
         policy = settings.policy
         self.memory = memory
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
+        self.free = free or FreeSources(None, None)
+        self.lately = Lately(recent, clock, policy.late_match)
         self.held = HeldSignIns()
         self.history = History(ledger, clock)
         self.parking = Parking(
@@ -192,11 +208,11 @@ class Core:
         outbox: Outbox,
         quarantine: Quarantine,
         exact: bool = True,
-        told: Callable[[Mapping[str, Answer]], None] = lambda _: None,
+        told: Told = lambda *_: None,
     ) -> Pipeline:
         """Return the pipeline around it; see there."""
         self._pipeline = Pipeline(
-            decoder=make_decoder(self._settings),
+            decoder=make_decoder(self._settings, noted=self.lately.noting),
             memory=self.memory,
             ledger=self._ledger,
             lookups=self.lookups,
@@ -204,6 +220,8 @@ class Core:
             parking=self.parking,
             history=self.history,
             held=self.held,
+            free=self.free,
+            lately=self.lately,
             judge=judge,
             outbox=outbox,
             quarantine=quarantine,

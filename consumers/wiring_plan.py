@@ -130,7 +130,7 @@ async def open_plan_chain(
             outbox=Outbox(nowhere, nowhere),
             quarantine=nowhere,
             exact=False,
-            told=lambda answers: told(answers, clock.now()),
+            told=lambda answers, _: told(answers, clock.now()),
         )
         await pipeline.recover()
         yield PlanChain(pipeline, lookups)

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from consumers.hub_client import Hub, hub_names, require_hub_settings, trouble_of
-from consumers.wiring_run import Credentials
+from consumers.wiring_credentials import Credentials
 from producers.eventhub import SDK_OPTIONS, HubSink
 from schemas.errors import ConfigurationError
 from schemas.health import Trouble

@@ -6,7 +6,6 @@ import math
 import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ from consumers.judge import Judge
 from consumers.keys import Keys
 from consumers.ledger.memory import AnswerMemory
 from consumers.ledger.sqlite import SqliteStore
-from consumers.ledger.table_client import Table
 from consumers.ledger.table_storage import TableStore
 from consumers.measures import Measures
 from consumers.outbox import Outbox
@@ -30,8 +28,12 @@ from consumers.reports import Reports
 from consumers.service import Service
 from consumers.settings import is_loopback
 from consumers.telemetry import exported
-from consumers.wiring import make_credential, make_quarantine
+from consumers.wiring import make_quarantine
 from consumers.wiring_core import Core
+from consumers.wiring_credentials import Credentials
+from consumers.wiring_feeds import wants_free_sources
+from consumers.wiring_free import make_table, open_intelligence
+from consumers.wiring_sentinel import SentinelSharing, make_upload
 from producers.files import FileSink
 from producers.logs_ingestion import LogsIngestionSink
 from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
@@ -39,13 +41,13 @@ from schemas.errors import ConfigurationError
 from schemas.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from azure.core.credentials_async import AsyncTokenCredential
-
+    from consumers.pipeline import Told
     from consumers.settings import Settings
     from schemas.health import Watch
     from schemas.ports import Clock, Ledger, Sink
+    from schemas.verdicts import Answer, Verdict
 
 REPORT_PATIENCE = 60.0
 """Seconds for which verdict and health rows are tried; findings are tried for ever."""
@@ -71,29 +73,14 @@ def require_run_settings(settings: Settings) -> None:
         raise ConfigurationError(
             "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
         )
-    if settings.crowdsec.monthly_quota == 0:
+    if settings.crowdsec.monthly_quota == 0 and not wants_free_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: with 0 nobody is asked and nothing is judged"
         )
-    if settings.crowdsec.api_key is None and not settings.feeds and not settings.crowdsec.replica:
-        raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody can be asked")
-
-
-@dataclass(slots=True)
-class Credentials:
-    """One Entra ID credential for everything, made when something needs it."""
-
-    stack: AsyncExitStack
-    settings: Settings
-    made: AsyncTokenCredential | None = None
-
-    def get(self) -> AsyncTokenCredential:
-        """Return the credential."""
-        if self.made is None:
-            credential = make_credential(self.settings)
-            self.stack.push_async_callback(credential.close)
-            self.made = credential
-        return self.made
+    if settings.crowdsec.api_key is None and not wants_free_sources(settings):
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__API_KEY: without it, and without feeds, nobody can be asked"
+        )
 
 
 def instance_name(settings: Settings) -> str:
@@ -130,15 +117,7 @@ def make_run_ledger(
             """Return at once: a directory needs no waiting for."""
 
         return SqliteStore(state.dir, clock, waiting_per_address=limit), opened
-    secret = state.connection_string
-    table = Table.at(
-        state.table,
-        watch,
-        connection_string=secret.get_secret_value() if secret else None,
-        account_url=state.account_url,
-        credential=credentials.get() if secret is None else None,
-        new_transport=transports(settings.ca_bundle),
-    )
+    table = make_table(settings, watch, credentials)
     store = TableStore(table, clock, waiting_per_address=limit, instance=instance_name(settings))
     return store, store.open
 
@@ -219,6 +198,20 @@ async def open_service(
         asks = settings.crowdsec.api_key is not None and settings.crowdsec.monthly_quota > 0
         memory = AnswerMemory(ledger, clock, claims_tell=shared and asks)
 
+        intelligence, recent = await stack.enter_async_context(
+            open_intelligence(settings, ledger, clock, health, credentials)
+        )
+        listeners: list[Told] = [] if reports is None else [reports.told]
+        sharing: SentinelSharing | None = None
+        if (upload := make_upload(settings, credentials)) is not None:
+            sharing = SentinelSharing(upload, settings, ledger, clock, health, intelligence)
+            stack.push_async_callback(sharing.close)
+            listeners.append(sharing.told)
+
+        def told(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
+            for listener in listeners:
+                listener(answers, words)
+
         core = Core(
             settings,
             ledger,
@@ -227,6 +220,8 @@ async def open_service(
             memory=memory,
             watch=health,
             shared=shared,
+            free=intelligence.free,
+            recent=recent,
         )
         lookups = core.lookups
         if lookups is not None:
@@ -239,8 +234,11 @@ async def open_service(
             outbox=outbox,
             quarantine=quarantine,
             exact=False,
-            told=reports.told if reports else lambda _: None,
+            told=told,
         )
+        intelligence.listen(pipeline.learn)
+        measures.intelligence = intelligence
+        measures.lately = core.lately
         measures.watch(pipeline, outbox, lookups)
         guard = UnreadableGuard(pipeline.counts, health, share=settings.service.unreadable_share)
         service = Service(
@@ -252,7 +250,9 @@ async def open_service(
             health=health,
             measures=measures,
             reports=reports,
-            keys=Keys(settings, load, lookups),
+            keys=Keys(settings, load, lookups, intelligence.use_passwords),
+            intelligence=intelligence,
+            sharing=sharing,
             opened=opened,
         )
         service.receivers = [

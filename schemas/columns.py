@@ -61,7 +61,9 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     Column("SignInSucceeded", "boolean", "Outcome is Success", "the record does not tell"),
     _always("Reputation", "string", "worst word of all sources", "malicious suspicious"),
     _always("Severity", "string", "policy", "High Medium Low Informational"),
-    _always("Sources", "dynamic", "names of the sources that decided"),
+    _always(
+        "Sources", "dynamic", "names of the sources that know the address, the worst word first"
+    ),
     _always("MatchReason", "string", "the policy line that decided, and why"),
     _always("Origin", "string", "how the row came to be", "live late replay test"),
     _always("DelaySeconds", "real", "seconds from event to finding"),
@@ -113,7 +115,12 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     _intel("ReverseDns"),
     _intel("IntelFirstSeen", "datetime"),
     _intel("IntelLastSeen", "datetime"),
-    Column("VerdictTime", "datetime", "when the source was asked", "no source was asked"),
+    Column(
+        "VerdictTime",
+        "datetime",
+        "when CrowdSec was asked, or made its replica",
+        "only feeds speak",
+    ),
     Column("ReportUrl", "string", "the address's CrowdSec page", "CrowdSec told nothing"),
     Column("Evidence", "dynamic", "what each source said", "nothing to add"),
 )
@@ -123,7 +130,9 @@ VERDICT_COLUMNS: tuple[Column, ...] = (
     _always("IPAddress", "string", "canonical address"),
     _always("Verdict", "string", "worst word", "malicious suspicious benign unknown unanswered"),
     Column("Reason", "string", "who says so, or why there is no answer", "nothing to add"),
-    _always("Sources", "dynamic", "names of the sources that decided"),
+    _always(
+        "Sources", "dynamic", "names of the sources that know the address, the worst word first"
+    ),
     _intel("Score", "int"),
     _intel("Confidence"),
     _always("Classifications", "dynamic", "source"),

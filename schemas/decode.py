@@ -227,6 +227,7 @@ class Decoder:
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
         addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
+        noted_of = typed.noted_of
         form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
         for index, row in enumerate(rows):
             if row is None:
@@ -242,12 +243,12 @@ class Decoder:
                     values = addresses_of(row)
                     # Without a value of first choice, another spelling of its name may hold it.
                     found = () if values[0] is None else addresses[values]
-                    written, risk = written_of(row), risk_of(row)
+                    written, risk, noted = written_of(row), risk_of(row), noted_of(row)
                 except (AttributeError, TypeError):  # no object on the way, or one at its end
                     found = ()
                 if found:
                     name = form.table or type_of(row)
-                    add(SignIn(form, name, found, written, source, index, risk))
+                    add(SignIn(form, name, found, written, source, index, risk, noted))
                 else:
                     self._add_record(source.record(index), decoded)
         return decoded

@@ -13,6 +13,7 @@
     │   ├── BatchRefused        ask one address at a time
     │   ├── QuotaSpent          ask again when the period ends
     │   └── TooFast             ask again soon, with fewer requests at once
+    ├── FeedFailed              a feed or replica gave nothing new: what is known stays in use
     ├── HubFailed               an event hub takes no messages: tell a human what to mend, and stop
     ├── SinkHeldBack            keep the findings and try again: a human may have to mend something
     └── SinkRefused             these findings will never be accepted: quarantine them
@@ -70,6 +71,21 @@ class QuotaSpent(SourceFailed):
 
 class TooFast(SourceFailed):
     """Refused for speed alone; the request did not count."""
+
+
+class FeedFailed(SigninwatchError):
+    """A feed, or the CrowdSec replica, cannot be brought up to date; what is known stays in use.
+
+    ``refused`` tells that a human has to mend something: a key, a name, a server's answer that
+    cannot be trusted. Else it may pass, after ``retry_after`` seconds if the server says so.
+    """
+
+    def __init__(
+        self, text: str, *, refused: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.refused = refused
+        self.retry_after = retry_after
 
 
 class HubFailed(SigninwatchError):

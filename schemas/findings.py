@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from schemas.columns import SCHEMA_VERSION
-from schemas.times import iso, parse_time
+from schemas.times import iso, iso_of, parse_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from schemas.combined import Combined
     from schemas.policy import Line
     from schemas.records import Details
-    from schemas.verdicts import AddressClass, Intel, Reputation, Verdict
+    from schemas.verdicts import AddressClass, Intel, Reputation
 
 REPORT_URL = "https://app.crowdsec.net/cti/"
 """CrowdSec's public page of an address."""
@@ -34,7 +36,7 @@ def finding_row(
     *,
     details: Details,
     address: str,
-    verdict: Verdict,
+    told: Combined,
     line: Line,
     reputation: Reputation,
     address_class: AddressClass,
@@ -56,7 +58,7 @@ def finding_row(
         "SignInSucceeded": details.outcome.succeeded,
         "Reputation": reputation.value,
         "Severity": line.severity.value,
-        "Sources": [verdict.source],
+        "Sources": list(told.sources),
         "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
         "Origin": origin,
         "DelaySeconds": round(delay, 3),
@@ -87,10 +89,10 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(verdict.intel),
-        "VerdictTime": iso(datetime.fromtimestamp(verdict.time, UTC)),
-        "ReportUrl": REPORT_URL + address,
-        "Evidence": {verdict.source: _evidence(verdict)},
+        **_intel_columns(told.intel),
+        "VerdictTime": iso_of(told.asked),
+        "ReportUrl": REPORT_URL + address if told.asked is not None else None,
+        "Evidence": told.evidence,
     }
 
 
@@ -118,21 +120,3 @@ def _intel_columns(intel: Intel) -> Row:
 def _moment(text: str | None) -> str | None:
     moment = parse_time(text)
     return iso(moment) if moment else None
-
-
-def _evidence(verdict: Verdict) -> Row:
-    intel = verdict.intel
-    told = {
-        "reputation": intel.told_reputation,
-        "attackDetails": list(intel.attack_details),
-        "references": list(intel.references),
-        "targetCountries": intel.target_countries,
-        "scores": intel.scores,
-        "proxyOrVpn": intel.proxy_or_vpn or None,
-        "city": intel.city,
-        "rangeScore": intel.ip_range_score,
-        "range24": intel.ip_range_24,
-        "range24Reputation": intel.ip_range_24_reputation,
-        "range24Score": intel.ip_range_24_score,
-    }
-    return {name: value for name, value in told.items() if value not in (None, [], {})}

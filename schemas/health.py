@@ -29,10 +29,26 @@ class Trouble(StrEnum):
     QUOTA_SPENT = "quota-spent"
     NOT_CONFIGURED = "not-configured"
     STATE_IN_USE = "state-in-use"
-    NOT_READ = "not-read"
+    FEED_DOWN = "feed-down"
+    FEED_REFUSED = "feed-refused"
+    FEED_STALE = "feed-stale"
+    REPLICA_REFUSED = "replica-refused"
+    REPLICA_STALE = "replica-stale"
+    INDICATORS_HELD_BACK = "indicators-held-back"
 
 
-DEGRADED_ONLY = frozenset({Trouble.SOURCE_DOWN, Trouble.QUOTA_SPENT})
+DEGRADED_ONLY = frozenset(
+    {
+        Trouble.SOURCE_DOWN,
+        Trouble.QUOTA_SPENT,
+        Trouble.FEED_DOWN,
+        Trouble.FEED_REFUSED,
+        Trouble.FEED_STALE,
+        Trouble.REPLICA_REFUSED,
+        Trouble.REPLICA_STALE,
+        Trouble.INDICATORS_HELD_BACK,
+    }
+)
 """Troubles that a person may want to know of, while the service does all that it can."""
 
 

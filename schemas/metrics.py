@@ -58,6 +58,21 @@ CHECKPOINT_AGE = Metric(
     "checkpoint_age_seconds", GAUGE, "seconds since the last checkpoint or claim", ("partition",)
 )
 UNSETTLED = Metric("unsettled_batches", GAUGE, "batches not settled yet", ("partition",))
+FEED_INDICATORS = Metric(
+    "feed_indicators", GAUGE, "indicators of a feed that have not ended", ("feed",)
+)
+FEED_AGE = Metric(
+    "feed_age_seconds", GAUGE, "seconds since a feed was last read to its end", ("feed",)
+)
+FEED_SKIPPED = Metric(
+    "feed_skipped", GAUGE, "objects of a feed that are no indicators of ours", ("feed", "reason")
+)
+REPLICA_AGE = Metric("replica_age_seconds", GAUGE, "seconds since the CrowdSec replica was made")
+LATE_MATCH_AGE = Metric(
+    "late_match_age_seconds", GAUGE, "how far back sign-ins are kept for late matches"
+)
+LATE_MATCH_SIGNINS = Metric("late_match_signins", GAUGE, "sign-ins kept for late matches")
+LATE_MATCH_LOST = Metric("late_match_lost", COUNTER, "sign-ins that could not be kept for them")
 QUARANTINED = Metric("quarantined", COUNTER, "records and findings set aside in quarantine")
 REPORTS_DROPPED = Metric("reports_dropped", COUNTER, "verdict and health rows that were given up")
 TROUBLE = Metric("trouble", GAUGE, "1 while something is wrong; see the runbook", ("code", "part"))

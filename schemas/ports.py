@@ -222,6 +222,106 @@ class Ledger(Protocol):
         """Let go of the state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a journal. Each renewal begins a generation; numbers count within it from 1."""
+
+    generation: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a journal, and its place."""
+
+    place: Place
+    body: bytes
+
+
+class Journal(Protocol):
+    """What instances tell each other of a feed: an ordered list of entries, durable and shared.
+
+    Many read, one writes at a time: who finds that another one was first reads on and tries again.
+    """
+
+    def entries(self, feed: str, after: Place) -> AsyncIterator[list[Entry]]:
+        """Yield the entries after a place, in order, some at a time.
+
+        If the journal was renewed since, all of the new generation: the reader sees by its first
+        entry's generation that it has to forget what it knew.
+        """
+
+    async def extend(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+        """Add entries right after a place, all or none; return the new end.
+
+        None if *after* is not the end any more: another instance was first. At most 20 bodies of
+        60,000 bytes each.
+        """
+
+    async def renew(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+        """Replace all entries by these, as a new generation, in one step; return the new end.
+
+        None if *after* is not the end. What is cut off by a crash is never seen by a reader.
+        """
+
+    async def close(self) -> None:
+        """Let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some sign-ins of lately, packed. Times are those of the ledger's clock."""
+
+    first: float
+    last: float
+    signins: int
+    addresses: bytes
+    """Sums of their distinct addresses, by which a chunk is passed over; at most 30,000 bytes."""
+    body: bytes
+    """At most 600,000 bytes."""
+    key: str = ""
+    """Given by who keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far back sign-ins are kept for late matches."""
+
+    since: float | None = None
+    """The first of them; None for none."""
+    signins: int = 0
+    size: int = 0
+    """Bytes."""
+
+
+class Recent(Protocol):
+    """Sign-ins of lately, packed in chunks, of all instances. As well as can be: no guarantees.
+
+    May raise LedgerFailed; who uses it goes on without.
+    """
+
+    async def keep(self, chunk: Chunk) -> None:
+        """Keep a chunk."""
+
+    def outlines(self, since: float) -> AsyncIterator[list[Chunk]]:
+        """Yield chunks that end at or after *since*, oldest first, without their bodies."""
+
+    async def body(self, key: str) -> bytes | None:
+        """Return a chunk's body, None if it has gone."""
+
+    async def replace(self, key: str, chunk: Chunk | None) -> None:
+        """Put another chunk in the place of one, or nothing."""
+
+    async def trim(self, before: float, largest: int) -> None:
+        """Drop what ended before a time, and the oldest while all takes more bytes than that."""
+
+    async def coverage(self) -> Coverage:
+        """Return how much there is; where counting is dear, as counted some minutes ago."""
+
+    async def close(self) -> None:
+        """Let go."""
+
+
 class Sink(Protocol):
     """Where findings go."""
 

@@ -226,6 +226,8 @@ class SignIn(msgspec.Struct, gc=False):
     index: int
     risk: Scalar = None
     """Entra ID's risk level, as it stands there."""
+    noted: tuple[Scalar, ...] | None = None
+    """What stands at the first places of :data:`schemas.tables.NOTED`, if those were decoded."""
 
     @property
     def risky(self) -> bool:

@@ -65,6 +65,10 @@ EVERY_SIGN_IN = ("address", "emitted", "risk_level")
 """The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
 others are read from the record when a sign-in turns out to matter."""
 
+NOTED = ("event_id", "account", "result", "event_time")
+"""The columns decoded besides for each sign-in where it is noted for a late match: of each the
+place of first choice. Whatever stands elsewhere is read from the record."""
+
 OWN_OUTCOMES = ("code", "word", "status", "none")
 """How a user's own table may tell its outcome."""
 
@@ -72,13 +76,14 @@ OWN_OUTCOMES = ("code", "word", "status", "none")
 class Typed:
     """Decoders for one set of columns, shared by all forms that have the same ones."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, *, noted: bool = False) -> None:
+        noted_places = _first_places(columns) if noted else ()
         tree: dict[str, Any] = {"Type": {}, "category": {}}
-        for name in EVERY_SIGN_IN:
-            for (place,) in columns.get(name, ()):
-                node = tree
-                for part in place:
-                    node = node.setdefault(part, {})
+        of_every_one = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
+        for place in (*of_every_one, *noted_places):
+            node = tree
+            for part in place:
+                node = node.setdefault(part, {})
         self._attributes: dict[Place, str] = {}
         row: Any = self._struct(tree, (), "")
         rows: Any = list[row | None]
@@ -91,6 +96,7 @@ class Typed:
         self.addresses_of = self._tuple_getter(columns["address"])
         self.written_of = self._first_getter(columns["emitted"])
         self.risk_of = self._first_getter(columns.get("risk_level", ()))
+        self.noted_of = self._all_getter(noted_places)
 
     def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
@@ -111,6 +117,11 @@ class Typed:
             return lambda row: (only(row),)
         return attrgetter(*attributes)
 
+    def _all_getter(self, places: tuple[Place, ...]) -> Callable[[Any], Any]:
+        if not places:
+            return lambda _: None
+        return attrgetter(*(self._attributes[place] for place in places))
+
     def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
         getters = [attrgetter(self._attributes[place]) for (place,) in alternatives]
         if not getters:
@@ -120,6 +131,14 @@ class Typed:
             return first
         second = others[0]
         return lambda row: first(row) or second(row)
+
+
+def _first_places(columns: Columns) -> tuple[Place, ...]:
+    """Return the place of first choice of each noted column; nothing if one has no simple one."""
+    firsts = [columns.get(name, ((),))[0] for name in NOTED]
+    if any(len(places) != 1 for places in firsts):
+        return ()
+    return tuple(places[0] for places in firsts)
 
 
 def joined(values: Iterable[object]) -> str | None:
@@ -194,14 +213,17 @@ def table_names() -> dict[str, bool]:
 
 
 def load_tables(
-    chosen: Iterable[str] | None = None, own: Mapping[str, Mapping[str, Any]] | None = None
+    chosen: Iterable[str] | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    noted: bool = False,
 ) -> Tables:
     """Build the tables.
 
     *chosen* names the tables that count (``all``, or any shipped or own name, in any case); None
     takes the shipped defaults. *own* holds the user's tables: column names as in a layout (a text
     or a list), with ``success`` and ``failure`` words; they count unless *chosen* leaves them out.
-    ConfigurationError names what is wrong.
+    *noted* has :data:`NOTED` decoded as well. ConfigurationError names what is wrong.
     """
     own = own or {}
     wanted = _wanted(chosen, own)
@@ -211,7 +233,7 @@ def load_tables(
         on = table["on"] if wanted is None else name.lower() in wanted
         for spec in table["forms"]:
             columns = _columns(_layout(spec["layout"]), spec.get("under"))
-            typed = shared.get(repr(columns)) or Typed(columns)
+            typed = shared.get(repr(columns)) or Typed(columns, noted=noted)
             shared[repr(columns)] = typed
             form = Form(
                 name,
@@ -232,7 +254,7 @@ def load_tables(
                     index[spec[key].lower()] = form
     for name, spec in own.items():
         on = wanted is None or name.lower() in wanted
-        tables.by_type[name.lower()] = _own_form(name, spec, on)
+        tables.by_type[name.lower()] = _own_form(name, spec, on, noted=noted)
     return tables
 
 
@@ -279,7 +301,7 @@ def _alternative(spec: str | list[str], under: str | None) -> Alternative:
     )
 
 
-def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
+def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> Form:
     spec = {key: value for key, value in spec.items() if value is not None}
     success, failure = _words(name, "success", spec), _words(name, "failure", spec)
     outcome = spec.pop("outcome", "word")
@@ -295,8 +317,9 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool) -> Form:
     for column in EVERY_SIGN_IN:
         if any(len(alternative) > 1 for alternative in columns.get(column, ())):
             raise _wrong(name, column, "cannot be joined from two columns")
+    typed = Typed(columns, noted=noted)
     spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
-    return Form(spelled, on, outcome, None, columns, Typed(columns), True, success, failure)
+    return Form(spelled, on, outcome, None, columns, typed, True, success, failure)
 
 
 def _wrong(table: str, key: str, text: str) -> ConfigurationError:

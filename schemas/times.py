@@ -82,6 +82,16 @@ def _zone(text: str | None) -> timezone:
     return timezone(-offset if text[0] == "-" else offset)
 
 
+def iso_of(seconds: float | None) -> str | None:
+    """Write seconds since the epoch like :func:`iso`; None for none, or what no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        return iso(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
 def iso(moment: datetime) -> str:
     """Write *moment* the way every row and file of the project does: UTC, microseconds, Z."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

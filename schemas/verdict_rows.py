@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from schemas.combined import combined
 from schemas.findings import REPORT_URL
-from schemas.times import iso
+from schemas.times import iso_of
 from schemas.verdicts import Answer, Unanswered, Verdict
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def verdict_row(address: str, answer: Answer | None, why: str = "not asked yet") -> dict[str, Any]:
+
+def verdict_row(
+    address: str,
+    answer: Answer | None,
+    why: str = "not asked yet",
+    words: Sequence[Verdict] = (),
+) -> dict[str, Any]:
     """Return the columns of ``SignInWatchVerdicts_CL`` but for ``TimeGenerated``.
 
-    *why* stands as the reason where there is no answer at all.
+    *words* are those of free sources, besides the answer. *why* stands as the reason where nobody
+    tells anything and there is no answer either.
     """
     row: dict[str, Any] = {
         "IPAddress": address,
@@ -27,17 +36,19 @@ def verdict_row(address: str, answer: Answer | None, why: str = "not asked yet")
         "ExpiresTime": None,
         "ReportUrl": None,
     }
-    if isinstance(answer, Verdict):
-        intel = answer.intel
+    all_words = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    if all_words:
+        told = combined(all_words)
+        intel = told.intel
         row |= {
-            "Verdict": answer.reputation.value,
-            "Reason": f"{answer.source} says {intel.told_reputation or 'nothing is known'}",
-            "Sources": [answer.source],
+            "Verdict": told.reputation.value,
+            "Reason": told.reason,
+            "Sources": list(told.sources),
             "Score": intel.score,
             "Confidence": intel.confidence,
             "Classifications": [*intel.classifications, *intel.false_positives],
-            "AddressClass": answer.address_class.value,
-            "ExpiresTime": iso(datetime.fromtimestamp(answer.expires, UTC)),
-            "ReportUrl": REPORT_URL + address,
+            "AddressClass": told.address_class.value,
+            "ExpiresTime": iso_of(told.expires),
+            "ReportUrl": REPORT_URL + address if told.asked is not None else None,
         }
     return row

@@ -29,6 +29,8 @@ class WhyUnanswered(StrEnum):
     QUOTA = "quota spent"
     SOURCE_DOWN = "source down"
     NO_SOURCE = "no source configured"
+    NOT_NAMED = "no feed names it and nobody else is asked"
+    NO_REPLICA = "the CrowdSec replica is not there yet"
     KEY_REFUSED = "key refused"
     ASKED_ELSEWHERE = "another instance asks"
     NOT_YET = "waits for its turn"
@@ -79,6 +81,8 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reverse_dns: str | None = None
     first_seen: str | None = None
     last_seen: str | None = None
+    indicator: dict[str, Any] = {}
+    """What the indicator says by which a feed names the address."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag="answered"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
+from yarl import URL
 
 from schemas.errors import SourceUnavailable
 from schemas.reach import why_unreached
@@ -16,6 +18,7 @@ from schemas.reach import why_unreached
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import IO
 
     from schemas.ports import Clock
 
@@ -25,6 +28,7 @@ _NOT_CONNECTED = (
     aiohttp.ClientHttpProxyError,
 )
 """The request surely never left: no connection, or a proxy that refuses to make one."""
+TOLD_HEADERS = ("content-type", "date", "x-taxii-date-added-first", "x-taxii-date-added-last")
 LONGEST_WAIT = 30.0
 """Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
 
@@ -36,6 +40,8 @@ class Reply:
     status: int
     body: bytes
     retry_after: float | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that :data:`TOLD_HEADERS` names, by lower-case name."""
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -50,6 +56,26 @@ def retry_after(value: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+class TooLarge(SourceUnavailable):
+    """An answer has more bytes than were allowed; the rest was not read."""
+
+
+def _too_large(largest: int) -> TooLarge:
+    return TooLarge(f"an answer beyond {largest:,} bytes")
+
+
+def _lost(error: Exception) -> SourceUnavailable:
+    """Translate an error of the connection; tell whether the request surely never left."""
+    if isinstance(error, _NOT_CONNECTED):
+        return SourceUnavailable(f"cannot connect: {why_unreached(error)}", counted=False)
+    return SourceUnavailable(f"no answer: {type(error).__name__}")
+
+
+def _told(response: aiohttp.ClientResponse) -> dict[str, str]:
+    headers = response.headers
+    return {name: headers[name][:200] for name in TOLD_HEADERS if name in headers}
 
 
 class HttpClient:
@@ -89,13 +115,46 @@ class HttpClient:
             ) as response:
                 body = await self._capped(response)
                 after = retry_after(response.headers.get("Retry-After"), self._now.now())
-                return Reply(response.status, body, after)
-        except _NOT_CONNECTED as error:
-            raise SourceUnavailable(
-                f"cannot connect: {why_unreached(error)}", counted=False
-            ) from None
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
-            raise SourceUnavailable(f"no answer: {type(error).__name__}") from None
+                return Reply(response.status, body, after, _told(response))
+        except aiohttp.ClientError as error:
+            raise _lost(error) from None
+        except (TimeoutError, ssl.SSLError, OSError) as error:
+            raise _lost(error) from None
+
+    async def download(self, url: str, file: IO[bytes], largest: int) -> Reply:
+        """GET *url* once into *file*, at most *largest* bytes; only a 200 has its body written.
+
+        The URL is asked for to the letter, for it may be signed, and the body written as it came.
+
+        SourceUnavailable as for :meth:`get`; the file then holds a part.
+        """
+        try:
+            target = URL(url, encoded=True)
+        except ValueError:
+            raise SourceUnavailable("no URL", counted=False) from None
+        session = self._open()
+        size = 0
+        try:
+            async with session.get(
+                target,
+                headers=self.headers,
+                allow_redirects=False,
+                auto_decompress=False,
+            ) as response:
+                after = retry_after(response.headers.get("Retry-After"), self._now.now())
+                reply = Reply(response.status, b"", after, _told(response))
+                if response.status != 200:
+                    return reply
+                async for part in response.content.iter_chunked(1 << 20):
+                    size += len(part)
+                    if size > largest:
+                        raise _too_large(largest)
+                    await asyncio.to_thread(file.write, part)
+                return reply
+        except aiohttp.ClientError as error:
+            raise _lost(error) from None
+        except (TimeoutError, ssl.SSLError, ConnectionError) as error:
+            raise _lost(error) from None
 
     async def _capped(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
@@ -103,7 +162,7 @@ class HttpClient:
         async for part in response.content.iter_chunked(65_536):
             size += len(part)
             if size > self._largest_body:
-                raise SourceUnavailable(f"an answer beyond {self._largest_body:,} bytes")
+                raise _too_large(self._largest_body)
             parts.append(part)
         return b"".join(parts)
 

@@ -55,7 +55,7 @@ def rows(count: int) -> list[Row]:
             details = signin.details(enqueued=None, fallback_time=START)
             address = signin.addresses[0]
             verdict = verdicts[address]
-            row = judge.judge(details, address, verdict, wall=now, now=now.timestamp())
+            row = judge.judge(details, address, [verdict], wall=now, now=now.timestamp())
             assert row is not None
             made.append(row)
     return made

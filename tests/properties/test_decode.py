@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.columns import LONGEST_TEXT, wrong_with
+from schemas.combined import combined
 from schemas.findings import finding_id, finding_row
 from schemas.outcomes import Outcome
 from schemas.policy import Policy, Severity
@@ -165,7 +166,7 @@ def test_every_sign_in_makes_a_row_that_fits(
             row = finding_row(
                 details=details,
                 address=address,
-                verdict=VERDICT,
+                told=combined([VERDICT]),
                 line=line,
                 reputation=Reputation.MALICIOUS,
                 address_class=address_class,

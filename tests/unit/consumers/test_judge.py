@@ -54,7 +54,7 @@ def judged(
 ) -> tuple[str, str, str] | None:
     """Return severity, reputation and class of the finding, or None."""
     now = details.event_time.timestamp() + 5
-    row = (by or judge()).judge(details, ADDRESS, verdict, wall=WALL, now=now)
+    row = (by or judge()).judge(details, ADDRESS, [verdict], wall=WALL, now=now)
     if row is None:
         return None
     assert wrong_with(row) is None
@@ -122,7 +122,7 @@ def test_what_repeats_too_often_becomes_one_counted_row() -> None:
             one.judge(
                 details(str(n), Outcome.FAILURE, event_time=TIME + seconds[n]),
                 ADDRESS,
-                verdict(),
+                [verdict()],
                 wall=WALL,
                 now=TIME.timestamp(),
             )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.columns import FINDING_COLUMNS, LONGEST_TEXT, wrong_with
+from schemas.combined import combined
 from schemas.findings import Row, finding_id, finding_row
 from schemas.policy import Policy
 from schemas.records import clean_text
@@ -35,7 +36,7 @@ def finding(record: Record) -> Row:
     return finding_row(
         details=details,
         address=details.addresses[0][0],
-        verdict=VERDICT,
+        told=combined([VERDICT]),
         line=Policy().decide(*args, false_positive=False),
         reputation=Reputation.MALICIOUS,
         address_class=AddressClass.UNKNOWN,

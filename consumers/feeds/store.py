@@ -1,0 +1,405 @@
+"""The indicators of all feeds, in one SQLite file: by id for what comes, by address for a match.
+
+A file serves one process at a time; others may look into it. Where instances share a ledger, each
+has a file of its own, filled from the journal that they share.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.errors import LedgerFailed, StateRefused
+from schemas.indicators import Indicator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from typing import IO
+
+FILE = "feeds.sqlite"
+LOCK = "feeds.lock"
+VERSION = 1
+KEPT = 45 * 86_400.0
+"""Seconds for which an indicator is kept that has ended: late events, and recordings, need it; and
+one that was withdrawn must not come back with an older version of itself."""
+AT_ONCE = 400
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS feeds (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS indicators (
+    number INTEGER PRIMARY KEY, feed TEXT NOT NULL, id TEXT NOT NULL, modified REAL NOT NULL,
+    ends REAL, withdrawn INTEGER NOT NULL, step INTEGER NOT NULL, body BLOB NOT NULL,
+    UNIQUE (feed, id)
+);
+CREATE INDEX IF NOT EXISTS indicators_by_end ON indicators (ends) WHERE ends IS NOT NULL;
+CREATE INDEX IF NOT EXISTS indicators_by_life ON indicators (feed, withdrawn, ends);
+CREATE INDEX IF NOT EXISTS indicators_by_step ON indicators (feed, step);
+CREATE TABLE IF NOT EXISTS keys (
+    key TEXT, number INTEGER, PRIMARY KEY (key, number)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_by_number ON keys (number);
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_indicator = msgspec.msgpack.Decoder(Indicator)
+
+
+class FeedState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of a feed besides its indicators. Times are wall time."""
+
+    identity: str = ""
+    """Of its URL and collection: another one begins anew."""
+    cursor: dict[str, Any] = {}
+    """Where to go on, as the TAXII client wrote it."""
+    synced: float | None = None
+    """When it was last read to its end."""
+    changed: float | None = None
+    """When something new was last in it."""
+    steps: int = 0
+    """Pages that were ever taken in; each indicator keeps the number of its page."""
+    place: tuple[int, int] = (0, 0)
+    """How far the shared journal was read."""
+    skipped: dict[str, int] = {}
+    """Objects that are no indicators of addresses, by reason."""
+    appended: int = 0
+    """Indicators in the present generation of the journal."""
+
+
+_state = msgspec.msgpack.Decoder(FeedState)
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a page changed."""
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    stale: int = 0
+    """Versions that were known already, or older than those known."""
+    keys: set[str] = field(default_factory=set)
+    """Keys by which sign-ins match now that may not have matched before."""
+    gone: set[str] = field(default_factory=set)
+    """Keys that nothing names any more."""
+
+
+@contextmanager
+def _edge(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
+        raise LedgerFailed(f"the feeds' file failed while {doing}: {error}") from None
+
+
+class IndicatorStore:
+    """The file, opened."""
+
+    def __init__(self, folder: Path, *, looking: bool = False) -> None:
+        """Open or make the file; *looking* opens it to read alone, beside its owner.
+
+        StateRefused when another process has it, or it cannot be used.
+        """
+        self._lock = None if looking else _locked(folder)
+        path = folder / FILE
+        try:
+            if looking:
+                source = f"{path.resolve().as_uri()}?mode=ro"
+                self._database = sqlite3.connect(source, uri=True, isolation_level=None)
+                self._database.execute("SELECT name FROM feeds").fetchone()
+            else:
+                self._database = _opened(path)
+        except sqlite3.Error as error:
+            raise StateRefused(f"STATE__DIR: {path} cannot be used: {error}") from None
+
+    # --- what comes ---
+
+    def state(self, feed: str) -> FeedState:
+        """Return what is known of a feed; a new state for a new one."""
+        with _edge("reading a feed"):
+            row = self._database.execute(
+                "SELECT state FROM feeds WHERE name = ?", (feed,)
+            ).fetchone()
+            return _state.decode(row[0]) if row else FeedState()
+
+    def keep_state(self, feed: str, state: FeedState) -> None:
+        """Keep a feed's state."""
+        with self._transaction("keeping a feed"):
+            self._keep_state(feed, state)
+
+    def fresh(self, feed: str, indicators: Sequence[Indicator]) -> list[Indicator]:
+        """Return those that are new, or of a later version than the one that is kept."""
+        latest: dict[str, Indicator] = {}
+        for one in indicators:
+            if one.id not in latest or latest[one.id].modified < one.modified:
+                latest[one.id] = one
+        ids = list(latest)
+        with _edge("reading indicators"):
+            for start in range(0, len(ids), AT_ONCE):
+                some = ids[start : start + AT_ONCE]
+                marks = ",".join("?" * len(some))
+                for known, modified in self._database.execute(
+                    "SELECT id, modified FROM indicators "  # noqa: S608
+                    f"WHERE feed = ? AND id IN ({marks})",
+                    (feed, *some),
+                ):
+                    if modified >= latest[known].modified:
+                        del latest[known]
+        return list(latest.values())
+
+    def held(self, feed: str, ids: Sequence[str]) -> set[str]:
+        """Return those ids of which there is an indicator that was not withdrawn."""
+        found: set[str] = set()
+        with _edge("reading indicators"):
+            for start in range(0, len(ids), AT_ONCE):
+                some = ids[start : start + AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = (
+                    "SELECT id FROM indicators "  # noqa: S608
+                    f"WHERE feed = ? AND NOT withdrawn AND id IN ({marks})"
+                )
+                found.update(known for (known,) in self._database.execute(query, (feed, *some)))
+        return found
+
+    def apply(
+        self, feed: str, steps: Iterable[tuple[int, Iterable[Indicator]]], state: FeedState
+    ) -> Applied:
+        """Take in pages, each after its number, and the state after them, in one piece.
+
+        Of an indicator the version counts that was modified last. A withdrawn one ends at once.
+        """
+        applied = Applied()
+        with self._transaction("taking in a page"):
+            for step, indicators in steps:
+                for indicator in indicators:
+                    self._take(feed, indicator, step, applied)
+            for key in list(applied.gone):
+                if self._database.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone():
+                    applied.gone.discard(key)
+            self._keep_state(feed, state)
+        return applied
+
+    def _take(self, feed: str, indicator: Indicator, step: int, applied: Applied) -> None:
+        before = self._database.execute(
+            "SELECT number, modified, body FROM indicators WHERE feed = ? AND id = ?",
+            (feed, indicator.id),
+        ).fetchone()
+        if before is None:
+            number, old = self._insert(feed, indicator, step), None
+            applied.new += 1
+        elif before[1] >= indicator.modified:
+            applied.stale += 1
+            return
+        else:
+            number, old = before[0], _indicator.decode(before[2])
+            if indicator.withdrawn and not indicator.keys:
+                indicator = replace(indicator, keys=old.keys)  # for who has to take them back
+            self._update(number, indicator, step)
+            applied.changed += 1
+        self._name(number, old, indicator, applied)
+
+    def _insert(self, feed: str, indicator: Indicator, step: int) -> int:
+        made = self._database.execute(
+            "INSERT INTO indicators (feed, id, modified, ends, withdrawn, step, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (feed, indicator.id, *_values(indicator, step)),
+        )
+        return made.lastrowid or 0
+
+    def _update(self, number: int, indicator: Indicator, step: int) -> None:
+        self._database.execute(
+            "UPDATE indicators SET modified = ?, ends = ?, withdrawn = ?, step = ?, body = ? "
+            "WHERE number = ?",
+            (*_values(indicator, step), number),
+        )
+        self._database.execute("DELETE FROM keys WHERE number = ?", (number,))
+
+    def _name(
+        self, number: int, old: Indicator | None, indicator: Indicator, applied: Applied
+    ) -> None:
+        """Note the keys of a version, and what that changes."""
+        keys = set() if indicator.withdrawn else set(indicator.keys)
+        old_keys = set() if old is None or old.withdrawn else set(old.keys)
+        applied.gone |= old_keys - keys
+        applied.keys |= keys if old is None or _says_more(old, indicator) else keys - old_keys
+        applied.withdrawn += indicator.withdrawn
+        self._database.executemany(
+            "INSERT OR IGNORE INTO keys VALUES (?, ?)", [(key, number) for key in keys]
+        )
+
+    def forget_feed(self, feed: str) -> None:
+        """Delete all of a feed."""
+        with self._transaction("forgetting a feed") as database:
+            database.execute(
+                "DELETE FROM keys WHERE number IN (SELECT number FROM indicators WHERE feed = ?)",
+                (feed,),
+            )
+            database.execute("DELETE FROM indicators WHERE feed = ?", (feed,))
+            database.execute("DELETE FROM feeds WHERE name = ?", (feed,))
+
+    def sweep(self, now: float) -> set[str]:
+        """Delete what has ended long ago; return the keys that nothing names any more."""
+        gone: set[str] = set()
+        while True:
+            with self._transaction("sweeping") as database:
+                old = database.execute(
+                    "SELECT number FROM indicators WHERE ends < ? LIMIT ?", (now - KEPT, AT_ONCE)
+                ).fetchall()
+                for (number,) in old:
+                    found = database.execute("SELECT key FROM keys WHERE number = ?", (number,))
+                    keys = [key for (key,) in found]
+                    database.execute("DELETE FROM keys WHERE number = ?", (number,))
+                    database.execute("DELETE FROM indicators WHERE number = ?", (number,))
+                    gone.update(key for key in keys if not self._named(key))
+            if len(old) < AT_ONCE:
+                return gone
+
+    def _named(self, key: str) -> bool:
+        query = "SELECT 1 FROM keys WHERE key = ?"
+        return self._database.execute(query, (key,)).fetchone() is not None
+
+    # --- what is asked ---
+
+    def all_keys(self) -> Iterator[str]:
+        """Yield every key once."""
+        with _edge("reading keys"):
+            for (key,) in self._database.execute("SELECT DISTINCT key FROM keys"):
+                yield key
+
+    def naming(self, keys: Sequence[str]) -> list[tuple[str, str, Indicator]]:
+        """Return feed, key and indicator of all that name one of *keys*."""
+        marks = ",".join("?" * len(keys))
+        with _edge("reading indicators"):
+            found = self._database.execute(
+                "SELECT feed, key, body FROM keys JOIN indicators USING (number) "  # noqa: S608
+                f"WHERE key IN ({marks})",
+                keys,
+            )
+            return [(feed, key, _indicator.decode(body)) for feed, key, body in found]
+
+    def since(self, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
+        """Return what came with steps after *step*, whole steps, about *most*; and the last one."""
+        found: list[Indicator] = []
+        last = step
+        with _edge("reading indicators"):
+            for number, body in self._database.execute(
+                "SELECT step, body FROM indicators WHERE feed = ? AND step > ? ORDER BY step",
+                (feed, step),
+            ):
+                if len(found) >= most and number != last:
+                    break
+                last = number
+                found.append(_indicator.decode(body))
+        return last, found
+
+    def all_of(self, feed: str) -> Iterator[tuple[int, Indicator]]:
+        """Yield all indicators of a feed, each after the number of its step, in their order."""
+        with _edge("reading indicators"):
+            for step, body in self._database.execute(
+                "SELECT step, body FROM indicators WHERE feed = ? ORDER BY step", (feed,)
+            ):
+                yield step, _indicator.decode(body)
+
+    def count(self, feed: str) -> int:
+        """Return how many indicators of a feed there are, ended and withdrawn ones too."""
+        with _edge("counting"):
+            row = self._database.execute(
+                "SELECT count(*) FROM indicators WHERE feed = ?", (feed,)
+            ).fetchone()
+            return int(row[0])
+
+    def count_valid(self, feed: str, now: float) -> int:
+        """Return how many indicators of a feed have not ended."""
+        with _edge("counting"):
+            row = self._database.execute(
+                "SELECT count(*) FROM indicators "
+                "WHERE feed = ? AND withdrawn = 0 AND (ends IS NULL OR ends > ?)",
+                (feed, now),
+            ).fetchone()
+            return int(row[0])
+
+    def names(self) -> list[str]:
+        """Return the feeds that anything is kept of."""
+        with _edge("reading feeds"):
+            return [name for (name,) in self._database.execute("SELECT name FROM feeds")]
+
+    def close(self) -> None:
+        """Close the file, then let the next process have it."""
+        with _edge("closing"):
+            self._database.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    # --- inside ---
+
+    def _keep_state(self, feed: str, state: FeedState) -> None:
+        self._database.execute("INSERT OR REPLACE INTO feeds VALUES (?, ?)", (feed, _encode(state)))
+
+    @contextmanager
+    def _transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
+        with _edge(doing):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+
+def _values(indicator: Indicator, step: int) -> tuple[Any, ...]:
+    ends = indicator.modified if indicator.withdrawn else indicator.valid_until
+    return indicator.modified, ends, indicator.withdrawn, step, _encode(indicator)
+
+
+def _says_more(old: Indicator, new: Indicator) -> bool:
+    """Tell whether a version may match what went by before it came, and the old one did not.
+
+    Feeds tell an address again and again while it goes on being bad; that is no news.
+    """
+    lasted = old.valid_until is None or old.valid_until >= new.modified
+    same = (old.types, old.labels, old.confidence) == (new.types, new.labels, new.confidence)
+    return not (same and lasted and old.valid_from <= new.valid_from)
+
+
+def exists(folder: Path) -> bool:
+    """Tell whether a folder has such a file."""
+    return (folder / FILE).is_file()
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise StateRefused(f"STATE__DIR: {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StateRefused(
+            f"STATE__DIR: the feeds in {folder} are in use by another process, which brings them "
+            "up to date by itself"
+        ) from None
+    return lock
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    database = sqlite3.connect(path, isolation_level=None)
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise StateRefused(f"STATE__DIR: {path} was written by a newer version of signinwatch")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.executescript(_SCHEMA)
+    return database

@@ -1,0 +1,384 @@
+"""Brings one feed up to date: page by page, each durable before the next is asked for.
+
+Where instances share a ledger, one of them reads the feed at a time and writes its pages into a
+journal, from which the others follow. An entry is written only right after the last one that its
+writer knows, so that two of them can never mix up the feed's cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from consumers.feeds.pages import packed, unpacked
+from consumers.feeds.store import Applied, FeedState
+from consumers.intel.stix_objects import indicator_of
+from consumers.intel.taxii import Cursor, Page
+from schemas.errors import FeedFailed, LedgerFailed
+from schemas.health import Trouble
+from schemas.indicators import Indicator, WhySkipped
+from schemas.ports import Place
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+    from consumers.feeds.feeds import Feeds
+    from schemas.health import Watch
+    from schemas.ports import Claimed, Journal
+
+log = structlog.get_logger()
+
+MOST = 3_000_000
+"""Indicators of one feed; more are left out and counted."""
+MOST_CHANGED = 200_000
+"""Keys after which late matches are looked for though the feed goes on."""
+LEASE = 120.0
+"""Seconds for which one instance has a feed to itself, renewed with each page."""
+TOLD = 3_600.0
+"""Seconds for which nobody else looks for late matches of the same pages."""
+FIRST_PAUSE, LONGEST_PAUSE = 60.0, 900.0
+"""Seconds before a feed is tried again that failed; twice as long each time."""
+FOLLOWING = 30.0
+"""Seconds between two looks into the journal."""
+STALE = 3
+"""Intervals after which a feed that could not be read is told to be stale."""
+AT_ONCE = 10
+"""Entries of the journal that are written together; each has up to 60,000 bytes."""
+ENTRIES, REPEATED = 5_000, 2
+"""When a journal is renewed: it has so many entries, or so many times what the feed holds."""
+
+
+class Pages(Protocol):
+    """A TAXII client; see :class:`consumers.intel.taxii.Taxii`."""
+
+    def pages(self, cursor: Cursor) -> AsyncIterator[Page]:
+        """Yield pages from where the cursor says to the end."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Claims(Protocol):
+    """The part of the ledger by which instances agree on who reads a feed."""
+
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+        """See :class:`schemas.ports.Ledger`."""
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """See :class:`schemas.ports.Ledger`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFeed:
+    """What instances share of a feed."""
+
+    journal: Journal
+    claims: Claims
+
+
+@dataclass(slots=True)
+class Synced:
+    """What came of a sync."""
+
+    objects: int = 0
+    pages: int = 0
+    fresh: int = 0
+    withdrawn: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class _Overtaken(Exception):
+    """Another instance has written into the journal: it reads the feed."""
+
+
+class FeedSync:
+    """One feed. Only one call at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Pages,
+        feeds: Feeds,
+        *,
+        identity: str,
+        interval: float,
+        watch: Watch,
+        now: Callable[[], float],
+        shared: SharedFeed | None = None,
+        most: int = MOST,
+    ) -> None:
+        """*identity* tells the feed's URL and collection from others; *now* is wall time."""
+        self.name = name
+        self.last = Synced()
+        self.trouble: str | None = None
+        self.looked = asyncio.Event()
+        """Set after the first look."""
+        self.progress: Callable[[Synced], None] = lambda _: None
+        self.changed: Callable[[Collection[str]], Awaitable[None]] | None = None
+        """Is told of addresses and networks that are named now and perhaps were not before."""
+        self._source = source
+        self._feeds = feeds
+        self._store = feeds.store
+        self._identity = identity
+        self._interval = interval
+        self._watch = watch
+        self._now = now
+        self._shared = shared
+        self._most = most
+        self._keys: set[str] = set()
+        self._held = 0
+        self._failures = 0
+        self._next = 0.0
+        self._followed = 0.0
+
+    @property
+    def state(self) -> FeedState:
+        """What is kept of the feed."""
+        return self._store.state(self.name)
+
+    async def look(self) -> None:
+        """Sync if it is time; where instances share, follow what others have read. Never raises."""
+        now = self._now()
+        if now < self._followed:
+            self._followed = self._next = 0.0  # the machine's clock was put back
+        try:
+            if now - self._followed >= FOLLOWING:
+                self._followed = now
+                await self.follow()
+            if now >= self._next:
+                await self.sync()
+        except FeedFailed:
+            pass  # told, and tried again later
+        except LedgerFailed as error:
+            self._failed(FeedFailed(str(error)))
+        self._tell_age()
+        self.looked.set()
+
+    async def sync(self, *, force: bool = False) -> Synced:
+        """Read the feed to its end, if it is time or *force*. FeedFailed after telling of it."""
+        self.last = Synced()
+        await self._begin()
+        synced = self.state.synced
+        if not force and synced is not None and self._now() < synced + self._interval:
+            self._next = synced + self._interval
+            return self.last
+        if not await self._mine():
+            self._next = self._now() + FOLLOWING
+            return self.last
+        try:
+            await self._read()
+        except FeedFailed as error:
+            self._failed(error)
+            raise
+        except _Overtaken:
+            await self.follow()
+            self._next = self._now() + FOLLOWING
+        else:
+            self._worked()
+        finally:
+            await self._tell_changed()
+            await self._release()
+        return self.last
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._source.close()
+
+    # --- reading ---
+
+    async def _read(self) -> None:
+        cursor = msgspec.convert(self.state.cursor, Cursor)
+        async for page in self._source.pages(cursor):
+            await self._take(page)
+            self.progress(self.last)
+            if page.more:
+                await self._mine()
+        await self._renew_if_long()
+
+    async def _take(self, page: Page) -> None:
+        """Make a page durable, for all instances first, then follow it."""
+        indicators, lapsed, skipped = _sorted_out(page.objects)
+        if lapsed:
+            held = self._store.held(self.name, [one.id for one in lapsed])
+            indicators += [one for one in lapsed if one.id in held]
+        fresh = self._store.fresh(self.name, indicators)
+        room = self._most - self._held
+        if len(fresh) > room:
+            skipped[WhySkipped.BEYOND_LIMIT.value] += len(fresh) - max(0, room)
+            fresh = fresh[: max(0, room)]
+        before, now = self.state, self._now()
+        state = replace(
+            before,
+            identity=self._identity,
+            cursor=msgspec.to_builtins(page.cursor),
+            steps=before.steps + 1,
+            synced=before.synced if page.more else now,
+            changed=now if fresh else before.changed,
+            appended=before.appended + len(fresh),
+            skipped=dict(Counter(before.skipped) + skipped),
+        )
+        if self._shared is not None:
+            place = await self._write(self._shared.journal, fresh, state, Place(*before.place))
+            state.place = (place.generation, place.number)
+        self._follow_applied(self._store.apply(self.name, [(state.steps, fresh)], state))
+        self.last.pages += 1
+        self.last.objects += len(page.objects)
+        self.last.fresh += len(fresh)
+        self.last.withdrawn += sum(one.withdrawn for one in fresh)
+        self.last.skipped += skipped
+        if len(self._keys) > MOST_CHANGED:
+            await self._tell_changed()
+
+    async def _write(
+        self, journal: Journal, fresh: Sequence[Indicator], state: FeedState, place: Place
+    ) -> Place:
+        """Write a page into the journal right after *place*; return the new end.
+
+        A page of many parts goes there in several pieces; only the last one holds the state.
+        """
+        bodies = list(packed([(state.steps, one) for one in fresh], state))
+        for start in range(0, len(bodies), AT_ONCE):
+            end = await journal.extend(self.name, place, bodies[start : start + AT_ONCE])
+            if end is None:
+                raise _Overtaken
+            place = end
+        return place
+
+    def _follow_applied(self, applied: Applied) -> None:
+        self._feeds.applied(applied)
+        self._held += applied.new
+        self._keys |= applied.keys
+        self._keys -= applied.gone
+
+    async def _tell_changed(self) -> None:
+        """Tell what is new. Of instances that have read the same, one of them does."""
+        keys, self._keys = self._keys, set()
+        if not keys or self.changed is None:
+            return
+        if self._shared is not None:
+            generation, number = self.state.place
+            name = f"late {self.name} {generation}-{number}"
+            if name not in (await self._shared.claims.claim([name], TOLD)).mine:
+                return
+        await self.changed(keys)
+
+    # --- beginning anew, and sharing ---
+
+    async def _begin(self) -> None:
+        """Follow what others have read; begin anew if the feed is another one than before."""
+        await self.follow()
+        self._held = self._store.count(self.name)
+        state = self.state
+        if state.identity in ("", self._identity):
+            return
+        log.warning("the feed is another one than before and begins anew", feed=self.name)
+        new = FeedState(identity=self._identity, steps=state.steps)
+        if self._shared is not None:
+            bodies = list(packed([], new))
+            place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
+            if place is None:
+                return  # another instance was first; it is followed the next time
+            new.place = (place.generation, place.number)
+        self._forget()
+        self._held = 0
+        self._store.keep_state(self.name, new)
+
+    def _forget(self) -> None:
+        self._store.forget_feed(self.name)
+        self._feeds.load()
+
+    async def follow(self) -> None:
+        """Take in what is new in the journal."""
+        if self._shared is None:
+            return
+        place = Place(*self.state.place)
+        async for entries in self._shared.journal.entries(self.name, place):
+            for entry in entries:
+                part = unpacked(entry.body)
+                state = self.state
+                if part.state is not None:
+                    if state.identity not in ("", part.state.identity):
+                        self._forget()
+                    state = part.state
+                state.place = (entry.place.generation, entry.place.number)
+                self._follow_applied(self._store.apply(self.name, part.steps, state))
+        await self._tell_changed()
+
+    async def _renew_if_long(self) -> None:
+        """Replace a journal by what the feed holds, when it has become much longer than that."""
+        if self._shared is None:
+            return
+        state = self.state
+        held = self._store.count(self.name)
+        if state.place[1] < ENTRIES and state.appended < REPEATED * held + ENTRIES:
+            return
+        new = replace(state, appended=held)
+        bodies = list(packed(self._store.all_of(self.name), new))
+        place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
+        if place is not None:
+            self._store.keep_state(self.name, replace(new, place=(place.generation, place.number)))
+
+    async def _mine(self) -> bool:
+        """Claim the feed, or renew the claim; tell whether it is ours to read."""
+        if self._shared is None:
+            return True
+        name = f"feed {self.name}"
+        return name in (await self._shared.claims.claim([name], LEASE)).mine
+
+    async def _release(self) -> None:
+        if self._shared is not None:
+            await self._shared.claims.release([f"feed {self.name}"])
+
+    # --- telling ---
+
+    def _worked(self) -> None:
+        self._failures = 0
+        self.trouble = None
+        self._next = self._now() + self._interval
+        for trouble in (Trouble.FEED_DOWN, Trouble.FEED_REFUSED):
+            self._watch.well(trouble, part=self.name)
+
+    def _failed(self, error: FeedFailed) -> None:
+        self._failures += 1
+        pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE, self._interval)
+        self._next = self._now() + max(pause, error.retry_after or 0.0)
+        self.trouble = str(error)
+        trouble = Trouble.FEED_REFUSED if error.refused else Trouble.FEED_DOWN
+        self._watch.trouble(trouble, str(error), part=self.name)
+
+    def _tell_age(self) -> None:
+        synced = self.state.synced
+        if synced is not None and self._now() - synced > STALE * self._interval + LONGEST_PAUSE:
+            text = f"not read since {STALE} intervals; what it said before is still used"
+            self._watch.trouble(Trouble.FEED_STALE, text, part=self.name)
+        else:
+            self._watch.well(Trouble.FEED_STALE, part=self.name)
+
+
+def _sorted_out(
+    objects: Sequence[object],
+) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
+    """Return indicators, those to be withdrawn if they are held, and why others are left out.
+
+    To be withdrawn is an indicator of which this version names no address that we could match.
+    """
+    indicators: list[Indicator] = []
+    lapsed: list[Indicator] = []
+    skipped: Counter[str] = Counter()
+    for one in objects:
+        found = indicator_of(one)
+        if isinstance(found, Indicator):
+            indicators.append(found)
+            continue
+        skipped[found.value] += 1
+        if isinstance(one, dict) and one.get("type") == "indicator":
+            withdrawn = indicator_of({**one, "revoked": True})
+            if isinstance(withdrawn, Indicator):
+                lapsed.append(withdrawn)
+    return indicators, lapsed, skipped

@@ -1,0 +1,102 @@
+"""Passes chosen feeds on to Sentinel, page by page, from where an earlier process ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from schemas.errors import SinkHeldBack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumers.feeds.store import IndicatorStore
+    from schemas.indicators import Indicator
+    from schemas.ports import Ledger
+
+AT_ONCE = 1_000
+"""Indicators between two notes of how far we are."""
+LEASE = 900.0
+"""Seconds for which one instance passes a feed on."""
+DAY = 86_400.0
+
+
+class FeedTaker(Protocol):
+    """See :class:`consumers.sharing.Sharing`."""
+
+    async def feed_changes(
+        self, feed: str, changed: Sequence[Indicator], before: Mapping[str, Indicator] | None = None
+    ) -> None:
+        """Pass on what changed; SinkHeldBack if it was not taken."""
+
+
+class PassingOn:
+    """One feed. What is passed on is noted in the ledger, which instances share."""
+
+    def __init__(
+        self,
+        feed: str,
+        store: IndicatorStore,
+        taker: FeedTaker,
+        ledger: Ledger,
+        *,
+        valid: float,
+        now: Callable[[], float],
+        shared: bool,
+    ) -> None:
+        """Take the parts.
+
+        *valid* is for how long, in seconds, Sentinel believes an indicator without an end.
+        """
+        self._feed = feed
+        self._store = store
+        self._taker = taker
+        self._ledger = ledger
+        self._valid = valid
+        self._now = now
+        self._shared = shared
+
+    async def look(self) -> None:
+        """Pass on what is new, and now and then again what has no end. Never raises for Sentinel.
+
+        What is not taken is tried again the next time.
+        """
+        claim = f"passing {self._feed}"
+        if self._shared and claim not in (await self._ledger.claim([claim], LEASE)).mine:
+            return
+        try:
+            await self._pass_on(f"passed {self._feed}", endless=False)
+            if await self._due():
+                await self._pass_on(f"repassed {self._feed}", endless=True)
+                await self._ledger.leave_note(f"repassed {self._feed}", "0")
+                await self._ledger.leave_note(f"renewed {self._feed}", repr(self._now()))
+        except SinkHeldBack:
+            return  # the watch was told
+        finally:
+            if self._shared:
+                await self._ledger.release([claim])
+
+    async def _due(self) -> bool:
+        """Tell whether what has no end has to be told again, before Sentinel forgets it."""
+        note = await self._ledger.note(f"renewed {self._feed}")
+        if note is None:
+            await self._ledger.leave_note(f"renewed {self._feed}", repr(self._now()))
+            return False
+        return self._now() - float(note) > min(self._valid / 3, 7 * DAY)
+
+    async def _pass_on(self, name: str, *, endless: bool) -> None:
+        """Pass on what came after the step that the note *name* tells; the note follows."""
+        step = int(await self._ledger.note(name) or 0)
+        if step > self._store.state(self._feed).steps:
+            step = 0  # the indicators were lost and read anew
+        while True:
+            last, found = self._store.since(self._feed, step, AT_ONCE)
+            if last == step:
+                return
+            wanted = [
+                one
+                for one in found
+                if not endless or (one.valid_until is None and not one.withdrawn)
+            ]
+            await self._taker.feed_changes(self._feed, wanted)
+            step = last
+            await self._ledger.leave_note(name, str(step))

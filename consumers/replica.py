@@ -1,0 +1,104 @@
+"""Keeps the CrowdSec replica fresh: fetches it once a day and swaps it in while it is in use."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.free import REPLICA
+from schemas.errors import FeedFailed
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from consumers.intel.crowdsec_replica import Replica
+    from consumers.intel.replica_download import ReplicaDownload
+    from schemas.health import Watch
+
+log = structlog.get_logger()
+
+INTERVAL = 86_400.0
+"""Seconds between two downloads; CrowdSec makes a new one every day."""
+STALE = 3 * INTERVAL
+"""Age from which it is told to be stale; it goes on being used."""
+FIRST_PAUSE, LONGEST_PAUSE = 300.0, 3_600.0
+"""Seconds before a failed download is tried again; twice as long each time."""
+
+
+class ReplicaRefresh:
+    """Looks after one replica. Only one call at a time."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        download: ReplicaDownload,
+        *,
+        watch: Watch,
+        now: Callable[[], float],
+    ) -> None:
+        """Take the parts; *now* is wall time."""
+        self.changed: Callable[[], Awaitable[None]] | None = None
+        """Is told when another file is in use."""
+        self.trouble: str | None = None
+        self._replica = replica
+        self._download = download
+        self._watch = watch
+        self._now = now
+        self._failures = 0
+        self._next = 0.0
+
+    async def look(self) -> None:
+        """Refresh if it is time. Never raises for what the download brings."""
+        now = self._now()
+        fetched = self._replica.fetched
+        if fetched is not None and self._failures == 0:
+            self._next = min(self._next or fetched + INTERVAL, now + INTERVAL)
+        if now >= self._next:
+            with suppress(FeedFailed):  # told, and tried again later
+                await self.refresh()
+        self._tell_age()
+
+    async def refresh(self) -> None:
+        """Fetch the replica and use it. FeedFailed after telling of it; the old one stays."""
+        try:
+            fetched = await self._download.fetch()
+            self._replica.swap(
+                fetched.path, now=self._now(), verified=fetched.verified, dataset=fetched.dataset
+            )
+        except FeedFailed as error:
+            self._failed(error)
+            raise
+        if not fetched.verified:
+            log.warning("CrowdSec told no checksum of the replica; it could not be verified")
+        self._failures = 0
+        self.trouble = None
+        self._next = self._now() + INTERVAL
+        for trouble in (Trouble.REPLICA_REFUSED, Trouble.FEED_DOWN):
+            self._watch.well(trouble, part=REPLICA)
+        log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
+        if self.changed is not None:
+            await self.changed()
+
+    async def close(self) -> None:
+        """Let go of connections and file."""
+        await self._download.close()
+        self._replica.close()
+
+    def _failed(self, error: FeedFailed) -> None:
+        self._failures += 1
+        pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)
+        self._next = self._now() + max(pause, error.retry_after or 0.0)
+        self.trouble = str(error)
+        trouble = Trouble.REPLICA_REFUSED if error.refused else Trouble.FEED_DOWN
+        self._watch.trouble(trouble, str(error), part=REPLICA)
+
+    def _tell_age(self) -> None:
+        built = self._replica.built
+        if built is not None and self._now() - built > STALE:
+            text = "it was made more than three days ago; it is still used"
+            self._watch.trouble(Trouble.REPLICA_STALE, text, part=REPLICA)
+        else:
+            self._watch.well(Trouble.REPLICA_STALE, part=REPLICA)

@@ -1,0 +1,345 @@
+"""Feeds and replica from the outside: what they know is found, and costs no lookup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from tests.command import Ran, crowdsec_at, findings_in, replay, signinwatch
+from tests.events import START, lines, message, row
+from tests.servers.crowdsec import CrowdSec, item
+from tests.servers.replica import KEY as REPLICA_KEY
+from tests.servers.replica import ReplicaHosts, mmdb
+from tests.servers.taxii import KEY, ROOT, TaxiiServer, indicator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.loopback import Loopback
+
+BAD, OTHER, CLEAN = "81.2.69.160", "81.2.69.161", "93.184.216.34"
+IN_RANGE, SIX = "185.220.101.7", "2a02:8108:1:2::5"
+
+
+def feed_at(server: Loopback, name: str = "sekoia", **more: str) -> dict[str, str]:
+    """Return the settings of a feed."""
+    settings = {
+        "URL": server.url + ROOT,
+        "COLLECTION": "365fed99-08fa-fdcd-a1b3-fb247eb41d01",
+        "USERNAME": "anyone",
+        "PASSWORD": KEY,
+        **more,
+    }
+    return {f"FEEDS__{name.upper()}__{setting}": value for setting, value in settings.items()}
+
+
+def recording(folder: Path, *rows: dict[str, Any], name: str = "events.ndjson") -> Path:
+    """Write a recording, a row a message."""
+    path = folder / name
+    path.write_bytes(lines(*(message(one) for one in rows)))
+    return path
+
+
+def found(ran: Ran, path: Path) -> dict[str, dict[str, Any]]:
+    """Return the findings of a replay by address."""
+    assert ran.status == 0, ran.err
+    return {one["IPAddress"]: one for one in findings_in(path)}
+
+
+async def told(*arguments: str | Path, **settings: str) -> list[dict[str, Any]]:
+    """Run a command with ``--json`` and return its lines."""
+    ran = await signinwatch(*arguments, "--json", settings=settings)
+    assert "Traceback" not in ran.err
+    return [orjson.loads(line) for line in ran.out.splitlines()]
+
+
+async def test_what_feeds_name_is_found_without_a_lookup(tmp_path: Path) -> None:
+    """Addresses, lists, networks and IPv6; the rest is unanswered, never clean."""
+    taxii = TaxiiServer()
+    taxii.add(
+        indicator(BAD),
+        indicator(f"[ipv4-addr:value IN ('{OTHER}', '8.8.8.8')]", confidence=40),
+        indicator("[ipv4-addr:value ISSUBSET '185.220.101.0/24']", labels=["proxy:tor"]),
+        indicator("[ipv6-addr:value = '2A02:8108:0001:0002:0000::5']"),
+        indicator(f"[ipv4-addr:value = '{CLEAN}' AND domain-name:value = 'a.example']"),
+    )
+    events = recording(tmp_path, *map(row, (BAD, OTHER, IN_RANGE, SIX, CLEAN)))
+    path = tmp_path / "found"
+    async with taxii.server() as server:
+        ran = await replay(events, "--findings", path, **feed_at(server))
+    rows = found(ran, path)
+    assert {one: rows[one]["Reputation"] for one in rows} == {
+        BAD: "malicious",
+        OTHER: "suspicious",
+        IN_RANGE: "malicious",
+        SIX: "malicious",
+    }
+    assert rows[BAD]["Sources"] == ["sekoia"]
+    assert rows[BAD]["Confidence"] == "high"
+    assert rows[IN_RANGE]["AddressClass"] == "tor"
+    assert rows[IN_RANGE]["IpRange"] == "185.220.101.0/24"
+    told = rows[BAD]["Evidence"]["sekoia"]["indicators"][0]
+    assert (told["id"], told["names"]) == (indicator(BAD)["id"], BAD)
+    assert (ran.summary["lookups"], ran.summary["cache_hits"]) == (0, 4)
+    assert ran.summary["unanswered"] == 1
+    assert "no feed names it" in " ".join(ran.err.replace("│", "").split())
+
+
+async def test_the_window_of_validity_is_that_of_the_event(tmp_path: Path) -> None:
+    """Before its beginning and from its end on an indicator says nothing."""
+    taxii = TaxiiServer()
+    window = {"valid_from": "2026-03-02T09:00:00Z", "valid_until": "2026-03-02T10:00:00Z"}
+    taxii.add(indicator(BAD, **window))
+    moments = ["08:59:59.999", "09:00:00", "09:59:59.999", "10:00:00"]
+    rows = [row(BAD, CreatedDateTime=f"2026-03-02T{one}Z") for one in moments]
+    path = tmp_path / "found"
+    async with taxii.server() as server:
+        ran = await replay(recording(tmp_path, *rows), "--findings", path, **feed_at(server))
+    assert ran.status == 0, ran.err
+    assert [one["EventId"] for one in findings_in(path)] == [rows[1]["Id"], rows[2]["Id"]]
+    assert ran.summary["unanswered"] == 2
+
+
+async def test_outside_the_window_the_paid_api_is_asked(tmp_path: Path) -> None:
+    """An indicator that has ended is no answer."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    taxii.add(indicator(BAD, valid_until="2026-03-01T00:00:00Z"), indicator(OTHER))
+    path = tmp_path / "found"
+    events = recording(tmp_path, row(BAD), row(OTHER))
+    async with taxii.server() as server, crowdsec.server() as cti:
+        settings = {**feed_at(server), **crowdsec_at(cti.url)}
+        ran = await replay(events, "--findings", path, **settings)
+    assert found(ran, path).keys() == {OTHER}
+    assert crowdsec.asked == {BAD: 1}
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "reputation"),
+    [
+        ("malicious", {}, "malicious"),
+        ("suspicious", {}, "malicious"),
+        ("unknown", {}, "malicious"),
+        ("benign", {}, "suspicious"),
+        ("safe", {}, "suspicious"),
+        (
+            "malicious",
+            {"classifications": {"false_positives": [{"name": "cdn:x_exit_node"}]}},
+            "suspicious",
+        ),
+    ],
+)
+async def test_all_sources_are_heard_and_the_worst_counts(
+    tmp_path: Path, word: str, more: dict[str, Any], reputation: str
+) -> None:
+    """Where CrowdSec calls it harmless, a feed's malicious address counts as suspicious."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    crowdsec.items[BAD] = item(BAD, word, **more)
+    path = tmp_path / "found"
+    state = tmp_path / "state"
+    async with taxii.server() as server, crowdsec.server() as cti:
+        settings = {**feed_at(server, INTERVAL="0.001"), **crowdsec_at(cti.url)}
+        first = recording(tmp_path, row(BAD), name="first")
+        assert (await replay(first, "--state", state, **settings)).status == 0
+        taxii.add(indicator(BAD))
+        second = recording(tmp_path, row(BAD), name="second")
+        ran = await replay(second, "--state", state, "--findings", path, **settings)
+    (finding,) = [one for one in findings_in(path) if one["Origin"] == "replay"]
+    assert finding["Reputation"] == reputation
+    assert set(finding["Evidence"]) == {"crowdsec", "sekoia"}
+    known = {"sekoia"} if word == "unknown" else {"sekoia", "crowdsec"}
+    assert set(finding["Sources"]) == known
+    assert crowdsec.asked == {BAD: 1}
+    assert ran.summary["lookups"] == 0
+
+
+async def test_what_a_feed_says_too_weakly_is_left_out(tmp_path: Path) -> None:
+    """The minimum confidence counts at the match; an indicator without any passes."""
+    taxii = TaxiiServer()
+    without = indicator(CLEAN)
+    del without["confidence"]
+    taxii.add(indicator(BAD, confidence=69), indicator(OTHER, confidence=70), without)
+    path = tmp_path / "found"
+    events = recording(tmp_path, *map(row, (BAD, OTHER, CLEAN)))
+    async with taxii.server() as server:
+        settings = feed_at(server, MIN_CONFIDENCE="70")
+        ran = await replay(events, "--findings", path, **settings)
+    assert found(ran, path).keys() == {OTHER, CLEAN}
+
+
+async def test_a_free_source_that_names_our_own_network_is_heard(tmp_path: Path) -> None:
+    """Trusted networks spare lookups, not findings."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    taxii.add(indicator(BAD))
+    path = tmp_path / "found"
+    events = recording(tmp_path, row(BAD), row(OTHER))
+    async with taxii.server() as server, crowdsec.server() as cti:
+        settings = {**feed_at(server), **crowdsec_at(cti.url), "TRUSTED_NETWORKS": "81.2.69.0/24"}
+        ran = await replay(events, "--findings", path, **settings)
+    assert found(ran, path).keys() == {BAD}
+    assert (ran.summary["own_network"], sum(crowdsec.asked.values())) == (1, 0)
+
+
+async def test_a_revocation_of_a_later_sync_ends_it(tmp_path: Path) -> None:
+    """Indicators and cursors are kept between runs; what is revoked is gone at once."""
+    taxii = TaxiiServer(manner="sekoia")
+    taxii.add(indicator(BAD), indicator(OTHER))
+    state, path = tmp_path / "state", tmp_path / "found"
+    async with taxii.server() as server:
+        settings = feed_at(server)
+        (report,) = await told("feeds", "sync", "--state", state, **settings)
+        assert (report["feed"], report["indicators"], report["fresh"]) == ("sekoia", 2, 2)
+        taxii.revoke(indicator(BAD))
+        (report,) = await told("feeds", "sync", "--state", state, **settings)
+        assert (report["indicators"], report["fresh"], report["ok"]) == (1, 1, True)
+        requests = taxii.requests
+        events = recording(tmp_path, row(BAD), row(OTHER))
+        ran = await replay(events, "--state", state, "--findings", path, **settings)
+        assert taxii.requests == requests, "the feed is not due"
+    assert found(ran, path).keys() == {OTHER}
+
+
+async def test_a_sync_finds_what_went_by_before(tmp_path: Path) -> None:
+    """A late finding has the same id as if the indicator had been there in time."""
+    taxii = TaxiiServer()
+    path, late = tmp_path / "found", tmp_path / "late"
+    state = tmp_path / "state"
+    events = recording(tmp_path, row(BAD), row(OTHER), row(IN_RANGE))
+    nothing = recording(tmp_path, name="nothing")
+    async with taxii.server() as server:
+        settings = feed_at(server, INTERVAL="0.001")
+        ran = await replay(events, "--state", state, "--findings", path, **settings)
+        assert found(ran, path) == {}
+        taxii.add(indicator(BAD), indicator("[ipv4-addr:value = '185.220.101.0/24']"))
+        ran = await replay(nothing, "--state", state, "--findings", late, **settings)
+        assert ran.status == 0, ran.err
+        rows = found(ran, late)
+        again = tmp_path / "again"
+        ran = await replay(events, "--findings", again, **settings)
+        in_time = found(ran, again)
+    assert rows.keys() == in_time.keys() == {BAD, IN_RANGE}
+    for one in rows:
+        assert rows[one]["Origin"] == "late"
+        same = ("FindingId", "EventId", "EventTime", "Account", "Outcome", "Severity", "Reputation")
+        assert [rows[one][name] for name in same] == [in_time[one][name] for name in same]
+
+
+async def test_the_replica_answers_everything(tmp_path: Path) -> None:
+    """With it the paid API is not asked, unless the settings say so of what it does not hold."""
+    records = {
+        "81.2.69.160/32": {"reputation": "malicious", "ip_range_24": "81.2.69.0/24"},
+        "93.184.216.34/32": {"reputation": "benign"},
+    }
+    hosts = ReplicaHosts(body=mmdb(records))
+    crowdsec = CrowdSec()
+    crowdsec.serve_bad(OTHER)
+    events = recording(tmp_path, *map(row, (BAD, OTHER, CLEAN)))
+    path, beyond = tmp_path / "found", tmp_path / "beyond"
+    async with hosts.serve() as url:
+        replica = {"CROWDSEC__REPLICA": "true"}
+        settings = {"CROWDSEC__URL": url, "CROWDSEC__API_KEY": REPLICA_KEY, **replica}
+        ran = await replay(events, "--findings", path, **settings)
+        assert found(ran, path).keys() == {BAD}
+        row_found = found(ran, path)[BAD]
+        assert (row_found["Sources"], row_found["Severity"]) == (["crowdsec-replica"], "High")
+        counts = ("lookups", "requests", "cache_hits", "unanswered")
+        assert [ran.summary[one] for one in counts] == [0, 0, 3, 0]
+        more = {"CROWDSEC__ASK_BEYOND_REPLICA": "true"}
+        state = tmp_path / "state"
+        (report,) = await told("feeds", "sync", "--state", state, **settings)
+        assert report["ok"], report
+    async with crowdsec.server() as cti:
+        settings = {**crowdsec_at(cti.url), **replica, **more}
+        ran = await replay(events, "--state", state, "--findings", beyond, **settings)
+    assert found(ran, beyond).keys() == {BAD, OTHER}
+    assert crowdsec.asked == {OTHER: 1}
+
+
+async def test_lookup_shows_the_word_of_each_source(tmp_path: Path) -> None:
+    """The ledger, then feeds, then the paid API, which is not asked of what a feed names."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    taxii.add(indicator(BAD, labels=["botnet:example"]))
+    crowdsec.serve_bad(OTHER)
+    state = tmp_path / "state"
+    async with taxii.server() as server, crowdsec.server() as cti:
+        settings = {**feed_at(server), **crowdsec_at(cti.url)}
+        await told("feeds", "sync", "--state", state, **settings)
+        rows = await told("lookup", BAD, OTHER, "--state", state, **settings)
+        shown = await signinwatch("lookup", BAD, "--state", state, settings=settings)
+    by_address = {one["IPAddress"]: one for one in rows}
+    assert by_address[BAD]["Verdict"] == "malicious"
+    assert by_address[BAD]["Sources"] == ["sekoia"]
+    assert by_address[BAD]["Evidence"]["sekoia"]["indicators"][0]["labels"] == ["botnet:example"]
+    assert by_address[OTHER]["Sources"] == ["crowdsec"]
+    assert crowdsec.asked == {OTHER: 1}
+    assert b"sekoia says malicious" in shown.out
+
+
+async def test_status_tells_age_and_size_and_what_was_left_out(tmp_path: Path) -> None:
+    """Without asking anybody, and before anything was read."""
+    taxii = TaxiiServer(manner="crowdsec", collection="real-time-feeds")
+    taxii.add(indicator(BAD), indicator("[domain-name:value = 'a.example']"))
+    state = tmp_path / "state"
+    async with taxii.server() as server:
+        settings = feed_at(server, "crowdsec")
+        del settings["FEEDS__CROWDSEC__COLLECTION"]
+        (before,) = await told("feeds", "status", "--state", state, **settings)
+        assert (before["indicators"], before["trouble"]) == (0, "never read")
+        await told("feeds", "sync", "crowdsec", "--state", state, **settings)
+        requests = taxii.requests
+        (after,) = await told("feeds", "status", "--state", state, **settings)
+        assert taxii.requests == requests
+    assert after["ok"]
+    assert (after["feed"], after["indicators"]) == ("crowdsec", 1)
+    assert after["synced"].startswith("20")
+    assert sum(after["skipped"].values()) == 2  # the identity, and the domain
+
+
+async def test_trouble_is_told_in_a_line_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A wrong password: exit status 1, a mend, no secret, and the old indicators stay in use."""
+    taxii = TaxiiServer()
+    taxii.add(indicator(BAD))
+    state, path = tmp_path / "state", tmp_path / "found"
+    async with taxii.server() as server:
+        settings = feed_at(server, INTERVAL="0.001")
+        await told("feeds", "sync", "--state", state, **settings)
+        wrong = {**settings, "FEEDS__SEKOIA__PASSWORD": "not-the-key"}
+        ran = await signinwatch("feeds", "sync", "--state", state, settings=wrong)
+        assert ran.status == 1
+        assert b"password" in ran.out
+        assert "not-the-key" not in ran.err + ran.out.decode()
+        events = recording(tmp_path, row(BAD))
+        ran = await replay(events, "--state", state, "--findings", path, **wrong)
+    assert found(ran, path).keys() == {BAD}
+    assert "sekoia" in ran.err
+    assert "not-the-key" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"FEEDS__ACME__COLLECTION": "a"}, "FEEDS__ACME__URL"),
+        ({"FEEDS__ACME__URL": "https://feeds.example"}, "FEEDS__ACME__COLLECTION"),
+        ({"FEEDS__SEKOIA__INTERVAL": "60"}, "FEEDS__SEKOIA__PASSWORD"),
+        ({"FEEDS__ACME__URL": "http://feeds.example"}, "FEEDS__ACME__URL"),
+        ({"CROWDSEC__REPLICA": "true"}, "CROWDSEC__API_KEY"),
+    ],
+)
+async def test_what_is_missing_is_named(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    """Wrong settings end a command with status 2 and one line."""
+    commands: list[list[str | Path]] = [
+        ["feeds", "sync", "--state", tmp_path],
+        ["replay", recording(tmp_path)],
+    ]
+    for command in commands:
+        ran = await signinwatch(*command, settings=settings)
+        assert (ran.status, ran.err.count("\n")) == (2, 1), ran.err
+        assert named in ran.err
+
+
+def test_the_recordings_begin_when_the_indicators_hold() -> None:
+    """Indicators of the tests are valid from 2026 on."""
+    assert START.year == 2026
