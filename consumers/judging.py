@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from schemas.times import parse_time
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from consumers.tickets import Ticket
     from schemas.findings import Row
     from schemas.ports import Clock, Ledger
-    from schemas.records import Details
+    from schemas.records import Details, SignIn
     from schemas.verdicts import Verdict
 
 AT_ONCE = 500
@@ -67,8 +69,7 @@ class Judging:
         now, wall = self._clock.now(), datetime.now(UTC)
         for one in held:
             signin, enqueued, _ = one
-            details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
-            moment = details.event_time.timestamp()
+            moment = event_moment(signin, enqueued, moment_of(now, wall))
             parts[not self._free.words(address, known, moment)].append(one)
         return parts
 
@@ -207,6 +208,14 @@ class Judging:
         await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)
         for ticket in tickets:
             ticket.release()
+
+
+def event_moment(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
+    """Return when a sign-in began, in seconds since the epoch, as :meth:`SignIn.details` would."""
+    quick = parse_time(signin.noted[-1]) if signin.noted is not None else None
+    if quick is None:
+        quick = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
+    return quick.timestamp()
 
 
 def moment_of(now: float, wall: datetime) -> datetime:

@@ -45,8 +45,8 @@ class Measures:
         self.lags: Callable[[], Iterable[tuple[str, int]]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
-        self.intelligence: Intelligence | None = None
-        self.lately: Lately | None = None
+        self._intelligence: Intelligence | None = None
+        self._lately: Lately | None = None
         self._coverage = Coverage()
         self._free: list[Sample] = []
         self._health = health
@@ -66,9 +66,17 @@ class Measures:
             registry=self._registry,
         )
 
-    def watch(self, pipeline: Pipeline, outbox: Outbox, lookups: Lookups | None) -> None:
+    def watch(
+        self,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        lookups: Lookups | None,
+        intelligence: Intelligence,
+        lately: Lately,
+    ) -> None:
         """Measure these."""
         self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
+        self._intelligence, self._lately = intelligence, lately
 
     def delivered(self, seconds: float) -> None:
         """Take note of how long a finding took."""
@@ -79,10 +87,10 @@ class Measures:
         self._size = await self._ledger.size()
         if self._lookups is not None:
             self._quota = await self._lookups.asker.budget.standing()
-        if self.lately is not None and self.lately.noting:
-            self._coverage = await self.lately.coverage()
-        if self.intelligence is not None:
-            self._free = list(self.intelligence.samples())
+        if self._lately is not None and self._lately.noting:
+            self._coverage = await self._lately.coverage()
+        if self._intelligence is not None:
+            self._free = list(self._intelligence.samples())
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -142,12 +150,12 @@ class Measures:
 
     def _of_free_sources(self) -> Iterator[Sample]:
         yield from self._free
-        if self.lately is not None and self.lately.noting:
+        if self._lately is not None and self._lately.noting:
             since = self._coverage.since
             age = max(0.0, time.time() - since) if since is not None else 0.0
             yield m.Sample(m.LATE_MATCH_AGE, age)
             yield m.Sample(m.LATE_MATCH_SIGNINS, self._coverage.signins)
-            yield m.Sample(m.LATE_MATCH_LOST, self.lately.failed)
+            yield m.Sample(m.LATE_MATCH_LOST, self._lately.failed)
 
     def _of_partitions(self) -> Iterator[Sample]:
         now = self._monotonic()

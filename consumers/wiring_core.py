@@ -54,6 +54,12 @@ def may_ask_paid(settings: Settings) -> bool:
     return not crowdsec.replica or crowdsec.ask_beyond_replica
 
 
+def asks_paid(settings: Settings) -> bool:
+    """Tell whether the paid API will be asked: it may be, and there is a key and a quota."""
+    crowdsec = settings.crowdsec
+    return may_ask_paid(settings) and crowdsec.api_key is not None and crowdsec.monthly_quota > 0
+
+
 def make_source(settings: Settings) -> CrowdSecApi | None:
     """Return the paid source, or None without a key."""
     crowdsec = settings.crowdsec

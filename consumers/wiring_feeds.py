@@ -13,7 +13,7 @@ from consumers.feeds.feeds import Feeds
 from consumers.feeds.index import EveryKey
 from consumers.feeds.presets import feed_plans
 from consumers.feeds.store import IndicatorStore, exists
-from consumers.feeds.sync import FeedSync, SharedFeed
+from consumers.feeds.sync import TOLD, FeedSync, SharedFeed
 from consumers.free import REPLICA, FreeSources
 from consumers.health import Health
 from consumers.intel.crowdsec_replica import Replica
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from consumers.asking import Sharing
     from consumers.feeds.presets import FeedPlan
     from consumers.settings import Settings
     from schemas.health import Watch
@@ -115,10 +116,12 @@ class Intelligence:
         watch: Watch | None = None,
         clock: Clock | None = None,
         shared: SharedFeed | None = None,
+        claims: Sharing | None = None,
     ) -> None:
         """Open what *folder* holds of them.
 
-        With *shared*, feeds are read together with other instances. ConfigurationError names what
+        With *shared*, feeds are read together with other instances; by *claims* they agree on who
+        looks for late matches of a replica that all have. ConfigurationError names what
         is wrong with the settings; StateRefused if another process has the folder.
         """
         self.feeds: Feeds | None = None
@@ -126,6 +129,7 @@ class Intelligence:
         self.replica: Replica | None = None
         self.refresh: ReplicaRefresh | None = None
         self._settings = settings
+        self._claims = claims
         self._watch = watch or Health()
         self._now = (clock or WallClock()).now
         self._clients: dict[str, HttpClient] = {}
@@ -174,8 +178,20 @@ class Intelligence:
         """Have *changed* told of addresses and networks that are named now; None for any."""
         for sync in self.syncs:
             sync.changed = changed
+
+        async def replica_changed() -> None:
+            if await self._first_to_have():
+                await changed(None)
+
         if self.refresh is not None:
-            self.refresh.changed = lambda: changed(None)
+            self.refresh.changed = replica_changed
+
+    async def _first_to_have(self) -> bool:
+        """Tell whether no other instance has had this replica before."""
+        if self._claims is None or self.replica is None:
+            return True
+        name = f"late {REPLICA} {self.replica.built}"
+        return name in (await self._claims.claim([name], TOLD)).mine
 
     async def bring_up_to_date(self) -> list[str]:
         """Bring everything up to date that is due, one after the other; return what failed."""

@@ -77,7 +77,9 @@ async def open_intelligence(
         if settings.feeds and not alone:
             journal = TableJournal(make_table(settings, watch, credentials))
             shared = SharedFeed(journal, ledger)
-        intelligence = Intelligence(settings, folder, watch=watch, shared=shared)
+        intelligence = Intelligence(
+            settings, folder, watch=watch, shared=shared, claims=None if alone else ledger
+        )
         try:
             yield intelligence, recent
         finally:

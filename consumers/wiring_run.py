@@ -29,11 +29,11 @@ from consumers.service import Service
 from consumers.settings import is_loopback
 from consumers.telemetry import exported
 from consumers.wiring import make_quarantine
-from consumers.wiring_core import Core
+from consumers.wiring_core import Core, asks_paid
 from consumers.wiring_credentials import Credentials
 from consumers.wiring_feeds import wants_free_sources
 from consumers.wiring_free import make_table, open_intelligence
-from consumers.wiring_sentinel import SentinelSharing, make_upload
+from consumers.wiring_sentinel import make_sharing
 from producers.files import FileSink
 from producers.logs_ingestion import LogsIngestionSink
 from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
@@ -160,6 +160,38 @@ def make_reports(
     )
 
 
+def open_sink(
+    settings: Settings,
+    findings: str | None,
+    stack: AsyncExitStack,
+    credentials: Credentials,
+    measures: Measures,
+    health: Health,
+) -> tuple[Sink, Reports | None]:
+    """Return where findings go, and what tells of the rest; the stack closes both."""
+    if findings is not None:
+        file = FileSink(findings, append=True)
+        stack.push_async_callback(file.close)
+        return file, None
+    sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
+    stack.push_async_callback(sink.close)
+    reports = make_reports(settings, credentials, measures, health)
+    stack.push_async_callback(reports.close)
+    measures.sink_errors = lambda: sink.errors
+    measures.reports_dropped = lambda: reports.dropped
+    return sink, reports
+
+
+def tell_all(*listeners: Told) -> Told:
+    """Return what tells several listeners."""
+
+    def told(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
+        for listener in listeners:
+            listener(answers, words)
+
+    return told
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, load: Callable[[], Settings], findings: str | None
@@ -183,49 +215,28 @@ async def open_service(
         instance = instance_name(settings)
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
         stack.push_async_callback(quarantine.close)
-        sink: Sink
-        if findings is None:
-            sink = logs_sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
-            measures.sink_errors = lambda: logs_sink.errors
-            reports = make_reports(settings, credentials, measures, health)
-            stack.push_async_callback(reports.close)
-            measures.reports_dropped = lambda: reports.dropped
-        else:
-            sink, reports = FileSink(findings, append=True), None
-        stack.push_async_callback(sink.close)
+        sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
         outbox = Outbox(sink, quarantine, delivered=measures.delivered)
-        shared = settings.state.dir is None
-        asks = settings.crowdsec.api_key is not None and settings.crowdsec.monthly_quota > 0
-        memory = AnswerMemory(ledger, clock, claims_tell=shared and asks)
-
         intelligence, recent = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
-        listeners: list[Told] = [] if reports is None else [reports.told]
-        sharing: SentinelSharing | None = None
-        if (upload := make_upload(settings, credentials)) is not None:
-            sharing = SentinelSharing(upload, settings, ledger, clock, health, intelligence)
+        sharing = make_sharing(settings, ledger, clock, health, credentials, intelligence)
+        if sharing is not None:
             stack.push_async_callback(sharing.close)
-            listeners.append(sharing.told)
-
-        def told(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
-            for listener in listeners:
-                listener(answers, words)
-
+        shared = settings.state.dir is None
         core = Core(
             settings,
             ledger,
             clock,
             quota=service_quota(settings),
-            memory=memory,
+            memory=AnswerMemory(ledger, clock, claims_tell=shared and asks_paid(settings)),
             watch=health,
             shared=shared,
             free=intelligence.free,
             recent=recent,
         )
-        lookups = core.lookups
-        if lookups is not None:
-            stack.push_async_callback(lookups.close)
+        if core.lookups is not None:
+            stack.push_async_callback(core.lookups.close)
         policy = settings.policy
         pipeline = core.join(
             judge=Judge(
@@ -234,23 +245,21 @@ async def open_service(
             outbox=outbox,
             quarantine=quarantine,
             exact=False,
-            told=told,
+            told=tell_all(*(one.told for one in (reports, sharing) if one is not None)),
         )
         intelligence.listen(pipeline.learn)
-        measures.intelligence = intelligence
-        measures.lately = core.lately
-        measures.watch(pipeline, outbox, lookups)
+        measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
         guard = UnreadableGuard(pipeline.counts, health, share=settings.service.unreadable_share)
         service = Service(
             settings=settings.service,
             pipeline=pipeline,
             outbox=outbox,
-            lookups=lookups,
+            lookups=core.lookups,
             ledger=ledger,
             health=health,
             measures=measures,
             reports=reports,
-            keys=Keys(settings, load, lookups, intelligence.use_passwords),
+            keys=Keys(settings, load, core.lookups, intelligence.use_passwords),
             intelligence=intelligence,
             sharing=sharing,
             opened=opened,

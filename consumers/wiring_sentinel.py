@@ -110,3 +110,18 @@ class SentinelSharing:
     async def close(self) -> None:
         """Let go of connections."""
         await self._upload.close()
+
+
+def make_sharing(
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    watch: Watch,
+    credentials: Credentials,
+    intelligence: Intelligence,
+) -> SentinelSharing | None:
+    """Return what shares with Sentinel, or None where nothing is to be shared."""
+    upload = make_upload(settings, credentials)
+    if upload is None:
+        return None
+    return SentinelSharing(upload, settings, ledger, clock, watch, intelligence)

@@ -103,6 +103,8 @@ def _number(address: str, six: bool) -> tuple[int, int]:
 
 
 def _parsed(key: str) -> tuple[bool, int, int]:
-    network = ip_network(key)
-    shift = network.max_prefixlen - network.prefixlen
-    return network.version == 6, network.prefixlen, int(network.network_address) >> shift
+    """Return family, length and bits of a canonical network; there may be many to read."""
+    address, _, length = key.partition("/")
+    six = ":" in address
+    bits, number = _number(address, six)
+    return six, int(length), number >> (bits - int(length))

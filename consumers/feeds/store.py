@@ -6,22 +6,21 @@ has a file of its own, filled from the journal that they share.
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from schemas.errors import LedgerFailed, StateRefused
+from consumers.ledger.sqlite_file import edge, locked, transaction
+from schemas.errors import StateRefused
 from schemas.indicators import Indicator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import IO
 
 FILE = "feeds.sqlite"
 LOCK = "feeds.lock"
@@ -30,6 +29,8 @@ KEPT = 45 * 86_400.0
 """Seconds for which an indicator is kept that has ended: late events, and recordings, need it; and
 one that was withdrawn must not come back with an older version of itself."""
 AT_ONCE = 400
+WHAT = "the feeds' file"
+_MEND = "the service brings its feeds up to date by itself"
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -93,14 +94,6 @@ class Applied:
     """Keys that nothing names any more."""
 
 
-@contextmanager
-def _edge(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, msgspec.MsgspecError) as error:
-        raise LedgerFailed(f"the feeds' file failed while {doing}: {error}") from None
-
-
 class IndicatorStore:
     """The file, opened."""
 
@@ -109,7 +102,7 @@ class IndicatorStore:
 
         StateRefused when another process has it, or it cannot be used.
         """
-        self._lock = None if looking else _locked(folder)
+        self._lock = None if looking else locked(folder, LOCK, _MEND)
         path = folder / FILE
         try:
             if looking:
@@ -125,7 +118,7 @@ class IndicatorStore:
 
     def state(self, feed: str) -> FeedState:
         """Return what is known of a feed; a new state for a new one."""
-        with _edge("reading a feed"):
+        with edge("reading a feed", WHAT):
             row = self._database.execute(
                 "SELECT state FROM feeds WHERE name = ?", (feed,)
             ).fetchone()
@@ -143,7 +136,7 @@ class IndicatorStore:
             if one.id not in latest or latest[one.id].modified < one.modified:
                 latest[one.id] = one
         ids = list(latest)
-        with _edge("reading indicators"):
+        with edge("reading indicators", WHAT):
             for start in range(0, len(ids), AT_ONCE):
                 some = ids[start : start + AT_ONCE]
                 marks = ",".join("?" * len(some))
@@ -159,7 +152,7 @@ class IndicatorStore:
     def held(self, feed: str, ids: Sequence[str]) -> set[str]:
         """Return those ids of which there is an indicator that was not withdrawn."""
         found: set[str] = set()
-        with _edge("reading indicators"):
+        with edge("reading indicators", WHAT):
             for start in range(0, len(ids), AT_ONCE):
                 some = ids[start : start + AT_ONCE]
                 marks = ",".join("?" * len(some))
@@ -271,14 +264,14 @@ class IndicatorStore:
 
     def all_keys(self) -> Iterator[str]:
         """Yield every key once."""
-        with _edge("reading keys"):
+        with edge("reading keys", WHAT):
             for (key,) in self._database.execute("SELECT DISTINCT key FROM keys"):
                 yield key
 
     def naming(self, keys: Sequence[str]) -> list[tuple[str, str, Indicator]]:
         """Return feed, key and indicator of all that name one of *keys*."""
         marks = ",".join("?" * len(keys))
-        with _edge("reading indicators"):
+        with edge("reading indicators", WHAT):
             found = self._database.execute(
                 "SELECT feed, key, body FROM keys JOIN indicators USING (number) "  # noqa: S608
                 f"WHERE key IN ({marks})",
@@ -290,7 +283,7 @@ class IndicatorStore:
         """Return what came with steps after *step*, whole steps, about *most*; and the last one."""
         found: list[Indicator] = []
         last = step
-        with _edge("reading indicators"):
+        with edge("reading indicators", WHAT):
             for number, body in self._database.execute(
                 "SELECT step, body FROM indicators WHERE feed = ? AND step > ? ORDER BY step",
                 (feed, step),
@@ -303,7 +296,7 @@ class IndicatorStore:
 
     def all_of(self, feed: str) -> Iterator[tuple[int, Indicator]]:
         """Yield all indicators of a feed, each after the number of its step, in their order."""
-        with _edge("reading indicators"):
+        with edge("reading indicators", WHAT):
             for step, body in self._database.execute(
                 "SELECT step, body FROM indicators WHERE feed = ? ORDER BY step", (feed,)
             ):
@@ -311,7 +304,7 @@ class IndicatorStore:
 
     def count(self, feed: str) -> int:
         """Return how many indicators of a feed there are, ended and withdrawn ones too."""
-        with _edge("counting"):
+        with edge("counting", WHAT):
             row = self._database.execute(
                 "SELECT count(*) FROM indicators WHERE feed = ?", (feed,)
             ).fetchone()
@@ -319,7 +312,7 @@ class IndicatorStore:
 
     def count_valid(self, feed: str, now: float) -> int:
         """Return how many indicators of a feed have not ended."""
-        with _edge("counting"):
+        with edge("counting", WHAT):
             row = self._database.execute(
                 "SELECT count(*) FROM indicators "
                 "WHERE feed = ? AND withdrawn = 0 AND (ends IS NULL OR ends > ?)",
@@ -329,12 +322,12 @@ class IndicatorStore:
 
     def names(self) -> list[str]:
         """Return the feeds that anything is kept of."""
-        with _edge("reading feeds"):
+        with edge("reading feeds", WHAT):
             return [name for (name,) in self._database.execute("SELECT name FROM feeds")]
 
     def close(self) -> None:
         """Close the file, then let the next process have it."""
-        with _edge("closing"):
+        with edge("closing", WHAT):
             self._database.close()
         if self._lock is not None:
             self._lock.close()
@@ -344,16 +337,8 @@ class IndicatorStore:
     def _keep_state(self, feed: str, state: FeedState) -> None:
         self._database.execute("INSERT OR REPLACE INTO feeds VALUES (?, ?)", (feed, _encode(state)))
 
-    @contextmanager
-    def _transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
-        with _edge(doing):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _transaction(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._database, doing, WHAT)
 
 
 def _values(indicator: Indicator, step: int) -> tuple[Any, ...]:
@@ -374,23 +359,6 @@ def _says_more(old: Indicator, new: Indicator) -> bool:
 def exists(folder: Path) -> bool:
     """Tell whether a folder has such a file."""
     return (folder / FILE).is_file()
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / LOCK).open("ab")
-    except OSError as error:
-        raise StateRefused(f"STATE__DIR: {folder}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise StateRefused(
-            f"STATE__DIR: the feeds in {folder} are in use by another process, which brings them "
-            "up to date by itself"
-        ) from None
-    return lock
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -28,9 +28,10 @@ from schemas.ports import Place
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
+    from consumers.asking import Sharing
     from consumers.feeds.feeds import Feeds
     from schemas.health import Watch
-    from schemas.ports import Claimed, Journal
+    from schemas.ports import Journal
 
 log = structlog.get_logger()
 
@@ -64,22 +65,13 @@ class Pages(Protocol):
         """Let go of connections."""
 
 
-class Claims(Protocol):
-    """The part of the ledger by which instances agree on who reads a feed."""
-
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
-        """See :class:`schemas.ports.Ledger`."""
-
-    async def release(self, addresses: Sequence[str]) -> None:
-        """See :class:`schemas.ports.Ledger`."""
-
-
 @dataclass(frozen=True, slots=True)
 class SharedFeed:
     """What instances share of a feed."""
 
     journal: Journal
-    claims: Claims
+    claims: Sharing
+    """How they agree on who reads it."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from schemas.errors import LedgerFailed, StateRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import IO
 
@@ -77,20 +78,23 @@ def clock_of(folder: Path) -> str | None:
     return str(row[0]) if row else None
 
 
-def locked(folder: Path) -> IO[bytes]:
-    """Hold the directory for the life of this process; StateRefused when another one has it."""
+def locked(
+    folder: Path, name: str = LOCK, mend: str = "one directory serves one process"
+) -> IO[bytes]:
+    """Hold a directory, or what *name* stands for in it, for the life of this process.
+
+    StateRefused when another one has it; *mend* is what a person should know then.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / LOCK).open("ab")
+        lock = (folder / name).open("ab")
     except OSError as error:
         raise StateRefused(f"STATE__DIR: {folder}: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise StateRefused(
-            f"STATE__DIR: {folder} is in use by another process; one directory serves one process"
-        ) from None
+        raise StateRefused(f"STATE__DIR: {folder} is in use by another process; {mend}") from None
     return lock
 
 
@@ -123,12 +127,27 @@ def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def edge(doing: str) -> Iterator[None]:
+def edge(doing: str, what: str = "the ledger") -> Iterator[None]:
     """Translate SQLite's errors."""
     try:
         yield
     except (sqlite3.Error, msgspec.MsgspecError) as error:
-        raise LedgerFailed(f"the ledger failed while {doing}: {error}") from error
+        raise LedgerFailed(f"{what} failed while {doing}: {error}") from error
+
+
+@contextmanager
+def transaction(
+    database: sqlite3.Connection, doing: str, what: str = "the ledger"
+) -> Iterator[sqlite3.Connection]:
+    """Do all of it or nothing."""
+    with edge(doing, what):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
 
 
 class SqliteFile:
@@ -171,16 +190,8 @@ class SqliteFile:
                 f"{self._clock.kind} clock; use --clock {kind} or another directory"
             )
 
-    @contextmanager
-    def _transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
-        with edge(doing):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _transaction(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._database, doing)
 
     async def close(self) -> None:
         """Close the file, then let the next process have it."""

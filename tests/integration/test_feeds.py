@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from producers.demo import load_demo
+from producers.demo.stand_in import CrowdSecStandIn
 from tests.command import Ran, crowdsec_at, findings_in, replay, signinwatch
 from tests.events import START, lines, message, row
 from tests.servers.crowdsec import CrowdSec, item
+from tests.servers.medallion import PASSWORD as MEDALLION_PASSWORD
+from tests.servers.medallion import USER as MEDALLION_USER
+from tests.servers.medallion import Medallion
 from tests.servers.replica import KEY as REPLICA_KEY
 from tests.servers.replica import ReplicaHosts, mmdb
-from tests.servers.taxii import KEY, ROOT, TaxiiServer, indicator
+from tests.servers.taxii import KEY, ROOT, TaxiiServer, indicator, revoked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from tests.servers.loopback import Loopback
 
 BAD, OTHER, CLEAN = "81.2.69.160", "81.2.69.161", "93.184.216.34"
+DEMO = load_demo()
+KNOWN = sorted(DEMO.crowdsec)
 IN_RANGE, SIX = "185.220.101.7", "2a02:8108:1:2::5"
 
 
@@ -46,6 +53,15 @@ def found(ran: Ran, path: Path) -> dict[str, dict[str, Any]]:
     """Return the findings of a replay by address."""
     assert ran.status == 0, ran.err
     return {one["IPAddress"]: one for one in findings_in(path)}
+
+
+def stored(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as the replica holds it, which knows no null."""
+    return {
+        name: stored(value) if isinstance(value, dict) else value
+        for name, value in told.items()
+        if value is not None and name != "ip"
+    }
 
 
 async def told(*arguments: str | Path, **settings: str) -> list[dict[str, Any]]:
@@ -254,6 +270,86 @@ async def test_the_replica_answers_everything(tmp_path: Path) -> None:
         ran = await replay(events, "--state", state, "--findings", beyond, **settings)
     assert found(ran, beyond).keys() == {BAD, OTHER}
     assert crowdsec.asked == {OTHER: 1}
+
+
+@pytest.fixture
+async def demo_in_full(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """Return the demo's recording, and reputations by FindingId as the paid API tells them."""
+    events, path = tmp_path / "demo.ndjson.gz", tmp_path / "by-the-api"
+    events.write_bytes(DEMO.recording.read_bytes())
+    async with CrowdSecStandIn(DEMO.crowdsec) as url:
+        settings = {"CROWDSEC__URL": url, "CROWDSEC__API_KEY": "a"}
+        ran = await replay(events, "--findings", path, **settings)
+    assert ran.status == 0, ran.err
+    return events, {one["FindingId"]: one["Reputation"] for one in findings_in(path)}
+
+
+async def test_the_replica_alone_finds_what_the_paid_api_finds(
+    tmp_path: Path, demo_in_full: tuple[Path, dict[str, str]]
+) -> None:
+    """On a recording whose truth is known, without a lookup."""
+    events, truth = demo_in_full
+    records = {f"{one}/{128 if ':' in one else 32}": stored(DEMO.crowdsec[one]) for one in KNOWN}
+    hosts = ReplicaHosts(body=mmdb(records))
+    path = tmp_path / "found"
+    async with hosts.serve() as url:
+        settings = {"CROWDSEC__URL": url, "CROWDSEC__API_KEY": REPLICA_KEY}
+        settings["CROWDSEC__REPLICA"] = "true"
+        ran = await replay(events, "--findings", path, **settings)
+    assert ran.status == 0, ran.err
+    rows = findings_in(path)
+    assert {one["FindingId"]: one["Reputation"] for one in rows} == truth
+    assert {one["IPAddress"] for one in rows} == DEMO.planted.keys()
+    assert (ran.summary["lookups"], ran.summary["unanswered"]) == (0, 0)
+
+
+async def test_a_feed_alone_finds_every_planted_address(
+    tmp_path: Path, demo_in_full: tuple[Path, dict[str, str]]
+) -> None:
+    """Those that CrowdSec calls bad, named by indicators of the same confidence."""
+    events, truth = demo_in_full
+    taxii = TaxiiServer(manner="crowdsec", collection="real-time-feeds", page_size=7)
+    for address in KNOWN:
+        word = DEMO.crowdsec[address]["reputation"]
+        if word in ("malicious", "suspicious"):
+            taxii.add(indicator(address, labels=[word], confidence=80 if word[0] == "m" else 40))
+    path = tmp_path / "found"
+    async with taxii.server() as server:
+        settings = feed_at(server, "crowdsec", COLLECTION="real-time-feeds")
+        ran = await replay(events, "--findings", path, **settings)
+    assert ran.status == 0, ran.err
+    found_ids = {one["FindingId"]: one["Reputation"] for one in findings_in(path)}
+    bad = {one for one in KNOWN if DEMO.crowdsec[one]["reputation"] in ("malicious", "suspicious")}
+    assert bad & DEMO.planted.keys()
+    by_feed = {one["IPAddress"] for one in findings_in(path)}
+    assert bad & DEMO.planted.keys() <= by_feed <= bad
+    assert {one: found_ids[one] for one in truth if one in found_ids}.items() <= truth.items()
+    assert ran.summary["lookups"] == 0
+
+
+async def test_a_real_taxii_server_is_followed(tmp_path: Path) -> None:
+    """First sync, news, a revocation, a wrong password: medallion, by the command."""
+    state = tmp_path / "state"
+    first = [indicator(f"81.2.{n}.1") for n in range(25)]
+    dated = [(f"2026-01-02T00:00:{n:02}.000000Z", one) for n, one in enumerate(first)]
+    async with Medallion(dated, page_size=10) as medallion:
+        settings = {
+            "FEEDS__REAL__URL": medallion.url,
+            "FEEDS__REAL__COLLECTION": medallion.collection,
+            "FEEDS__REAL__USERNAME": MEDALLION_USER,
+            "FEEDS__REAL__PASSWORD": MEDALLION_PASSWORD,
+        }
+        sync = ("feeds", "sync", "--state", state)
+        (report,) = await told(*sync, **settings)
+        assert (report["indicators"], report["ok"]) == (25, True), report
+        gone = revoked(first[0], "2026-02-01T00:00:00.000Z")
+        await medallion.add(indicator("81.2.99.1"), gone)
+        (report,) = await told(*sync, **settings)
+        assert (report["indicators"], report["fresh"]) == (25, 2), report
+        wrong = {**settings, "FEEDS__REAL__PASSWORD": "wrong"}
+        (report,) = await told(*sync, **wrong)
+        assert not report["ok"]
+        assert report["indicators"] == 25
 
 
 async def test_lookup_shows_the_word_of_each_source(tmp_path: Path) -> None:
