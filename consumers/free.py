@@ -55,6 +55,9 @@ class Known:
     """Whether that is all there is to ask, whatever the time."""
 
 
+_NAMED = Known(named=True)
+
+
 class FreeSources:
     """Feeds and replica, asked together."""
 
@@ -71,7 +74,7 @@ class FreeSources:
         named = set(self._feeds.among(addresses)) if self._feeds is not None else set()
         replica = self._replica
         if replica is None or replica.built is None:
-            return dict.fromkeys(named, Known(named=True))
+            return dict.fromkeys(named, _NAMED)
         found = {}
         for address in addresses:
             words, answers = self._of_replica(replica, address)

@@ -300,8 +300,10 @@ class Pipeline:
             await self._judging.held(address, held, None, [ticket], known[address])
             if not self._judging.harmless(None, known[address]):
                 self._told({}, self._words({address: known[address]}))
-        unknown = {one: v for one, v in sorted_out.verdicts.items() if one not in known}
-        await self._look_again(unknown, group)
+        verdicts = sorted_out.verdicts
+        if known:
+            verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}
+        await self._look_again(verdicts, group)
         await self._park(parked, {address: [ticket] for address in parked})
         if self._lookups is not None and self._clock.kind == "event":
             await self._lookups.landed()  # the clock must not run on while questions are open
