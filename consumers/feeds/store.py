@@ -149,8 +149,8 @@ class IndicatorStore:
                         del latest[known]
         return list(latest.values())
 
-    def held(self, feed: str, ids: Sequence[str]) -> set[str]:
-        """Return those ids of which there is an indicator that was not withdrawn."""
+    def known(self, feed: str, ids: Sequence[str]) -> set[str]:
+        """Return those ids of which there is an indicator, withdrawn or not."""
         found: set[str] = set()
         with edge("reading indicators", WHAT):
             for start in range(0, len(ids), AT_ONCE):
@@ -158,7 +158,7 @@ class IndicatorStore:
                 marks = ",".join("?" * len(some))
                 query = (
                     "SELECT id FROM indicators "  # noqa: S608
-                    f"WHERE feed = ? AND NOT withdrawn AND id IN ({marks})"
+                    f"WHERE feed = ? AND id IN ({marks})"
                 )
                 found.update(known for (known,) in self._database.execute(query, (feed, *some)))
         return found

@@ -158,7 +158,7 @@ class FeedSync:
         await self._begin()
         synced = self.state.synced
         if not force and synced is not None and self._now() < synced + self._interval:
-            self._next = synced + self._interval
+            self._worked(synced + self._interval)
             return self.last
         if not await self._mine():
             self._next = self._now() + FOLLOWING
@@ -172,7 +172,7 @@ class FeedSync:
             await self.follow()
             self._next = self._now() + FOLLOWING
         else:
-            self._worked()
+            self._worked(self._now() + self._interval)
         finally:
             await self._tell_changed()
             await self._release()
@@ -197,13 +197,9 @@ class FeedSync:
         """Make a page durable, for all instances first, then follow it."""
         indicators, lapsed, skipped = _sorted_out(page.objects)
         if lapsed:
-            held = self._store.held(self.name, [one.id for one in lapsed])
-            indicators += [one for one in lapsed if one.id in held]
-        fresh = self._store.fresh(self.name, indicators)
-        room = self._most - self._held
-        if len(fresh) > room:
-            skipped[WhySkipped.BEYOND_LIMIT.value] += len(fresh) - max(0, room)
-            fresh = fresh[: max(0, room)]
+            known = self._store.known(self.name, [one.id for one in lapsed])
+            indicators += [one for one in lapsed if one.id in known]
+        fresh = self._within_limit(self._store.fresh(self.name, indicators), skipped)
         before, now = self.state, self._now()
         state = replace(
             before,
@@ -226,6 +222,16 @@ class FeedSync:
         self.last.skipped += skipped
         if len(self._keys) > MOST_CHANGED:
             await self._tell_changed()
+
+    def _within_limit(self, fresh: list[Indicator], skipped: Counter[str]) -> list[Indicator]:
+        """Leave out new indicators for which there is no room; versions of known ones have it."""
+        room = max(0, self._most - self._held)
+        if len(fresh) <= room:
+            return fresh
+        known = self._store.known(self.name, [one.id for one in fresh])
+        new = [one for one in fresh if one.id not in known]
+        skipped[WhySkipped.BEYOND_LIMIT.value] += len(new[room:])
+        return [*(one for one in fresh if one.id in known), *new[:room]]
 
     async def _write(
         self, journal: Journal, fresh: Sequence[Indicator], state: FeedState, place: Place
@@ -329,10 +335,11 @@ class FeedSync:
 
     # --- telling ---
 
-    def _worked(self) -> None:
+    def _worked(self, following: float) -> None:
+        """Note that the feed was read, by this instance or another one, and when it is due."""
         self._failures = 0
         self.trouble = None
-        self._next = self._now() + self._interval
+        self._next = following
         for trouble in (Trouble.FEED_DOWN, Trouble.FEED_REFUSED):
             self._watch.well(trouble, part=self.name)
 

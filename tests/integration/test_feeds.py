@@ -182,6 +182,7 @@ async def test_what_a_feed_says_too_weakly_is_left_out(tmp_path: Path) -> None:
         settings = feed_at(server, MIN_CONFIDENCE="70")
         ran = await replay(events, "--findings", path, **settings)
     assert found(ran, path).keys() == {OTHER, CLEAN}
+    assert ran.summary["unanswered"] == 1, "what is too weak is no answer"
 
 
 async def test_a_free_source_that_names_our_own_network_is_heard(tmp_path: Path) -> None:
@@ -209,6 +210,7 @@ async def test_a_revocation_of_a_later_sync_ends_it(tmp_path: Path) -> None:
         taxii.revoke(indicator(BAD))
         (report,) = await told("feeds", "sync", "--state", state, **settings)
         assert (report["indicators"], report["fresh"], report["ok"]) == (1, 1, True)
+        assert "next" in taxii.queries[-1], "it goes on where it ended"
         requests = taxii.requests
         events = recording(tmp_path, row(BAD), row(OTHER))
         ran = await replay(events, "--state", state, "--findings", path, **settings)
