@@ -15,6 +15,8 @@ from schemas.verdicts import Intel, Reputation, Verdict
 SURELY_BAD = 50
 """Confidence from which an indicator of malicious activity is believed to be one."""
 _BENIGN = frozenset({"benign", "safe"})
+DECISIVE = _BENIGN | {"malicious", "malicious-activity"}
+"""Labels and types by which :func:`reputation_of` decides."""
 
 
 class WhySkipped(StrEnum):

@@ -6,10 +6,11 @@ import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from consumers.feeds.store import FeedState
 from schemas.errors import LedgerFailed
-from schemas.indicators import Indicator
+from schemas.indicators import DECISIVE, Indicator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,18 @@ def _fitting(some: Sequence[tuple[int, Indicator]], state: FeedState | None) -> 
         yield from _fitting(some[:half], None)
         yield from _fitting(some[half:], state)
     else:
-        raise LedgerFailed("an indicator is too large for the journal")
+        step, indicator = some[0]
+        bare = _bare(indicator)
+        if bare == indicator:
+            raise LedgerFailed("an indicator is too large for the journal")
+        yield from _fitting([(step, bare)], state)
+
+
+def _bare(indicator: Indicator) -> Indicator:
+    """Return an indicator without names that decide nothing."""
+    labels = tuple(one for one in indicator.labels if one.lower() in DECISIVE)
+    types = tuple(one for one in indicator.types if one.lower() in DECISIVE)
+    return replace(indicator, labels=labels, types=types, kill_chain=())
 
 
 def _by_step(some: Sequence[tuple[int, Indicator]]) -> Steps:

@@ -6,6 +6,7 @@ has a file of its own, filled from the journal that they share.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,8 @@ class FeedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Objects that are no indicators of addresses, by reason."""
     appended: int = 0
     """Indicators in the present generation of the journal."""
+    renewed: int = 0
+    """Entries with which it began."""
 
 
 _state = msgspec.msgpack.Decoder(FeedState)
@@ -83,6 +86,10 @@ _state = msgspec.msgpack.Decoder(FeedState)
 class Applied:
     """What a page changed."""
 
+    now: float = 0.0
+    """When it was read."""
+    longest: float = math.inf
+    """How long an indicator without an end is believed."""
     new: int = 0
     changed: int = 0
     withdrawn: int = 0
@@ -164,13 +171,20 @@ class IndicatorStore:
         return found
 
     def apply(
-        self, feed: str, steps: Iterable[tuple[int, Iterable[Indicator]]], state: FeedState
+        self,
+        feed: str,
+        steps: Iterable[tuple[int, Iterable[Indicator]]],
+        state: FeedState,
+        *,
+        now: float,
+        longest: float = math.inf,
     ) -> Applied:
         """Take in pages, each after its number, and the state after them, in one piece.
 
-        Of an indicator the version counts that was modified last. A withdrawn one ends at once.
+        Of an indicator the version counts that was modified last. A withdrawn one ends at once; one
+        without an end is believed for *longest* seconds.
         """
-        applied = Applied()
+        applied = Applied(now=now, longest=longest)
         with self._transaction("taking in a page"):
             for step, indicators in steps:
                 for indicator in indicators:
@@ -223,7 +237,8 @@ class IndicatorStore:
         keys = set() if indicator.withdrawn else set(indicator.keys)
         old_keys = set() if old is None or old.withdrawn else set(old.keys)
         applied.gone |= old_keys - keys
-        applied.keys |= keys if old is None or _says_more(old, indicator) else keys - old_keys
+        news = old is None or _says_more(old, indicator, applied.now, applied.longest)
+        applied.keys |= keys if news else keys - old_keys
         applied.withdrawn += indicator.withdrawn
         self._database.executemany(
             "INSERT OR IGNORE INTO keys VALUES (?, ?)", [(key, number) for key in keys]
@@ -346,12 +361,15 @@ def _values(indicator: Indicator, step: int) -> tuple[Any, ...]:
     return indicator.modified, ends, indicator.withdrawn, step, _encode(indicator)
 
 
-def _says_more(old: Indicator, new: Indicator) -> bool:
+def _says_more(old: Indicator, new: Indicator, now: float, longest: float) -> bool:
     """Tell whether a version may match what went by before it came, and the old one did not.
 
     Feeds tell an address again and again while it goes on being bad; that is no news.
     """
-    lasted = old.valid_until is None or old.valid_until >= new.modified
+    ends = old.valid_until
+    if ends is None:
+        ends = max(old.modified, old.valid_from) + longest
+    lasted = ends >= now
     same = (old.types, old.labels, old.confidence) == (new.types, new.labels, new.confidence)
     return not (same and lasted and old.valid_from <= new.valid_from)
 

@@ -8,6 +8,7 @@ writer knows, so that two of them can never mix up the feed's cursor.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from consumers.feeds.pages import packed, unpacked
-from consumers.feeds.store import Applied, FeedState
+from consumers.feeds.store import FeedState
 from consumers.intel.stix_objects import indicator_of
 from consumers.intel.taxii import Cursor, Page
 from schemas.errors import FeedFailed, LedgerFailed
@@ -26,7 +27,7 @@ from schemas.indicators import Indicator, WhySkipped
 from schemas.ports import Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
     from consumers.asking import Sharing
     from consumers.feeds.feeds import Feeds
@@ -45,7 +46,7 @@ TOLD = 3_600.0
 """Seconds for which nobody else looks for late matches of the same pages."""
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 900.0
 """Seconds before a feed is tried again that failed; twice as long each time."""
-FOLLOWING = 30.0
+FOLLOWING = 10.0
 """Seconds between two looks into the journal."""
 STALE = 3
 """Intervals after which a feed that could not be read is told to be stale."""
@@ -137,7 +138,7 @@ class FeedSync:
     async def look(self) -> None:
         """Sync if it is time; where instances share, follow what others have read. Never raises."""
         now = self._now()
-        if now < self._followed:
+        if now < self._followed or self._next - now > max(self._interval, LONGEST_PAUSE):
             self._followed = self._next = 0.0  # the machine's clock was put back
         try:
             if now - self._followed >= FOLLOWING:
@@ -145,11 +146,11 @@ class FeedSync:
                 await self.follow()
             if now >= self._next:
                 await self.sync()
+            self._tell_age()
         except FeedFailed:
             pass  # told, and tried again later
         except LedgerFailed as error:
             self._failed(FeedFailed(str(error)))
-        self._tell_age()
         self.looked.set()
 
     async def sync(self, *, force: bool = False) -> Synced:
@@ -157,7 +158,8 @@ class FeedSync:
         self.last = Synced()
         await self._begin()
         synced = self.state.synced
-        if not force and synced is not None and self._now() < synced + self._interval:
+        age = self._now() - synced if synced is not None else -1.0  # it may be of another clock
+        if not force and synced is not None and 0 <= age < self._interval:
             self._worked(synced + self._interval)
             return self.last
         if not await self._mine():
@@ -169,7 +171,7 @@ class FeedSync:
             self._failed(error)
             raise
         except _Overtaken:
-            await self.follow()
+            await self._after_another()
             self._next = self._now() + FOLLOWING
         else:
             self._worked(self._now() + self._interval)
@@ -198,6 +200,7 @@ class FeedSync:
         indicators, lapsed, skipped = _sorted_out(page.objects)
         if lapsed:
             known = self._store.known(self.name, [one.id for one in lapsed])
+            known |= {one.id for one in indicators}
             indicators += [one for one in lapsed if one.id in known]
         fresh = self._within_limit(self._store.fresh(self.name, indicators), skipped)
         before, now = self.state, self._now()
@@ -214,7 +217,7 @@ class FeedSync:
         if self._shared is not None:
             place = await self._write(self._shared.journal, fresh, state, Place(*before.place))
             state.place = (place.generation, place.number)
-        self._follow_applied(self._store.apply(self.name, [(state.steps, fresh)], state))
+        self._apply([(state.steps, fresh)], state)
         self.last.pages += 1
         self.last.objects += len(page.objects)
         self.last.fresh += len(fresh)
@@ -248,7 +251,12 @@ class FeedSync:
             place = end
         return place
 
-    def _follow_applied(self, applied: Applied) -> None:
+    def _apply(self, steps: Iterable[tuple[int, Iterable[Indicator]]], state: FeedState) -> None:
+        rules = self._feeds.rules.get(self.name)
+        longest = rules.longest if rules is not None else None
+        applied = self._store.apply(
+            self.name, steps, state, now=self._now(), longest=longest or math.inf
+        )
         self._feeds.applied(applied)
         self._held += applied.new
         self._keys |= applied.keys
@@ -256,15 +264,17 @@ class FeedSync:
 
     async def _tell_changed(self) -> None:
         """Tell what is new. Of instances that have read the same, one of them does."""
-        keys, self._keys = self._keys, set()
-        if not keys or self.changed is None:
+        if not self._keys or self.changed is None:
+            self._keys.clear()
             return
+        ours = True
         if self._shared is not None:
             generation, number = self.state.place
             name = f"late {self.name} {generation}-{number}"
-            if name not in (await self._shared.claims.claim([name], TOLD)).mine:
-                return
-        await self.changed(keys)
+            ours = name in (await self._shared.claims.claim([name], TOLD)).mine
+        if ours:
+            await self.changed(frozenset(self._keys))
+        self._keys.clear()
 
     # --- beginning anew, and sharing ---
 
@@ -284,12 +294,12 @@ class FeedSync:
                 return  # another instance was first; it is followed the next time
             new.place = (place.generation, place.number)
         self._forget()
-        self._held = 0
         self._store.keep_state(self.name, new)
 
     def _forget(self) -> None:
         self._store.forget_feed(self.name)
         self._feeds.load()
+        self._held = 0
 
     async def follow(self) -> None:
         """Take in what is new in the journal."""
@@ -299,28 +309,41 @@ class FeedSync:
         async for entries in self._shared.journal.entries(self.name, place):
             for entry in entries:
                 part = unpacked(entry.body)
-                state = self.state
-                if part.state is not None:
-                    if state.identity not in ("", part.state.identity):
-                        self._forget()
-                    state = part.state
+                if entry.place.generation != self.state.place[0]:
+                    self._forget()  # a new generation takes the place of all that was before
+                state = part.state or self.state
                 state.place = (entry.place.generation, entry.place.number)
-                self._follow_applied(self._store.apply(self.name, part.steps, state))
+                self._apply(part.steps, state)
         await self._tell_changed()
+
+    async def _after_another(self) -> None:
+        """Follow who was first; if nobody was, the journal is lost, and is made anew."""
+        before = self.state.place
+        await self.follow()
+        if self.state.place == before:
+            log.warning("the feed's journal was lost and is made anew", feed=self.name)
+            await self._renew()
 
     async def _renew_if_long(self) -> None:
         """Replace a journal by what the feed holds, when it has become much longer than that."""
+        state = self.state
+        added = state.place[1] - state.renewed
+        if added >= ENTRIES or state.appended >= REPEATED * self._held + ENTRIES:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        """Replace the journal by what the feed holds."""
         if self._shared is None:
             return
         state = self.state
-        held = self._store.count(self.name)
-        if state.place[1] < ENTRIES and state.appended < REPEATED * held + ENTRIES:
-            return
-        new = replace(state, appended=held)
+        new = replace(state, appended=self._store.count(self.name))
+        bodies = list(packed(self._store.all_of(self.name), new))
+        new.renewed = len(bodies)
         bodies = list(packed(self._store.all_of(self.name), new))
         place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
         if place is not None:
-            self._store.keep_state(self.name, replace(new, place=(place.generation, place.number)))
+            new.place = (place.generation, place.number)
+            self._store.keep_state(self.name, new)
 
     async def _mine(self) -> bool:
         """Claim the feed, or renew the claim; tell whether it is ours to read."""
@@ -345,11 +368,13 @@ class FeedSync:
 
     def _failed(self, error: FeedFailed) -> None:
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE, self._interval)
+        doubled = min(self._failures - 1, 10)
+        pause = min(FIRST_PAUSE * 2**doubled, LONGEST_PAUSE, self._interval)
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
-        trouble = Trouble.FEED_REFUSED if error.refused else Trouble.FEED_DOWN
-        self._watch.trouble(trouble, str(error), part=self.name)
+        kinds = (Trouble.FEED_DOWN, Trouble.FEED_REFUSED)
+        self._watch.well(kinds[not error.refused], part=self.name)
+        self._watch.trouble(kinds[error.refused], str(error), part=self.name)
 
     def _tell_age(self) -> None:
         synced = self.state.synced

@@ -94,7 +94,7 @@ def take_in(folder: Path, count: int) -> float:
 
     def apply() -> None:
         fresh = store.fresh(FEED, page)
-        feeds.applied(store.apply(FEED, [(steps, fresh)], FeedState(steps=steps)))
+        feeds.applied(store.apply(FEED, [(steps, fresh)], FeedState(steps=steps), now=time.time()))
 
     for one in indicators(count):
         page.append(one)

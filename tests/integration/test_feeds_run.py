@@ -80,6 +80,7 @@ async def test_what_waits_is_found_when_a_feed_names_it(site: Site) -> None:
     assert (finding["Origin"], finding["UserAgent"]) == ("late", "curl/8")
 
 
+@pytest.mark.timeout(240)  # figures are taken every half minute
 async def test_instances_read_a_feed_together(azurite: Azurite) -> None:
     """One reads it, both match; what comes late is found; a command's sync is followed too."""
     taxii = TaxiiServer(page_size=10)
