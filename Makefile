@@ -24,8 +24,8 @@ bench: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+$(VENV)/.installed: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-demo.lock
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -44,7 +44,8 @@ LOCK := $(RUN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no
 lock: $(VENV)/.installed-for-tests
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --extra dev -o requirements-dev.lock
-	$(LOCK) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
+	$(LOCK) --extra demo --extra build -c requirements-dev.lock -o requirements-demo.lock
+	$(LOCK) --extra build -c requirements-dev.lock -o requirements.lock
 
 wheel: $(VENV)/.installed-for-tests
 	$(RUN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .

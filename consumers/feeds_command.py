@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.clock import WallClock
 from consumers.feeds.presets import feed_plans
-from consumers.feeds.store import IndicatorStore, exists
+from consumers.feeds.store import IndicatorStore
+from consumers.feeds.store_file import exists
 from consumers.free import REPLICA
 from consumers.health import Health
 from consumers.intel.crowdsec_replica import Replica

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from schemas.verdicts import Intel, Reputation, Verdict, WhyUnanswered
+from schemas.ports import Said
+from schemas.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumers.intel.crowdsec_replica import Looked
-    from schemas.ports import Said
 
 REPLICA = "crowdsec-replica"
 FOR_EVER = float("inf")
@@ -105,7 +105,7 @@ class FreeSources:
         words = (_word(looked.around, built),) if looked.around is not None else ()
         if self._ask_beyond:
             return words, False
-        return words or (_NOTHING_HELD,), True
+        return words or (_word(_NOTHING_HELD, built),), True
 
 
 def _word(said: Said, built: float) -> Verdict:
@@ -119,6 +119,4 @@ def _word(said: Said, built: float) -> Verdict:
     )
 
 
-_NOTHING_HELD = Verdict(
-    reputation=Reputation.UNKNOWN, source=REPLICA, time=0.0, expires=FOR_EVER, intel=Intel()
-)
+_NOTHING_HELD = Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)

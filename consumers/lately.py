@@ -98,12 +98,13 @@ class Lately:
     async def flush(self) -> None:
         """Keep what is noted."""
         noted, self._noted = self._noted, []
+        since = self._since
         if self._recent is None:
             return
         now = self._clock.now()
         for start in range(0, len(noted), AT_ONCE):
             some = noted[start : start + AT_ONCE]
-            for chunk in _chunks(some, self._since, now):
+            for chunk in _chunks(some, since, now):
                 if not await self._guarded(self._recent.keep(chunk)):
                     self.failed += chunk.signins
 

@@ -48,6 +48,7 @@ class PassingOn:
         *valid* is for how long, in seconds, Sentinel believes an indicator without an end.
         """
         self._feed = feed
+        self._claim = f"passing {feed}"
         self._store = store
         self._taker = taker
         self._ledger = ledger
@@ -60,8 +61,7 @@ class PassingOn:
 
         What is not taken is tried again the next time.
         """
-        claim = f"passing {self._feed}"
-        if self._shared and claim not in (await self._ledger.claim([claim], LEASE)).mine:
+        if not await self._mine():
             return
         try:
             await self._pass_on(f"passed {self._feed}", endless=False)
@@ -73,7 +73,13 @@ class PassingOn:
             return  # the watch was told
         finally:
             if self._shared:
-                await self._ledger.release([claim])
+                await self._ledger.release([self._claim])
+
+    async def _mine(self) -> bool:
+        """Claim the work, or renew the claim; tell whether it is ours to do."""
+        if not self._shared:
+            return True
+        return self._claim in (await self._ledger.claim([self._claim], LEASE)).mine
 
     async def _due(self) -> bool:
         """Tell whether what has no end has to be told again, before Sentinel forgets it."""
@@ -86,7 +92,7 @@ class PassingOn:
     async def _pass_on(self, name: str, *, endless: bool) -> None:
         """Pass on what came after the step that the note *name* tells; the note follows."""
         step = int(await self._ledger.note(name) or 0)
-        if step > self._store.state(self._feed).steps:
+        if not self._shared and 0 < self._store.state(self._feed).steps < step:
             step = 0  # the indicators were lost and read anew
         while True:
             last, found = self._store.since(self._feed, step, AT_ONCE)
@@ -100,3 +106,5 @@ class PassingOn:
             await self._taker.feed_changes(self._feed, wanted)
             step = last
             await self._ledger.leave_note(name, str(step))
+            if not await self._mine():
+                return

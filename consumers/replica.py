@@ -56,6 +56,8 @@ class ReplicaRefresh:
         fetched = self._replica.fetched
         if fetched is not None and self._failures == 0:
             self._next = min(self._next or fetched + INTERVAL, now + INTERVAL)
+        if self._next - now > INTERVAL:
+            self._next = now  # the machine's clock was put back
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
                 await self.refresh()
@@ -89,7 +91,7 @@ class ReplicaRefresh:
 
     def _failed(self, error: FeedFailed) -> None:
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
         trouble = Trouble.REPLICA_REFUSED if error.refused else Trouble.FEED_DOWN

@@ -12,7 +12,8 @@ from consumers.clock import WallClock
 from consumers.feeds.feeds import Feeds
 from consumers.feeds.index import EveryKey
 from consumers.feeds.presets import feed_plans
-from consumers.feeds.store import IndicatorStore, exists
+from consumers.feeds.store import IndicatorStore
+from consumers.feeds.store_file import exists
 from consumers.feeds.sync import TOLD, FeedSync, SharedFeed
 from consumers.free import REPLICA, FreeSources
 from consumers.health import Health

@@ -91,13 +91,18 @@ def _joined(several: Sequence[Intel]) -> Intel:
     """Join what sources tell: lists together, of single values the first that is told."""
     joined: dict[str, Any] = {}
     for field in fields(Intel):
-        told = [value for one in several if (value := getattr(one, field.name))]
+        told = [value for one in several if _told_of(value := getattr(one, field.name))]
         if told and isinstance(told[0], tuple):
             names = dict.fromkeys(name for names in told for name in names)
             joined[field.name] = tuple(names)[:MOST_NAMES]
         elif told:
             joined[field.name] = told[0]
     return Intel(**joined)
+
+
+def _told_of(value: object) -> bool:
+    """Tell whether a value is one; a number may be 0."""
+    return bool(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _evidence(words: Sequence[Verdict]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,8 @@ from schemas.times import parse_time
 if TYPE_CHECKING:
     from schemas.records import SignIn
 
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
+"""Services write the last moment there is for none, and a float rounds it up beyond."""
 _PLAIN = 200
 """Characters of a text that needs no cleaning."""
 _outcomes: dict[str, Outcome] = {}
@@ -37,7 +39,7 @@ class Noted(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Details(
             table=self.table,
             event_id=self.event_id,
-            event_time=datetime.fromtimestamp(self.time, UTC),
+            event_time=datetime.fromtimestamp(min(self.time, LAST_MOMENT), UTC),
             addresses=((self.address, self.address),),
             account=self.account,
             outcome=self.outcome,

@@ -28,6 +28,8 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
     """One entry of the journal. The last one of a page holds the state after it."""
 
     steps: Steps
+    identity: str
+    """Which feed it is of; see :class:`consumers.feeds.store.FeedState`."""
     state: FeedState | None = None
 
 
@@ -41,9 +43,9 @@ def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Ite
     for one in indicators:
         some.append(one)
         if len(some) > AT_ONCE:
-            yield from _fitting(some[:-1], None)
+            yield from _fitting(some[:-1], state.identity, None)
             del some[:-1]
-    yield from _fitting(some, state)
+    yield from _fitting(some, state.identity, state)
 
 
 def unpacked(body: bytes) -> Part:
@@ -54,21 +56,23 @@ def unpacked(body: bytes) -> Part:
         raise LedgerFailed(f"the feeds' journal is unreadable: {error}") from None
 
 
-def _fitting(some: Sequence[tuple[int, Indicator]], state: FeedState | None) -> Iterator[bytes]:
+def _fitting(
+    some: Sequence[tuple[int, Indicator]], identity: str, state: FeedState | None
+) -> Iterator[bytes]:
     """Pack, in as many bodies as it takes."""
-    body = zlib.compress(_encode(Part(_by_step(some), state)), 6)
+    body = zlib.compress(_encode(Part(_by_step(some), identity, state)), 6)
     if len(body) <= LARGEST:
         yield body
     elif len(some) > 1:
         half = len(some) // 2
-        yield from _fitting(some[:half], None)
-        yield from _fitting(some[half:], state)
+        yield from _fitting(some[:half], identity, None)
+        yield from _fitting(some[half:], identity, state)
     else:
         step, indicator = some[0]
         bare = _bare(indicator)
         if bare == indicator:
             raise LedgerFailed("an indicator is too large for the journal")
-        yield from _fitting([(step, bare)], state)
+        yield from _fitting([(step, bare)], identity, state)
 
 
 def _bare(indicator: Indicator) -> Indicator:

@@ -70,7 +70,14 @@ class FeedPlan:
 
 def feed_plans(feeds: Mapping[str, FeedSettings]) -> list[FeedPlan]:
     """Return the feeds of the settings; ConfigurationError names what is missing or wrong."""
-    return [_plan(name, settings) for name, settings in sorted(feeds.items())]
+    plans = [_plan(name, settings) for name, settings in sorted(feeds.items())]
+    names = [plan.name for plan in plans]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"SIGNINWATCH_FEEDS__{name.upper()}: two feeds are called so, in other letters"
+            )
+    return plans
 
 
 def _plan(name: str, settings: FeedSettings) -> FeedPlan:

@@ -14,43 +14,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from consumers.feeds.store_file import FILE, LOCK, looked_at, opened
 from consumers.ledger.sqlite_file import edge, locked, transaction
 from schemas.errors import StateRefused
 from schemas.indicators import Indicator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence, Set
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-FILE = "feeds.sqlite"
-LOCK = "feeds.lock"
-VERSION = 1
 KEPT = 45 * 86_400.0
 """Seconds for which an indicator is kept that has ended: late events, and recordings, need it; and
 one that was withdrawn must not come back with an older version of itself."""
 AT_ONCE = 400
 WHAT = "the feeds' file"
 _MEND = "the service brings its feeds up to date by itself"
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS feeds (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS indicators (
-    number INTEGER PRIMARY KEY, feed TEXT NOT NULL, id TEXT NOT NULL, modified REAL NOT NULL,
-    ends REAL, withdrawn INTEGER NOT NULL, step INTEGER NOT NULL, body BLOB NOT NULL,
-    UNIQUE (feed, id)
-);
-CREATE INDEX IF NOT EXISTS indicators_by_end ON indicators (ends) WHERE ends IS NOT NULL;
-CREATE INDEX IF NOT EXISTS indicators_by_life ON indicators (feed, withdrawn, ends);
-CREATE INDEX IF NOT EXISTS indicators_by_step ON indicators (feed, step);
-CREATE TABLE IF NOT EXISTS keys (
-    key TEXT, number INTEGER, PRIMARY KEY (key, number)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS keys_by_number ON keys (number);
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _indicator = msgspec.msgpack.Decoder(Indicator)
@@ -112,14 +91,17 @@ class IndicatorStore:
         self._lock = None if looking else locked(folder, LOCK, _MEND)
         path = folder / FILE
         try:
-            if looking:
-                source = f"{path.resolve().as_uri()}?mode=ro"
-                self._database = sqlite3.connect(source, uri=True, isolation_level=None)
-                self._database.execute("SELECT name FROM feeds").fetchone()
-            else:
-                self._database = _opened(path)
-        except sqlite3.Error as error:
+            self._database = looked_at(path) if looking else opened(path)
+        except (sqlite3.Error, OSError) as error:
+            self._let_go()
             raise StateRefused(f"STATE__DIR: {path} cannot be used: {error}") from None
+        except StateRefused:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     # --- what comes ---
 
@@ -244,6 +226,24 @@ class IndicatorStore:
             "INSERT OR IGNORE INTO keys VALUES (?, ?)", [(key, number) for key in keys]
         )
 
+    def retain(self, feed: str, ids: Set[str]) -> set[str]:
+        """Delete the indicators of a feed that are not among *ids*; return the keys gone."""
+        gone: set[str] = set()
+        with self._transaction("forgetting indicators") as database:
+            all_of = "SELECT number, id FROM indicators WHERE feed = ?"
+            for number, known in database.execute(all_of, (feed,)).fetchall():
+                if known not in ids:
+                    gone |= self._delete(number)
+        return {key for key in gone if not self._named(key)}
+
+    def _delete(self, number: int) -> set[str]:
+        """Delete an indicator; return the keys that it had."""
+        run = self._database.execute
+        keys = {key for (key,) in run("SELECT key FROM keys WHERE number = ?", (number,))}
+        run("DELETE FROM keys WHERE number = ?", (number,))
+        run("DELETE FROM indicators WHERE number = ?", (number,))
+        return keys
+
     def forget_feed(self, feed: str) -> None:
         """Delete all of a feed."""
         with self._transaction("forgetting a feed") as database:
@@ -263,11 +263,7 @@ class IndicatorStore:
                     "SELECT number FROM indicators WHERE ends < ? LIMIT ?", (now - KEPT, AT_ONCE)
                 ).fetchall()
                 for (number,) in old:
-                    found = database.execute("SELECT key FROM keys WHERE number = ?", (number,))
-                    keys = [key for (key,) in found]
-                    database.execute("DELETE FROM keys WHERE number = ?", (number,))
-                    database.execute("DELETE FROM indicators WHERE number = ?", (number,))
-                    gone.update(key for key in keys if not self._named(key))
+                    gone |= {key for key in self._delete(number) if not self._named(key)}
             if len(old) < AT_ONCE:
                 return gone
 
@@ -295,13 +291,18 @@ class IndicatorStore:
             return [(feed, key, _indicator.decode(body)) for feed, key, body in found]
 
     def since(self, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
-        """Return what came with steps after *step*, whole steps, about *most*; and the last one."""
+        """Return what came with steps after *step*, whole steps, about *most*; and the last one.
+
+        A step that is not yet here as a whole, as its state tells, is left out.
+        """
         found: list[Indicator] = []
         last = step
+        whole = self.state(feed).steps
         with edge("reading indicators", WHAT):
             for number, body in self._database.execute(
-                "SELECT step, body FROM indicators WHERE feed = ? AND step > ? ORDER BY step",
-                (feed, step),
+                "SELECT step, body FROM indicators "
+                "WHERE feed = ? AND step > ? AND step <= ? ORDER BY step",
+                (feed, step, whole),
             ):
                 if len(found) >= most and number != last:
                     break
@@ -344,8 +345,7 @@ class IndicatorStore:
         """Close the file, then let the next process have it."""
         with edge("closing", WHAT):
             self._database.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._let_go()
 
     # --- inside ---
 
@@ -372,20 +372,3 @@ def _says_more(old: Indicator, new: Indicator, now: float, longest: float) -> bo
     lasted = ends >= now
     same = (old.types, old.labels, old.confidence) == (new.types, new.labels, new.confidence)
     return not (same and lasted and old.valid_from <= new.valid_from)
-
-
-def exists(folder: Path) -> bool:
-    """Tell whether a folder has such a file."""
-    return (folder / FILE).is_file()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
-    database = sqlite3.connect(path, isolation_level=None)
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise StateRefused(f"STATE__DIR: {path} was written by a newer version of signinwatch")
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.executescript(_SCHEMA)
-    return database

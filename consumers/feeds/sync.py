@@ -17,9 +17,9 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from consumers.feeds.pages import packed, unpacked
+from consumers.feeds.objects import sorted_out
+from consumers.feeds.pages import Part, packed, unpacked
 from consumers.feeds.store import FeedState
-from consumers.intel.stix_objects import indicator_of
 from consumers.intel.taxii import Cursor, Page
 from schemas.errors import FeedFailed, LedgerFailed
 from schemas.health import Trouble
@@ -125,6 +125,8 @@ class FeedSync:
         self._shared = shared
         self._most = most
         self._keys: set[str] = set()
+        self._retained: set[str] | None = None
+        """Ids in the beginning of a new generation, while it is read."""
         self._held = 0
         self._failures = 0
         self._next = 0.0
@@ -197,7 +199,7 @@ class FeedSync:
 
     async def _take(self, page: Page) -> None:
         """Make a page durable, for all instances first, then follow it."""
-        indicators, lapsed, skipped = _sorted_out(page.objects)
+        indicators, lapsed, skipped = sorted_out(page.objects)
         if lapsed:
             known = self._store.known(self.name, [one.id for one in lapsed])
             known |= {one.id for one in indicators}
@@ -286,7 +288,7 @@ class FeedSync:
         if state.identity in ("", self._identity):
             return
         log.warning("the feed is another one than before and begins anew", feed=self.name)
-        new = FeedState(identity=self._identity, steps=state.steps)
+        new = FeedState(identity=self._identity, steps=state.steps, renewed=1)
         if self._shared is not None:
             bodies = list(packed([], new))
             place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
@@ -308,13 +310,30 @@ class FeedSync:
         place = Place(*self.state.place)
         async for entries in self._shared.journal.entries(self.name, place):
             for entry in entries:
-                part = unpacked(entry.body)
-                if entry.place.generation != self.state.place[0]:
-                    self._forget()  # a new generation takes the place of all that was before
-                state = part.state or self.state
-                state.place = (entry.place.generation, entry.place.number)
-                self._apply(part.steps, state)
+                self._take_in(entry.place, unpacked(entry.body))
         await self._tell_changed()
+
+    def _take_in(self, place: Place, part: Part) -> None:
+        """Take in an entry. A new generation takes the place of all that was before it.
+
+        What is known goes on to match meanwhile; what the new generation does not begin with is
+        forgotten when its beginning is read, as far as this process has read all of it.
+        """
+        known = self.state
+        if known.identity not in ("", part.identity):
+            self._forget()
+        if place.generation != known.place[0]:
+            self._retained = set() if place.number == 1 else None
+        state = part.state or self.state
+        state.place = (place.generation, place.number)
+        self._apply(part.steps, state)
+        if self._retained is None:
+            return
+        self._retained.update(one.id for _, some in part.steps for one in some)
+        if part.state is not None:
+            if place.number == part.state.renewed:
+                self._feeds.drop(self._store.retain(self.name, self._retained))
+            self._retained = None
 
     async def _after_another(self) -> None:
         """Follow who was first; if nobody was, the journal is lost, and is made anew."""
@@ -383,26 +402,3 @@ class FeedSync:
             self._watch.trouble(Trouble.FEED_STALE, text, part=self.name)
         else:
             self._watch.well(Trouble.FEED_STALE, part=self.name)
-
-
-def _sorted_out(
-    objects: Sequence[object],
-) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
-    """Return indicators, those to be withdrawn if they are held, and why others are left out.
-
-    To be withdrawn is an indicator of which this version names no address that we could match.
-    """
-    indicators: list[Indicator] = []
-    lapsed: list[Indicator] = []
-    skipped: Counter[str] = Counter()
-    for one in objects:
-        found = indicator_of(one)
-        if isinstance(found, Indicator):
-            indicators.append(found)
-            continue
-        skipped[found.value] += 1
-        if isinstance(one, dict) and one.get("type") == "indicator":
-            withdrawn = indicator_of({**one, "revoked": True})
-            if isinstance(withdrawn, Indicator):
-                lapsed.append(withdrawn)
-    return indicators, lapsed, skipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -145,7 +145,8 @@ def transaction(
         try:
             yield database
         except BaseException:
-            database.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a full disk has rolled it back already
+                database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from consumers.feeds.feeds import FeedRules, Feeds
 from consumers.feeds.presets import feed_plans
-from consumers.feeds.store import FILE, FeedState, IndicatorStore
+from consumers.feeds.store import FeedState, IndicatorStore
+from consumers.feeds.store_file import FILE
 from consumers.intel.stix_objects import indicator_of
 from consumers.settings import FeedSettings, PolicySettings
 from consumers.wiring import StateFolder, make_sink, open_chain

@@ -45,7 +45,7 @@ def test_the_demo_recording_is_what_its_generator_makes() -> None:
 
 def test_lock_files_name_no_registry() -> None:
     """They hold names, versions and hashes."""
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-demo.lock", "requirements-dev.lock"):
         text = (ROOT / name).read_text("utf-8")
         assert "://" not in text
         assert "--hash=sha256:" in text

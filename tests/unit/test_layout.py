@@ -40,6 +40,7 @@ EDGES = {
     "prometheus_client": {"consumers/endpoints.py", "consumers/measures.py"},
     "sqlite3": {
         "consumers/feeds/store.py",
+        "consumers/feeds/store_file.py",
         "consumers/ledger/sqlite_file.py",
         "consumers/ledger/sqlite_recent.py",
     },
