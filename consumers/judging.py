@@ -142,7 +142,7 @@ class Judging:
                 row = self._judged(one.details, address, words, wall=wall, now=now, late=True)
                 if row is not None:
                     rows.append(row)
-            if not spoken:
+            if not spoken and len(waiting) < left + AT_ONCE:
                 return settled
             await self._outbox.add(rows)
             if self._judge.folds > folds:

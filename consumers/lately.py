@@ -122,7 +122,7 @@ class Lately:
                     if sums is not None and sums.isdisjoint(_numbers(chunk.addresses)):
                         continue
                     body = await self._recent.body(chunk.key)
-                    found = _within(body, wanted) if body is not None else []
+                    found = _readable(body, wanted) if body is not None else []
                     self.found += len(found)
                     if found:
                         yield [(one.address, one.details()) for one in found]
@@ -215,6 +215,15 @@ def _unpacked(body: bytes) -> list[Noted]:
         return _signins.decode(zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
         raise LedgerFailed(f"sign-ins of lately are unreadable: {error}") from None
+
+
+def _readable(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
+    """Return what is wanted of a chunk; nothing of one that cannot be read."""
+    try:
+        return _within(body, wanted)
+    except LedgerFailed as error:
+        log.warning("some sign-ins of lately are passed over", why=str(error))
+        return []
 
 
 def _within(body: bytes, wanted: KeyIndex | None) -> list[Noted]:

@@ -90,7 +90,7 @@ class Measures:
         if self._lately is not None and self._lately.noting:
             self._coverage = await self._lately.coverage()
         if self._intelligence is not None:
-            self._free = list(self._intelligence.samples())
+            self._free = self._intelligence.samples()
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

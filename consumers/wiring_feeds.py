@@ -8,6 +8,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import structlog
+
 from consumers.clock import WallClock
 from consumers.feeds.feeds import Feeds
 from consumers.feeds.index import EveryKey
@@ -24,7 +26,7 @@ from consumers.intel.taxii import Taxii
 from consumers.replica import ReplicaRefresh
 from consumers.settings import is_loopback
 from schemas import metrics as m
-from schemas.errors import ConfigurationError, FeedFailed
+from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from schemas.metrics import Sample
     from schemas.ports import Clock
     from schemas.verdicts import Verdict
+
+log = structlog.get_logger()
 
 LARGEST_PAGE = 64 * 1024 * 1024
 """Bytes of a page of a feed: 2,000 reports with long descriptions."""
@@ -200,7 +204,7 @@ class Intelligence:
         for sync in self.syncs:
             try:
                 await sync.sync()
-            except FeedFailed as error:
+            except (FeedFailed, LedgerFailed) as error:
                 failed.append(f"feed {sync.name}: {error}")
         if self.refresh is not None:
             await self.refresh.look()
@@ -227,10 +231,21 @@ class Intelligence:
         now = self._now()
         if self.feeds is not None and now - self._swept >= SWEEPING:
             self._swept = now
-            self.feeds.drop(self.feeds.store.sweep(now))
+            try:
+                self.feeds.drop(self.feeds.store.sweep(now))
+            except LedgerFailed as error:
+                log.warning("ended indicators could not be deleted", why=str(error))
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield measurements of feeds and replica."""
+    def samples(self) -> list[Sample]:
+        """Return measurements of feeds and replica, as far as they can be had."""
+        found: list[Sample] = []
+        try:
+            found.extend(self._samples())
+        except LedgerFailed as error:
+            log.warning("feeds cannot be measured", why=str(error))
+        return found
+
+    def _samples(self) -> Iterator[Sample]:
         now = self._now()
         for sync in self.syncs:
             state, name = sync.state, sync.name
@@ -261,6 +276,9 @@ class Intelligence:
                 if http is not None and headers and headers.items() - http.headers.items():
                     http.headers.update(headers)
                     changed.append(plan.name)
+        for sync in self.syncs:
+            if sync.name in changed:
+                sync.try_again()
         key = settings.crowdsec.api_key
         listing = self._clients.get(REPLICA)
         if listing is not None and key is not None:

@@ -13,7 +13,7 @@ from producers.indicators import IndicatorUpload
 from schemas.addresses import Networks
 from schemas.combined import combined
 from schemas.errors import ConfigurationError
-from schemas.verdicts import Verdict
+from schemas.verdicts import Reputation, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -89,10 +89,12 @@ class SentinelSharing:
             if not said or address in self._own:
                 continue
             told = combined(said)
-            if told.asked is not None:
+            own = [one.reputation for one in said if not one.intel.indicator]
+            if own:
+                known = Reputation.MALICIOUS in own
                 self.sharing.judged(
                     address,
-                    told.reputation,
+                    told.reputation if known else Reputation.UNKNOWN,
                     told.address_class,
                     told.false_positive,
                     told.intel,

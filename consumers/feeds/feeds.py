@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from consumers.feeds.index import KeyIndex
+from schemas.errors import LedgerFailed
 from schemas.indicators import Indicator, reputation_of, word_of
 from schemas.verdicts import Reputation
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
     from consumers.feeds.store import Applied, IndicatorStore
     from schemas.verdicts import Verdict
+
+log = structlog.get_logger()
 
 MOST_REMEMBERED = 20_000
 """Addresses of which the indicators are remembered."""
@@ -103,7 +108,11 @@ class Feeds:
         """Return all indicators that name an address, the most exact first, then the worst."""
         found = self._remembered.get(address)
         if found is None:
-            found = self.store.naming(self.index.keys_of(address))
+            try:
+                found = self.store.naming(self.index.keys_of(address))
+            except LedgerFailed as error:
+                log.warning("what feeds say cannot be read", why=str(error))
+                return []  # then others are asked
             found.sort(key=_weight)
             if len(self._remembered) >= MOST_REMEMBERED:
                 self._remembered.clear()

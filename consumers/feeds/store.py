@@ -122,19 +122,19 @@ class IndicatorStore:
         """Return those that are new, or of a later version than the one that is kept."""
         latest: dict[str, Indicator] = {}
         for one in indicators:
-            if one.id not in latest or latest[one.id].modified < one.modified:
+            if one.id not in latest or _order(latest[one.id]) < _order(one):
                 latest[one.id] = one
         ids = list(latest)
         with edge("reading indicators", WHAT):
             for start in range(0, len(ids), AT_ONCE):
                 some = ids[start : start + AT_ONCE]
                 marks = ",".join("?" * len(some))
-                for known, modified in self._database.execute(
-                    "SELECT id, modified FROM indicators "  # noqa: S608
+                for known, modified, withdrawn in self._database.execute(
+                    "SELECT id, modified, withdrawn FROM indicators "  # noqa: S608
                     f"WHERE feed = ? AND id IN ({marks})",
                     (feed, *some),
                 ):
-                    if modified >= latest[known].modified:
+                    if (modified, bool(withdrawn)) >= _order(latest[known]):
                         del latest[known]
         return list(latest.values())
 
@@ -179,17 +179,17 @@ class IndicatorStore:
 
     def _take(self, feed: str, indicator: Indicator, step: int, applied: Applied) -> None:
         before = self._database.execute(
-            "SELECT number, modified, body FROM indicators WHERE feed = ? AND id = ?",
+            "SELECT number, modified, withdrawn, body FROM indicators WHERE feed = ? AND id = ?",
             (feed, indicator.id),
         ).fetchone()
         if before is None:
             number, old = self._insert(feed, indicator, step), None
             applied.new += 1
-        elif before[1] >= indicator.modified:
+        elif (before[1], bool(before[2])) >= _order(indicator):
             applied.stale += 1
             return
         else:
-            number, old = before[0], _indicator.decode(before[2])
+            number, old = before[0], _indicator.decode(before[3])
             if indicator.withdrawn and not indicator.keys:
                 indicator = replace(indicator, keys=old.keys)  # for who has to take them back
             self._update(number, indicator, step)
@@ -354,6 +354,11 @@ class IndicatorStore:
 
     def _transaction(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._database, doing, WHAT)
+
+
+def _order(indicator: Indicator) -> tuple[float, bool]:
+    """Return what makes one version later than another; of two at once a withdrawal counts."""
+    return indicator.modified, indicator.withdrawn
 
 
 def _values(indicator: Indicator, step: int) -> tuple[Any, ...]:

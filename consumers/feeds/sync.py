@@ -182,6 +182,11 @@ class FeedSync:
             await self._release()
         return self.last
 
+    def try_again(self) -> None:
+        """Read at the next look: what was wrong may have been mended."""
+        if self._failures:
+            self._next = 0.0
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._source.close()
@@ -326,13 +331,13 @@ class FeedSync:
             self._retained = set() if place.number == 1 else None
         state = part.state or self.state
         state.place = (place.generation, place.number)
+        retained = self._retained
+        if retained is not None:
+            retained.update(one.id for _, some in part.steps for one in some)
+            state.renewed = place.number
         self._apply(part.steps, state)
-        if self._retained is None:
-            return
-        self._retained.update(one.id for _, some in part.steps for one in some)
-        if part.state is not None:
-            if place.number == part.state.renewed:
-                self._feeds.drop(self._store.retain(self.name, self._retained))
+        if retained is not None and part.state is not None:  # the first state ends the beginning
+            self._feeds.drop(self._store.retain(self.name, retained))
             self._retained = None
 
     async def _after_another(self) -> None:
@@ -356,12 +361,14 @@ class FeedSync:
             return
         state = self.state
         new = replace(state, appended=self._store.count(self.name))
-        bodies = list(packed(self._store.all_of(self.name), new))
-        new.renewed = len(bodies)
-        bodies = list(packed(self._store.all_of(self.name), new))
+        bodies = []
+        for body in packed(self._store.all_of(self.name), new):
+            bodies.append(body)
+            await asyncio.sleep(0)  # there may be thousands, and others have their turn
         place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
         if place is not None:
             new.place = (place.generation, place.number)
+            new.renewed = place.number
             self._store.keep_state(self.name, new)
 
     async def _mine(self) -> bool:
