@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 AZURITE := tests/servers/azurite
+KUSTO := tests/deployment/kusto
 
-.PHONY: demo test check bench lock wheel clean
+.PHONY: demo test check bench template lock wheel clean
 
 demo: $(VENV)/.installed
 	$(RUN)/signinwatch demo
 
-test: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed check
+test: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed \
+		$(KUSTO)/node_modules/.installed check
 	$(RUN)/python -m pytest -n 6 --dist load
 
 check: $(VENV)/.installed-for-tests
@@ -38,6 +40,14 @@ $(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
 	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(AZURITE)
 	touch $@
 
+$(KUSTO)/node_modules/.installed: $(KUSTO)/package-lock.json
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(KUSTO)
+	touch $@
+
+# deploy/azuredeploy.json, from its parts, the columns in schemas/ and the rules.
+template: $(VENV)/.installed-for-tests
+	$(RUN)/python -m tests.deployment.build_template
+
 # New versions of everything, within what pyproject.toml allows. The lock names no registry.
 LOCK := $(RUN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
@@ -51,4 +61,4 @@ wheel: $(VENV)/.installed-for-tests
 	$(RUN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf $(VENV) $(AZURITE)/node_modules dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AZURITE)/node_modules $(KUSTO)/node_modules dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

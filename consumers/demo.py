@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,15 @@ from pydantic import SecretStr
 from consumers import screens
 from consumers.replay import Progress, Replay, replay
 from consumers.settings import CrowdSecSettings, Settings
-from consumers.wiring import CrowdSecStandIn, StateFolder, load_demo, make_sink, worst_first
+from consumers.wiring import (
+    CrowdSecStandIn,
+    StateFolder,
+    alerts,
+    load_demo,
+    make_sink,
+    require_parts,
+    worst_first,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +41,11 @@ SHOWN = 12
 def run_demo(findings: Path, errors: Console, out: Console) -> int:
     """Replay the bundled recording, show what was found, and check it against the truth.
 
-    Returns the exit status: 0 when every planted address was found and none other.
+    Returns the exit status: 0 when every planted address was found, none other, and the shipped
+    rule alerts. Raises
+    ConfigurationError, before anything is done, where the extra ``demo`` is not installed.
     """
+    require_parts()
     demo = load_demo()
     out.print(
         "[bold]Three and a half days of an invented company[/bold] go through the real pipeline: "
@@ -51,7 +63,8 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
         told = asyncio.run(_replay(demo, recording, folder, findings, progress))
     rows: list[Row] = [orjson.loads(line) for line in findings.read_bytes().splitlines()]
     _show(demo, rows, told, findings, out)
-    return 0 if {row["IPAddress"] for row in rows} == set(demo.planted) else 1
+    alerted = _show_alerts(rows, out)
+    return 0 if alerted and {row["IPAddress"] for row in rows} == set(demo.planted) else 1
 
 
 async def _replay(
@@ -81,3 +94,14 @@ def _show(demo: Demo, rows: list[Row], told: Told, findings: Path, out: Console)
         out.print(
             f"[bold red]Missed: {sorted(planted - found)}; too many: {sorted(found - planted)}"
         )
+
+
+def _show_alerts(rows: list[Row], out: Console) -> int:
+    told = alerts(rows, datetime.now(UTC))
+    out.print(
+        "\n[bold]What Microsoft Sentinel makes of them[/bold]: the shipped rule on sign-ins that "
+        "succeeded, its KQL evaluated here over the findings just made. The rule leaves replayed "
+        "findings out; for this picture they are taken as if they had come live, within one run."
+    )
+    out.print(screens.alerts_table(told))
+    return len(told)

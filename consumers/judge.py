@@ -23,9 +23,13 @@ HOUR = 3_600
 class Judge:
     """Applies a policy, and folds what repeats too often. Keeps only counts, within bounds."""
 
-    def __init__(self, policy: Policy, *, origin: str, most_per_hour: int) -> None:
+    def __init__(
+        self, policy: Policy, *, origin: str, most_per_hour: int, late_origin: str = "late"
+    ) -> None:
+        """*late_origin* is that of sign-ins that had to wait for their verdict."""
         self._policy = policy
         self._origin = origin
+        self._late_origin = late_origin
         self._fold = Fold(most_per_hour)
         self.folds = 0
         """Sign-ins that were folded: told of by the row of their hour alone."""
@@ -71,7 +75,7 @@ class Judge:
             line=line,
             reputation=reputation,
             address_class=address_class,
-            origin="late" if late else self._origin,
+            origin=self._late_origin if late else self._origin,
             accounts=accounts,
             wall=wall,
             delay=max(0.0, now - details.event_time.timestamp()),

@@ -38,6 +38,8 @@ class Replay:
     quota: int | None = None
     spend: bool = False
     origin: str = "replay"
+    late_origin: str = "late"
+    """Of sign-ins that had to wait; where rules would take "late" for live, "replay" too."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,13 @@ async def replay(
         require_recording(name)
     started = time.monotonic()
     async with open_chain(
-        settings, folder, new_sink, clock_kind=plan.clock, quota=quota, origin=plan.origin
+        settings,
+        folder,
+        new_sink,
+        clock_kind=plan.clock,
+        quota=quota,
+        origin=plan.origin,
+        late_origin=plan.late_origin,
     ) as chain:
         notes = chain.notes
         for name in plan.files:

@@ -60,6 +60,24 @@ def findings_table(rows: Sequence[Row], total: int, width: int) -> Table:
     return table
 
 
+def alerts_table(alerts: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of alerts, in the order given, each with the reasons it was raised for."""
+    title = f"{len(alerts):,} alerts"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=False)
+    table.add_column("Severity", no_wrap=True)
+    table.add_column("Alert", overflow="fold")
+    table.add_column("Sign-ins", justify="right")
+    table.add_column("Reasons")
+    for alert in alerts:
+        table.add_row(
+            Text(alert["severity"], style=COLOURS.get(alert["severity"], "")),
+            plain(alert["title"], 200),
+            f"{alert['count']:,}",
+            plain(alert["reasons"].partition(": ")[2] or alert["reasons"], 220),
+        )
+    return table
+
+
 def addresses_table(rows: Sequence[Row], stories: Mapping[str, str]) -> Table:
     """Return a table with one line for each bad address and its story, the worst first."""
     groups: dict[str, list[Row]] = {}

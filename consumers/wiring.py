@@ -21,6 +21,7 @@ from consumers.settings import is_loopback
 from consumers.wiring_core import Core
 from consumers.wiring_feeds import Intelligence, wants_free_sources
 from producers.demo import Demo, load_demo
+from producers.demo.rule import alerts, require_parts
 from producers.demo.stand_in import CrowdSecStandIn
 from producers.files import FileSink, ShownSink, worst_first
 from producers.quarantine import DirectoryQuarantine
@@ -43,7 +44,9 @@ __all__ = [
     "Demo",
     "DirectoryQuarantine",
     "ShownSink",
+    "alerts",
     "load_demo",
+    "require_parts",
     "worst_first",
 ]
 
@@ -184,6 +187,7 @@ async def open_chain(
     origin: str,
     quarantine: Quarantine | None = None,
     paced: bool = True,
+    late_origin: str = "late",
 ) -> AsyncIterator[Chain]:
     """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
 
@@ -193,7 +197,12 @@ async def open_chain(
     clock = make_clock(clock_kind)
     policy = settings.policy
     async with AsyncExitStack() as stack:
-        judge = Judge(Policy(policy.lines), origin=origin, most_per_hour=policy.findings_per_hour)
+        judge = Judge(
+            Policy(policy.lines),
+            origin=origin,
+            most_per_hour=policy.findings_per_hour,
+            late_origin=late_origin,
+        )
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
         quarantine = quarantine or DirectoryQuarantine(folder.path)

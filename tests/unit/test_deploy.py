@@ -1,6 +1,7 @@
 """The files for containers, held against each other and the code. No engine is here to run them.
 
-There is no YAML parser among the dependencies, so the composition is read by its lines.
+The composition is read by its lines, as its form matters. The image has tests of its own in
+``tests/unit/deploy/test_image.py``, the pages in ``tests/unit/deploy/test_deploy_docs.py``.
 """
 
 from __future__ import annotations
@@ -98,26 +99,3 @@ def test_findings_go_to_standard_output_and_no_key_is_kept() -> None:
     assert 'command: ["run", "--findings", "-"]' in _services()["signinwatch"]
     for name in ("ACCEPT_EULA", f"{PREFIX}CROWDSEC__API_KEY"):
         assert f'{name}: "${{{name}:?' in COMPOSE
-    assert "key" not in re.sub(r"(?m)^#.*$", "", DOCKERFILE).lower()
-    assert PREFIX not in DOCKERFILE
-
-
-def test_the_image_is_made_of_locked_parts_and_runs_as_nobody() -> None:
-    """Everything copied exists, and reaches the builder."""
-    lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
-    assert {line.split()[1] for line in lines if line.startswith("FROM")} == {"python:3.11-slim"}
-    installs = [line.partition(" pip ")[2] for line in lines if " pip " in line]
-    assert installs == [
-        "install --require-hashes -r requirements.lock",
-        "install --no-deps --no-build-isolation .",
-    ]
-    assert [line for line in lines if line.startswith("USER")] == ["USER 10001"]
-    assert lines[-2:] == ['ENTRYPOINT ["signinwatch"]', 'CMD ["run"]']
-    assert not any(line.startswith("HEALTHCHECK") for line in lines)
-    admitted = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
-    for line in lines:
-        if line.startswith("COPY") and "--from" not in line:
-            for name in line.split()[1:-1]:
-                assert (ROOT / name).exists(), name
-                assert f"!{name}" in admitted
-    assert "setuptools==" in (ROOT / "requirements.lock").read_text("utf-8"), "builds the package"

@@ -44,6 +44,8 @@ EDGES = {
         "consumers/ledger/sqlite_file.py",
         "consumers/ledger/sqlite_recent.py",
     },
+    "duckdb_kql": {"producers/demo/rule.py"},
+    "yaml": {"producers/demo/rule.py"},
     "maxminddb": {"consumers/intel/crowdsec_replica.py"},
     "stix2patterns": {"consumers/intel/stix_pattern.py"},
     "fastavro": {"consumers/recording.py"},

@@ -1,0 +1,1 @@
+"""What is deployed, built and checked without Azure."""

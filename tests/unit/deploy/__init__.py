@@ -1,0 +1,1 @@
+"""What lies in deploy/, held against the code and against itself."""
