@@ -100,6 +100,8 @@ async def test_the_demo_finds_what_was_planted_and_nothing_else(tmp_path: Path) 
     assert ran.status == 0, ran.out
     assert b"planted addresses were found, and none other" in ran.out
     assert len(findings_in(tmp_path / "findings.jsonl")) > 50
+    shown = ran.out.partition(b"What Microsoft Sentinel makes of them")[2]
+    assert b"Suspicious sign-in for" in shown, "it ends with the alerts of the shipped rule"
 
 
 async def test_no_command_needs_more_than_its_help() -> None:

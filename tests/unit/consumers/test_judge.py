@@ -157,3 +157,14 @@ def test_accounts_and_hours_are_folded_apart() -> None:
         details("4", Outcome.FAILURE, event_time=TIME + timedelta(hours=1)),
     ]
     assert all(judged(verdict(), signin, one) for signin in signins)
+
+
+@pytest.mark.parametrize(("late", "origin"), [(False, "replay"), (True, "late")])
+def test_what_had_to_wait_is_told_so(late: bool, origin: str) -> None:
+    """But not where a replay goes to Sentinel, whose rules would alert on it."""
+    wall, now = WALL, TIME.timestamp()
+    for late_origin in (origin, "replay"):
+        one = Judge(Policy(), origin="replay", most_per_hour=100, late_origin=late_origin)
+        row = one.judge(details(), ADDRESS, [verdict()], wall=wall, now=now, late=late)
+        assert row is not None
+        assert row["Origin"] == (late_origin if late else "replay")
