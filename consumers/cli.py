@@ -37,6 +37,7 @@ from consumers.recording import sizes_of
 from consumers.replay import Replay, replay
 from consumers.run_command import run
 from consumers.settings import Settings, load_settings
+from consumers.shared_ledger import is_shared
 from consumers.wiring import ShownSink, StateFolder, make_sink
 from schemas.errors import ConfigurationError, SigninwatchError
 
@@ -143,7 +144,7 @@ def run_command(config: Path | None, findings: str | None) -> None:
 def check_command(config: Path | None, as_json: bool) -> None:
     """Try every configured connection and permission; say what works and how to mend the rest.
 
-    Spends at most one lookup. Writes one test row to each table (Origin "test").
+    Spends at most one lookup. Writes one test row to each table (in findings with Origin "test").
     """
     settings = load_settings(config)
     raise SystemExit(asyncio.run(_check(settings, as_json=as_json)))
@@ -182,8 +183,11 @@ def lookup_command(
     kept = state or settings.state.dir
     if cached and kept is not None and clock_of(kept) is None:
         kept = None  # looking must not make a ledger
-    with StateFolder(kept) as folder:
-        rows = asyncio.run(look_up(settings, folder, addresses, cached=cached, explain=explain))
+    if state is None and settings.state.dir is None and is_shared(settings):
+        rows = asyncio.run(look_up(settings, None, addresses, cached=cached, explain=explain))
+    else:
+        with StateFolder(kept) as folder:
+            rows = asyncio.run(look_up(settings, folder, addresses, cached=cached, explain=explain))
     if as_json:
         for row in rows:
             click.echo(orjson.dumps(row).decode())

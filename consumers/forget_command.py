@@ -5,7 +5,6 @@ What lies in Log Analytics, in the hub and in recordings is not ours to delete.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +12,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.clock import WallClock
-from consumers.health import GRACE, Health
+from consumers.health import Health
 from consumers.history_entries import without
 from consumers.lately import Lately
 from consumers.ledger.sqlite_file import FILE
 from consumers.ledger.sqlite_recent import FILE as RECENT_FILE
 from consumers.ledger.sqlite_recent import SqliteRecent
 from consumers.ledger.table_recent import TableRecent
-from consumers.ledger.table_storage import TableStore
 from consumers.mentions import Mentions
+from consumers.shared_ledger import open_shared_ledger
 from consumers.wiring import StateFolder, make_clock, make_ledger, make_quarantine
 from consumers.wiring_credentials import Credentials
 from consumers.wiring_feeds import wants_free_sources
 from consumers.wiring_free import RECENT_SUFFIX, make_table
-from consumers.wiring_run import make_run_ledger
-from schemas.errors import ConfigurationError, LedgerFailed, StateRefused
-from schemas.health import Trouble
+from schemas.errors import ConfigurationError, StateRefused
 from schemas.ports import Forgotten
 
 if TYPE_CHECKING:
@@ -40,23 +36,7 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.ports import Ledger, Quarantine, Recent
 
-PATIENCE = 20.0
-"""Seconds for which the ledger's table is tried; then a person should look."""
-
 log = structlog.get_logger()
-
-
-class _Watch(Health):
-    """Ends the wait for a table at once where only a person can mend what is wrong."""
-
-    limit: asyncio.Timeout | None = None
-
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
-        """Note that something is wrong."""
-        super().trouble(what, detail, part=part)
-        if self.limit is not None and what is not Trouble.LEDGER_UNREACHABLE:
-            self.limit.reschedule(asyncio.get_running_loop().time())
-            self.limit = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +162,7 @@ async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:
 async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
     """Open the ledger, never making one; None for a directory that has none."""
     if folder is None:
-        return await _opened_table(settings, stack)
+        return await open_shared_ledger(settings, stack, create=False)
     if not (folder / FILE).is_file():
         return None
     state = StateFolder(folder)
@@ -191,24 +171,6 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
     except StateRefused as error:
         raise StateRefused(f"{error}; stop the service first, if it runs") from None
     stack.push_async_callback(ledger.close)
-    return ledger
-
-
-async def _opened_table(settings: Settings, stack: AsyncExitStack) -> Ledger:
-    watch = _Watch(grace=GRACE)
-    credentials = Credentials(stack, settings)
-    ledger, opened = make_run_ledger(settings, WallClock(), watch, credentials)
-    stack.push_async_callback(ledger.close)
-    if isinstance(ledger, TableStore):
-        opened = partial(ledger.open, create=False)
-    try:
-        async with asyncio.timeout(PATIENCE) as watch.limit:
-            await opened()
-    except TimeoutError:
-        troubles = watch.reasons()
-        why = troubles[0]["detail"] if troubles else "the storage account does not answer"
-        raise LedgerFailed(f"STATE__TABLE: {why}") from None
-    watch.limit = None
     return ledger
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consumers.ledger.memory import AnswerMemory
+from consumers.shared_ledger import open_shared_ledger
 from consumers.wiring import make_clock, make_ledger
 from consumers.wiring_core import make_lookups, may_ask_paid
 from consumers.wiring_feeds import KeptIntelligence
@@ -17,36 +19,40 @@ from schemas.verdict_rows import verdict_row
 from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from consumers.settings import Settings
     from consumers.wiring import StateFolder
-    from schemas.ports import Ledger
+    from schemas.ports import Clock, Ledger
 
 _MOST_WAITING = 10_000
 Row = dict[str, Any]
 
 
 async def look_up(
-    settings: Settings, folder: StateFolder, texts: Sequence[str], *, cached: bool, explain: bool
+    settings: Settings,
+    folder: StateFolder | None,
+    texts: Sequence[str],
+    *,
+    cached: bool,
+    explain: bool,
 ) -> list[Row]:
     """Return one row for each text, in order, with the columns of the verdicts table.
 
-    With *explain* also where the answer came from, how many sign-ins wait, its rank among the
-    waiting addresses with score and reasons, and when it would be asked next.
-    ConfigurationError without a key, unless *cached*.
+    Without a *folder*, from the ledger that instances share. With *explain* also where the answer
+    came from, how many sign-ins wait, its rank among the waiting addresses with score and reasons,
+    and when it would be asked next. ConfigurationError without a key, unless *cached*.
     """
     asks = not cached and may_ask_paid(settings)
     if asks and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
-    if not cached and folder.clock_kind != "wall":
+    kind = folder.clock_kind if folder is not None else "wall"
+    if not cached and kind != "wall":
         raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
-    clock = make_clock(folder.clock_kind)
     resolved = {text: usable_address(text) for text in texts}
     addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
-    ledger = make_ledger(settings, folder, clock)
-    kept = KeptIntelligence(settings, folder.path)
-    try:
+    clock = make_clock(kind)
+    async with _opened(settings, folder, clock) as (ledger, kept):
         memory = AnswerMemory(ledger, clock)
         answers: dict[str, Answer] = await memory.answers(addresses)
         known = set(answers)
@@ -54,7 +60,7 @@ async def look_up(
         if asks:
             wanted = [one for one in addresses if one not in words]
             missing = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
-            answers |= await _ask(settings, ledger, memory, missing)
+            answers |= await _ask(settings, ledger, memory, missing, shared=folder is None)
         rows = []
         for text, address in resolved.items():
             if isinstance(address, Unusable):
@@ -64,12 +70,26 @@ async def look_up(
             row = verdict_row(address, answer, "not in the ledger", free)
             row["Evidence"] = evidence(answer, free)
             if explain:
-                row |= await _explained(ledger, address, answers.get(address), address in known)
+                row |= await _explained(ledger, address, answer, address in known)
             rows.append(row)
         return rows
-    finally:
-        kept.close()
-        await ledger.close()
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, folder: StateFolder | None, clock: Clock
+) -> AsyncIterator[tuple[Ledger, KeptIntelligence]]:
+    """Open the ledger, and what is kept of free sources beside it."""
+    async with AsyncExitStack() as stack:
+        if folder is None:
+            ledger = await open_shared_ledger(settings, stack)
+        else:
+            ledger = make_ledger(settings, folder, clock)
+            stack.push_async_callback(ledger.close)
+        place = folder.path if folder is not None else settings.state.scratch
+        kept = KeptIntelligence(settings, place)
+        stack.callback(kept.close)
+        yield ledger, kept
 
 
 def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
@@ -79,7 +99,12 @@ def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
 
 
 async def _ask(
-    settings: Settings, ledger: Ledger, memory: AnswerMemory, addresses: Sequence[str]
+    settings: Settings,
+    ledger: Ledger,
+    memory: AnswerMemory,
+    addresses: Sequence[str],
+    *,
+    shared: bool,
 ) -> dict[str, Answer]:
     told: dict[str, Answer] = {}
 
@@ -88,7 +113,9 @@ async def _ask(
 
     clock = make_clock("wall")
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver, paced=False)
+    lookups = make_lookups(
+        settings, ledger, clock, quota, memory, deliver, paced=False, shared=shared
+    )
     if lookups is None:
         return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
     try:

@@ -298,15 +298,15 @@ class Intelligence:
 class KeptIntelligence:
     """The free sources as an earlier process left them in a folder: only looked at."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """Open what is there; the service may be using it."""
+    def __init__(self, settings: Settings, folder: Path | None) -> None:
+        """Open what is there, if anything; the service may be using it."""
         self._replica: Replica | None = None
         self._store: IndicatorStore | None = None
         feeds: Feeds | None = None
-        if settings.crowdsec.replica:
+        if folder is not None and settings.crowdsec.replica:
             self._replica = Replica(folder / REPLICA_FOLDER)
             self._replica.open()
-        if settings.feeds and exists(folder):
+        if folder is not None and settings.feeds and exists(folder):
             self._store = IndicatorStore(folder, looking=True)
             rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
             feeds = Feeds(self._store, rules, EveryKey())

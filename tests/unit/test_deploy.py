@@ -99,3 +99,10 @@ def test_findings_go_to_standard_output_and_no_key_is_kept() -> None:
     assert 'command: ["run", "--findings", "-"]' in _services()["signinwatch"]
     for name in ("ACCEPT_EULA", f"{PREFIX}CROWDSEC__API_KEY"):
         assert f'{name}: "${{{name}:?' in COMPOSE
+
+
+def test_every_builder_leaves_out_the_same() -> None:
+    """`az acr build` knows the file at the top alone, and sends nothing else to the registry."""
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    own = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    assert lines == [*own, "!deploy/Dockerfile"]
