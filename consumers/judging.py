@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from schemas.times import parse_time
+from schemas.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.findings import Row
     from schemas.ports import Clock, Ledger
     from schemas.records import Details, SignIn
-    from schemas.verdicts import Verdict
+    from schemas.verdicts import Answer
 
 AT_ONCE = 500
 """Waiting sign-ins that are judged at once."""
@@ -118,14 +119,21 @@ class Judging:
     async def spoken_for(self, known: Mapping[str, Known]) -> dict[str, int]:
         """Judge what waits of which free sources speak now; let go of it, and return how much."""
         settled = {}
+        answers = await self._ledger.answers(list(known)) if known else {}
         for address, one in known.items():
-            settled[address] = await self._waiting(address, None, one)
+            settled[address] = await self._waiting(address, None, one, answers.get(address))
         return {address: count for address, count in settled.items() if count}
 
-    async def _waiting(self, address: str, verdict: Verdict | None, known: Known | None) -> int:
+    async def _waiting(
+        self,
+        address: str,
+        verdict: Verdict | None,
+        known: Known | None,
+        besides: Answer | None = None,
+    ) -> int:
         """Judge what waits for an address, part by part, until nothing is left that is spoken of.
 
-        What nobody speaks of stays where it is.
+        What nobody speaks of stays where it is. *besides* is heard only where somebody does.
         """
         settled = left = 0
         while True:
@@ -135,7 +143,7 @@ class Judging:
             await self._history.fetch_bad([address])
             now, wall = self._clock.now(), datetime.now(UTC)
             for one in waiting:
-                words = self._words(address, one.details, verdict, known)
+                words = _with(besides, self._words(address, one.details, verdict, known))
                 if not words:
                     continue
                 spoken.append(one)
@@ -159,11 +167,13 @@ class Judging:
         """
         known = self._free.look(list({address for address, _ in signins}))
         await self._history.fetch_bad(list(known))
+        answers = await self._ledger.answers(list(known)) if known else {}
         now, wall = self._clock.now(), datetime.now(UTC)
         folds, rows = self._judge.folds, []
         for address, details in signins:
             one = known.get(address)
             words = self._words(address, details, None, one) if one is not None else []
+            words = _with(answers.get(address), words)
             row = self._judged(details, address, words, wall=wall, now=now, late=True)
             if row is not None:
                 rows.append(row)
@@ -208,6 +218,11 @@ class Judging:
         await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)
         for ticket in tickets:
             ticket.release()
+
+
+def _with(answer: Answer | None, words: list[Verdict]) -> list[Verdict]:
+    """Return words, with what the ledger knows besides if there are any."""
+    return [answer, *words] if words and isinstance(answer, Verdict) else words
 
 
 def event_moment(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:

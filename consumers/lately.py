@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ AT_ONCE = 2_000
 """Sign-ins of one chunk."""
 KEPT_BACK = 60.0
 """Seconds, by our clock, after which a chunk is kept though it is not full."""
+REMEMBERED, MOST_REMEMBERED = 60.0, 50_000
+"""Seconds, and sign-ins, for which what was kept is remembered here as well."""
 LARGEST_BODY = 500_000
 """Bytes of a chunk's body."""
 LARGEST = 512 * 1024 * 1024
@@ -60,6 +63,7 @@ class Lately:
         self._clock = clock
         self._window = window
         self._noted: list[Noted] = []
+        self._flushed: deque[tuple[float, list[Noted]]] = deque()
         self._since = 0.0
         self._trimmed = 0.0
         self.failed = 0
@@ -102,11 +106,31 @@ class Lately:
         if self._recent is None:
             return
         now = self._clock.now()
+        self._remember(now, noted)
         for start in range(0, len(noted), AT_ONCE):
             some = noted[start : start + AT_ONCE]
             for chunk in _chunks(some, since, now):
                 if not await self._guarded(self._recent.keep(chunk)):
                     self.failed += chunk.signins
+
+    def _remember(self, now: float, noted: list[Noted]) -> None:
+        """Hold on to what is kept for a while; see :meth:`own`."""
+        self._flushed.append((now, noted))
+        while self._flushed and (
+            now - self._flushed[0][0] > REMEMBERED
+            or sum(len(some) for _, some in self._flushed) > MOST_REMEMBERED
+        ):
+            self._flushed.popleft()
+
+    def own(self, keys: Collection[str]) -> list[tuple[str, Details]]:
+        """Return sign-ins that this process noted just now, from addresses that *keys* name.
+
+        Another instance may have looked through what all have kept before these were.
+        """
+        noted = [one for _, some in self._flushed for one in some] + self._noted
+        found = _of(noted, _wanted(keys))
+        self.found += len(found)
+        return [(one.address, one.details()) for one in found]
 
     async def named(self, keys: Collection[str] | None) -> AsyncIterator[list[tuple[str, Details]]]:
         """Yield sign-ins of lately from addresses that *keys* name or hold; all for None."""
@@ -227,7 +251,10 @@ def _readable(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
 
 
 def _within(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
-    signins = _unpacked(body)
+    return _of(_unpacked(body), wanted)
+
+
+def _of(signins: list[Noted], wanted: KeyIndex | None) -> list[Noted]:
     if wanted is None:
         return signins
     addresses = set(wanted.among(list({one.address for one in signins})))

@@ -117,7 +117,9 @@ async def _ask(
         settings, ledger, clock, quota, memory, deliver, paced=False, shared=shared
     )
     if lookups is None:
-        return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
+        key = settings.crowdsec.api_key
+        why = WhyUnanswered.NOT_NAMED if key is None else WhyUnanswered.QUOTA
+        return {one: Unanswered(why=why, expires=0.0) for one in addresses}
     try:
         lookups.want(addresses)
         await lookups.finished()

@@ -202,6 +202,13 @@ class Pipeline:
             self._told({}, self._words(await self._judging.late(signins)))
         await self._outbox.flush()
 
+    async def look_back(self, keys: Collection[str]) -> None:
+        """Judge what this instance took just now, where another one looks through the rest."""
+        signins = self._lately.own(keys)
+        if signins:
+            self._told({}, self._words(await self._judging.late(signins)))
+            await self._outbox.flush()
+
     async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
         """Return addresses that sign-ins wait for, among those that *keys* may name."""
         if keys is None or any("/" in key for key in keys):

@@ -13,6 +13,7 @@ from schemas.health import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from consumers.intel.crowdsec_replica import Replica
     from consumers.intel.replica_download import ReplicaDownload
@@ -38,10 +39,13 @@ class ReplicaRefresh:
         *,
         watch: Watch,
         now: Callable[[], float],
+        told: Path,
     ) -> None:
-        """Take the parts; *now* is wall time."""
+        """Take the parts; *now* is wall time, *told* a file of which replica was told last."""
         self.changed: Callable[[], Awaitable[None]] | None = None
-        """Is told when another file is in use."""
+        """Is told when another file is in use, whoever fetched it."""
+        self._told = told
+        self._told_of: str | None = None
         self.trouble: str | None = None
         self._replica = replica
         self._download = download
@@ -61,6 +65,7 @@ class ReplicaRefresh:
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
                 await self.refresh()
+        await self._tell_changed()
         self._tell_age()
 
     async def refresh(self) -> None:
@@ -81,8 +86,21 @@ class ReplicaRefresh:
         for trouble in (Trouble.REPLICA_REFUSED, Trouble.FEED_DOWN):
             self._watch.well(trouble, part=REPLICA)
         log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
-        if self.changed is not None:
-            await self.changed()
+        await self._tell_changed()
+
+    async def _tell_changed(self) -> None:
+        """Tell of a replica that was not told of, by this process or one before it."""
+        if self.changed is None or self._replica.built is None:
+            return
+        built = repr(self._replica.built)
+        with suppress(OSError):
+            self._told_of = self._told_of or self._told.read_text("ascii")
+        if self._told_of == built:
+            return
+        await self.changed()
+        self._told_of = built
+        with suppress(OSError):  # then it is told again after a restart
+            self._told.write_text(built, "ascii")
 
     async def close(self) -> None:
         """Let go of connections and file."""

@@ -69,6 +69,8 @@ def _safe_url(url: str) -> str:
         raise ValueError("must be a https:// URL")
     if parts.scheme == "http" and not is_loopback(url):
         raise ValueError("http:// is allowed on loopback only; use https://")
+    if parts.port == 0:  # reading it raises for what is no port
+        raise ValueError("must have a port from 1 to 65535, or none")
     if parts.username or parts.password:
         raise ValueError("must not hold a user name or password")
     return url.rstrip("/")

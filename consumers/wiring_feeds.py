@@ -13,10 +13,11 @@ import structlog
 from consumers.clock import WallClock
 from consumers.feeds.feeds import Feeds
 from consumers.feeds.index import EveryKey
+from consumers.feeds.news import TOLD
 from consumers.feeds.presets import feed_plans
 from consumers.feeds.store import IndicatorStore
 from consumers.feeds.store_file import exists
-from consumers.feeds.sync import TOLD, FeedSync, SharedFeed
+from consumers.feeds.sync import FeedSync, SharedFeed
 from consumers.free import REPLICA, FreeSources
 from consumers.health import Health
 from consumers.intel.crowdsec_replica import Replica
@@ -46,9 +47,11 @@ LARGEST_PAGE = 64 * 1024 * 1024
 """Bytes of a page of a feed: 2,000 reports with long descriptions."""
 LARGEST_LISTING = 1024 * 1024
 PAGE_TIMEOUT = 120.0
+IDLE = 20.0
+"""Seconds for which a server may send nothing."""
 DOWNLOAD_TIMEOUT = 3 * 3_600.0
 """Seconds for the replica, which has gigabytes."""
-REPLICA_FOLDER = "replica"
+REPLICA_FOLDER, TOLD_OF = "replica", "told"
 SWEEPING = 3_600.0
 COUNTED = 600.0
 """Seconds for which a count of a feed's indicators is good enough, while nothing comes."""
@@ -75,6 +78,7 @@ def _client(
         proxies=not is_loopback(url),
         now=WallClock(),
         ca_bundle=settings.ca_bundle,
+        idle=IDLE,
     )
 
 
@@ -158,6 +162,7 @@ class Intelligence:
             download,
             watch=self._watch,
             now=self._now,
+            told=folder / TOLD_OF,
         )
 
     def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
@@ -179,10 +184,17 @@ class Intelligence:
                 )
             )
 
-    def listen(self, changed: Callable[[Collection[str] | None], Awaitable[None]]) -> None:
-        """Have *changed* told of addresses and networks that are named now; None for any."""
+    def listen(
+        self,
+        changed: Callable[[Collection[str] | None], Awaitable[None]],
+        beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Have *changed* told of addresses and networks that are named now; None for any.
+
+        *beside* is told instead where another instance tells the same.
+        """
         for sync in self.syncs:
-            sync.changed = changed
+            sync.listen(changed, beside)
 
         async def replica_changed() -> None:
             if await self._first_to_have():

@@ -247,7 +247,7 @@ async def open_service(
             exact=False,
             told=tell_all(*(one.told for one in (reports, sharing) if one is not None)),
         )
-        intelligence.listen(pipeline.learn)
+        intelligence.listen(pipeline.learn, pipeline.look_back)
         measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
         guard = UnreadableGuard(pipeline.counts, health, share=settings.service.unreadable_share)
         service = Service(

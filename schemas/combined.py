@@ -107,8 +107,10 @@ def _told_of(value: object) -> bool:
 
 def _evidence(words: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
+    crowdsec = {one.source for one in words if not one.intel.indicator}
     for word in words:
-        told = found.setdefault(word.source, {})
+        namesake = word.intel.indicator and word.source in crowdsec
+        told = found.setdefault(f"{word.source} feed" if namesake else word.source, {})
         if word.intel.indicator:
             told.setdefault("reputation", word.reputation.value)
             told.setdefault("indicators", []).append(word.intel.indicator)

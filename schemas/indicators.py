@@ -74,12 +74,12 @@ def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation
     """
     labels = {label.lower() for label in indicator.labels}
     types = {kind.lower() for kind in indicator.types}
-    if "benign" in types or (labels & _BENIGN and "malicious" not in labels):
+    bad = "malicious-activity" in types or "malicious" in labels
+    if not bad and ("benign" in types or labels & _BENIGN):
         return Reputation.BENIGN
     confidence = indicator.confidence
     if confidence is not None and confidence < least_confidence:
         return Reputation.UNKNOWN
-    bad = "malicious-activity" in types or "malicious" in labels
     if bad and (confidence is None or confidence >= SURELY_BAD):
         return Reputation.MALICIOUS
     return Reputation.SUSPICIOUS

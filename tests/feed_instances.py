@@ -132,7 +132,7 @@ class Instance:
             now=lambda: fake.clock,
             shared=SharedFeed(self, self) if self.journal is not None else None,
         )
-        self.sync.changed = self.changed
+        self.sync.listen(self.changed)
 
     async def changed(self, keys: Any) -> None:
         """Keep what is told."""

@@ -183,7 +183,7 @@ class World:
     def new_sync(self, identity: str) -> FeedSync:
         """Return a sync of the same parts."""
         self.sync = FeedSync(FEED, self.source, self.feeds, identity=identity, **self.options)
-        self.sync.changed = self.changed
+        self.sync.listen(self.changed)
         return self.sync
 
     async def changed(self, keys: Collection[str]) -> None:

@@ -253,6 +253,7 @@ class IndicatorStore:
             )
             database.execute("DELETE FROM indicators WHERE feed = ?", (feed,))
             database.execute("DELETE FROM feeds WHERE name = ?", (feed,))
+            database.execute("DELETE FROM told WHERE feed = ?", (feed,))
 
     def sweep(self, now: float) -> set[str]:
         """Delete what has ended long ago; return the keys that nothing names any more."""
@@ -270,6 +271,17 @@ class IndicatorStore:
     def _named(self, key: str) -> bool:
         query = "SELECT 1 FROM keys WHERE key = ?"
         return self._database.execute(query, (key,)).fetchone() is not None
+
+    def told(self, feed: str) -> int:
+        """Return the step up to which late matches were looked for, by this process's like."""
+        with edge("reading a feed", WHAT):
+            row = self._database.execute("SELECT step FROM told WHERE feed = ?", (feed,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def keep_told(self, feed: str, step: int) -> None:
+        """Note that late matches were looked for up to a step."""
+        with self._transaction("keeping a feed") as database:
+            database.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (feed, step))
 
     # --- what is asked ---
 

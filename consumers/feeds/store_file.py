@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS indicators (
 CREATE INDEX IF NOT EXISTS indicators_by_end ON indicators (ends) WHERE ends IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indicators_by_life ON indicators (feed, withdrawn, ends);
 CREATE INDEX IF NOT EXISTS indicators_by_step ON indicators (feed, step);
+CREATE TABLE IF NOT EXISTS told (feed TEXT PRIMARY KEY, step INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
     key TEXT, number INTEGER, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from consumers.feeds.news import News
 from consumers.feeds.objects import sorted_out
 from consumers.feeds.pages import Part, packed, unpacked
 from consumers.feeds.store import FeedState
@@ -38,12 +39,8 @@ log = structlog.get_logger()
 
 MOST = 3_000_000
 """Indicators of one feed; more are left out and counted."""
-MOST_CHANGED = 200_000
-"""Keys after which late matches are looked for though the feed goes on."""
 LEASE = 120.0
 """Seconds for which one instance has a feed to itself, renewed with each page."""
-TOLD = 3_600.0
-"""Seconds for which nobody else looks for late matches of the same pages."""
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 900.0
 """Seconds before a feed is tried again that failed; twice as long each time."""
 FOLLOWING = 10.0
@@ -113,8 +110,6 @@ class FeedSync:
         self.looked = asyncio.Event()
         """Set after the first look."""
         self.progress: Callable[[Synced], None] = lambda _: None
-        self.changed: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Is told of addresses and networks that are named now and perhaps were not before."""
         self._source = source
         self._feeds = feeds
         self._store = feeds.store
@@ -123,14 +118,23 @@ class FeedSync:
         self._watch = watch
         self._now = now
         self._shared = shared
+        self._news = News(name, feeds.store, shared.claims if shared is not None else None)
         self._most = most
-        self._keys: set[str] = set()
         self._retained: set[str] | None = None
         """Ids in the beginning of a new generation, while it is read."""
         self._held = 0
         self._failures = 0
         self._next = 0.0
         self._followed = 0.0
+
+    def listen(
+        self,
+        changed: Callable[[Collection[str]], Awaitable[None]],
+        beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Have them told of addresses and networks that are named now; see :class:`News`."""
+        self._news.changed = changed
+        self._news.beside = beside
 
     @property
     def state(self) -> FeedState:
@@ -143,6 +147,7 @@ class FeedSync:
         if now < self._followed or self._next - now > max(self._interval, LONGEST_PAUSE):
             self._followed = self._next = 0.0  # the machine's clock was put back
         try:
+            await self._news.recall()
             if now - self._followed >= FOLLOWING:
                 self._followed = now
                 await self.follow()
@@ -163,6 +168,7 @@ class FeedSync:
         age = self._now() - synced if synced is not None else -1.0  # it may be of another clock
         if not force and synced is not None and 0 <= age < self._interval:
             self._worked(synced + self._interval)
+            await self._news.tell()
             return self.last
         if not await self._mine():
             self._next = self._now() + FOLLOWING
@@ -178,7 +184,7 @@ class FeedSync:
         else:
             self._worked(self._now() + self._interval)
         finally:
-            await self._tell_changed()
+            await self._news.tell()
             await self._release()
         return self.last
 
@@ -230,8 +236,8 @@ class FeedSync:
         self.last.fresh += len(fresh)
         self.last.withdrawn += sum(one.withdrawn for one in fresh)
         self.last.skipped += skipped
-        if len(self._keys) > MOST_CHANGED:
-            await self._tell_changed()
+        if self._news.many:
+            await self._news.tell()
 
     def _within_limit(self, fresh: list[Indicator], skipped: Counter[str]) -> list[Indicator]:
         """Leave out new indicators for which there is no room; versions of known ones have it."""
@@ -266,27 +272,13 @@ class FeedSync:
         )
         self._feeds.applied(applied)
         self._held += applied.new
-        self._keys |= applied.keys
-        self._keys -= applied.gone
-
-    async def _tell_changed(self) -> None:
-        """Tell what is new. Of instances that have read the same, one of them does."""
-        if not self._keys or self.changed is None:
-            self._keys.clear()
-            return
-        ours = True
-        if self._shared is not None:
-            generation, number = self.state.place
-            name = f"late {self.name} {generation}-{number}"
-            ours = name in (await self._shared.claims.claim([name], TOLD)).mine
-        if ours:
-            await self.changed(frozenset(self._keys))
-        self._keys.clear()
+        self._news.add(applied)
 
     # --- beginning anew, and sharing ---
 
     async def _begin(self) -> None:
         """Follow what others have read; begin anew if the feed is another one than before."""
+        await self._news.recall()
         await self.follow()
         self._held = self._store.count(self.name)
         state = self.state
@@ -316,7 +308,7 @@ class FeedSync:
         async for entries in self._shared.journal.entries(self.name, place):
             for entry in entries:
                 self._take_in(entry.place, unpacked(entry.body))
-        await self._tell_changed()
+        await self._news.tell()
 
     def _take_in(self, place: Place, part: Part) -> None:
         """Take in an entry. A new generation takes the place of all that was before it.

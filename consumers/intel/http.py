@@ -95,10 +95,14 @@ class HttpClient:
         proxies: bool,
         now: Clock,
         ca_bundle: Path | None = None,
+        idle: float | None = None,
     ) -> None:
+        """*timeout* is for all of an answer, *idle* for the wait for its next bytes, in seconds."""
         self.headers = dict(headers)
         """Sent with every request from now on."""
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 5.0))
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout, sock_connect=min(timeout, 5.0), sock_read=idle
+        )
         self._connections = connections
         self._largest_body = largest_body
         self._proxies = proxies

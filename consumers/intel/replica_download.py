@@ -287,7 +287,7 @@ def _copy_member(plain: _Plain, out: IO[bytes]) -> None:
     plain.permit(0)
     with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|") as archive:
         for member in _members(archive, plain):
-            if not member.name.endswith(".mmdb"):
+            if not member.name.endswith(".mmdb") or "/._" in f"/{member.name}":
                 continue
             if not member.isreg():
                 raise _refused("the replica's archive holds a link or a folder for the database")

@@ -90,7 +90,7 @@ def _is_id(value: object) -> bool:
 
 def _is_true(value: object) -> bool:
     """Tell whether *value* is true, or the word for it."""
-    return value is True or (isinstance(value, str) and value.lower() == "true")
+    return value is True or value == 1 or (isinstance(value, str) and value.lower() == "true")
 
 
 def _seconds(value: object) -> float | None:

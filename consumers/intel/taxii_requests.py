@@ -14,10 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import orjson
-
 from consumers.intel.http import TooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
+from schemas.jsontext import load_json
 from schemas.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -153,14 +152,17 @@ def _well(reply: Reply, *, with_next: bool) -> Reply:
     raise FeedFailed(text, refused=True)
 
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 def _object(reply: Reply) -> dict[str, Any]:
     """Return a body that is a JSON object. One that breaks off raises Lost."""
     start = reply.body[:64].lstrip()[:1]
     if reply.headers.get("content-type", "").lower().startswith("text/html") or start == b"<":
         raise FeedFailed("answers with a web page: a wrong URL, or a page to sign in", refused=True)
     try:
-        value = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
+        value = load_json(reply.body.removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
         if start in (b"{", b""):
             raise Lost("an answer that breaks off") from None
         raise FeedFailed("answers with something that is no JSON", refused=True) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.feeds import sync as sync_module
+from consumers.feeds import news
 from consumers.feeds.feeds import FeedRules
 from consumers.feeds.store import FeedState
 from consumers.feeds.store_file import FILE
@@ -303,7 +303,7 @@ async def test_what_is_named_is_told_now_and_then(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first run may take long."""
-    monkeypatch.setattr(sync_module, "MOST_CHANGED", 1)
+    monkeypatch.setattr(news, "MOST", 1)
     world = worlds.open()
     await world.read([named(A), named(B)], [named(C)])
     assert world.told == [{A, B}, {C}]

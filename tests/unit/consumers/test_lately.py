@@ -328,3 +328,16 @@ async def test_without_a_store_or_a_window_nothing_is_done(world: World, window:
     assert (lately.failed, lately.found, world.recent.kept) == (0, 0, [])
     await lately.close()
     assert world.new().noting
+
+
+async def test_what_this_process_took_just_now(world: World) -> None:
+    """Kept or not yet, for a minute: another one may have looked through the rest before."""
+    world.note(A)
+    await world.lately.flush()
+    world.note(A)
+    world.note(B)
+    assert [one.event_id for _, one in world.lately.own([A])] == ["id-0", "id-1"]
+    assert [one.event_id for _, one in world.new().own([A])] == []
+    world.clock.time += 61.0
+    await world.lately.flush()
+    assert [one.event_id for _, one in world.lately.own([A])] == ["id-1"]

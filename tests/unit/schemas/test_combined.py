@@ -201,12 +201,12 @@ def test_each_source_has_its_evidence() -> None:
 
 @pytest.mark.parametrize("theirs", Reputation)
 def test_crowdsecs_feed_beside_its_api(theirs: Reputation) -> None:
-    """They have one name; both are told in one place, in the API's own word."""
+    """They have one name among the sources; what each said is told apart."""
     told = combined([fed(source="crowdsec"), crowdsec(theirs, references=("r",))])
     assert told.sources == ("crowdsec",)
-    (evidence,) = told.evidence.values()
-    assert (evidence["reputation"], evidence["references"]) == (theirs.value, ["r"])
-    assert len(evidence["indicators"]) == 1
+    assert told.evidence["crowdsec"] == {"reputation": theirs.value, "references": ["r"]}
+    feed = told.evidence["crowdsec feed"]
+    assert (feed["reputation"], len(feed["indicators"])) == ("malicious", 1)
 
 
 def test_crowdsec_knows_nothing() -> None:

@@ -30,14 +30,13 @@ def expected(
     types: tuple[str, ...], labels: tuple[str, ...], confidence: int | None, least: int
 ) -> Reputation:
     """Return what is promised, written another way."""
-    if "benign" in types:
-        return Reputation.BENIGN
-    if "malicious" not in labels and ("benign" in labels or "safe" in labels):
+    bad = "malicious-activity" in types or "malicious" in labels
+    if not bad and ("benign" in types or "benign" in labels or "safe" in labels):
         return Reputation.BENIGN
     sure = 101 if confidence is None else confidence
     if sure < least:
         return Reputation.UNKNOWN
-    if ("malicious-activity" in types or "malicious" in labels) and sure >= 50:
+    if bad and sure >= 50:
         return Reputation.MALICIOUS
     return Reputation.SUSPICIOUS
 
