@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from consumers.feeds.sync import Synced
+    from consumers.feeds.objects import Synced
     from consumers.feeds_command import FeedReport
 
 STDERR = Console(stderr=True)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from consumers.feeds.sync import FeedSync, Synced
+    from consumers.feeds.objects import Synced
+    from consumers.feeds.sync import FeedSync
     from consumers.settings import Settings
 
 _WHERE = (

@@ -85,7 +85,7 @@ class FreeSources:
     @property
     def why_silent(self) -> WhyUnanswered:
         """Why an address that nobody knows here is unanswered, where nobody else is asked."""
-        if self._replica is not None and self._replica.built is None:
+        if self._replica is not None and (self._replica.built is None or not self._ask_beyond):
             return WhyUnanswered.NO_REPLICA
         return WhyUnanswered.NO_SOURCE if self._feeds is None else WhyUnanswered.NOT_NAMED
 
@@ -99,6 +99,8 @@ class FreeSources:
     def _of_replica(self, replica: Holding, address: str) -> tuple[tuple[Verdict, ...], bool]:
         """Return the replica's words, and whether they are an answer."""
         looked = replica.look(address)
+        if not looked.readable:
+            return (), False
         built = replica.built or 0.0
         if looked.own is not None:
             return (_word(looked.own, built),), True

@@ -11,19 +11,21 @@ from consumers.counts import Counts
 from consumers.event_time import advance, leap
 from consumers.held import HeldSignIns
 from consumers.judging import Judging
+from consumers.learning import Learning
 from consumers.sorting import Sorting, firsts
 from consumers.tickets import Ticket
 from schemas.ports import Quarantined
 from schemas.verdicts import Answer, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from consumers.free import FreeSources, Known
+    from consumers.free import FreeSources
     from consumers.held import Held
     from consumers.history import History
     from consumers.judge import Judge
     from consumers.lately import Lately
+    from consumers.learning import Told
     from consumers.ledger.memory import AnswerMemory
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
     from schemas.addresses import Networks
     from schemas.decode import Decoded, Decoder, Reject
     from schemas.ports import Clock, Ledger, Message, Position, Quarantine
-
-    Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
-    """Hears of new answers, and of what free sources say besides or instead."""
 
 AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
@@ -46,8 +45,6 @@ TOGETHER = 25
 the event loop from everything else. A recording's time decides for itself."""
 FOLDED_SECONDS = 60.0
 """How often, in a service, the rows are told that count what is folded; batches wait for that."""
-MOST_LOOKED_THROUGH = 100_000
-"""Waiting addresses that are looked through when a network is named that was not before."""
 AT_ONCE = 500
 """Answered addresses that are looked at together after a start."""
 
@@ -99,6 +96,17 @@ class Pipeline:
         self._waiting_limit = waiting_limit
         self._lately = lately
         self._told = told
+        self.learning = Learning(
+            free=free,
+            judging=self._judging,
+            lately=lately,
+            ledger=ledger,
+            parking=parking,
+            outbox=outbox,
+            counts=self.counts,
+            clock=clock,
+            told=told,
+        )
         self._fold_told = 0.0
         self._offered = 0.0
         self._tidied: float | None = None
@@ -188,37 +196,6 @@ class Pipeline:
         self.counts.unreadable += 1
         await self._quarantine.put([_set_aside(position, reject)])
 
-    async def learn(self, keys: Collection[str] | None) -> None:
-        """Judge what waits, and what went by lately, of which free sources speak only now.
-
-        *keys* are the addresses and networks that they may not have named before; None for any.
-        """
-        known = self._free.look(await self._waiting_of(keys))
-        self._told({}, self._words(known))
-        for address, settled in (await self._judging.spoken_for(known)).items():
-            self.counts.answered_late(address, settled)
-            self._parking.rooms.empty(address)
-        async for signins in self._lately.named(keys):
-            self._told({}, self._words(await self._judging.late(signins)))
-        await self._outbox.flush()
-
-    async def look_back(self, keys: Collection[str]) -> None:
-        """Judge what this instance took just now, where another one looks through the rest."""
-        signins = self._lately.own(keys)
-        if signins:
-            self._told({}, self._words(await self._judging.late(signins)))
-            await self._outbox.flush()
-
-    async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
-        """Return addresses that sign-ins wait for, among those that *keys* may name."""
-        if keys is None or any("/" in key for key in keys):
-            return [one.address for one in await self._ledger.due(MOST_LOOKED_THROUGH)]
-        found: set[str] = set()
-        exact = list(keys)
-        for start in range(0, len(exact), AT_ONCE):
-            found |= await self._ledger.waiting_among(exact[start : start + AT_ONCE])
-        return list(found)
-
     async def keep_house(self) -> None:
         """Do what is due now and then; cheap when it is not."""
         now = self._clock.now()
@@ -306,7 +283,7 @@ class Pipeline:
             self.counts.cache_hits += firsts(held)
             await self._judging.held(address, held, None, [ticket], known[address])
             if not self._judging.harmless(None, known[address]):
-                self._told({}, self._words({address: known[address]}))
+                self._told({}, self.learning.words({address: known[address]}))
         verdicts = sorted_out.verdicts
         if known:
             verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}
@@ -355,7 +332,7 @@ class Pipeline:
         waiting = await self._ledger.waiting_among(told) if told else set()
         late: dict[str, Verdict] = {}
         known = self._free.look(list(answers))
-        self._told(answers, self._words(known))
+        self._told(answers, self.learning.words(known))
         open_still: dict[str, list[Held]] = {}
         parked: dict[str, list[Held]] = {}
         tickets: dict[str, list[Ticket]] = {}
@@ -380,12 +357,6 @@ class Pipeline:
             await self._parking.park({one: held for one, held in open_still.items() if held})
         for ticket in (one for several in tickets.values() for one in several):
             ticket.release()
-
-    def _words(self, known: Mapping[str, Known]) -> dict[str, Sequence[Verdict]]:
-        """Return what free sources say of addresses now."""
-        now = self._clock.now()
-        words = {one: self._free.words(one, told, now) for one, told in known.items()}
-        return {address: told for address, told in words.items() if told}
 
     async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
         for address, settled in (await self._judging.waiting(answered)).items():

@@ -62,6 +62,9 @@ class ReplicaRefresh:
             self._next = min(self._next or fetched + INTERVAL, now + INTERVAL)
         if self._next - now > INTERVAL:
             self._next = now  # the machine's clock was put back
+        if (damage := self._replica.damage) is not None:
+            self._watch.trouble(Trouble.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
+            self._next = min(self._next, (fetched or 0.0) + LONGEST_PAUSE)  # another may be whole
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
                 await self.refresh()

@@ -76,12 +76,12 @@ class Service:
     ) -> None:
         """Put together what runs; *opened* waits until the ledger answers."""
         self.receivers: Sequence[Receiver] = ()
-        self._settings = settings
+        self.settings = settings
         self._pipeline = pipeline
         self._outbox = outbox
         self._lookups = lookups
         self._ledger = ledger
-        self._health = health
+        self.health = health
         self._measures = measures
         self._reports = reports
         self._keys = keys
@@ -110,7 +110,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, self._stop)
-        self._health.trouble(Trouble.STARTING, "not connected yet")
+        self.health.trouble(Trouble.STARTING, "not connected yet")
         try:
             self._start(self._begin())
             await self._over.wait()
@@ -135,7 +135,7 @@ class Service:
             self._start(_every(seconds, action))
         for receiver in self.receivers:
             await receiver.greeted.wait()
-        self._health.well(Trouble.STARTING)
+        self.health.well(Trouble.STARTING)
 
     def claims(self) -> list[Claim]:
         """Return what we have of each partition of ours."""
@@ -156,12 +156,12 @@ class Service:
             (SENDING, self._send),
             (PARTITIONS, self._look_around),
             (HUB, self._look_at_hubs),
-            (self._settings.checkpoint_interval, self._checkpoint),
+            (self.settings.checkpoint_interval, self._checkpoint),
             (HOUSE, self._pipeline.keep_house),
             (RECOVERY, self._recover),
             (KEYS, self._keys.look),
             (VERDICTS, self._send_verdicts),
-            (self._settings.report_interval, self._send_health),
+            (self.settings.report_interval, self._send_health),
             (SWEEPING, self._ledger.sweep),
         ]
 
@@ -207,12 +207,12 @@ class Service:
 
     async def _end(self) -> None:
         """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
-        self._health.trouble(Trouble.DRAINING, "about to end")
+        self.health.trouble(Trouble.DRAINING, "about to end")
         for receiver in self.receivers:
             receiver.stop_taking()
         if self._failure is None:
             try:
-                async with asyncio.timeout(max(0.1, self._settings.drain - CLOSING - REPORTING)):
+                async with asyncio.timeout(max(0.1, self.settings.drain - CLOSING - REPORTING)):
                     await self._settle()
             except TimeoutError:
                 log.warning("not all is settled; what is not comes again after the next start")

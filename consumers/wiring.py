@@ -228,6 +228,6 @@ async def open_chain(
             stack.push_async_callback(core.lookups.close)
         pipeline = core.join(judge=judge, outbox=outbox, quarantine=quarantine)
         await pipeline.recover()
-        intelligence.listen(pipeline.learn)
+        intelligence.listen(pipeline.learning.learn)
         notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
         yield Chain(pipeline, core.lookups, outbox, ledger, clock, notes)

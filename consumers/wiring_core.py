@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from consumers.judge import Judge
+    from consumers.learning import Told
     from consumers.ledger.memory import AnswerMemory
     from consumers.outbox import Outbox
-    from consumers.pipeline import Told
     from consumers.settings import Settings
     from schemas.health import Watch
     from schemas.ports import Clock, Ledger, Quarantine, Recent, Source

@@ -43,10 +43,11 @@ from schemas.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from consumers.pipeline import Told
+    from consumers.learning import Told
+    from consumers.pipeline import Pipeline
     from consumers.settings import Settings
     from schemas.health import Watch
-    from schemas.ports import Clock, Ledger, Sink
+    from schemas.ports import Clock, Ledger, Quarantine, Sink
     from schemas.verdicts import Answer, Verdict
 
 REPORT_PATIENCE = 60.0
@@ -192,6 +193,31 @@ def tell_all(*listeners: Told) -> Told:
     return told
 
 
+def make_pipeline(
+    settings: Settings, core: Core, outbox: Outbox, quarantine: Quarantine, told: Told
+) -> Pipeline:
+    """Return the service's pipeline around *core*."""
+    policy = settings.policy
+    return core.join(
+        judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
+        outbox=outbox,
+        quarantine=quarantine,
+        exact=False,
+        told=told,
+    )
+
+
+def make_receivers(
+    hubs: Sequence[Hub], checkpoints: Checkpoints, pipeline: Pipeline, service: Service
+) -> list[Receiver]:
+    """Return what reads the hubs; who cannot go on ends the service."""
+    health, share = service.health, service.settings.unreadable_share
+    guard = UnreadableGuard(pipeline.counts, health, share=share)
+    return [
+        Receiver(hub, checkpoints, pipeline, guard, health, failed=service.failed) for hub in hubs
+    ]
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, load: Callable[[], Settings], findings: str | None
@@ -237,19 +263,10 @@ async def open_service(
         )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
-        policy = settings.policy
-        pipeline = core.join(
-            judge=Judge(
-                Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour
-            ),
-            outbox=outbox,
-            quarantine=quarantine,
-            exact=False,
-            told=tell_all(*(one.told for one in (reports, sharing) if one is not None)),
-        )
-        intelligence.listen(pipeline.learn, pipeline.look_back)
+        told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
+        pipeline = make_pipeline(settings, core, outbox, quarantine, told)
+        intelligence.listen(pipeline.learning.learn, pipeline.learning.look_back)
         measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
-        guard = UnreadableGuard(pipeline.counts, health, share=settings.service.unreadable_share)
         service = Service(
             settings=settings.service,
             pipeline=pipeline,
@@ -264,10 +281,7 @@ async def open_service(
             sharing=sharing,
             opened=opened,
         )
-        service.receivers = [
-            Receiver(hub, checkpoints, pipeline, guard, health, failed=service.failed)
-            for hub in hubs
-        ]
+        service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
         measures.claims = service.claims
         measures.lags = service.lags
         if settings.service.telemetry is not None:

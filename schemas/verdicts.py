@@ -30,7 +30,7 @@ class WhyUnanswered(StrEnum):
     SOURCE_DOWN = "source down"
     NO_SOURCE = "no source configured"
     NOT_NAMED = "no feed names it and nobody else is asked"
-    NO_REPLICA = "the CrowdSec replica is not there yet"
+    NO_REPLICA = "the CrowdSec replica is missing or cannot be read"
     KEY_REFUSED = "key refused"
     ASKED_ELSEWHERE = "another instance asks"
     NOT_YET = "waits for its turn"

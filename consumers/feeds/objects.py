@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumers.intel.stix_objects import indicator_of
@@ -10,6 +11,17 @@ from schemas.indicators import Indicator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(slots=True)
+class Synced:
+    """What came of a sync."""
+
+    objects: int = 0
+    pages: int = 0
+    fresh: int = 0
+    withdrawn: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def sorted_out(

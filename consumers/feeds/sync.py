@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from consumers.feeds.news import News
-from consumers.feeds.objects import sorted_out
+from consumers.feeds.objects import Synced, sorted_out
 from consumers.feeds.pages import Part, packed, unpacked
 from consumers.feeds.store import FeedState
 from consumers.intel.taxii import Cursor, Page
@@ -70,17 +70,6 @@ class SharedFeed:
     journal: Journal
     claims: Sharing
     """How they agree on who reads it."""
-
-
-@dataclass(slots=True)
-class Synced:
-    """What came of a sync."""
-
-    objects: int = 0
-    pages: int = 0
-    fresh: int = 0
-    withdrawn: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 class _Overtaken(Exception):
@@ -184,8 +173,10 @@ class FeedSync:
         else:
             self._worked(self._now() + self._interval)
         finally:
-            await self._news.tell()
-            await self._release()
+            try:
+                await self._news.tell()
+            finally:
+                await self._release()
         return self.last
 
     def try_again(self) -> None:

@@ -51,9 +51,12 @@ class Looked:
     own: Said | None = None
     around: Said | None = None
     """Context alone, with reputation UNKNOWN; nothing to act on."""
+    readable: bool = True
+    """Whether its silence says that nothing is known; else it could not be asked."""
 
 
 NOTHING = Looked()
+UNREADABLE = Looked(readable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +155,29 @@ class Replica:
         """Return what is said of a canonical address (:mod:`schemas.addresses`). Never raises.
 
         One lookup each. A record is the address's own only if it is of exactly this address and
-        has a reputation. What cannot be read is nothing, and :attr:`trouble` tells.
+        has a reputation. What cannot be read is not "nothing known"; :attr:`trouble` tells of
+        damage.
         """
         if self._reader is None:
-            return NOTHING
+            return UNREADABLE
         try:
             record, length = self._reader.get_with_prefix_len(address)
         except _DAMAGED as error:
             self.trouble = f"records of it are damaged ({type(error).__name__})"
-            return NOTHING
+            return UNREADABLE
         except ValueError:  # no address, or IPv6 in a file that has IPv4 alone
-            return NOTHING
+            return UNREADABLE
         if not isinstance(record, dict):
             return NOTHING
         # The reader counts an IPv4 address's bits from 0 in a tree of IPv6 too.
         if length == (128 if ":" in address else 32) and _has_reputation(record):
             return Looked(own=said_of(record))
         return _around(record)
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the file in use, as far as anybody met it."""
+        return self.trouble
 
     @property
     def built(self) -> float | None:

@@ -55,6 +55,11 @@ def found(ran: Ran, path: Path) -> dict[str, dict[str, Any]]:
     return {one["IPAddress"]: one for one in findings_in(path)}
 
 
+def one_line(shown: str) -> str:
+    """Return what a panel says, as one line."""
+    return " ".join(shown.replace("│", "").split())
+
+
 def stored(told: dict[str, Any]) -> dict[str, Any]:
     """Return a record as the replica holds it, which knows no null."""
     return {
@@ -100,7 +105,7 @@ async def test_what_feeds_name_is_found_without_a_lookup(tmp_path: Path) -> None
     assert (told["id"], told["names"]) == (indicator(BAD)["id"], BAD)
     assert (ran.summary["lookups"], ran.summary["cache_hits"]) == (0, 4)
     assert ran.summary["unanswered"] == 1
-    assert "no feed names it" in " ".join(ran.err.replace("│", "").split())
+    assert "no feed names it" in one_line(ran.err)
 
 
 async def test_the_window_of_validity_is_that_of_the_event(tmp_path: Path) -> None:
@@ -352,6 +357,20 @@ async def test_a_real_taxii_server_is_followed(tmp_path: Path) -> None:
         (report,) = await told(*sync, **wrong)
         assert not report["ok"]
         assert report["indicators"] == 25
+
+
+async def test_what_the_replica_cannot_tell_is_not_clean(tmp_path: Path) -> None:
+    """A file of IPv4 alone: sign-ins from IPv6 are unanswered, with a reason."""
+    hosts = ReplicaHosts(body=mmdb({f"{BAD}/32": {"reputation": "malicious"}}, version=4))
+    path = tmp_path / "found"
+    async with hosts.serve() as url:
+        settings = {"CROWDSEC__URL": url, "CROWDSEC__API_KEY": REPLICA_KEY}
+        settings["CROWDSEC__REPLICA"] = "true"
+        events = recording(tmp_path, *map(row, (BAD, OTHER, SIX)))
+        ran = await replay(events, "--findings", path, **settings)
+    assert found(ran, path).keys() == {BAD}
+    assert (ran.summary["unanswered"], ran.summary["cache_hits"]) == (1, 2)
+    assert "the CrowdSec replica is missing or cannot be read" in one_line(ran.err)
 
 
 async def test_lookup_shows_the_word_of_each_source(tmp_path: Path) -> None:

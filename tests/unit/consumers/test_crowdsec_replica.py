@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.intel.crowdsec_replica import FILE_NAME, NOTES_NAME, NOTHING, Replica
+from consumers.intel.crowdsec_replica import FILE_NAME, NOTES_NAME, NOTHING, UNREADABLE, Replica
 from schemas.errors import FeedFailed
 from schemas.verdicts import AddressClass, Reputation
 from tests.servers.replica import BUILT, mmdb
@@ -152,7 +152,8 @@ def test_odd_records_are_nothing(tmp_path: Path, odd: object) -> None:
 def test_what_is_no_address_of_the_file_is_nothing(tmp_path: Path, version: int, odd: str) -> None:
     """Addresses are made canonical before; nothing that slips through raises."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD}, version)
-    assert replica.look(odd) == NOTHING
+    looked = replica.look(odd)
+    assert (looked.own, looked.around) == (None, None)
     assert replica.trouble is None
 
 
@@ -160,7 +161,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     """The folder need not even be there."""
     replica = Replica(tmp_path / "none")
     assert not replica.open()
-    assert replica.look(A) == NOTHING
+    assert replica.look(A) == UNREADABLE
     assert (replica.built, replica.fetched, replica.size, replica.node_count) == (None, None, 0, 0)
     assert (replica.verified, replica.dataset, replica.trouble) == (False, None, None)
 
@@ -177,7 +178,7 @@ def test_the_next_run_finds_the_file_and_its_notes(tmp_path: Path) -> None:
     assert replica.size == len(content)
     assert replica.node_count > 100
     replica.close()
-    assert replica.look(A) == NOTHING
+    assert replica.look(A) == UNREADABLE
     assert replica.built is None
 
 
@@ -232,7 +233,7 @@ def test_a_broken_file_at_the_start_is_told(tmp_path: Path, content: bytes) -> N
     replica = Replica(tmp_path)
     assert not replica.open()
     assert replica.trouble
-    assert replica.look(A) == NOTHING
+    assert replica.look(A) == UNREADABLE
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD}, built=1)), now=NOW)
     assert replica.trouble is None
     assert replica.look(A).own is not None
@@ -254,7 +255,7 @@ def test_a_damaged_record_is_met_in_a_lookup(tmp_path: Path) -> None:
     replica.swap(laid(tmp_path, content), now=NOW)
     assert replica.look(A).own is not None
     assert replica.trouble is None
-    assert replica.look("200.1.1.1") == NOTHING
+    assert replica.look("200.1.1.1") == UNREADABLE
     assert replica.trouble is not None
     assert "damaged" in replica.trouble
 
@@ -329,3 +330,13 @@ def test_notes_that_cannot_be_kept_do_not_stop_a_swap(tmp_path: Path) -> None:
     assert (replica.verified, replica.fetched) == (True, NOW)
     assert replica.look(A).own is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == [NOTES_NAME, FILE_NAME]
+
+
+def test_a_file_of_ipv4_alone_says_nothing_of_ipv6(tmp_path: Path) -> None:
+    """That is not the same as that nothing is known."""
+    (tmp_path / FILE_NAME).write_bytes(mmdb({f"{A}/32": {"reputation": "malicious"}}, version=4))
+    replica = Replica(tmp_path)
+    assert replica.open()
+    assert replica.look("2a02:8108::5") == UNREADABLE
+    assert replica.look("81.2.70.1") == NOTHING
+    replica.close()

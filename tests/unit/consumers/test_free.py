@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.free import REPLICA, FreeSources, Known
-from consumers.intel.crowdsec_replica import Looked
+from consumers.intel.crowdsec_replica import UNREADABLE, Looked
 from schemas.combined import combined
 from schemas.indicators import Indicator, word_of
 from schemas.ports import Said
@@ -107,7 +107,7 @@ def test_the_replica_alone(moment: float | None) -> None:
     assert (word.reputation, word.intel) == (Reputation.UNKNOWN, AROUND.intel)
     (word,) = free.words(C, known[C], moment)
     assert (word.reputation, word.source, word.intel) == (Reputation.UNKNOWN, REPLICA, Intel())
-    assert free.why_silent is WhyUnanswered.NO_SOURCE
+    assert free.why_silent is WhyUnanswered.NO_REPLICA
 
 
 def test_beyond_the_replica_the_paid_api_is_asked() -> None:
@@ -140,7 +140,7 @@ def test_both_are_heard() -> None:
     assert sources(free.words(A, known[A], 15.0)) == [REPLICA, "sekoia"]
     assert sources(free.words(A, known[A], 25.0)) == [REPLICA]
     assert sources(free.words(B, known[B], 15.0)) == [REPLICA]
-    assert free.why_silent is WhyUnanswered.NOT_NAMED
+    assert free.why_silent is WhyUnanswered.NO_REPLICA
 
 
 @pytest.mark.parametrize("held", [Looked(around=AROUND), Looked()])
@@ -160,3 +160,14 @@ def test_when_the_replicas_silence_was_told() -> None:
     free = FreeSources(FEED, Replica())
     known = free.look([A])
     assert combined(free.words(A, known[A], 15.0)).asked == BUILT
+
+
+@pytest.mark.parametrize("ask_beyond", [False, True])
+def test_what_the_replica_cannot_read_is_no_answer(ask_beyond: bool) -> None:
+    """Damage must never look like an address of which nothing bad is known."""
+    free = FreeSources(FEED, Replica({A: UNREADABLE, B: UNREADABLE}), ask_beyond=ask_beyond)
+    known = free.look([A, B])
+    assert known.keys() == {A}, "the feed is heard"
+    assert not known[A].answers
+    if not ask_beyond:
+        assert free.why_silent is WhyUnanswered.NO_REPLICA

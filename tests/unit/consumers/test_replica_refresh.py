@@ -34,6 +34,7 @@ class World:
     time: float = NOW
     fetched: float | None = None
     built: float | None = None
+    damage: str | None = None
     failure: FeedFailed | None = None
     refuses: FeedFailed | None = None
     fetches: list[float] = field(default_factory=list)
@@ -142,8 +143,8 @@ async def test_what_fails_is_tried_again() -> None:
 async def test_it_may_fail_for_weeks() -> None:
     """An hour between two tries."""
     world = World(failure=FeedFailed("refuses the key", refused=True))
-    for _ in range(1_100):
-        await world.looks(LONGEST_PAUSE)
+    tries = [await world.looks(LONGEST_PAUSE) for _ in range(1_100)]
+    assert set(tries[4:]) == {1}
 
 
 async def test_a_server_may_ask_for_a_longer_pause() -> None:
@@ -235,3 +236,11 @@ async def test_both_are_closed() -> None:
     )
     await refresh.close()
     assert closed == ["connection", "file"]
+
+
+async def test_a_damaged_copy_is_told_and_fetched_again() -> None:
+    """It cannot be asked about some addresses; an hour after it came another one is tried."""
+    world = World(fetched=NOW, built=NOW, damage="records of it are damaged")
+    assert await world.looks(1.0, LONGEST_PAUSE - 2.0) == 0
+    assert world.troubles == {Trouble.REPLICA_REFUSED: "in use: records of it are damaged"}
+    assert await world.looks(2.0) == 1
