@@ -25,6 +25,8 @@ INTERVAL = 86_400.0
 """Seconds between two downloads; CrowdSec makes a new one every day."""
 STALE = 3 * INTERVAL
 """Age from which it is told to be stale; it goes on being used."""
+NEVER = 3_600.0
+"""Seconds after which it is told that there is none yet."""
 FIRST_PAUSE, LONGEST_PAUSE = 300.0, 3_600.0
 """Seconds before a failed download is tried again; twice as long each time."""
 
@@ -46,6 +48,7 @@ class ReplicaRefresh:
         """Is told when another file is in use, whoever fetched it."""
         self._told = told
         self._told_of: str | None = None
+        self._begun: float | None = None
         self.trouble: str | None = None
         self._replica = replica
         self._download = download
@@ -119,9 +122,14 @@ class ReplicaRefresh:
         self._watch.trouble(trouble, str(error), part=REPLICA)
 
     def _tell_age(self) -> None:
+        if self._begun is None:
+            self._begun = self._now()
         built = self._replica.built
         if built is not None and self._now() - built > STALE:
             text = "it was made more than three days ago; it is still used"
+            self._watch.trouble(Trouble.REPLICA_STALE, text, part=REPLICA)
+        elif built is None and self._now() - self._begun > NEVER:
+            text = "it could not be fetched yet; nobody is asked in its place"
             self._watch.trouble(Trouble.REPLICA_STALE, text, part=REPLICA)
         else:
             self._watch.well(Trouble.REPLICA_STALE, part=REPLICA)

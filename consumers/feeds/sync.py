@@ -115,6 +115,8 @@ class FeedSync:
         self._failures = 0
         self._next = 0.0
         self._followed = 0.0
+        self._begun: float | None = None
+        """When it was looked at first."""
 
     def listen(
         self,
@@ -140,9 +142,10 @@ class FeedSync:
             if now - self._followed >= FOLLOWING:
                 self._followed = now
                 await self.follow()
+            self._tell_age()
             if now >= self._next:
                 await self.sync()
-            self._tell_age()
+                self._tell_age()
         except FeedFailed:
             pass  # told, and tried again later
         except LedgerFailed as error:
@@ -386,8 +389,11 @@ class FeedSync:
         self._watch.trouble(kinds[error.refused], str(error), part=self.name)
 
     def _tell_age(self) -> None:
+        if self._begun is None:
+            self._begun = self._now()
         synced = self.state.synced
-        if synced is not None and self._now() - synced > STALE * self._interval + LONGEST_PAUSE:
+        read = self._begun if synced is None else synced  # one that never worked is stale as well
+        if self._now() - read > STALE * self._interval + LONGEST_PAUSE:
             text = f"not read since {STALE} intervals; what it said before is still used"
             self._watch.trouble(Trouble.FEED_STALE, text, part=self.name)
         else:

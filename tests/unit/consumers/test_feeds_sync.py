@@ -150,6 +150,17 @@ async def test_age_is_told(worlds: Worlds) -> None:
     assert world.watch.now == {}
 
 
+async def test_a_feed_that_never_worked_is_stale_too(worlds: Worlds) -> None:
+    """Else a wrong password of the first day would be told by nothing that lasts."""
+    world = worlds.open()
+    world.source.failure = FeedFailed("refuses the password", refused=True)
+    await world.sync.look()
+    assert Trouble.FEED_STALE not in world.watch.now
+    world.time += STALE * HOUR + LONGEST_PAUSE + 1.0
+    await world.sync.look()
+    assert Trouble.FEED_STALE in world.watch.now
+
+
 async def test_a_clock_that_is_put_back_does_not_stop_reading(worlds: Worlds) -> None:
     """Pauses are not waited for again."""
     world = worlds.open()

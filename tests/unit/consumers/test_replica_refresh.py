@@ -133,7 +133,7 @@ async def test_what_fails_is_tried_again() -> None:
         pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
         assert await world.looks(pause - 1.0) == 0
         world.time += 1.0
-    assert world.troubles == {Trouble.FEED_DOWN: "is down"}
+    assert world.troubles[Trouble.FEED_DOWN] == "is down"
     assert (world.refresh.trouble, world.changes) == ("is down", 0)
     world.failure = None
     assert await world.looks(1.0, INTERVAL - 2.0) == 1
@@ -244,3 +244,15 @@ async def test_a_damaged_copy_is_told_and_fetched_again() -> None:
     assert await world.looks(1.0, LONGEST_PAUSE - 2.0) == 0
     assert world.troubles == {Trouble.REPLICA_REFUSED: "in use: records of it are damaged"}
     assert await world.looks(2.0) == 1
+
+
+async def test_one_that_never_came_is_told_to_be_missing() -> None:
+    """Not only that the last try failed: rules look for what lasts."""
+    world = World(failure=FeedFailed("is down"))
+    await world.looks(1.0, 3_500.0)
+    assert Trouble.REPLICA_STALE not in world.troubles
+    await world.looks(200.0)
+    assert "could not be fetched yet" in world.troubles[Trouble.REPLICA_STALE]
+    world.failure = None
+    await world.looks(LONGEST_PAUSE)
+    assert world.troubles == {}
