@@ -89,10 +89,10 @@ class Hub:
         return None if secret is None else secret.get_secret_value()
 
     def _options(self) -> dict[str, Any]:
+        close_failed_connections()
         options: dict[str, Any] = {"ssl_context": _trusted(self.ca_bundle)}
         if self.settings.transport == "websocket":
             options["transport_type"] = TransportType.AmqpOverWebsocket
-            _close_failed_websockets()
             if (proxy := self._proxy()) is not None:
                 options["http_proxy"] = proxy
         if self.settings.endpoint is not None:
@@ -133,38 +133,40 @@ def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:
 
 
 @cache
-def _close_failed_websockets() -> None:
-    """Have the SDK close the session of a WebSocket that cannot be opened, or is lost.
+def close_failed_connections() -> None:
+    """Have the SDK close what it opened of a connection that failed, was lost or was given up.
 
-    It forgets it then, and each would leave an error in the log. There is no public way.
+    It forgets them: a socket when a partition is taken over while it connects, a WebSocket's
+    session whenever it is lost, and each would leave an error in the log. No public way does it.
     """
     try:
         from azure.eventhub._pyamqp.aio._connection_async import Connection
-        from azure.eventhub._pyamqp.aio._transport_async import WebSocketTransportAsync
     except ImportError:
         return
-    opening: Any = WebSocketTransportAsync
-    closing: Any = Connection
-    connect, close = opening.connect, closing.close
+    connection: Any = Connection
+    open_, close = connection.open, connection.close
 
-    async def close_session(transport: Any) -> None:
+    async def abandon(connection: Any) -> None:
+        transport = getattr(connection, "_transport", None)
+        if (writer := getattr(transport, "writer", None)) is not None:
+            writer.transport.abort()
         if (session := getattr(transport, "session", None)) is not None:
             await session.close()
 
-    async def connect_or_close(transport: Any) -> None:
+    async def open_whole(connection: Any, *args: Any, **options: Any) -> None:
         try:
-            await connect(transport)
+            await open_(connection, *args, **options)
         except BaseException:
-            await close_session(transport)
+            await abandon(connection)
             raise
 
-    async def close_all(connection: Any, *args: Any, **options: Any) -> None:
+    async def close_whole(connection: Any, *args: Any, **options: Any) -> None:
         try:
             await close(connection, *args, **options)
         finally:
-            await close_session(getattr(connection, "_transport", None))
+            await abandon(connection)
 
-    opening.connect, closing.close = connect_or_close, close_all
+    connection.open, connection.close = open_whole, close_whole
 
 
 def require_hub_settings(settings: EventHubSettings) -> None:

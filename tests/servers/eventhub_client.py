@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, EventHubProducerClient
 
+from consumers.hub_client import close_failed_connections
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext
 
     from tests.servers.eventhub import Broker
+
+close_failed_connections()
 
 HUB = "signins"
 GROUP = "$Default"
