@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from isal import isal_zlib
 
 from consumers.feeds.index import KeyIndex
 from schemas.errors import LedgerFailed
-from schemas.noted import Noted, noted_of
+from schemas.noted import Noted, Notes
 from schemas.ports import Chunk, Coverage
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ TRIMMING = 600.0
 """Seconds, by our clock, between two times at which what is too old is dropped."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_signins = msgspec.msgpack.Decoder(list[Noted])
+_notes = msgspec.msgpack.Decoder(Notes)
 
 
 class Lately:
@@ -62,8 +63,8 @@ class Lately:
         self._recent = recent if window > 0 else None
         self._clock = clock
         self._window = window
-        self._noted: list[Noted] = []
-        self._flushed: deque[tuple[float, list[Noted]]] = deque()
+        self._noted = Notes()
+        self._flushed: deque[tuple[float, Notes]] = deque()
         self._since = 0.0
         self._trimmed = 0.0
         self.failed = 0
@@ -84,11 +85,13 @@ class Lately:
         if not self._noted:
             self._since = now
         fallback = datetime.fromtimestamp(now, UTC) if now > 0 else datetime.now(UTC)
-        for address, held in group.items():
-            self._noted += [
-                noted_of(signin, address, enqueued=enqueued, fallback_time=fallback)
-                for signin, enqueued, _ in held
-            ]
+        held = [one for some in group.values() for one in some]
+        self._noted.add(
+            [address for address, some in group.items() for _ in some],
+            [signin for signin, _, _ in held],
+            [enqueued for _, enqueued, _ in held],
+            fallback,
+        )
 
     async def flush_if_due(self) -> None:
         """Keep what is noted when there is enough of it, or it has waited long enough."""
@@ -101,19 +104,18 @@ class Lately:
 
     async def flush(self) -> None:
         """Keep what is noted."""
-        noted, self._noted = self._noted, []
+        noted, self._noted = self._noted, Notes()
         since = self._since
         if self._recent is None:
             return
         now = self._clock.now()
         self._remember(now, noted)
         for start in range(0, len(noted), AT_ONCE):
-            some = noted[start : start + AT_ONCE]
-            for chunk in _chunks(some, since, now):
+            for chunk in _chunks(noted.part(start, start + AT_ONCE), since, now):
                 if not await self._guarded(self._recent.keep(chunk)):
                     self.failed += chunk.signins
 
-    def _remember(self, now: float, noted: list[Noted]) -> None:
+    def _remember(self, now: float, noted: Notes) -> None:
         """Hold on to what is kept for a while; see :meth:`own`."""
         self._flushed.append((now, noted))
         while self._flushed and (
@@ -127,8 +129,9 @@ class Lately:
 
         Another instance may have looked through what all have kept before these were.
         """
-        noted = [one for _, some in self._flushed for one in some] + self._noted
-        found = _of(noted, _wanted(keys))
+        wanted = _wanted(keys)
+        noted = [*(some for _, some in self._flushed), self._noted]
+        found = [one for some in noted for one in _among(some, wanted)]
         self.found += len(found)
         return [(one.address, one.details()) for one in found]
 
@@ -138,7 +141,7 @@ class Lately:
             return
         await self.flush()
         since = self._clock.now() - self._window
-        wanted = _wanted(keys)
+        wanted = _wanted(keys) if keys is not None else None
         sums = _sums(keys)
         try:
             async for outlines in self._recent.outlines(since):
@@ -162,11 +165,11 @@ class Lately:
         async for outlines in self._recent.outlines(0.0):
             for chunk in outlines:
                 body = await self._recent.body(chunk.key)
-                signins = _unpacked(body) if body is not None else []
+                signins = list(_unpacked(body)) if body is not None else []
                 left = [one for one in signins if not gone(one)]
                 if len(left) < len(signins):
                     deleted += len(signins) - len(left)
-                    new = _chunk(left, chunk.first, chunk.last) if left else None
+                    new = _chunk(Notes.of(left), chunk.first, chunk.last) if left else None
                     await self._recent.replace(chunk.key, new)
         return deleted
 
@@ -195,21 +198,21 @@ class Lately:
         return True
 
 
-def _chunk(noted: Sequence[Noted], first: float, last: float) -> Chunk:
-    addresses = array("I", sorted({zlib.crc32(one.address.encode()) for one in noted}))
-    body = zlib.compress(_encode(noted), 1)
+def _chunk(noted: Notes, first: float, last: float) -> Chunk:
+    addresses = array("I", sorted(map(_sum, set(noted.addresses))))
+    body = isal_zlib.compress(_encode(noted), 1)
     return Chunk(first, last, len(noted), addresses.tobytes(), body)
 
 
-def _chunks(noted: Sequence[Noted], first: float, last: float) -> Iterator[Chunk]:
+def _chunks(noted: Notes, first: float, last: float) -> Iterator[Chunk]:
     """Yield chunks that are small enough; texts of events may be long."""
     chunk = _chunk(noted, first, last)
     if len(chunk.body) <= LARGEST_BODY or len(noted) < 2:
         yield chunk
         return
     half = len(noted) // 2
-    yield from _chunks(noted[:half], first, last)
-    yield from _chunks(noted[half:], first, last)
+    yield from _chunks(noted.part(0, half), first, last)
+    yield from _chunks(noted.part(half, len(noted)), first, last)
 
 
 def _numbers(packed: bytes) -> array[int]:
@@ -222,21 +225,23 @@ def _sums(keys: Collection[str] | None) -> set[int] | None:
     """Return the sums of addresses; None where networks, or all, are looked for."""
     if keys is None or any("/" in key for key in keys):
         return None
-    return {zlib.crc32(key.encode()) for key in keys}
+    return set(map(_sum, keys))
 
 
-def _wanted(keys: Collection[str] | None) -> KeyIndex | None:
-    if keys is None:
-        return None
+def _sum(address: str) -> int:
+    return zlib.crc32(address.encode())
+
+
+def _wanted(keys: Collection[str]) -> KeyIndex:
     index = KeyIndex()
     for key in keys:
         index.add(key)
     return index
 
 
-def _unpacked(body: bytes) -> list[Noted]:
+def _unpacked(body: bytes) -> Notes:
     try:
-        return _signins.decode(zlib.decompress(body))
+        return _notes.decode(zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
         raise LedgerFailed(f"sign-ins of lately are unreadable: {error}") from None
 
@@ -244,18 +249,13 @@ def _unpacked(body: bytes) -> list[Noted]:
 def _readable(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
     """Return what is wanted of a chunk; nothing of one that cannot be read."""
     try:
-        return _within(body, wanted)
+        signins = _unpacked(body)
     except LedgerFailed as error:
         log.warning("some sign-ins of lately are passed over", why=str(error))
         return []
+    return list(signins) if wanted is None else _among(signins, wanted)
 
 
-def _within(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
-    return _of(_unpacked(body), wanted)
-
-
-def _of(signins: list[Noted], wanted: KeyIndex | None) -> list[Noted]:
-    if wanted is None:
-        return signins
-    addresses = set(wanted.among(list({one.address for one in signins})))
-    return [one for one in signins if one.address in addresses]
+def _among(signins: Notes, wanted: KeyIndex) -> list[Noted]:
+    addresses = set(wanted.among(list(set(signins.addresses))))
+    return [one for one in signins if one.address in addresses] if addresses else []

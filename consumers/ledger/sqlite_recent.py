@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FILE = "recent.sqlite"
-VERSION = 1
+VERSION = 2
 """Raise it with every change of the schema; files of other versions are not kept."""
 _PAGE = 50
 """Outlines that are read at once."""

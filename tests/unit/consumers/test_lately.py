@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zlib import compress
 
 import pytest
+from msgspec import msgpack
 
 from consumers import lately as module
 from consumers.lately import AT_ONCE, KEPT_BACK, LARGEST, LARGEST_BODY, TRIMMING, Lately
@@ -299,9 +301,14 @@ async def test_forgetting_is_not_skipped_over(world: World) -> None:
         await world.lately.forget(lambda _: True)
 
 
-async def test_a_chunk_that_is_unreadable(world: World) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"no", compress(msgpack.encode([["a"], [], [], [], [], []]))],
+    ids=["nothing", "columns of different lengths"],
+)
+async def test_a_chunk_that_is_unreadable(world: World, body: bytes) -> None:
     """It ends the search, with a warning; forgetting fails."""
-    await world.recent.keep(Chunk(START, START, 1, b"\0\0\0\0", b"no"))
+    await world.recent.keep(Chunk(START, START, 1, b"\0\0\0\0", body))
     assert await world.found(None) == []
     with pytest.raises(LedgerFailed, match="unreadable"):
         await world.lately.forget(lambda _: True)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.decode import Decoder
-from schemas.noted import Noted, noted_of
+from schemas.noted import Noted, Notes
 from schemas.outcomes import Outcome
 from schemas.tables import load_tables
 from tests.properties.strategies import EVERY, THOROUGH, bodies, encoded_ascii, records
@@ -29,20 +30,41 @@ def signins(body: bytes, *, noted: bool = True) -> list[SignIn]:
     return Decoder(WITH if noted else WITHOUT).decode(body).signins
 
 
-def check(signin: SignIn, enqueued: datetime | None = None) -> None:
+def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> Notes:
+    """Note sign-ins together, each from all its addresses."""
+    both = [(address, signin) for signin in signins for address in signin.addresses]
+    notes = Notes()
+    notes.add(
+        [address for address, _ in both],
+        [signin for _, signin in both],
+        [enqueued] * len(both),
+        FALLBACK,
+    )
+    return notes
+
+
+def check(signins: list[SignIn], enqueued: datetime | None = None) -> None:
     """See that what is noted for each address is what the details tell."""
-    details = signin.details(enqueued=enqueued, fallback_time=FALLBACK)
-    for address in signin.addresses:
-        noted = noted_of(signin, address, enqueued=enqueued, fallback_time=FALLBACK)
-        assert noted == Noted(
-            address,
-            details.table,
-            details.event_id,
-            details.account,
-            details.outcome,
-            details.event_time.timestamp(),
-        )
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(noted), type=Noted) == noted
+    notes = noted_of(signins, enqueued)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(notes), type=Notes) == notes
+    left = iter(notes)
+    for signin in signins:
+        details = signin.details(enqueued=enqueued, fallback_time=FALLBACK)
+        for address in signin.addresses:
+            noted = next(left)
+            assert noted == Noted(
+                address,
+                details.table,
+                details.event_id,
+                details.account,
+                details.outcome,
+                noted.time,
+            )
+            if isinstance(noted.time, str):
+                assert noted.details().event_time == details.event_time
+            else:
+                assert noted.time == details.event_time.timestamp()
+    assert next(left, None) is None
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -50,9 +72,10 @@ def check(signin: SignIn, enqueued: datetime | None = None) -> None:
 def test_recorded_events(case: Any, noted: bool) -> None:
     """All of them, with the columns decoded and without."""
     for body in (encoded({"records": [case.record]}), encoded(case.record)):
-        (signin,) = signins(body, noted=noted)
-        check(signin)
-        check(signin, ENQUEUED)
+        made = signins(body, noted=noted)
+        assert len(made) == 1
+        check(made)
+        check(made, ENQUEUED)
 
 
 @given(record=records())
@@ -60,16 +83,23 @@ def test_recorded_events(case: Any, noted: bool) -> None:
 def test_nearly_real_records(record: dict[str, Any]) -> None:
     """With fields that are odd, missing, or there twice in other letters."""
     for noted in (True, False):
-        for signin in signins(encoded_ascii({"records": [record]}), noted=noted):
-            check(signin)
+        check(signins(encoded_ascii({"records": [record]}), noted=noted))
 
 
 @given(body=bodies())
 @settings(THOROUGH, max_examples=300)
 def test_any_bodies(body: bytes) -> None:
     """In any envelope."""
-    for signin in signins(body):
-        check(signin, ENQUEUED)
+    check(signins(body), ENQUEUED)
+
+
+@given(some=st.lists(records(), min_size=2, max_size=12))
+@settings(THOROUGH, max_examples=300)
+def test_odd_ones_among_plain_ones(some: list[dict[str, Any]]) -> None:
+    """What is odd is read whole, in its place, whatever stands beside it."""
+    plain = [case.record for case in EVERY if case.expected.table == "SigninLogs"]
+    mixed = [one for pair in zip(plain * len(some), some, strict=False) for one in pair]
+    check([signin for one in mixed for signin in signins(encoded_ascii(one))])
 
 
 ODD: list[Any] = [
@@ -111,6 +141,8 @@ ODD: list[Any] = [
     "2031-05-06T07:08:09Z",
     "2031-05-06T07:08:09.1234567+02:00",
     "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
     "2031-13-06T07:08:09Z",
     [],
     ["a"],
@@ -133,9 +165,9 @@ def test_odd_values(place: str, value: Any) -> None:
     missing.pop(place, None)
     made.append(diagnostic("SignInLogs", missing))
     for record in made:
-        for signin in signins(encoded_ascii({"records": [record]})):
-            check(signin)
-            check(signin, ENQUEUED)
+        found = signins(encoded_ascii({"records": [record]}))
+        check(found)
+        check(found, ENQUEUED)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +177,7 @@ def test_odd_values(place: str, value: Any) -> None:
 def test_odd_values_of_rows(place: str, value: Any) -> None:
     """The same in rows of data export."""
     record = {**EXPORTED, place: value}
-    for signin in signins(encoded_ascii({"records": [record]})):
-        check(signin)
+    check(signins(encoded_ascii({"records": [record]})))
 
 
 EXPORTED = next(
@@ -168,9 +199,12 @@ def test_the_quick_way_is_taken() -> None:
             """Fail."""
             raise AssertionError(index)
 
-    expected = noted_of(signin, V4, enqueued=None, fallback_time=FALLBACK)
+    odd = {**EXPORTED, "UserPrincipalName": " x ", "Id": "odd"}
+    (odd_one,) = signins(encoded({"records": [odd]}))
+    expected = list(noted_of([signin, signin, odd_one, signin]))
     signin.source = Unread()
-    assert noted_of(signin, V4, enqueued=None, fallback_time=FALLBACK) == expected
+    assert list(noted_of([signin, signin, odd_one, signin])) == expected
+    assert [one.account for one in expected].count("x") == 1
 
 
 def noted(**more: Any) -> Noted:
@@ -209,5 +243,5 @@ def test_the_first_and_last_moments(text: str) -> None:
     record = diagnostic("SignInLogs", user("an-id", createdDateTime=text))
     (signin,) = signins(encoded({"records": [record]}))
     whole = signin.details(enqueued=None, fallback_time=FALLBACK)
-    found = noted_of(signin, V4, enqueued=None, fallback_time=FALLBACK).details()
+    found = next(iter(noted_of([signin]))).details()
     assert abs((found.event_time - whole.event_time).total_seconds()) < 0.001
