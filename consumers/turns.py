@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from consumers.rank import AGAIN_AT_EASE, AGAIN_FROM, REOPENED_AFTER, REOPENED_FROM, asked_again
+from schemas.records import is_risky
 from schemas.verdicts import Reputation, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumers.held import HeldSignIns
+    from consumers.held import Held, HeldSignIns
     from consumers.lookup import Lookups
     from consumers.parking import Parking
     from schemas.ports import Clock, Due, Ledger
@@ -159,7 +160,11 @@ class Turns:
         if again is None or again >= (due.parked if due else now) + self._waiting_limit:
             return verdict
         held = self._held.of(address)
-        if due is None and not self.scarce and not any(one.risky for one, _, _ in held):
+        if (
+            due is None
+            and not self.scarce
+            and not any(map(is_risky, {one.risk for one, _, _ in held}))
+        ):
             return verdict  # nothing else makes it odd enough while nothing is learned
         score = due.score if due else await self._parking.score(address, held)
         if score < (AGAIN_FROM if self.scarce else AGAIN_AT_EASE):
@@ -180,3 +185,8 @@ class Turns:
         ):
             return None
         return replace(verdict, again=now, first_asked=0.0)
+
+
+def _any_risky(held: Sequence[Held]) -> bool:
+    """Tell whether Entra ID itself finds one of the sign-ins risky."""
+    return any(map(is_risky, {one.risk for one, _, _ in held if isinstance(one.risk, str)}))

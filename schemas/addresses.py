@@ -159,7 +159,7 @@ class AddressMemo(dict[object, "str | Unusable"]):
     def __missing__(self, text: object) -> str | Unusable:
         """Parse a text seen for the first time."""
         answer = usable_address(text)
-        if isinstance(text, str) and len(text) <= LONGEST_TEXT:
+        if text is None or (isinstance(text, str) and len(text) <= LONGEST_TEXT):
             if len(self) >= self._most:
                 self.clear()
             self[text] = answer

@@ -243,7 +243,8 @@ class Decoder:
                     values = addresses_of(row)
                     # Without a value of first choice, another spelling of its name may hold it.
                     found = () if values[0] is None else addresses[values]
-                    written, risk, noted = written_of(row), risk_of(row), noted_of(row)
+                    written, risk = written_of(row), risk_of(row)
+                    noted = noted_of(row) if noted_of is not None else None
                 except (AttributeError, TypeError):  # no object on the way, or one at its end
                     found = ()
                 if found:

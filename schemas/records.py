@@ -201,6 +201,11 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
     return folded
 
 
+def is_risky(level: Scalar) -> bool:
+    """Tell whether a risk level says that Entra ID itself finds the sign-in risky."""
+    return isinstance(level, str) and level.lower() in ("low", "medium", "high")
+
+
 class Records(Protocol):
     """Where the records of one message body can be read again; ``size`` is its bytes, about."""
 
@@ -228,11 +233,6 @@ class SignIn(msgspec.Struct, gc=False):
     """Entra ID's risk level, as it stands there."""
     noted: tuple[Scalar, ...] | None = None
     """What stands at the first places of :data:`schemas.tables.NOTED`, if those were decoded."""
-
-    @property
-    def risky(self) -> bool:
-        """Whether Entra ID itself finds the sign-in risky."""
-        return isinstance(self.risk, str) and self.risk.lower() in ("low", "medium", "high")
 
     def record_time(self) -> datetime | None:
         """Return when the record was written, else when the event began; None if it tells none."""

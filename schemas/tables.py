@@ -96,7 +96,7 @@ class Typed:
         self.addresses_of = self._tuple_getter(columns["address"])
         self.written_of = self._first_getter(columns["emitted"])
         self.risk_of = self._first_getter(columns.get("risk_level", ()))
-        self.noted_of = self._all_getter(noted_places)
+        self.noted_of = self._all_getter(noted_places) if noted_places else None
 
     def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
@@ -118,8 +118,6 @@ class Typed:
         return attrgetter(*attributes)
 
     def _all_getter(self, places: tuple[Place, ...]) -> Callable[[Any], Any]:
-        if not places:
-            return lambda _: None
         return attrgetter(*(self._attributes[place] for place in places))
 
     def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
