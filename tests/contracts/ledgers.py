@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,15 +12,15 @@ from uuid import uuid4
 from consumers.ledger.table_client import Table
 from consumers.ledger.table_storage import TableStore
 from schemas.outcomes import Outcome
-from schemas.ports import Waiting
+from schemas.ports import Ledger, Waiting
 from schemas.records import Details
 from schemas.verdicts import Intel, Reputation, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from schemas.health import Trouble
 
+Open = Callable[[], Awaitable[Ledger]]
+"""Opens the same ledger again."""
 A, B, C = "81.2.69.160", "2a02:8108::5", "93.184.216.34"
 LIMIT = 5
 

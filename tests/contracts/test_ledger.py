@@ -2,62 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
-from uuid import uuid4
-
-import pytest
 from msgspec.structs import replace
 
-from consumers.ledger.sqlite import SqliteStore
 from schemas.outcomes import Outcome
-from schemas.ports import Ledger
 from schemas.verdicts import Answer, Reputation, Unanswered, WhyUnanswered
-from tests.contracts.ledgers import LIMIT, A, B, C, Clock, table_store, verdict, waiting
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.servers.azurite import Azurite
-
-Open = Callable[[], Awaitable[Ledger]]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return the ledger's clock."""
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", "table"])
-def server(request: pytest.FixtureRequest) -> Azurite | None:
-    """Return what serves the table; SQLite needs no server."""
-    if request.param == "sqlite":
-        return None
-    started: Azurite = request.getfixturevalue("azurite")
-    return started
-
-
-@pytest.fixture
-async def opened(server: Azurite | None, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
-    """Return a function that opens the same state again."""
-    ledgers: list[Ledger] = []
-    name = f"t{uuid4().hex}"
-
-    async def open_sqlite() -> Ledger:
-        ledgers.append(SqliteStore(tmp_path, clock, waiting_per_address=LIMIT))
-        return ledgers[-1]
-
-    async def open_table() -> Ledger:
-        assert server is not None
-        store = table_store(server.connection_string, name, clock)
-        ledgers.append(store)
-        await store.open()
-        return store
-
-    yield open_sqlite if server is None else open_table
-    for ledger in ledgers:
-        await ledger.close()
+from tests.contracts.ledgers import LIMIT, A, B, C, Clock, Open, verdict, waiting
 
 
 async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -14,7 +12,6 @@ import pytest
 from consumers.history import History
 from consumers.history_entries import MOST_ACCOUNTS, MOST_PLACES, without
 from consumers.ledger.rules import HISTORY_SECONDS
-from consumers.ledger.sqlite import SqliteStore
 from schemas.outcomes import Outcome
 from schemas.ports import Forgotten, Ledger
 from schemas.verdicts import Unanswered, WhyUnanswered
@@ -29,15 +26,11 @@ from tests.contracts.histories import (
     place_in,
     signals,
 )
-from tests.contracts.ledgers import LIMIT, A, B, C, Clock, table_store, verdict, waiting
+from tests.contracts.ledgers import A, B, C, Clock, Open, verdict, waiting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemas.signals import Signals
-    from tests.servers.azurite import Azurite
 
-Open = Callable[[], Awaitable[Ledger]]
 ODD = (
     *("p|2a02:8108::5", "p|AS6167", "b|81.2.69.160", "n|0", "a|/#?|\\%+&'\"", "a|", "a|_", "a|_5f"),
     *(
@@ -59,37 +52,6 @@ def clock() -> Clock:
     clock = Clock()
     clock.time = NOON
     return clock
-
-
-@pytest.fixture(params=["sqlite", "table"])
-def server(request: pytest.FixtureRequest) -> Azurite | None:
-    """Return what serves the table; SQLite needs no server."""
-    if request.param == "sqlite":
-        return None
-    started: Azurite = request.getfixturevalue("azurite")
-    return started
-
-
-@pytest.fixture
-async def opened(server: Azurite | None, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
-    """Return a function that opens the same state again."""
-    ledgers: list[Ledger] = []
-    name = f"t{uuid4().hex}"
-
-    async def open_sqlite() -> Ledger:
-        ledgers.append(SqliteStore(tmp_path, clock, waiting_per_address=LIMIT))
-        return ledgers[-1]
-
-    async def open_table() -> Ledger:
-        assert server is not None
-        store = table_store(server.connection_string, name, clock)
-        ledgers.append(store)
-        await store.open()
-        return store
-
-    yield open_sqlite if server is None else open_table
-    for ledger in ledgers:
-        await ledger.close()
 
 
 def mine(key: str, mine: bytes, theirs: bytes) -> bytes:

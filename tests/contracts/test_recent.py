@@ -15,7 +15,6 @@ from consumers.ledger import table_recent as table_module
 from consumers.ledger.sqlite_recent import SqliteRecent
 from schemas.errors import LedgerFailed
 from schemas.ports import Coverage, Recent
-from tests.contracts.ledgers import Clock
 from tests.contracts.recents import (
     DAY,
     HOUR,
@@ -32,24 +31,10 @@ from tests.servers.faults import LOST, RESET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.contracts.ledgers import Clock
     from tests.servers.azurite import Azurite
 
 Open = Callable[[], Recent]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return the ledger's clock."""
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", "table"])
-def server(request: pytest.FixtureRequest) -> Azurite | None:
-    """Return what serves the table; SQLite needs no server."""
-    if request.param == "sqlite":
-        return None
-    started: Azurite = request.getfixturevalue("azurite")
-    return started
 
 
 @pytest.fixture

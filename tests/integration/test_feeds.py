@@ -4,76 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 
 from producers.demo import load_demo
 from producers.demo.stand_in import CrowdSecStandIn
-from tests.command import Ran, crowdsec_at, findings_in, replay, signinwatch
-from tests.events import START, lines, message, row
+from tests.command import crowdsec_at, findings_in, replay
+from tests.events import START, row
+from tests.feed_commands import BAD, CLEAN, OTHER, feed_at, found, one_line, recording, stored, told
 from tests.servers.crowdsec import CrowdSec, item
 from tests.servers.medallion import PASSWORD as MEDALLION_PASSWORD
 from tests.servers.medallion import USER as MEDALLION_USER
 from tests.servers.medallion import Medallion
 from tests.servers.replica import KEY as REPLICA_KEY
 from tests.servers.replica import ReplicaHosts, mmdb
-from tests.servers.taxii import KEY, ROOT, TaxiiServer, indicator, revoked
+from tests.servers.taxii import TaxiiServer, indicator, revoked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.loopback import Loopback
 
-BAD, OTHER, CLEAN = "81.2.69.160", "81.2.69.161", "93.184.216.34"
 DEMO = load_demo()
 KNOWN = sorted(DEMO.crowdsec)
 IN_RANGE, SIX = "185.220.101.7", "2a02:8108:1:2::5"
-
-
-def feed_at(server: Loopback, name: str = "sekoia", **more: str) -> dict[str, str]:
-    """Return the settings of a feed."""
-    settings = {
-        "URL": server.url + ROOT,
-        "COLLECTION": "365fed99-08fa-fdcd-a1b3-fb247eb41d01",
-        "USERNAME": "anyone",
-        "PASSWORD": KEY,
-        **more,
-    }
-    return {f"FEEDS__{name.upper()}__{setting}": value for setting, value in settings.items()}
-
-
-def recording(folder: Path, *rows: dict[str, Any], name: str = "events.ndjson") -> Path:
-    """Write a recording, a row a message."""
-    path = folder / name
-    path.write_bytes(lines(*(message(one) for one in rows)))
-    return path
-
-
-def found(ran: Ran, path: Path) -> dict[str, dict[str, Any]]:
-    """Return the findings of a replay by address."""
-    assert ran.status == 0, ran.err
-    return {one["IPAddress"]: one for one in findings_in(path)}
-
-
-def one_line(shown: str) -> str:
-    """Return what a panel says, as one line."""
-    return " ".join(shown.replace("│", "").split())
-
-
-def stored(told: dict[str, Any]) -> dict[str, Any]:
-    """Return a record as the replica holds it, which knows no null."""
-    return {
-        name: stored(value) if isinstance(value, dict) else value
-        for name, value in told.items()
-        if value is not None and name != "ip"
-    }
-
-
-async def told(*arguments: str | Path, **settings: str) -> list[dict[str, Any]]:
-    """Run a command with ``--json`` and return its lines."""
-    ran = await signinwatch(*arguments, "--json", settings=settings)
-    assert "Traceback" not in ran.err
-    return [orjson.loads(line) for line in ran.out.splitlines()]
 
 
 async def test_what_feeds_name_is_found_without_a_lookup(tmp_path: Path) -> None:
@@ -371,90 +323,6 @@ async def test_what_the_replica_cannot_tell_is_not_clean(tmp_path: Path) -> None
     assert found(ran, path).keys() == {BAD}
     assert (ran.summary["unanswered"], ran.summary["cache_hits"]) == (1, 2)
     assert "the CrowdSec replica is missing or cannot be read" in one_line(ran.err)
-
-
-async def test_lookup_shows_the_word_of_each_source(tmp_path: Path) -> None:
-    """The ledger, then feeds, then the paid API, which is not asked of what a feed names."""
-    taxii, crowdsec = TaxiiServer(), CrowdSec()
-    taxii.add(indicator(BAD, labels=["botnet:example"]))
-    crowdsec.serve_bad(OTHER)
-    state = tmp_path / "state"
-    async with taxii.server() as server, crowdsec.server() as cti:
-        settings = {**feed_at(server), **crowdsec_at(cti.url)}
-        await told("feeds", "sync", "--state", state, **settings)
-        rows = await told("lookup", BAD, OTHER, "--state", state, **settings)
-        shown = await signinwatch("lookup", BAD, "--state", state, settings=settings)
-    by_address = {one["IPAddress"]: one for one in rows}
-    assert by_address[BAD]["Verdict"] == "malicious"
-    assert by_address[BAD]["Sources"] == ["sekoia"]
-    assert by_address[BAD]["Evidence"]["sekoia"]["indicators"][0]["labels"] == ["botnet:example"]
-    assert by_address[OTHER]["Sources"] == ["crowdsec"]
-    assert crowdsec.asked == {OTHER: 1}
-    assert b"sekoia says malicious" in shown.out
-
-
-async def test_status_tells_age_and_size_and_what_was_left_out(tmp_path: Path) -> None:
-    """Without asking anybody, and before anything was read."""
-    taxii = TaxiiServer(manner="crowdsec", collection="real-time-feeds")
-    taxii.add(indicator(BAD), indicator("[domain-name:value = 'a.example']"))
-    state = tmp_path / "state"
-    async with taxii.server() as server:
-        settings = feed_at(server, "crowdsec")
-        del settings["FEEDS__CROWDSEC__COLLECTION"]
-        (before,) = await told("feeds", "status", "--state", state, **settings)
-        assert (before["indicators"], before["trouble"]) == (0, "never read")
-        await told("feeds", "sync", "crowdsec", "--state", state, **settings)
-        requests = taxii.requests
-        (after,) = await told("feeds", "status", "--state", state, **settings)
-        assert taxii.requests == requests
-    assert after["ok"]
-    assert (after["feed"], after["indicators"]) == ("crowdsec", 1)
-    assert after["synced"].startswith("20")
-    assert sum(after["skipped"].values()) == 2  # the identity, and the domain
-
-
-async def test_trouble_is_told_in_a_line_and_nothing_is_lost(tmp_path: Path) -> None:
-    """A wrong password: exit status 1, a mend, no secret, and the old indicators stay in use."""
-    taxii = TaxiiServer()
-    taxii.add(indicator(BAD))
-    state, path = tmp_path / "state", tmp_path / "found"
-    async with taxii.server() as server:
-        settings = feed_at(server, INTERVAL="0.001")
-        await told("feeds", "sync", "--state", state, **settings)
-        wrong = {**settings, "FEEDS__SEKOIA__PASSWORD": "not-the-key"}
-        ran = await signinwatch("feeds", "sync", "--state", state, settings=wrong)
-        assert ran.status == 1
-        assert b"password" in ran.out
-        assert "not-the-key" not in ran.err + ran.out.decode()
-        events = recording(tmp_path, row(BAD))
-        ran = await replay(events, "--state", state, "--findings", path, **wrong)
-    assert found(ran, path).keys() == {BAD}
-    assert "sekoia" in ran.err
-    assert "not-the-key" not in ran.err
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"FEEDS__ACME__COLLECTION": "a"}, "FEEDS__ACME__URL"),
-        ({"FEEDS__ACME__URL": "https://feeds.example"}, "FEEDS__ACME__COLLECTION"),
-        ({"FEEDS__SEKOIA__INTERVAL": "60"}, "FEEDS__SEKOIA__PASSWORD"),
-        ({"FEEDS__ACME__URL": "http://feeds.example"}, "FEEDS__ACME__URL"),
-        ({"CROWDSEC__REPLICA": "true"}, "CROWDSEC__API_KEY"),
-    ],
-)
-async def test_what_is_missing_is_named(
-    tmp_path: Path, settings: dict[str, str], named: str
-) -> None:
-    """Wrong settings end a command with status 2 and one line."""
-    commands: list[list[str | Path]] = [
-        ["feeds", "sync", "--state", tmp_path],
-        ["replay", recording(tmp_path)],
-    ]
-    for command in commands:
-        ran = await signinwatch(*command, settings=settings)
-        assert (ran.status, ran.err.count("\n")) == (2, 1), ran.err
-        assert named in ran.err
 
 
 def test_the_recordings_begin_when_the_indicators_hold() -> None:

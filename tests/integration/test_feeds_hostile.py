@@ -9,62 +9,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
-import hashlib
-import io
 import os
 import sys
-import tarfile
 import uuid
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from mmdb_writer import MMDBWriter
-from netaddr import IPSet
 
-from tests.command import Ran, crowdsec_at, findings_in, replay, signinwatch
-from tests.events import lines, message, row
+from tests.command import crowdsec_at, findings_in, signinwatch
+from tests.events import row
+from tests.hostile import BAD, OTHER, PASSWORD, found, replayed, synced
+from tests.servers.peer import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from tests.servers.peer import Handler
 
-BAD, OTHER = "81.2.69.160", "81.2.69.161"
 TAXII = "application/taxii+json;version=2.1"
-PASSWORD, KEY = "a-password-to-keep", "a-key-to-keep"
-
-
-@dataclass
-class Peer:
-    """A server of one handler on loopback, which remembers what it was asked."""
-
-    handler: Handler
-    asked: list[str] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    url: str = ""
-    _runner: web.AppRunner | None = None
-
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.raw_path)
-        self.headers.append({name.lower(): text for name, text in request.headers.items()})
-        return await self.handler(request)
 
 
 def indicator(pattern: str, /, **more: Any) -> dict[str, Any]:
@@ -106,36 +70,6 @@ def feed_at(url: str, name: str = "acme", **more: str) -> dict[str, str]:
     """Return the settings of a feed."""
     told = {"URL": f"{url}/root", "COLLECTION": "c", "USERNAME": "u", "PASSWORD": PASSWORD, **more}
     return {f"FEEDS__{name.upper()}__{setting}": text for setting, text in told.items()}
-
-
-async def synced(state: Path, settings: dict[str, str]) -> tuple[Ran, list[dict[str, Any]]]:
-    """Run ``feeds sync``; see that no secret and no traceback is told."""
-    ran = await signinwatch(
-        "--verbose", "feeds", "sync", "--json", "--state", state, settings=settings
-    )
-    told = ran.out.decode() + ran.err
-    assert "Traceback" not in told
-    assert PASSWORD not in told
-    assert KEY not in told
-    return ran, [orjson.loads(line) for line in ran.out.splitlines()]
-
-
-async def replayed(folder: Path, *rows: dict[str, Any], **settings: str) -> Ran:
-    """Replay rows with the folder's state and findings; see that the sums are right."""
-    recording = folder / "events.ndjson"
-    recording.write_bytes(lines(*(message(one) for one in rows)))
-    ran = await replay(
-        recording, "--findings", folder / "found", "--state", folder / "state", **settings
-    )
-    assert ran.status == 0, ran.err
-    told = ran.summary
-    assert told["records"] == told["rejected"] + told["skipped"] + told["signins"] == len(rows)
-    return ran
-
-
-def found(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the findings of :func:`replayed`, by address."""
-    return {one["IPAddress"]: one for one in findings_in(folder / "found")}
 
 
 async def started(*arguments: str | Path, settings: dict[str, str]) -> asyncio.subprocess.Process:
@@ -433,90 +367,3 @@ async def test_late_matches_survive_a_kill_in_mid_sync(tmp_path: Path) -> None:
     late = {one["IPAddress"] for one in findings_in(tmp_path / "found") if one["Origin"] == "late"}
     assert OTHER in late, "the page after the kill"
     assert late == {BAD, OTHER}
-
-
-def packed(*members: tuple[str, bytes | None]) -> bytes:
-    """Return a tar.gz; a member without content is a folder."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in members:
-            told = tarfile.TarInfo(name)
-            if content is None:
-                told.type = tarfile.DIRTYPE
-            told.size = len(content or b"")
-            archive.addfile(told, io.BytesIO(content or b""))
-    return out.getvalue()
-
-
-def database(folder: Path) -> bytes:
-    """Return a replica: a malicious address, and a /24 of which only the range is known."""
-    writer = MMDBWriter(6, ipv4_compatible=True, database_type="crowdsec")
-    around = {"ip_range_24": "81.2.70.0/24", "reputation": "malicious"}
-    writer.insert_network(IPSet(["81.2.70.0/24"]), around)
-    writer.insert_network(IPSet([f"{BAD}/32"]), {"reputation": "malicious"})
-    path = folder / "made.mmdb"
-    writer.to_db_file(str(path))
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("shape", ["archive", "bare", "gzip"])
-async def test_shapes_of_the_replica(tmp_path: Path, shape: str) -> None:
-    """Folders first, ``./``, no archive at all: read; the key goes to the list alone."""
-    plain = database(tmp_path)
-    body = {
-        "archive": packed(
-            ("./", None), ("./d/", None), ("./d/README", b"x"), ("./d/a.mmdb", plain)
-        ),
-        "bare": plain,
-        "gzip": gzip.compress(plain),
-    }[shape]
-
-    async def link(_: web.Request) -> web.Response:
-        return web.Response(body=body)
-
-    async with Peer(link) as storage:
-
-        async def listing(_: web.Request) -> web.Response:
-            checksum = hashlib.sha256(plain if shape == "gzip" else body).hexdigest()
-            told = {"url": f"{storage.url}/a?sig=%2F+b", "checksum": checksum}
-            name = "smoke_full_mmdb" if shape == "bare" else "smoke"
-            return web.json_response({name: {**told, "checksum_type": "sha256"}})
-
-        async with Peer(listing) as api:
-            settings = crowdsec_at(api.url, KEY, CROWDSEC__REPLICA="true")
-            ran = await replayed(tmp_path, row(BAD), row("81.2.70.7"), **settings)
-            assert api.asked == ["/v2/dump?format=mmdb"]
-        assert storage.asked == ["/a?sig=%2F+b"]
-        assert all("x-api-key" not in one for one in storage.headers)
-    assert set(found(tmp_path)) == {BAD}
-    assert (ran.summary["lookups"], ran.summary["unanswered"]) == (0, 0)
-
-
-async def test_a_damaged_replica_leaves_the_last_one(tmp_path: Path) -> None:
-    """A wrong checksum, a name that leads out, a redirect: refused, and the old copy answers."""
-    plain = database(tmp_path)
-    bodies = [plain, plain[:-100], packed(("../../evil.mmdb", plain)), None]
-
-    async def link(_: web.Request) -> web.Response:
-        body = bodies[0]
-        if body is None:
-            return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
-        return web.Response(body=body)
-
-    async with Peer(link) as storage:
-
-        async def listing(_: web.Request) -> web.Response:
-            return web.json_response({"smoke": {"url": f"{storage.url}/a"}})
-
-        async with Peer(listing) as api:
-            settings = crowdsec_at(api.url, KEY, CROWDSEC__REPLICA="true")
-            statuses = []
-            while bodies:
-                ran, (told,) = await synced(tmp_path / "state", settings)
-                statuses.append(ran.status)
-                assert told["detail"].startswith("smoke, made")
-                bodies.pop(0)
-    assert statuses == [0, 1, 1, 1]
-    assert not list(tmp_path.rglob("evil*"))
-    kept = (tmp_path / "state" / "replica" / "crowdsec.mmdb").read_bytes()
-    assert kept == plain

@@ -9,7 +9,7 @@ import pytest
 
 from tests.command import signinwatch
 from tests.events import address, message, row
-from tests.integration.test_feeds import feed_at
+from tests.feed_commands import feed_at
 from tests.servers.taxii import TaxiiServer, indicator
 from tests.servers.threat_intelligence import WORKSPACE, ThreatIntelligence
 from tests.service import Running, until

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.events import address, message, row
-from tests.integration.test_feeds import feed_at
+from tests.feed_commands import feed_at
 from tests.servers.taxii import TaxiiServer, indicator
 from tests.service import Running, until
 from tests.site import open_site
