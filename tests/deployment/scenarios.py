@@ -273,6 +273,56 @@ _scenario(
     ],
     SuspiciousSignIn=("Medium", ""),
 )
+
+
+def _capped(name: str, cap: str, **conditions: str) -> list[Row]:
+    line = {"SearchKey": name, **_NEVER, "Action": "cap", "SeverityCap": cap}
+    return [{**line, "Address": _address(), **conditions}]
+
+
+_scenario(
+    "slow spray, fifth account",
+    _failures(4, at("14:00", days=-1)) + _failures(1, FIRST, first=4),
+    ManyAccountsFailing=("Medium", ""),
+)
+_scenario(
+    "slow spray goes on",
+    [
+        *_failures(5, at("11:54", days=-1)),
+        *_failures(1, FIRST, event="again"),
+        *_failures(1, SECOND, first=1, event="again"),
+    ],
+)
+_scenario(
+    "spray of which one account is capped",
+    _failures(60, FIRST),
+    _capped("of many", "Informational", Account="victim7@contoso.com"),
+    ManyAccountsFailing=("High", ""),
+)
+_scenario(
+    "spray of which one application is capped",
+    [*_failures(60, FIRST), *_failures(1, at("11:57"), Application="Printer", event="printer")],
+    _capped("printer", "Low", Application="Printer"),
+    ManyAccountsFailing=("High", ""),
+)
+_scenario(
+    "spray of which a few accounts are not capped",
+    [*_failures(55, FIRST, Application="Printer"), *_failures(6, FIRST, first=55, event="own")],
+    _capped("printers", "Low", Application="Printer"),
+    ManyAccountsFailing=("Medium", ""),
+)
+_scenario(
+    "spray capped to medium but for a few accounts",
+    [*_failures(55, FIRST, Application="Printer"), *_failures(4, FIRST, first=55, event="own")],
+    _capped("medium", "Medium", Application="Printer"),
+    ManyAccountsFailing=("Medium", ""),
+)
+_scenario(
+    "spray of four accounts and one capped to informational",
+    _failures(5, FIRST),
+    _capped("fifth", "Informational", Account="victim4@contoso.com"),
+)
+_scenario("spray capped to informational", _failures(60, FIRST), _capped("all", "Informational"))
 _scenario(
     "muted spray", _failures(9, FIRST), [{"SearchKey": "spray", **_NEVER, "Address": _address()}]
 )

@@ -154,6 +154,32 @@ def test_what_a_session_did() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("198.18.0.1", "198.18.0.1"),
+        ("2001:db8::1", "2001:DB8:0::1"),
+        ("2001:db8:1:2:3:4:5:6789", "2001:db8:1:2:3:4:5:6789"),
+        ("2001:db8::1", "[2001:db8::1]:443"),
+        ("2001:db8::1", "[2001:db8::1]"),
+    ],
+)
+def test_addresses_of_office_activity(address: str, written: str) -> None:
+    """With and without a port, which an IPv6 address has only behind brackets."""
+    done = {
+        "UserId": "ann@contoso.com",
+        "OfficeWorkload": "Exchange",
+        "ResultStatus": "Succeeded",
+        "Operation": "New-InboxRule",
+    }
+    rows = {
+        FINDINGS_TABLE: [finding(address, "ann@contoso.com", at("08:01"), happened=at("08:00"))],
+        "OfficeActivity": [_log(at("09:30"), ClientIP=written, **done)],
+    }
+    (told,) = _ask("SessionAfterFinding", rows)
+    assert (told["What"], told["Related"]) == ("Exchange: New-InboxRule", ["account and address"])
+
+
 def test_new_country() -> None:
     """Countries of earlier successes are known; the finding's own sign-in does not count."""
     place = {"countryOrRegion": "FR"}

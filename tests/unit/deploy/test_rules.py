@@ -26,7 +26,7 @@ TECHNIQUES = {
 IDENTIFIERS = {
     "Account": {"FullName", "Name", "UPNSuffix", "AadUserId"},
     "IP": {"Address"},
-    "CloudApplication": {"Name", "AppId"},
+    "CloudApplication": {"Name"},  # its AppId is a number that Microsoft gives, not Entra ID's id
 }
 DYNAMIC_PROPERTIES = {"AlertLink", "RemediationSteps"}
 _FILLED_IN = re.compile(r"\{\{(\w+)\}\}")

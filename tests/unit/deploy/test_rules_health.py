@@ -131,10 +131,18 @@ def test_feeds() -> None:
         _health(at("11:55"), "trouble", 1, code="feed-stale", part="told"),
         _health(at("11:55"), "trouble", 1, code="feed-stale", part="shortly"),
         _health(at("11:05"), "trouble", 1, code="feed-stale", part="over"),
+        *(_health(at(f"11:{m:02}"), "ready", 1, instance="2") for m in range(0, 60, 5)),
+        *(
+            _health(at(f"11:{m:02}"), "trouble", 1, code="feed-stale", part="long", instance="2")
+            for m in range(0, 60, 5)
+        ),
+        _health(at("11:05"), "trouble", 1, code="feed-stale", part="now and then", instance="2"),
+        _health(at("11:55"), "trouble", 1, code="feed-stale", part="now and then", instance="2"),
         _health(at("11:05"), "trouble", 1, code="quota-spent", part="other"),
         _health(at("11:55"), "trouble", 1, code="quota-spent", part="other"),
     ]
     assert _alerts("HealthFeeds", rows) == [
+        "signinwatch: long is stale",
         "signinwatch: old is stale",
         "signinwatch: told is stale",
     ]
@@ -180,3 +188,19 @@ def test_dropped_after_a_long_silence() -> None:
         _dropped(at("11:50"), 51),
     ]
     assert _alerts("HealthDropped", rows) == ["signinwatch: 1 sign-ins given up (too old)"]
+
+
+def test_dropped_of_a_new_ledger() -> None:
+    """It counts from zero again; a number that is read a little late is no new ledger."""
+    rows = [
+        _dropped(at("09:00"), 500),
+        _dropped(at("11:10"), 40),
+        _dropped(at("11:50"), 90),
+        _dropped(at("10:50"), 7, "crowded out"),
+        _dropped(at("11:10"), 6, "crowded out", instance="two"),
+        _dropped(at("11:20"), 9, "crowded out"),
+    ]
+    assert _alerts("HealthDropped", rows) == [
+        "signinwatch: 2 sign-ins given up (crowded out)",
+        "signinwatch: 90 sign-ins given up (too old)",
+    ]

@@ -177,7 +177,38 @@ def test_it_waits_for_no_network_twice() -> None:
     assert alert["title"] == (
         f"Suspicious sign-in for {network['Account']} from 198.18.77.3 (Sekoia.io)"
     )
-    assert ("CloudApplication", {"Name": "Portal", "AppId": "app"}) in alert["entities"]
+    assert ("CloudApplication", {"Name": "Portal"}) in alert["entities"]
+
+
+@pytest.mark.parametrize("order", [("Portal", "Printer"), ("Printer", "Portal")])
+@pytest.mark.parametrize(
+    ("conditions", "cap", "severities"),
+    [
+        ({"Application": "Printer"}, "Informational", ["High"]),
+        ({"Application": "Printer"}, "Low", ["High"]),
+        ({"Address": "198.18.0.0/24"}, "Medium", ["Medium"]),
+        ({"Address": "198.18.0.0/24"}, "Informational", []),
+    ],
+)
+def test_a_cap_counts_for_the_sign_ins_that_it_fits(
+    order: tuple[str, str], conditions: dict[str, str], cap: str, severities: list[str]
+) -> None:
+    """An alert of several takes the highest severity of one; informational is no alert."""
+    case = Case("198.18.0.1")
+    rows = [
+        {
+            **_sign_in("cap", case),
+            "Id": application,
+            "AppDisplayName": application,
+            "TimeGenerated": iso(at(f"10:5{minute}")),
+        }
+        for minute, application in enumerate(order)
+    ]
+    line = {"SearchKey": "1", "Action": "cap", "SeverityCap": cap, **conditions}
+    told = run_rule(
+        RULE, {"ThreatIntelIndicators": INDICATORS, "SigninLogs": rows}, RUNS[0], [line]
+    )
+    assert [row["Severity"] for row in told] == severities
 
 
 def test_codes_of_a_right_password_are_those_of_the_outcomes() -> None:

@@ -191,6 +191,19 @@ def test_the_form_asks_within_the_limits_of_the_template() -> None:
         assert slider["defaultValue"] == parameter["defaultValue"]
 
 
+def test_tables_are_kept_for_a_time_that_log_analytics_takes() -> None:
+    """Any days up to two years, then whole years alone (Tables API, totalRetentionInDays)."""
+    years = {1095, 1460, 1826, 2191, 2556, 2922, 3288, 3653, 4018, 4383}
+    allowed = TEMPLATE["parameters"]["totalRetentionDays"]["allowedValues"]
+    assert {one for one in allowed if not 4 <= one <= 730} == years
+    (asked,) = [one for one in _elements() if one["name"] == "totalRetentionDays"]
+    offered = {one["label"]: int(one["value"]) for one in asked["constraints"]["allowedValues"]}
+    assert list(offered.values()) == allowed
+    default = TEMPLATE["parameters"]["totalRetentionDays"]["defaultValue"]
+    assert offered[asked["defaultValue"]] == default
+    assert TEMPLATE["parameters"]["retentionDays"]["maxValue"] == 730
+
+
 def _elements() -> list[dict[str, Any]]:
     """Return everything that the form shows."""
     steps = [one for step in FORM["parameters"]["steps"] for one in step["elements"]]
