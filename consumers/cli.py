@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,14 +181,15 @@ def lookup_command(
 ) -> None:
     """Show the verdicts on addresses."""
     settings = load_settings(config)
-    kept = state or settings.state.dir
+    kept = place = state or settings.state.dir
     if cached and kept is not None and clock_of(kept) is None:
         kept = None  # looking must not make a ledger
-    if state is None and settings.state.dir is None and is_shared(settings):
-        rows = asyncio.run(look_up(settings, None, addresses, cached=cached, explain=explain))
+    shown = partial(look_up, settings, texts=addresses, cached=cached, explain=explain)
+    if place is None and is_shared(settings):
+        rows = asyncio.run(shown(None, place=settings.state.scratch))
     else:
         with StateFolder(kept) as folder:
-            rows = asyncio.run(look_up(settings, folder, addresses, cached=cached, explain=explain))
+            rows = asyncio.run(shown(folder, place=place or settings.state.scratch))
     if as_json:
         for row in rows:
             click.echo(orjson.dumps(row).decode())

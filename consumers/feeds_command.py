@@ -42,8 +42,8 @@ class FeedReport:
     name: str
     synced: float | None
     """When it was last read to its end; of the replica, when it was fetched."""
-    indicators: int
-    """Those that have not ended; of the replica, nodes of its tree."""
+    indicators: int | None
+    """Those that have not ended; None for the replica, which has no count of its addresses."""
     fresh: int | None
     """New, changed or withdrawn in this sync."""
     skipped: dict[str, int]
@@ -189,13 +189,13 @@ def _of_feed(
 
 def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
     if replica is None:
-        return FeedReport(REPLICA, None, 0, None, {}, trouble, "each instance has its own")
+        return FeedReport(REPLICA, None, None, None, {}, trouble, "each instance has its own")
     if replica.built is None:
         why = trouble or replica.trouble or "never fetched"
-        return FeedReport(REPLICA, None, 0, None, {}, why, "")
+        return FeedReport(REPLICA, None, None, None, {}, why, "")
     checked = "checksum right" if replica.verified else "no checksum was told"
     detail = (
         f"{replica.dataset or 'dataset unknown'}, made {iso_of(replica.built)}, "
         f"{replica.size / 1e6:,.1f} MB, {checked}"
     )
-    return FeedReport(REPLICA, replica.fetched, replica.node_count, None, {}, trouble, detail)
+    return FeedReport(REPLICA, replica.fetched, None, None, {}, trouble, detail)

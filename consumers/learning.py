@@ -72,6 +72,12 @@ class Learning:
             self._told({}, self.words(await self._judging.late(signins)))
             await self._outbox.flush()
 
+    async def unsay(self, addresses: Sequence[str]) -> None:
+        """Tell anew of addresses that a feed does not name any more."""
+        words = self.words(self._free.look(addresses))
+        answers = await self._ledger.answers(addresses)
+        self._told(answers, {one: words.get(one, ()) for one in addresses})
+
     def words(self, known: Mapping[str, Known]) -> dict[str, Sequence[Verdict]]:
         """Return what free sources say of addresses now."""
         now = self._clock.now()

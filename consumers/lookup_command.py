@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from consumers.clock import WallClock
+from consumers.feeds.store_file import exists
+from consumers.health import Health
 from consumers.ledger.memory import AnswerMemory
 from consumers.shared_ledger import open_shared_ledger
 from consumers.wiring import make_clock, make_ledger
 from consumers.wiring_core import make_lookups, may_ask_paid
-from consumers.wiring_feeds import KeptIntelligence
+from consumers.wiring_credentials import Credentials
+from consumers.wiring_feeds import KeptIntelligence, wants_free_sources
+from consumers.wiring_free import open_intelligence
 from schemas.addresses import Unusable, usable_address
 from schemas.combined import combined
 from schemas.errors import ConfigurationError
@@ -20,13 +26,37 @@ from schemas.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
+    from consumers.free import FreeSources
     from consumers.settings import Settings
     from consumers.wiring import StateFolder
     from schemas.ports import Clock, Ledger
 
 _MOST_WAITING = 10_000
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """What is kept of free sources; ``unread`` names the feeds of which nothing is."""
+
+    sources: FreeSources
+    unread: list[str]
+
+    def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
+        """Return what is said of addresses now; those of which nothing is are left out."""
+        now = WallClock().now()
+        known = self.sources.look(addresses)
+        told = {one: self.sources.words(one, what, now) for one, what in known.items()}
+        return {address: words for address, words in told.items() if words}
+
+    @property
+    def silence(self) -> str:
+        """Why nothing is said of an address about which nobody else can be asked."""
+        if self.unread:
+            return f"never read: {', '.join(self.unread)}; run signinwatch feeds sync"
+        return self.sources.why_silent.value
 
 
 async def look_up(
@@ -36,60 +66,89 @@ async def look_up(
     *,
     cached: bool,
     explain: bool,
+    place: Path | None = None,
 ) -> list[Row]:
     """Return one row for each text, in order, with the columns of the verdicts table.
 
-    Without a *folder*, from the ledger that instances share. With *explain* also where the answer
-    came from, how many sign-ins wait, its rank among the waiting addresses with score and reasons,
-    and when it would be asked next. ConfigurationError without a key, unless *cached*.
+    Without a *folder*, from the ledger that instances share. *place* is where feeds and the replica
+    lie. With *explain* also where the answer came from, how many sign-ins wait, its rank among the
+    waiting addresses with score and reasons, and when it would be asked next. ConfigurationError
+    without a key, unless *cached*.
     """
-    asks = not cached and may_ask_paid(settings)
-    if asks and settings.crowdsec.api_key is None and not settings.feeds:
+    may_ask = may_ask_paid(settings)
+    if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
     kind = folder.clock_kind if folder is not None else "wall"
     if not cached and kind != "wall":
         raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
+    may_ask = may_ask and settings.crowdsec.api_key is not None
     resolved = {text: usable_address(text) for text in texts}
     addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
     clock = make_clock(kind)
-    async with _opened(settings, folder, clock) as (ledger, kept):
+    async with _opened(settings, folder, clock, place) as (ledger, free):
         memory = AnswerMemory(ledger, clock)
         answers: dict[str, Answer] = await memory.answers(addresses)
         known = set(answers)
-        words = kept.words(addresses, clock.now())
-        if asks:
+        words = free.words(addresses)
+        asked: list[str] = []
+        if may_ask and not cached:
             wanted = [one for one in addresses if one not in words]
-            missing = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
-            answers |= await _ask(settings, ledger, memory, missing, shared=folder is None)
+            asked = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
+            answers |= await _ask(settings, ledger, memory, asked, shared=folder is None)
+        paid = may_ask or not wants_free_sources(settings)
+        silence = "not in the ledger" if paid else free.silence
         rows = []
         for text, address in resolved.items():
             if isinstance(address, Unusable):
-                rows.append(verdict_row(text, None, address.value))
+                row = {**verdict_row(text, None, address.value), "Evidence": {}}
+                rows.append(row | _UNEXPLAINED if explain else row)
                 continue
-            answer, free = answers.get(address), words.get(address, [])
-            row = verdict_row(address, answer, "not in the ledger", free)
-            row["Evidence"] = evidence(answer, free)
+            answer, said = answers.get(address), words.get(address, [])
+            row = verdict_row(address, answer, silence, said)
+            row["Evidence"] = evidence(answer, said)
             if explain:
-                row |= await _explained(ledger, address, answer, address in known)
+                row |= await _explained(ledger, address, answer)
+                row |= {"Cached": address in known, "Asked": address in asked}
+                if not may_ask or (said and answer is None):
+                    row["NextAsking"] = None
             rows.append(row)
         return rows
 
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, folder: StateFolder | None, clock: Clock
-) -> AsyncIterator[tuple[Ledger, KeptIntelligence]]:
-    """Open the ledger, and what is kept of free sources beside it."""
+    settings: Settings, folder: StateFolder | None, clock: Clock, place: Path | None
+) -> AsyncIterator[tuple[Ledger, _Free]]:
+    """Open the ledger, and what is kept of free sources.
+
+    Where instances share and nothing lies here, feeds are followed by what the others have read.
+    """
+    ledger: Ledger
     async with AsyncExitStack() as stack:
-        if folder is None:
-            ledger = await open_shared_ledger(settings, stack)
-        else:
+        if folder is not None:
             ledger = make_ledger(settings, folder, clock)
             stack.push_async_callback(ledger.close)
-        place = folder.path if folder is not None else settings.state.scratch
+        else:
+            ledger = await open_shared_ledger(settings, stack)
+            if settings.feeds and (place is None or not exists(place)):
+                yield ledger, await _followed(settings, ledger, clock, stack)
+                return
         kept = KeptIntelligence(settings, place)
         stack.callback(kept.close)
-        yield ledger, kept
+        yield ledger, _Free(kept.sources, kept.unread)
+
+
+async def _followed(
+    settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
+) -> _Free:
+    credentials = Credentials(stack, settings)
+    intelligence, _ = await stack.enter_async_context(
+        open_intelligence(settings, ledger, clock, Health(), credentials)
+    )
+    for sync in intelligence.syncs:
+        await sync.follow()
+    unread = [sync.name for sync in intelligence.syncs if not sync.state.steps]
+    return _Free(intelligence.free, unread)
 
 
 def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
@@ -117,9 +176,7 @@ async def _ask(
         settings, ledger, clock, quota, memory, deliver, paced=False, shared=shared
     )
     if lookups is None:
-        key = settings.crowdsec.api_key
-        why = WhyUnanswered.NOT_NAMED if key is None else WhyUnanswered.QUOTA
-        return {one: Unanswered(why=why, expires=0.0) for one in addresses}
+        return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
     try:
         lookups.want(addresses)
         await lookups.finished()
@@ -128,13 +185,26 @@ async def _ask(
     return told
 
 
-async def _explained(ledger: Ledger, address: str, answer: Answer | None, known: bool) -> Row:
+_UNEXPLAINED: Row = {
+    "AgeSeconds": None,
+    "Rank": None,
+    "RankedAddresses": 0,
+    "Waiting": 0,
+    "RankScore": None,
+    "RankParts": {},
+    "NextAsking": None,
+    "Cached": False,
+    "Asked": False,
+}
+"""Of what is no address that could be asked about."""
+
+
+async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Row:
     due = await ledger.due(_MOST_WAITING)
     rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
     waiting = await ledger.waiting_for(address, _MOST_WAITING)
     best = max(waiting, key=lambda one: one.own, default=None)
     return {
-        "Cached": known,
         "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)
         if isinstance(answer, Verdict)
         else None,

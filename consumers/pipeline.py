@@ -15,7 +15,7 @@ from consumers.learning import Learning
 from consumers.sorting import Sorting, firsts
 from consumers.tickets import Ticket
 from schemas.ports import Quarantined
-from schemas.verdicts import Answer, Verdict
+from schemas.verdicts import Answer, Unanswered, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -284,6 +284,9 @@ class Pipeline:
             await self._judging.held(address, held, None, [ticket], known[address])
             if not self._judging.harmless(None, known[address]):
                 self._told({}, self.learning.words({address: known[address]}))
+        if silent := [one for one in sorted_out.silent if one not in known]:
+            nobody = Unanswered(why=self._free.why_silent, expires=0.0)
+            self._told(dict.fromkeys(silent, nobody), {})
         verdicts = sorted_out.verdicts
         if known:
             verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}

@@ -10,13 +10,15 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from consumers.feeds.index import KeyIndex
 from schemas.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
 from schemas.errors import SinkHeldBack
 from schemas.times import iso
 from schemas.verdict_rows import verdict_row
+from schemas.verdicts import Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from consumers.health import Health
     from consumers.measures import Measures
@@ -27,6 +29,14 @@ MOST_QUEUED = 20_000
 """Verdict rows that wait to be sent."""
 MOST_REMEMBERED = 100_000
 """Addresses of which we remember what was told last."""
+
+
+_News = tuple[str, str, str, str]
+"""Verdict, reason, score and class of network."""
+
+
+def _silence(answer: Unanswered) -> _News:
+    return "unanswered", answer.why.value, "None", "unknown"
 
 
 class Reports:
@@ -49,7 +59,8 @@ class Reports:
         self._health = health
         self._instance = instance
         self._version = version
-        self._last: OrderedDict[str, tuple[object, ...]] = OrderedDict()
+        self._last: OrderedDict[str, tuple[_News, str | None]] = OrderedDict()
+        """What was told last of addresses, and until when it is believed."""
         self._queue: list[dict[str, Any]] = []
 
     def told(
@@ -59,16 +70,22 @@ class Reports:
     ) -> None:
         """Queue a row for each address of which something else is told than the last time.
 
-        *words* are those of free sources, on the same addresses or others.
+        Or the same, when what was told has ended. *words* are those of free sources, on the same
+        addresses or others.
         """
         stamp = iso(datetime.now(UTC))
         words = words or {}
         for address in dict.fromkeys((*answers, *words)):
-            row = verdict_row(address, answers.get(address), words=words.get(address, ()))
-            news = tuple(str(row[name]) for name in ("Verdict", "Reason", "Score", "AddressClass"))
-            if self._last.get(address) == news:
+            answer, free = answers.get(address), words.get(address, ())
+            before, until = self._last.get(address, (None, None))
+            if isinstance(answer, Unanswered) and not free and before == _silence(answer):
                 continue
-            self._last[address] = news
+            row = verdict_row(address, answer, words=free)
+            news = (row["Verdict"], row["Reason"], str(row["Score"]), row["AddressClass"])
+            renewed = until is not None and until <= stamp and row["ExpiresTime"] != until
+            if before == news and not renewed:
+                continue
+            self._last[address] = news, row["ExpiresTime"]
             self._last.move_to_end(address)
             if len(self._last) > MOST_REMEMBERED:
                 self._last.popitem(last=False)
@@ -77,6 +94,13 @@ class Reports:
         if over > 0:
             del self._queue[:over]
             self.dropped += over
+
+    def among(self, keys: Collection[str]) -> list[str]:
+        """Return the addresses of which something was told, among those that *keys* name."""
+        index = KeyIndex()
+        for key in keys:
+            index.add(key)
+        return index.among(list(self._last))
 
     async def send_verdicts(self) -> None:
         """Send what is queued."""

@@ -170,12 +170,9 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
     for row in rows:
         why = [row["Reason"], *row["Classifications"]]
         if explain:
-            age = (
-                f"from the ledger, asked {_ago(row['AgeSeconds'])}"
-                if row["Cached"]
-                else "asked now"
-            )
-            why += [age, f"{row['Waiting']} waiting", f"next asking {row['NextAsking'][:16]}"]
+            why += [_asked(row), f"{row['Waiting']} waiting"]
+            if row["NextAsking"] is not None:
+                why.append(f"next asking {row['NextAsking'][:16]}")
             if row["Rank"]:
                 why.append(f"rank {row['Rank']:,} of {row['RankedAddresses']:,}")
             if row["RankParts"]:
@@ -193,6 +190,12 @@ def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
     return table
 
 
+def _asked(row: Mapping[str, Any]) -> str:
+    if row["Cached"]:
+        return f"from the ledger, asked {_ago(row['AgeSeconds'])}"
+    return "asked now" if row["Asked"] else "nobody was asked now"
+
+
 def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return how feeds are, for ``feeds``."""
     table = Table(box=box.SIMPLE_HEAD)
@@ -208,7 +211,7 @@ def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             plain(row["feed"]),
             plain((row["synced"] or "never")[:16].replace("T", " ")),
-            f"{row['indicators']:,}",
+            f"{row['indicators']:,}" if row["indicators"] is not None else "",
             f"{row['fresh']:,}" if row["fresh"] is not None else "",
             Text.assemble(
                 (str(plain("; ".join(one for one in how if one), 900)), "" if row["ok"] else "red")

@@ -73,6 +73,8 @@ def _safe_url(url: str) -> str:
         raise ValueError("must have a port from 1 to 65535, or none")
     if parts.username or parts.password:
         raise ValueError("must not hold a user name or password")
+    if "?" in url or "#" in url:
+        raise ValueError("must not hold a query or a fragment (? or #)")
     return url.rstrip("/")
 
 

@@ -36,6 +36,8 @@ class SortedOut:
     """Those of which free sources speak, so that nobody has to be asked."""
     parked: dict[str, list[Held]] = field(default_factory=dict)
     new: dict[str, list[Held]] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+    """Addresses of which nobody speaks, and nobody is there to be asked."""
 
 
 class Sorting:
@@ -80,7 +82,7 @@ class Sorting:
                 spoken, left = self._judging.spoken_of(address, held, one)
                 if spoken:
                     found.free[address] = spoken
-            if left and not self._goes_no_further(address, left):
+            if left and not self._goes_no_further(address, left, found):
                 if answer is not None:
                     self._park(address, left, answer, found)
                 elif address in self._held.addresses:
@@ -92,13 +94,14 @@ class Sorting:
             self._lookups.want(joining)
         return found
 
-    def _goes_no_further(self, address: str, held: Sequence[Held]) -> bool:
+    def _goes_no_further(self, address: str, held: Sequence[Held], found: SortedOut) -> bool:
         """Count sign-ins from own networks, and all where there is nobody to ask."""
         if address in self._own_networks:
             self._counts.own_network += firsts(held)
         elif self._lookups is None:
             self._counts.unanswered += firsts(held)
             self._counts.reasons[self._free.why_silent.value] += firsts(held)
+            found.silent.append(address)
         else:
             return False
         return True

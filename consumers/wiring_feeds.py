@@ -30,7 +30,7 @@ from schemas import metrics as m
 from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from consumers.asking import Sharing
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from schemas.health import Watch
     from schemas.metrics import Sample
     from schemas.ports import Clock
-    from schemas.verdicts import Verdict
 
 log = structlog.get_logger()
 
@@ -49,6 +48,8 @@ LARGEST_LISTING = 1024 * 1024
 PAGE_TIMEOUT = 120.0
 IDLE = 20.0
 """Seconds for which a server may send nothing."""
+LONGEST_WAIT = 3_600.0
+"""Seconds that a feed's server, or the replica's, may have us wait; nobody sleeps for it."""
 DOWNLOAD_TIMEOUT = 3 * 3_600.0
 """Seconds for the replica, which has gigabytes."""
 REPLICA_FOLDER, TOLD_OF = "replica", "told"
@@ -79,6 +80,7 @@ def _client(
         now=WallClock(),
         ca_bundle=settings.ca_bundle,
         idle=IDLE,
+        longest_wait=LONGEST_WAIT,
     )
 
 
@@ -188,13 +190,15 @@ class Intelligence:
         self,
         changed: Callable[[Collection[str] | None], Awaitable[None]],
         beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Have *changed* told of addresses and networks that are named now; None for any.
 
-        *beside* is told instead where another instance tells the same.
+        *beside* is told instead where another instance tells the same, *unsaid* of those that no
+        feed names any more.
         """
         for sync in self.syncs:
-            sync.listen(changed, beside)
+            sync.listen(changed, beside, unsaid)
 
         async def replica_changed() -> None:
             if await self._first_to_have():
@@ -322,15 +326,14 @@ class KeptIntelligence:
             self._store = IndicatorStore(folder, looking=True)
             rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
             feeds = Feeds(self._store, rules, EveryKey())
-        self._free = FreeSources(
+        self.sources = FreeSources(
             feeds, self._replica, ask_beyond=settings.crowdsec.ask_beyond_replica
         )
+        self.unread = [name for name in settings.feeds if not self._steps(name)]
+        """The feeds of which nothing is there."""
 
-    def words(self, addresses: Sequence[str], moment: float) -> dict[str, list[Verdict]]:
-        """Return what is said of addresses at a time; those of which nothing is are left out."""
-        known = self._free.look(addresses)
-        told = {one: self._free.words(one, what, moment) for one, what in known.items()}
-        return {address: words for address, words in told.items() if words}
+    def _steps(self, feed: str) -> int:
+        return self._store.state(feed).steps if self._store is not None else 0
 
     def close(self) -> None:
         """Let go of the files."""

@@ -41,7 +41,7 @@ from schemas.errors import ConfigurationError
 from schemas.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from consumers.learning import Told
     from consumers.pipeline import Pipeline
@@ -265,7 +265,13 @@ async def open_service(
             stack.push_async_callback(core.lookups.close)
         told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
         pipeline = make_pipeline(settings, core, outbox, quarantine, told)
-        intelligence.listen(pipeline.learning.learn, pipeline.learning.look_back)
+        learning = pipeline.learning
+
+        async def unsaid(keys: Collection[str]) -> None:
+            if reports is not None and (addresses := reports.among(keys)):
+                await learning.unsay(addresses)
+
+        intelligence.listen(learning.learn, learning.look_back, unsaid)
         measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
         service = Service(
             settings=settings.service,

@@ -137,7 +137,7 @@ VERDICT_COLUMNS: tuple[Column, ...] = (
     _intel("Confidence"),
     _always("Classifications", "dynamic", "source"),
     _always("AddressClass", "string", "source"),
-    Column("ExpiresTime", "datetime", "until when it is believed", "unanswered"),
+    Column("ExpiresTime", "datetime", "until when it is believed", "unanswered, or without an end"),
     Column("ReportUrl", "string", "the address's CrowdSec page", "CrowdSec told nothing"),
 )
 """One row whenever the verdict on an address, or the reason why it has none, changes."""

@@ -11,6 +11,7 @@ from schemas.columns import SCHEMA_VERSION
 from schemas.times import iso, iso_of, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from schemas.combined import Combined
@@ -89,24 +90,29 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(told.intel),
+        **_intel_columns(told.intel, asked=told.asked is not None),
         "VerdictTime": iso_of(told.asked),
         "ReportUrl": REPORT_URL + address if told.asked is not None else None,
         "Evidence": told.evidence,
     }
 
 
-def _intel_columns(intel: Intel) -> Row:
+def _intel_columns(intel: Intel, *, asked: bool) -> Row:
+    """Return what is told of the address; with *asked*, a source that would tell was asked."""
+
+    def names(told: Sequence[str]) -> list[str] | None:
+        return list(told) if told or asked else None
+
     confidence = intel.confidence if intel.confidence in ("high", "medium", "low") else None
     return {
         "Confidence": confidence,
         "Score": intel.score,
         "BackgroundNoise": intel.background_noise,
-        "Behaviors": list(intel.behaviors),
-        "Classifications": list(intel.classifications),
-        "FalsePositives": list(intel.false_positives),
-        "MitreTechniques": list(intel.mitre_techniques),
-        "Cves": list(intel.cves),
+        "Behaviors": names(intel.behaviors),
+        "Classifications": names(intel.classifications),
+        "FalsePositives": names(intel.false_positives),
+        "MitreTechniques": names(intel.mitre_techniques),
+        "Cves": names(intel.cves),
         "IntelCountry": intel.country,
         "IntelAsNumber": intel.as_number,
         "IntelAsName": intel.as_name,

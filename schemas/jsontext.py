@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import accumulate
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 
 DEEPEST = 200
 """Nesting beyond which the patient reader does not follow; real records are below ten."""
+TOO_DEEP = "nested too deeply"
 LONGEST_NUMBER = 400
 """Digits of a whole number; Python refuses to read very long ones, and nothing needs them."""
 
@@ -18,6 +20,8 @@ _MOST_TEXTS = 10_000
 _LONGEST_TEXT = 1_024
 """Characters of texts that are remembered, and how many."""
 
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+"""Texts, in which brackets mean nothing, and brackets."""
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -33,11 +37,11 @@ def load_json(raw: bytes | memoryview | str) -> Any:
         pass
     text = raw if isinstance(raw, str) else bytes(raw).decode("utf-8", "replace")
     if too_deep(text):
-        raise ValueError("nested too deeply")
+        raise ValueError(TOO_DEEP)
     try:
         return json.loads(text, parse_int=_whole_number)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
 
 
 def _whole_number(digits: str) -> int | float:
@@ -55,6 +59,22 @@ def too_deep(text: str) -> bool:
     return any(
         depth > DEEPEST for depth in accumulate(1 if one in b"[{" else -1 for one in brackets)
     )
+
+
+def shallow(raw: bytes) -> bytes:
+    """Return *raw* with null for what is nested deeper than :data:`DEEPEST`, in linear time."""
+    kept, depth, start = [], 0, 0
+    for token in _TOKENS.finditer(raw):
+        if token[0] in b"[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept.append(raw[start : token.start()])
+        elif token[0] in b"]}":
+            depth -= 1
+            if depth == DEEPEST:
+                kept.append(b"null")
+                start = token.end()
+    return b"".join([*kept, raw[start:]]) if depth <= DEEPEST else raw
 
 
 def parse_object(text: str) -> dict[str, Any] | None:

@@ -32,21 +32,26 @@ class News:
         """Is told of addresses and networks that are named now and perhaps were not before."""
         self.beside: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told instead where another instance tells the same."""
+        self.unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None
+        """Is told of addresses and networks that are not named any more."""
         self._feed = feed
         self._store = store
         self._claims = claims
         self._keys: set[str] = set()
+        self._gone: set[str] = set()
         self._recalled = False
 
     @property
     def many(self) -> bool:
         """Whether it is time to tell what there is."""
-        return len(self._keys) > MOST
+        return len(self._keys) + len(self._gone) > MOST
 
     def add(self, applied: Applied) -> None:
         """Note what a page changed."""
         self._keys |= applied.keys
         self._keys -= applied.gone
+        self._gone |= applied.gone
+        self._gone -= applied.keys
 
     async def recall(self) -> None:
         """Note once what an earlier process has read and did not tell."""
@@ -64,6 +69,9 @@ class News:
 
     async def tell(self) -> None:
         """Tell what is new. It is forgotten only when that has worked."""
+        gone, self._gone = self._gone, set()
+        if self.unsaid is not None and gone:
+            await self.unsaid(frozenset(gone))
         if self.changed is None:
             self._keys.clear()  # it is recalled by who is to be told
             return

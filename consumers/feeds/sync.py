@@ -122,10 +122,15 @@ class FeedSync:
         self,
         changed: Callable[[Collection[str]], Awaitable[None]],
         beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """Have them told of addresses and networks that are named now; see :class:`News`."""
+        """Have them told of addresses and networks that are named now, or not any more.
+
+        See :class:`News`.
+        """
         self._news.changed = changed
         self._news.beside = beside
+        self._news.unsaid = unsaid
 
     @property
     def state(self) -> FeedState:

@@ -65,7 +65,6 @@ class _Opened:
 
     reader: maxminddb.Reader
     built: float
-    nodes: int
     size: int
     changed: float
     """The file's own time, in seconds since the epoch."""
@@ -204,11 +203,6 @@ class Replica:
         """The file's bytes; 0 without a file."""
         return self._opened.size if self._opened else 0
 
-    @property
-    def node_count(self) -> int:
-        """Nodes of the search tree, of which each record needs some; 0 without a file."""
-        return self._opened.nodes if self._opened else 0
-
     def close(self) -> None:
         """Let go of the file. Nothing is found from now on."""
         if self._opened is not None:
@@ -276,7 +270,7 @@ def _opened(path: Path) -> _Opened:
             raise FeedFailed("the replica's file is of no known IP version", refused=True)
         _prove(reader, told.ip_version)
         built = float(told.build_epoch)
-        return _Opened(reader, built, told.node_count, status.st_size, status.st_mtime)
+        return _Opened(reader, built, status.st_size, status.st_mtime)
     except FeedFailed:
         reader.close()
         raise

@@ -44,7 +44,7 @@ class Reply:
     """Those that :data:`TOLD_HEADERS` names, by lower-case name."""
 
 
-def retry_after(value: str | None, now: float) -> float | None:
+def retry_after(value: str | None, now: float, longest: float = LONGEST_WAIT) -> float | None:
     """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), capped."""
     if value is None:
         return None
@@ -55,7 +55,7 @@ def retry_after(value: str | None, now: float) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), longest)
 
 
 class TooLarge(SourceUnavailable):
@@ -96,8 +96,12 @@ class HttpClient:
         now: Clock,
         ca_bundle: Path | None = None,
         idle: float | None = None,
+        longest_wait: float = LONGEST_WAIT,
     ) -> None:
-        """*timeout* is for all of an answer, *idle* for the wait for its next bytes, in seconds."""
+        """*timeout* is for all of an answer, *idle* for the wait for its next bytes, in seconds.
+
+        *longest_wait* caps what a server asks us to wait.
+        """
         self.headers = dict(headers)
         """Sent with every request from now on."""
         self._timeout = aiohttp.ClientTimeout(
@@ -108,7 +112,12 @@ class HttpClient:
         self._proxies = proxies
         self._ca_bundle = ca_bundle
         self._now = now
+        self._longest_wait = longest_wait
         self._session: aiohttp.ClientSession | None = None
+
+    def _wait_of(self, response: aiohttp.ClientResponse) -> float | None:
+        told = response.headers.get("Retry-After")
+        return retry_after(told, self._now.now(), self._longest_wait)
 
     async def get(self, url: str, params: Mapping[str, str] | None = None) -> Reply:
         """GET *url* once. SourceUnavailable tells whether the request surely did not count."""
@@ -118,7 +127,7 @@ class HttpClient:
                 url, params=params, headers=self.headers, allow_redirects=False
             ) as response:
                 body = await self._capped(response)
-                after = retry_after(response.headers.get("Retry-After"), self._now.now())
+                after = self._wait_of(response)
                 return Reply(response.status, body, after, _told(response))
         except aiohttp.ClientError as error:
             raise _lost(error) from None
@@ -145,7 +154,7 @@ class HttpClient:
                 allow_redirects=False,
                 auto_decompress=False,
             ) as response:
-                after = retry_after(response.headers.get("Retry-After"), self._now.now())
+                after = self._wait_of(response)
                 reply = Reply(response.status, b"", after, _told(response))
                 if response.status != 200:
                     return reply

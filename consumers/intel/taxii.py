@@ -141,6 +141,9 @@ async def _tried(ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
 
 
 def _again(error: Exception) -> bool | float:
+    """Tell whether to ask again soon, or after how long; not where a server wants longer."""
     if not isinstance(error, Busy | Lost):
         return False
-    return True if error.retry_after is None else error.retry_after
+    if error.retry_after is None:
+        return True
+    return False if error.retry_after > LONGEST_WAIT else error.retry_after

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from consumers.intel.http import TooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
-from schemas.jsontext import load_json
+from schemas.jsontext import TOO_DEEP, load_json, shallow
 from schemas.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -160,8 +160,9 @@ def _object(reply: Reply) -> dict[str, Any]:
     start = reply.body[:64].lstrip()[:1]
     if reply.headers.get("content-type", "").lower().startswith("text/html") or start == b"<":
         raise FeedFailed("answers with a web page: a wrong URL, or a page to sign in", refused=True)
+    body = reply.body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        value = load_json(reply.body.removeprefix(_BYTE_ORDER_MARK))
+        value = _read(body)
     except (ValueError, RecursionError):
         if start in (b"{", b""):
             raise Lost("an answer that breaks off") from None
@@ -169,6 +170,16 @@ def _object(reply: Reply) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FeedFailed("answers with JSON that is no object", refused=True)
     return value
+
+
+def _read(body: bytes) -> Any:
+    """Return what a body writes; one object that is nested too deeply does not spoil the others."""
+    try:
+        return load_json(body)
+    except ValueError as error:
+        if TOO_DEEP not in str(error):
+            raise
+        return load_json(shallow(body))
 
 
 def _envelope(body: Mapping[str, Any], headers: Mapping[str, str]) -> Envelope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from tests.command import crowdsec_at, replay, signinwatch
@@ -83,6 +84,8 @@ async def test_trouble_is_told_in_a_line_and_nothing_is_lost(tmp_path: Path) -> 
         ({"FEEDS__ACME__URL": "https://feeds.example"}, "FEEDS__ACME__COLLECTION"),
         ({"FEEDS__SEKOIA__INTERVAL": "60"}, "FEEDS__SEKOIA__PASSWORD"),
         ({"FEEDS__ACME__URL": "http://feeds.example"}, "FEEDS__ACME__URL"),
+        ({"FEEDS__ACME__URL": "https://feeds.example/?key=a"}, "FEEDS__ACME__URL"),
+        ({"FEEDS__ACME__URL": "https://feeds.example/root#a"}, "FEEDS__ACME__URL"),
         ({"CROWDSEC__REPLICA": "true"}, "CROWDSEC__API_KEY"),
     ],
 )
@@ -98,3 +101,55 @@ async def test_what_is_missing_is_named(
         ran = await signinwatch(*command, settings=settings)
         assert (ran.status, ran.err.count("\n")) == (2, 1), ran.err
         assert named in ran.err
+
+
+async def test_what_is_no_public_address_is_explained_too(tmp_path: Path) -> None:
+    """One such address does not cost the whole table."""
+    for more in (["--explain"], ["--explain", "--json"]):
+        ran = await signinwatch(
+            "lookup", "--cached", *more, "nope", "10.0.0.1", "--state", tmp_path
+        )
+        assert (ran.status, ran.err) == (0, "")
+    private = orjson.loads(ran.out.splitlines()[1])
+    assert (private["Cached"], private["Asked"], private["NextAsking"]) == (False, False, None)
+
+
+async def test_lookup_sees_feeds_without_a_ledger_and_beside_a_replays(tmp_path: Path) -> None:
+    """After a sync alone, which makes no ledger, and by what holds today, whatever was replayed."""
+    taxii = TaxiiServer()
+    taxii.add(indicator(BAD))
+    state = tmp_path / "state"
+    async with taxii.server() as server:
+        settings = feed_at(server)
+        await told("feeds", "sync", "--state", state, **settings)
+        (synced,) = await told("lookup", BAD, "--cached", "--state", state, **settings)
+        assert not list(state.glob("ledger*"))
+        events, path = recording(tmp_path, row(BAD)), tmp_path / "found"
+        await replay(events, "--state", state, "--findings", path, **settings)
+        (replayed,) = await told("lookup", BAD, "--cached", "--state", state, **settings)
+    assert (synced["Verdict"], replayed["Verdict"]) == ("malicious", "malicious")
+
+
+async def test_lookup_tells_who_was_asked(tmp_path: Path) -> None:
+    """A feed that was never read has not said that it does not name an address."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    taxii.add(indicator(BAD))
+    state = tmp_path / "state"
+    async with taxii.server() as server, crowdsec.server() as cti:
+        settings = feed_at(server)
+        (unread,) = await told("lookup", OTHER, "--explain", "--state", state, **settings)
+        await told("feeds", "sync", "--state", state, **settings)
+        (silent,) = await told("lookup", OTHER, "--explain", "--state", state, **settings)
+        settings |= crowdsec_at(cti.url)
+        rows = await told("lookup", BAD, OTHER, "--explain", "--state", state, **settings)
+        (again,) = await told("lookup", OTHER, "--explain", "--state", state, **settings)
+        shown = await signinwatch("lookup", BAD, "--explain", "--state", state, settings=settings)
+    assert unread["Reason"] == "never read: sekoia; run signinwatch feeds sync"
+    assert silent["Reason"] == "no feed names it and nobody else is asked"
+    assert (unread["Asked"], silent["Asked"], silent["NextAsking"]) == (False, False, None)
+    assert [(one["Asked"], one["NextAsking"] is None) for one in rows] == [
+        (False, True),
+        (True, False),
+    ]
+    assert (again["Cached"], again["Asked"]) == (True, False)
+    assert b"asked now" not in shown.out.replace(b"nobody was asked now", b"")

@@ -10,7 +10,7 @@ import pytest
 from tests.command import signinwatch
 from tests.events import address, message, row
 from tests.feed_commands import feed_at
-from tests.servers.taxii import TaxiiServer, indicator
+from tests.servers.taxii import TaxiiServer, indicator, revoked
 from tests.servers.threat_intelligence import WORKSPACE, ThreatIntelligence
 from tests.service import Running, until
 from tests.site import Site, open_site
@@ -137,3 +137,32 @@ async def test_sentinel_is_told_of_what_is_judged_and_of_chosen_feeds(site: Site
             await until(lambda: patterns() == expected, "both indicators")
             assert await service.terminate() == 0
     assert patterns() == expected
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["with a key", "feeds alone"])
+async def test_the_table_of_verdicts_follows_feeds(
+    tmp_path: Path, azurite: Azurite, key: bool
+) -> None:
+    """Named, not named any more, and never named: a row each, whenever that changes."""
+    taxii = TaxiiServer()
+    taxii.add(indicator(address(1)))
+    async with (
+        taxii.server() as server,
+        open_site(azurite.connection_string, tmp_path / "state") as site,
+    ):
+        settings = {**site.settings, **feed_at(server, INTERVAL="0.5")}
+        if not key:
+            del settings["CROWDSEC__API_KEY"]
+
+        def verdicts(number: int) -> list[str]:
+            rows = site.ingestion.reports["Verdicts_CL"]
+            return [one["Verdict"] for one in rows if one["IPAddress"] == address(number)]
+
+        async with Running(settings) as service:
+            site.broker.publish("signins", 0, message(row(address(1)), row(address(2))))
+            await until(lambda: verdicts(1) == ["malicious"], "the row of what a feed names")
+            await until(lambda: bool(verdicts(2)), "the row of what nobody names")
+            taxii.add(revoked(indicator(address(1)), "2031-01-01T00:00:00Z"))
+            await until(lambda: verdicts(1)[1:] == ["unanswered"], "the row after that")
+            assert await service.terminate() == 0
+    assert verdicts(2) == ["unknown" if key else "unanswered"]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tests.command import Ran, crowdsec_at, signinwatch
+from tests.feed_commands import feed_at
 from tests.servers.crowdsec import CrowdSec
+from tests.servers.taxii import TaxiiServer, indicator
 
 if TYPE_CHECKING:
     from tests.servers.azurite import Azurite
@@ -41,3 +43,22 @@ async def test_people_ask_within_the_shared_budget(azurite: Azurite) -> None:
     assert orjson.loads(cached.out)["Verdict"] == "malicious"
     assert (spent.status, orjson.loads(spent.out)["Reason"]) == (1, "quota spent")
     assert crowdsec.asked == {BAD: 1}
+
+
+async def test_feeds_that_instances_share_are_followed(azurite: Azurite) -> None:
+    """What one has read into the shared ledger costs nobody a lookup."""
+    taxii, crowdsec = TaxiiServer(), CrowdSec()
+    taxii.add(indicator(BAD))
+    async with taxii.server() as feed, crowdsec.server() as server:
+        settings = {
+            **crowdsec_at(server.url),
+            **feed_at(feed),
+            "STATE__CONNECTION_STRING": azurite.connection_string,
+            "STATE__TABLE": f"t{uuid.uuid4().hex[:12]}",
+        }
+        synced = await signinwatch("feeds", "sync", settings=settings)
+        assert synced.status == 0, synced.err
+        ran = await signinwatch("lookup", BAD, "--json", settings=settings)
+    told = orjson.loads(ran.out)
+    assert (ran.status, told["Verdict"], told["Sources"]) == (0, "malicious", ["sekoia"])
+    assert crowdsec.asked.total() == 0

@@ -13,6 +13,7 @@ from consumers.clock import WallClock
 from consumers.intel.http import HttpClient
 from consumers.intel.taxii import Cursor, Page, Taxii
 from consumers.intel.taxii_requests import MEDIA_TYPE
+from consumers.wiring_feeds import LONGEST_WAIT
 from schemas.errors import FeedFailed
 from schemas.times import parse_time
 from tests.servers.loopback import Loopback
@@ -34,6 +35,7 @@ def http(headers: dict[str, str] | None = None, *, largest: int = 1_000_000) -> 
         largest_body=largest,
         proxies=False,
         now=WallClock(),
+        longest_wait=LONGEST_WAIT,
     )
 
 

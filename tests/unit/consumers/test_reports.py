@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from consumers import reports
 from consumers.health import Health
@@ -11,6 +14,7 @@ from consumers.reports import Reports
 from schemas.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
 from schemas.errors import SinkHeldBack
 from schemas.health import Trouble
+from schemas.times import iso_of
 from schemas.verdicts import Reputation, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
@@ -107,3 +111,22 @@ async def test_health_rows_have_the_figures_and_the_troubles() -> None:
     assert by_name["trouble"]["Detail"] == {"code": "key-refused", "part": "crowdsec"}
     assert by_name["last_error"]["Detail"]["detail"] == "make another"
     assert {one["Instance"] for one in rows} == {"i"}
+
+
+async def test_a_verdict_that_goes_on_is_told_again_when_the_told_one_has_ended() -> None:
+    """Who reads the table would take it for ended; not where nothing has changed at all."""
+    made, verdicts, _, _ = _reports()
+    now = time.time()
+    ends = (now - 10.0, now - 10.0, now + 600.0, now + 1_200.0)
+    for end in ends:
+        made.told({"81.2.69.160": replace(_verdict(Reputation.BENIGN), expires=end)})
+    await made.send_verdicts()
+    assert [one["ExpiresTime"] for one in verdicts.rows] == [iso_of(ends[0]), iso_of(ends[2])]
+
+
+async def test_what_was_told_is_found_by_addresses_and_networks() -> None:
+    """Of addresses that nothing was told of, nothing has to be taken back."""
+    made, _, _, _ = _reports()
+    made.told({f"81.2.69.{n}": _verdict(Reputation.MALICIOUS) for n in range(3)})
+    assert made.among(["81.2.69.1", "81.2.69.9"]) == ["81.2.69.1"]
+    assert sorted(made.among(["81.2.69.0/31"])) == ["81.2.69.0", "81.2.69.1"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
 import pytest
 from aiohttp import web
 
@@ -299,6 +302,34 @@ async def test_the_waiting_that_a_server_asks_for_is_done() -> None:
     assert _again(Lost("", retry_after=0.0)) == 0.0
     assert _again(Busy("")) is True
     assert _again(FeedFailed("", refused=True)) is False
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_long_wait_is_left_to_who_comes_back_later(status: int) -> None:
+    """Nobody is asked again before; the one who syncs is told how long it is."""
+    fake = TaxiiServer()
+    fake.fault = lambda _: web.Response(status=status, headers={"Retry-After": "600"})
+    async with reading(fake) as taxii:
+        _, error = await until_failed(taxii)
+    assert (fake.requests, error.retry_after) == (1, 600.0)
+
+
+@pytest.mark.parametrize("depth", [150, 1_100, 100_000])
+async def test_an_object_that_is_nested_too_deeply_spoils_no_other(depth: int) -> None:
+    """What is too deep is left out; the objects around it, and the cursor, are as they were."""
+    good = [orjson.dumps(one) for one in some(2)]
+    deep = b'{"id": "deep", "name": "]}", "x": ' + b'{"a": [' * depth + b"]}" * depth + b"}"
+
+    def answer(request: web.Request) -> web.Response:
+        objects = b", ".join([good[0], deep, good[1]]) if "next" not in request.query else b""
+        told = b'{"more": %s, "next": "n", "objects": [' % (b"true" if objects else b"false")
+        return web.Response(body=told + objects + b"]}", headers={"Content-Type": MEDIA_TYPE})
+
+    async with answering(answer) as taxii:
+        pages = await all_pages(taxii)
+    assert ids(pages) == [some(2)[0]["id"], "deep", some(2)[1]["id"]]
+    left: Any = pages[0].objects[1]
+    assert left["name"] == "]}"
 
 
 async def test_a_server_that_asks_to_wait_for_long_is_gone_on_with_later() -> None:
