@@ -282,7 +282,7 @@ def _capped(name: str, cap: str, **conditions: str) -> list[Row]:
 
 _scenario(
     "slow spray, fifth account",
-    _failures(4, at("14:00", days=-1)) + _failures(1, FIRST, first=4),
+    _failures(4, at("10:00", days=-1)) + _failures(1, FIRST, first=4),
     ManyAccountsFailing=("Medium", ""),
 )
 _scenario(
@@ -304,6 +304,12 @@ _scenario(
     [*_failures(60, FIRST), *_failures(1, at("11:57"), Application="Printer", event="printer")],
     _capped("printer", "Low", Application="Printer"),
     ManyAccountsFailing=("High", ""),
+)
+_scenario(
+    "spray of accounts that are capped at one application of two",
+    [*_failures(5, FIRST), *_failures(5, at("11:57"), Application="Printer", event="printer")],
+    _capped("one of two", "Low", Application="Printer"),
+    ManyAccountsFailing=("Medium", ""),
 )
 _scenario(
     "spray of which a few accounts are not capped",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ONLY_OF_CROWDSEC = ("Behaviors", "Classifications", "FalsePositives", "MitreTechniques", "Cves")
 DEMO = load_demo()
 KNOWN = sorted(DEMO.crowdsec)
 IN_RANGE, SIX = "185.220.101.7", "2a02:8108:1:2::5"
@@ -51,6 +52,7 @@ async def test_what_feeds_name_is_found_without_a_lookup(tmp_path: Path) -> None
     }
     assert rows[BAD]["Sources"] == ["sekoia"]
     assert rows[BAD]["Confidence"] == "high"
+    assert {rows[BAD][name] for name in ONLY_OF_CROWDSEC} == {None}
     assert rows[IN_RANGE]["AddressClass"] == "tor"
     assert rows[IN_RANGE]["IpRange"] == "185.220.101.0/24"
     told = rows[BAD]["Evidence"]["sekoia"]["indicators"][0]

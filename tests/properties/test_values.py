@@ -7,11 +7,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.addresses import AddressesMemo, AddressMemo, Networks, Unusable, usable_address
-from schemas.jsontext import load_json, parse_object, too_deep
+from schemas.jsontext import DEEPEST, load_json, parse_object, shallow, too_deep
 from schemas.outcomes import Outcome, number_of, outcome_of_code, outcome_of_status, outcome_of_word
 from schemas.records import LONGEST_VALUE, clean_bool, clean_text, fold_names
 from schemas.times import iso, parse_time
@@ -144,6 +145,21 @@ def test_any_text_is_json_or_a_value_error(text: str) -> None:
         load_json(text)
     assert parse_object(text) is None or isinstance(parse_object(text), dict)
     assert too_deep(text) is False
+
+
+@THOROUGH
+@given(st.text('"\\\\[]{}a'), st.integers(DEEPEST - 5, DEEPEST + 5))
+def test_what_is_too_deep_becomes_null(value: str, depth: int) -> None:
+    """And nothing else is changed, brackets in texts included."""
+    raw = orjson.dumps([value])
+    assert shallow(raw) == raw
+    nested = b'{"a":' * depth + raw + b"}" * depth
+    found = orjson.loads(shallow(orjson.dumps({value: value})[:-1] + b',"b":' + nested + b"}"))
+    assert found[value] == value
+    found = found["b"]
+    for _ in range(min(depth, DEEPEST - 1)):
+        found = found["a"]
+    assert found == (None if depth >= DEEPEST - 1 else [value])
 
 
 @THOROUGH
