@@ -7,6 +7,7 @@ The environment wins. Every error is one line that names the setting and never s
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -98,6 +99,13 @@ def _network(text: str) -> str:
     return str(ip_network(text, strict=False))
 
 
+def _container(name: str) -> str:
+    """Check a blob container's name (Azure Storage, naming of containers)."""
+    if name and (len(name) > 63 or not re.fullmatch(r"[a-z0-9](-?[a-z0-9]){2,}", name)):
+        raise ValueError("must have 3 to 63 lower-case letters, digits and single hyphens")
+    return name
+
+
 Url = Annotated[str, AfterValidator(_safe_url)]
 Key = Annotated[SecretStr, AfterValidator(_bare_secret)]
 Texts = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
@@ -129,7 +137,7 @@ class CheckpointSettings(_Group):
 
     connection_string: SecretStr | None = None
     account_url: Url | None = None
-    container: str | None = None
+    container: Annotated[str, AfterValidator(_container)] | None = None
     create: bool = False
 
 
