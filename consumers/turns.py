@@ -160,11 +160,7 @@ class Turns:
         if again is None or again >= (due.parked if due else now) + self._waiting_limit:
             return verdict
         held = self._held.of(address)
-        if (
-            due is None
-            and not self.scarce
-            and not any(map(is_risky, {one.risk for one, _, _ in held}))
-        ):
+        if due is None and not self.scarce and not _any_risky(held):
             return verdict  # nothing else makes it odd enough while nothing is learned
         score = due.score if due else await self._parking.score(address, held)
         if score < (AGAIN_FROM if self.scarce else AGAIN_AT_EASE):
