@@ -171,7 +171,7 @@ def settings(**groups: Any) -> Settings:
 
 
 TABLE = {"state": {"connection_string": "x"}}
-BESIDE = {"checkpoint": {"connection_string": "x", "container": "c"}}
+BESIDE = {"checkpoint": {"connection_string": "x", "container": "spare"}}
 
 
 def test_where_it_looks(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_where_it_looks(tmp_path: Path) -> None:
     assert table == Stores(None, (None,))
     assert table.names(settings(**BESIDE)) == [
         "the ledger's table signinwatch",
-        "the quarantine in container c",
+        "the quarantine in container spare",
     ]
     assert ["restart" in " ".join(notes_on(one)) for one in (table, Stores(own, ()))] == [
         True,
