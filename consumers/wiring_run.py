@@ -43,9 +43,10 @@ from schemas.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
-    from consumers.learning import Told
+    from consumers.learning import Learning, Told
     from consumers.pipeline import Pipeline
     from consumers.settings import Settings
+    from consumers.wiring_feeds import Intelligence
     from schemas.health import Watch
     from schemas.ports import Clock, Ledger, Quarantine, Sink
     from schemas.verdicts import Answer, Verdict
@@ -183,6 +184,16 @@ def open_sink(
     return sink, reports
 
 
+def connect(intelligence: Intelligence, learning: Learning, reports: Reports | None) -> None:
+    """Have *learning* follow what free sources say, and what they say no more."""
+
+    async def unsaid(keys: Collection[str]) -> None:
+        if reports is not None and (addresses := reports.among(keys)):
+            await learning.unsay(addresses)
+
+    intelligence.listen(learning.learn, learning.look_back, unsaid)
+
+
 def tell_all(*listeners: Told) -> Told:
     """Return what tells several listeners."""
 
@@ -265,13 +276,7 @@ async def open_service(
             stack.push_async_callback(core.lookups.close)
         told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
         pipeline = make_pipeline(settings, core, outbox, quarantine, told)
-        learning = pipeline.learning
-
-        async def unsaid(keys: Collection[str]) -> None:
-            if reports is not None and (addresses := reports.among(keys)):
-                await learning.unsay(addresses)
-
-        intelligence.listen(learning.learn, learning.look_back, unsaid)
+        connect(intelligence, pipeline.learning, reports)
         measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
         service = Service(
             settings=settings.service,
@@ -290,9 +295,8 @@ async def open_service(
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
         measures.claims = service.claims
         measures.lags = service.lags
-        if settings.service.telemetry is not None:
-            secret = settings.service.telemetry.get_secret_value()
-            stack.enter_context(exported(secret, instance, measures))
+        if (telemetry := settings.service.telemetry) is not None:
+            stack.enter_context(exported(telemetry.get_secret_value(), instance, measures))
         http = settings.http
         await stack.enter_async_context(serve_endpoints(http.host, http.port, health, measures))
         yield service

@@ -69,9 +69,9 @@ class News:
 
     async def tell(self) -> None:
         """Tell what is new. It is forgotten only when that has worked."""
-        gone, self._gone = self._gone, set()
-        if self.unsaid is not None and gone:
-            await self.unsaid(frozenset(gone))
+        if self.unsaid is not None and self._gone:
+            await self.unsaid(frozenset(self._gone))
+        self._gone.clear()
         if self.changed is None:
             self._keys.clear()  # it is recalled by who is to be told
             return
