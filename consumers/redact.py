@@ -25,7 +25,8 @@ import orjson
 from consumers.redact_addresses import AddressMap
 from consumers.redact_keep import PATH_WORDS, Keep, family_of
 from schemas.addresses import LONGEST_TEXT
-from schemas.decode import LARGEST_BODY, items_of, lines_apart, records_apart
+from schemas.decode import LARGEST_BODY
+from schemas.framing import records_of
 from schemas.jsontext import load_json
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Redactor:
             value = load_json(body)
         except (ValueError, RecursionError):
             return self._apart(body)
-        self.records += sum(1 for _ in items_of(value))
+        self.records += len(records_of(body))
         return orjson.dumps(self._value(value, "", 0))
 
     def _unreadable(self) -> bytes:
@@ -94,16 +95,17 @@ class Redactor:
 
     def _apart(self, body: bytes) -> bytes:
         """Redact what is no single JSON text as it is read: by lines, or around broken records."""
-        parts = records_apart(body) or lines_apart(body)
-        if not parts:
-            return self._unreadable()
         records: list[Any] = []
-        for part in parts:
+        unreadable = 0
+        for part in records_of(body):
             try:
-                records += [self._value(item, "", 1) for item in items_of(load_json(part))]
+                records.append(self._value(load_json(part), "", 1))
             except (ValueError, RecursionError):
-                self.unreadable_records += 1
+                unreadable += 1
                 records.append(UNREADABLE_RECORD)
+        if unreadable == len(records) <= 1:
+            return self._unreadable()
+        self.unreadable_records += unreadable
         self.records += len(records)
         return orjson.dumps({"records": records})
 

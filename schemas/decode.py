@@ -1,13 +1,13 @@
 """From the bytes of a message body to sign-ins, skips and rejects. Pure, and total: never raises.
 
-Two ways lead through here. The fast one decodes a whole body into typed records, when it is one
-of the known wrappers and all its records are of one form. Whatever the fast way does not take
-goes record by record through the slow one, which is the authority on what a record is.
+What a record becomes depends on its own bytes alone. Two ways lead there. The fast one decodes a
+whole body into typed records, when it is one of the known wrappers and all its records are of one
+form. Whatever the fast way does not take is cut into records, and each is read by itself; that
+slow way reads the same typed columns first, so that both say the same of a record that both read.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
-from schemas.jsontext import load_json
+from schemas.framing import INVALID, MOST_WRAPPERS, records_in, texts_in
+from schemas.jsontext import TooDeep, load_json, shallow
 from schemas.looks import looks_of
 from schemas.records import RecordReader, SignIn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
 
     from schemas.tables import Form, Tables, Typed
 
@@ -43,14 +44,23 @@ _WINDOW = 2_048
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class _RawWrapper(msgspec.Struct):
-    records: list[msgspec.Raw]
+_DEEP = 600
+_DEEP_LIST, _DEEP_OBJECT = b"]" * _DEEP, b"}" * _DEEP
+"""How deep nesting mostly ends. The fast way leaves such a body to the slow one, which rejects the
+record unless it is strict JSON. Depth itself cannot decide: msgspec passes over nested values that
+nobody reads, as deep as the stack of the moment lets it."""
+_SAMPLE = _DEEP // 3
+"""Every so manieth byte is looked at first, since another pass over all bytes is felt."""
 
 
-_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
-_raw_wrapper = msgspec.json.Decoder(_RawWrapper)
-_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises on input that is not what its type says."""
+class _Head(msgspec.Struct):
+    """The two names by which a record tells its table."""
+
+    type_name: Any = msgspec.field(default=None, name="Type")
+    category: Any = None
+
+
+_head = msgspec.json.Decoder(_Head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +89,11 @@ class Decoded:
         """How many records the body held; an unreadable message counts as one."""
         return len(self.signins) + self.skips.total() + self.rejected
 
-    def reject(self, reason: str, body: Callable[[], bytes]) -> None:
+    def reject(self, reason: str, body: bytes) -> None:
         """Count a reject; keep its *body* if it is among the first."""
         self.rejected += 1
         if len(self.rejects) < MOST_REJECTS:
-            self.rejects.append(Reject(reason, body()))
-
-    def add(self, other: Decoded) -> None:
-        """Take over what another part of the same body held."""
-        self.signins += other.signins
-        self.skips += other.skips
-        self.rejected += other.rejected
-        self.rejects += other.rejects[: MOST_REJECTS - len(self.rejects)]
+            self.rejects.append(Reject(reason, body))
 
     def closed(self, body: bytes) -> Decoded:
         """Let one last reject stand for those beyond the first, if there are any."""
@@ -100,37 +103,48 @@ class Decoded:
         return self
 
 
+def _ends_deep(raw: bytes) -> bool:
+    sample = raw[::_SAMPLE]
+    return (b"]]]" in sample and _DEEP_LIST in raw) or (b"}}}" in sample and _DEEP_OBJECT in raw)
+
+
+def _loaded(raw: bytes) -> Any:
+    """Return the value of a record, with null for what is nested too deeply; see load_json."""
+    try:
+        return load_json(raw)
+    except TooDeep:
+        if _ends_deep(raw):
+            raise
+        return load_json(shallow(raw))
+
+
 def _rejected(reason: str, body: bytes) -> Decoded:
     decoded = Decoded()
-    decoded.reject(reason, lambda: body)
+    decoded.reject(reason, body)
     return decoded
 
 
 class _Body:
     """A body that was decoded the fast way, kept to read single records of it again."""
 
-    __slots__ = ("_data", "_items", "_split", "size")
+    __slots__ = ("_data", "_items", "size")
 
-    def __init__(self, data: bytes, split: Callable[[bytes], list[msgspec.Raw]]) -> None:
+    def __init__(self, data: bytes, *, bare: bool = False) -> None:
+        """Keep *data*: an envelope or, with *bare*, one record."""
         self._data = data
-        self._split = split
-        self._items: list[msgspec.Raw] | None = None
+        self._items = [data] if bare else None
         self.size = len(data)
 
-    def record(self, index: int) -> dict[str, Any]:
-        """Read one record again. What only the typed decoder can read comes back as its text."""
-        try:
-            record = load_json(bytes(self._apart()[index]))
-        except _BROKEN:  # called from a deep stack, which the splitter minds and orjson does not
-            record = list(items_of(load_json(self._data)))[index]
-        except ValueError:
-            record = None
-        return record if isinstance(record, dict) else {"unread": index, "of": repr(self._data)}
-
-    def _apart(self) -> list[msgspec.Raw]:
+    def raw(self, index: int) -> bytes:
+        """Return the bytes of one record."""
         if self._items is None:
-            self._items = self._split(self._data)
-        return self._items
+            self._items = records_in(self._data.strip()) or []
+        return self._items[index]
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Read one record again, with null for what msgspec passed over and nothing else reads."""
+        record = _loaded(self.raw(index))
+        return record if isinstance(record, dict) else {}
 
 
 class _Single:
@@ -145,18 +159,6 @@ class _Single:
     def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is only one
         """Return the record."""
         return self._record
-
-
-def _split_array(data: bytes) -> list[msgspec.Raw]:
-    return _raw_items.decode(data)
-
-
-def _split_wrapper(data: bytes) -> list[msgspec.Raw]:
-    return _raw_wrapper.decode(data).records
-
-
-def _split_bare(data: bytes) -> list[msgspec.Raw]:
-    return [msgspec.Raw(data)]
 
 
 def _near_the_end(body: bytes, name: bytes) -> int:
@@ -189,14 +191,22 @@ class Decoder:
         if typed is None:
             return None
         try:
-            if body.lstrip()[:1] == b"[":
-                return self._decode_rows(typed.array.decode(body), typed, body, _split_array)
-            if body.find(b'"records"', 0, 256) >= 0:
-                rows = typed.wrapper.decode(body).records
-                return self._decode_rows(rows, typed, body, _split_wrapper)
-            return self._decode_rows([typed.bare.decode(body)], typed, body, _split_bare)
-        except _BROKEN:
+            rows, bare = self._rows(body, typed)
+        except INVALID:
             return None
+        if rows is None or _ends_deep(body):  # looked at last, when the body is in the cache
+            return None
+        return self._decode_rows(rows, typed, _Body(body, bare=bare))
+
+    def _rows(self, body: bytes, typed: Typed) -> tuple[list[Any] | None, bool]:
+        """Return the typed rows of a body, and whether it is one bare record."""
+        if body.lstrip()[:1] == b"[":
+            return typed.array.decode(body), False
+        if body.find(b'"records"', 0, 256) < 0:
+            return [typed.bare.decode(body)], True
+        wrapper = typed.wrapper.decode(body)
+        tells_its_table = self._form_told(wrapper.Type, wrapper.category) is not None
+        return None if tells_its_table else wrapper.records, False
 
     def _guess(self, body: bytes) -> Typed | None:
         """Guess the form of a body from the first name in it that could tell. Verified later."""
@@ -215,15 +225,8 @@ class Decoder:
                     return form.typed
         return None
 
-    def _decode_rows(
-        self,
-        rows: list[Any],
-        typed: Typed,
-        body: bytes,
-        split: Callable[[bytes], list[msgspec.Raw]],
-    ) -> Decoded:
+    def _decode_rows(self, rows: list[Any], typed: Typed, source: _Body) -> Decoded:
         decoded = Decoded()
-        source = _Body(body, split)
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
         addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
@@ -235,7 +238,7 @@ class Decoder:
                 continue
             form = form_of_type[type_of(row)] or form_of_category[category_of(row)]
             if form is None or form.typed is not typed:
-                self._add_value(source.record(index), decoded)
+                self._add_item(source.raw(index), decoded)
             elif not form.on:
                 skips[TABLE_OFF] += 1
             else:
@@ -251,47 +254,90 @@ class Decoder:
                     name = form.table or type_of(row)
                     add(SignIn(form, name, found, written, source, index, risk, noted))
                 else:
-                    self._add_record(source.record(index), decoded)
+                    self._add_item(source.raw(index), decoded)
         return decoded
 
     # --- the slow way ---
 
     def _decode_slowly(self, body: bytes) -> Decoded:
         decoded = Decoded()
-        try:
-            self._add_value(load_json(body), decoded)
-        except (ValueError, RecursionError):
-            return self._decode_parts(body)
+        for text in texts_in(body):
+            items = records_in(text)
+            if items is None or self._tells_its_table(text):
+                self._add_record(text, decoded)
+            else:
+                for item in items:
+                    self._add_item(item, decoded)
         return decoded
 
-    def _decode_parts(self, body: bytes) -> Decoded:
-        """Decode a body that is no single JSON text: lines, or a list with a broken record."""
-        whole = Decoded()
-        for part in records_apart(body) or lines_apart(body) or [body]:
-            decoded = Decoded()
-            try:
-                self._add_value(load_json(part), decoded)
-            except ValueError as error:
-                deep = "deep" in str(error)
-                decoded = _rejected(TOO_DEEP if deep else NOT_JSON, part)
-            except RecursionError:
-                decoded = _rejected(TOO_DEEP, part)
-            whole.add(decoded)
-        return whole
+    def _add_item(self, raw: bytes, decoded: Decoded, wrappers: int = MOST_WRAPPERS) -> None:
+        """Add an item of an envelope: a record, or an envelope of records."""
+        items = records_in(raw, arrays=False) if wrappers else None
+        if items is None or self._tells_its_table(raw):
+            self._add_record(raw, decoded)
+        else:
+            for item in items:
+                self._add_item(item, decoded, wrappers - 1)
 
-    def _add_value(self, value: Any, decoded: Decoded) -> None:
-        for item in items_of(value):
-            self._add_record(item, decoded)
+    def _tells_its_table(self, raw: bytes) -> bool:
+        """Return True for a record of a known table; its own ``records`` are no envelope's."""
+        if raw[:1] != b"{":
+            return False
+        try:
+            if not _ends_deep(raw):
+                head = _head.decode(raw)
+                return self._form_told(head.type_name, head.category) is not None
+        except INVALID:
+            pass
+        try:
+            record = _loaded(raw)
+        except ValueError:
+            return False
+        return self._form_told(record.get("Type"), record.get("category")) is not None
 
-    def _add_record(self, record: Any, decoded: Decoded) -> None:
+    def _add_record(self, raw: bytes, decoded: Decoded) -> None:
+        try:
+            record = _loaded(raw)
+        except ValueError as error:
+            decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
+            return
         if record is None:
             decoded.skips[NULL_ITEM] += 1
-        elif isinstance(record, dict):
+        elif not isinstance(record, dict):
+            decoded.reject(NOT_AN_OBJECT, raw)
+        elif not self._add_as_typed(record, decoded):
             self._add_object(record, decoded)
-        else:
-            decoded.reject(NOT_AN_OBJECT, lambda: _written(record))
+
+    def _add_as_typed(self, record: dict[str, Any], decoded: Decoded) -> bool:
+        """Add a record as the fast way would; return False if that would not take it."""
+        form = self._form_told(record.get("Type"), record.get("category"))
+        if form is None:
+            return False
+        if not form.on:
+            decoded.skips[TABLE_OFF] += 1
+            return True
+        typed = form.typed
+        try:
+            row = msgspec.convert(record, typed.row)
+            values = typed.addresses_of(row)
+            found = () if values[0] is None else self._addresses[values]
+            written, risk = typed.written_of(row), typed.risk_of(row)
+            noted = typed.noted_of(row) if typed.noted_of is not None else None
+        except (msgspec.ValidationError, AttributeError, TypeError):
+            return False
+        if not found:
+            return False
+        table = form.table or record["Type"]
+        decoded.signins.append(SignIn(form, table, found, written, _Single(record), 0, risk, noted))
+        return True
+
+    def _form_told(self, type_name: object, category: object) -> Form | None:
+        """Return the form that a record's exactly spelled ``Type`` or ``category`` tells."""
+        names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
+        return next((form for name, forms in names if (form := _told(name, forms))), None)
 
     def _add_object(self, record: dict[str, Any], decoded: Decoded) -> None:
+        """Add a record whose names may be spelled in any case."""
         reader = RecordReader(record)
         form, table = self._form_of(reader.record)
         if form is None:
@@ -332,49 +378,5 @@ def _lost_its_type(record: dict[str, Any], form: Form) -> bool:
     return nested and "properties" not in record and "ipaddress" in record
 
 
-def items_of(value: Any) -> Iterator[Any]:
-    """Yield the records that a JSON value holds: a wrapper, a list of either, or one record."""
-    if isinstance(value, dict):
-        wrapped = next((name for name in value if name.lower() == "records"), None)
-        if wrapped is None:
-            yield value
-        elif isinstance(value[wrapped], list):
-            yield from value[wrapped]
-        else:
-            yield value[wrapped]
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict) and isinstance(item.get("records"), list):
-                yield from item["records"]
-            else:
-                yield item
-    else:
-        yield value
-
-
-def records_apart(body: bytes) -> list[bytes] | None:
-    """Take a wrapper or a list apart without looking into its records."""
-    for split in (_split_wrapper, _split_array):
-        try:
-            return [bytes(item) for item in split(body)]
-        except _BROKEN:
-            continue
-    return None
-
-
-def lines_apart(body: bytes) -> list[bytes] | None:
-    """Return the lines of newline-delimited JSON, or None if no line is an object or a list."""
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    return lines if len(lines) > 1 and any(map(_is_container, lines)) else None
-
-
-def _is_container(line: bytes) -> bool:
-    try:
-        return isinstance(load_json(line), dict | list)
-    except ValueError:
-        return False
-
-
-def _written(value: Any) -> bytes:
-    """Write a value that is no record, in a bytes object no larger than it needs."""
-    return json.dumps(value).encode("utf-8")
+def _told(name: object, forms: Mapping[object, Form | None]) -> Form | None:
+    return forms[name] if isinstance(name, str) else None

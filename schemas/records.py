@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from schemas.addresses import usable_address
-from schemas.jsontext import parse_object
+from schemas.jsontext import DEEPEST, parse_object
 from schemas.outcomes import (
     RESULT_WORDS,
     Outcome,
@@ -309,12 +309,19 @@ def record_hash(record: dict[str, Any]) -> str:
     try:
         canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # half a character, a number beyond 64 bits, or nesting beyond orjson's
-        try:
-            canonical = json.dumps(record, sort_keys=True).encode()
-        except RecursionError:
-            flat = {name: one for name, one in record.items() if not isinstance(one, dict | list)}
-            canonical = json.dumps(flat, sort_keys=True).encode()
+        canonical = json.dumps(_shallow(record, DEEPEST), sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+def _shallow(value: Any, depth: int) -> Any:
+    """Return *value* with None for what nests deeper: json recurses as far as the stack lets it."""
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return None
+    if isinstance(value, dict):
+        return {name: _shallow(one, depth - 1) for name, one in value.items()}
+    return [_shallow(one, depth - 1) for one in value]
 
 
 def outcome_of(reader: RecordReader, form: Form) -> Outcome:

@@ -87,9 +87,12 @@ class Typed:
         self._attributes: dict[Place, str] = {}
         row: Any = self._struct(tree, (), "")
         rows: Any = list[row | None]
+        self.row = row
         self.bare = msgspec.json.Decoder(row)
         self.array = msgspec.json.Decoder(rows)
-        wrapper: Any = msgspec.defstruct("Wrapper", [("records", rows)])
+        wrapper: Any = msgspec.defstruct(
+            "Wrapper", [("records", rows), ("Type", Any, None), ("category", Any, None)]
+        )
         self.wrapper = msgspec.json.Decoder(wrapper)
         self.type_of = attrgetter(self._attributes[("Type",)])
         self.category_of = attrgetter(self._attributes[("category",)])

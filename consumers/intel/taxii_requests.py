@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from consumers.intel.http import TooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
-from schemas.jsontext import TOO_DEEP, load_json, shallow
+from schemas.jsontext import TooDeep, load_json, shallow
 from schemas.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -176,9 +176,7 @@ def _read(body: bytes) -> Any:
     """Return what a body writes; one object that is nested too deeply does not spoil the others."""
     try:
         return load_json(body)
-    except ValueError as error:
-        if TOO_DEEP not in str(error):
-            raise
+    except TooDeep:
         return load_json(shallow(body))
 
 

@@ -165,9 +165,6 @@ def test_an_odd_record_does_not_spoil_its_neighbours(
         pytest.param(bytes(range(256)) * 8, id="binary"),
         pytest.param(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", id="gzip"),
         pytest.param('{"records":[]}'.encode("utf-16"), id="UTF-16"),
-        pytest.param(encoded({"records": [ONE, TWO]})[:-5], id="cut off"),
-        pytest.param(b'{"records":[{"a":1},{"a":},{"a":2}]}', id="broken inside"),
-        pytest.param(b"[" * 100_000, id="brackets"),
     ],
 )
 def test_an_unreadable_body_is_one_reject(body: bytes) -> None:
@@ -175,6 +172,52 @@ def test_an_unreadable_body_is_one_reject(body: bytes) -> None:
     found = decoded(body)
     assert (found.records, len(found.rejects)) == (1, 1)
     assert found.rejects[0].body == body.removeprefix(BOM)
+
+
+@pytest.mark.parametrize(
+    ("body", "event_ids", "broken"),
+    [
+        pytest.param(
+            encoded({"records": [ONE, TWO]})[:-5], ["n-1"], [encoded(TWO)[:-3]], id="cut off"
+        ),
+        pytest.param(
+            encoded({"records": [ONE, TWO]})[:-1], ["n-1", "n-2"], [], id="cut at the end"
+        ),
+        pytest.param(
+            b'{"records":[' + encoded(ONE) + b',{"a":},' + encoded(TWO) + b"]}",
+            ["n-1", "n-2"],
+            [b'{"a":}'],
+            id="a value is missing",
+        ),
+        pytest.param(
+            b"[" + encoded(ONE) + b',{"a":"x\ty"},' + encoded(TWO) + b",]",
+            ["n-1", "n-2"],
+            [b'{"a":"x\ty"}'],
+            id="a tab in a text, a comma at the end",
+        ),
+        pytest.param(
+            encoded({"records": [ONE]}) + encoded({"Records": [TWO]}),
+            ["n-1", "n-2"],
+            [],
+            id="two wrappers",
+        ),
+        pytest.param(
+            b"[" + encoded({"records": [ONE]})[:-1] + b',"x":NaN,"y":},' + encoded(TWO) + b"]",
+            ["n-1", "n-2"],
+            [],
+            id="a broken wrapper in a list",
+        ),
+        pytest.param(b"[" + encoded(ONE) + b"] and more", ["n-1"], [b"and more"], id="more behind"),
+        pytest.param(b"[" * 100_000, [], [b"[" * 99_999], id="brackets"),
+    ],
+)
+def test_a_broken_record_is_rejected_alone(
+    body: bytes, event_ids: list[str], broken: list[bytes]
+) -> None:
+    """Whatever can be told apart is judged; the broken piece alone goes to quarantine."""
+    found = decoded(body)
+    assert [details_of(signin).event_id for signin in found.signins] == event_ids
+    assert [reject.body for reject in found.rejects] == broken
 
 
 @pytest.mark.parametrize("body", [b'{"records":[]}', b"[]"])
