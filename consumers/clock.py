@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
 DAY = 86_400.0
 NEIGHBOUR = DAY
 """A time further ahead than this, with no neighbour that agrees, is a mistake of the recording."""
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+"""Seconds since the epoch. Services write the ends of the calendar, or zero, for no time; neither
+is when anything happened, so times outside this span move no clock."""
 
 
 class WallClock:
@@ -25,11 +29,11 @@ class WallClock:
 
 
 class EventClock:
-    """The latest time that a recording has told so far. It never goes back.
+    """The latest time that a recording has told so far. It never goes back once it is confirmed.
 
     A time more than a day ahead counts only when the next one confirms it, so that one record of
-    the year 2099 does not expire everything. Until the first time is confirmed, or the recording
-    tells only one, that one is the time.
+    the year 2099 does not expire everything. The first time needs a neighbour as well: until one
+    agrees with it, each next time takes its place.
     """
 
     kind = "event"
@@ -41,6 +45,11 @@ class EventClock:
     def now(self) -> float:
         """Return seconds since the epoch; 0 before the first time."""
         return self._now if self._now is not None else self._ahead or 0.0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether two times of the recording have agreed."""
+        return self._now is not None
 
     def mark(self) -> tuple[float | None, float | None]:
         """Return what :meth:`turn_back` takes."""
@@ -61,7 +70,7 @@ class EventClock:
                 self._take(moment.timestamp())
 
     def advance_to_latest(self, latest: datetime) -> bool:
-        """Take the latest of some times, and tell whether that is all that the clock needs.
+        """Take the latest of some times; return True if that is all that the clock needs.
 
         It is not when the time is too far ahead: then its neighbours must speak for it.
         """
@@ -73,14 +82,13 @@ class EventClock:
         return True
 
     def _take(self, moment: float) -> None:
-        limit = None if self._now is None else self._now + NEIGHBOUR
-        if limit is not None and moment <= limit:
-            self._now = max(self._now or 0.0, moment)
+        if not EARLIEST <= moment < LATEST:
+            return
+        if self._now is not None and moment <= self._now + NEIGHBOUR:
+            self._now = max(self._now, moment)
             self._ahead = None
         elif self._ahead is not None and abs(moment - self._ahead) <= NEIGHBOUR:
             self._now = max(moment, self._ahead)
             self._ahead = None
-        elif self._now is None and self._ahead is not None and moment < self._ahead:
-            self._now, self._ahead = moment, None
         else:
             self._ahead = moment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumers.clock import EventClock
+from consumers.clock import DAY, EventClock
 from schemas.times import parse_time
 
 if TYPE_CHECKING:
@@ -17,22 +17,33 @@ if TYPE_CHECKING:
 
 GROUP_SECONDS = 300.0
 """By the event clock, the longest stretch of a recording that is handled at one moment."""
+CONTRADICTION = 30 * DAY
+"""Seconds by which the second time of a recording may be later than the first; and it is not to be
+earlier."""
 
 
-def leap(clock: Clock, decoded: Decoded, message: Message, started: float | None) -> float | None:
-    """Move the event clock on, unless that would be too far at once; then return how far.
+def leap(
+    clock: Clock, decoded: Decoded, message: Message, started: float | None
+) -> tuple[float | None, float | None]:
+    """Move the event clock on, unless that would be too far at once.
 
+    Return how far it would have been, else None; and when the stretch that is being gathered
+    began. A first time that the next one contradicts never was: its stretch begins with the next.
     Wall time never leaps.
     """
     if not isinstance(clock, EventClock):
-        return None
-    mark = clock.mark()
+        return None, started
+    before, unconfirmed = clock.mark(), not clock.confirmed
     advance(clock, decoded, message)
     moment = clock.now()
-    if started is None or moment - started <= GROUP_SECONDS:
-        return None
-    clock.turn_back(mark)
-    return moment
+    if started is None:
+        return None, started
+    if unconfirmed and not 0 <= moment - started <= CONTRADICTION:
+        return None, moment
+    if moment - started <= GROUP_SECONDS:
+        return None, started
+    clock.turn_back(before)
+    return moment, started
 
 
 def advance(clock: Clock, decoded: Decoded, message: Message) -> None:
@@ -40,7 +51,7 @@ def advance(clock: Clock, decoded: Decoded, message: Message) -> None:
     if isinstance(clock, EventClock):
         latest = _latest_of_one_form(decoded.signins)
         if latest is None or not clock.advance_to_latest(latest):
-            clock.advance(signin.record_time() for signin in decoded.signins)
+            clock.advance(map(_time_of, decoded.signins))
         clock.advance([message.enqueued])
 
 
@@ -52,3 +63,10 @@ def _latest_of_one_form(signins: Sequence[SignIn]) -> datetime | None:
     first, last = min(texts), max(texts)
     comparable = last.endswith("Z") and first[4:5] == last[4:5] == "-"
     return parse_time(last) if comparable else None
+
+
+def _time_of(signin: SignIn) -> datetime | None:
+    try:
+        return signin.record_time()
+    except Exception:  # noqa: BLE001 - such a record tells no time; who judges it sets it aside
+        return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from consumers.history import History
     from consumers.judge import Judge
     from consumers.outbox import Outbox
+    from consumers.record_guard import RecordGuard
     from consumers.tickets import Ticket
     from schemas.findings import Row
     from schemas.ports import Clock, Ledger
@@ -37,7 +38,9 @@ class Judging:
         ledger: Ledger,
         clock: Clock,
         free: FreeSources,
+        guard: RecordGuard,
     ) -> None:
+        self._guard = guard
         self._judge = judge
         self._free = free
         self._history = history
@@ -70,8 +73,9 @@ class Judging:
         now, wall = self._clock.now(), datetime.now(UTC)
         for one in held:
             signin, enqueued, _ = one
-            moment = event_moment(signin, enqueued, moment_of(now, wall))
-            parts[not self._free.words(address, known, moment)].append(one)
+            with self._guard.around(signin):
+                moment = event_moment(signin, enqueued, moment_of(now, wall))
+                parts[not self._free.words(address, known, moment)].append(one)
         return parts
 
     async def held(
@@ -89,12 +93,14 @@ class Judging:
         now, wall = self._clock.now(), datetime.now(UTC)
         rows, moments, folds = [], [], self._judge.folds
         for signin, enqueued, _ in held:
-            details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
-            words = self._words(address, details, verdict, known)
-            row = self._judged(details, address, words, wall=wall, now=now)
-            if row is not None:
-                rows.append(row)
-                moments.append(enqueued.timestamp() if enqueued else None)
+            with self._guard.around(signin):
+                details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
+                words = self._words(address, details, verdict, known)
+                row = self._judged(details, address, words, wall=wall, now=now)
+                if row is not None:
+                    rows.append(row)
+                    moments.append(enqueued.timestamp() if enqueued else None)
+        await self._guard.flush()
         if self._judge.folds > folds:
             for ticket in tickets:
                 ticket.hold()  # until the row is told that counts what was folded
@@ -143,15 +149,17 @@ class Judging:
             await self._history.fetch_bad([address])
             now, wall = self._clock.now(), datetime.now(UTC)
             for one in waiting:
-                words = _with(besides, self._words(address, one.details, verdict, known))
-                if not words:
-                    continue
+                with self._guard.around(one):
+                    words = _with(besides, self._words(address, one.details, verdict, known))
+                    if not words:
+                        continue
+                    row = self._judged(one.details, address, words, wall=wall, now=now, late=True)
+                    if row is not None:
+                        rows.append(row)
                 spoken.append(one)
-                row = self._judged(one.details, address, words, wall=wall, now=now, late=True)
-                if row is not None:
-                    rows.append(row)
             if not spoken and len(waiting) < left + AT_ONCE:
                 return settled
+            await self._guard.flush()
             await self._outbox.add(rows)
             if self._judge.folds > folds:
                 await self.tell_folded(None)
@@ -172,11 +180,13 @@ class Judging:
         folds, rows = self._judge.folds, []
         for address, details in signins:
             one = known.get(address)
-            words = self._words(address, details, None, one) if one is not None else []
-            words = _with(answers.get(address), words)
-            row = self._judged(details, address, words, wall=wall, now=now, late=True)
-            if row is not None:
-                rows.append(row)
+            with self._guard.around(details):
+                words = self._words(address, details, None, one) if one is not None else []
+                words = _with(answers.get(address), words)
+                row = self._judged(details, address, words, wall=wall, now=now, late=True)
+                if row is not None:
+                    rows.append(row)
+        await self._guard.flush()
         await self._outbox.add(rows)
         if self._judge.folds > folds:
             await self.tell_folded(None)

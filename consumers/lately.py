@@ -86,7 +86,7 @@ class Lately:
             self._since = now
         fallback = datetime.fromtimestamp(now, UTC) if now > 0 else datetime.now(UTC)
         held = [one for some in group.values() for one in some]
-        self._noted.add(
+        self.failed += self._noted.add(
             [address for address, some in group.items() for _ in some],
             [signin for signin, _, _ in held],
             [enqueued for _, enqueued, _ in held],

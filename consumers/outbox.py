@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
@@ -112,7 +113,7 @@ class Outbox:
                     self._delivered(max(0.0, now - enqueued))
 
     async def _send(self, rows: Sequence[Row]) -> None:
-        wrong = [(row, reason) for row in rows if (reason := wrong_with(row)) is not None]
+        wrong = [(row, reason) for row in rows if (reason := _wrong_with(row)) is not None]
         bad = {id(row) for row, _ in wrong}
         fit = [row for row in rows if id(row) not in bad]
         refused = (await self._sink.send(fit) if fit else []) + wrong
@@ -130,9 +131,26 @@ class Outbox:
                     "finding",
                     reason,
                     str(row.get("FindingId")),
-                    orjson.dumps(row, default=str),
+                    _written(row),
                     moment,
                 )
                 for row, reason in refused
             ]
         )
+
+
+def _wrong_with(row: Row) -> str | None:
+    """Return what makes a row unfit to be sent, or None; nothing that a row holds raises."""
+    try:
+        reason = wrong_with(row)
+        orjson.dumps(row)
+    except (TypeError, ValueError, AttributeError) as error:
+        return f"cannot be written: {type(error).__name__}"
+    return reason
+
+
+def _written(row: Row) -> bytes:
+    try:
+        return orjson.dumps(row, default=str)
+    except TypeError:  # half a character, or a number beyond 64 bits
+        return json.dumps(row, default=str).encode()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from heapq import heappush, heapreplace
 from typing import TYPE_CHECKING
 
+from consumers.judging import moment_of
 from consumers.ledger.rules import weight
 from consumers.rank import parts_of, points_of
 from schemas.findings import finding_id
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
     from consumers.held import Held
     from consumers.history import History
+    from consumers.record_guard import RecordGuard
     from schemas.ports import Clock, Ledger
     from schemas.signals import Signals
     from schemas.verdicts import Verdict
+
+    _Read = dict[str, list[tuple[Held, Signals]]]
 
 MOST_ROOMS = 50_000
 """Addresses of which we remember how many sign-ins wait; for others the ledger counts itself."""
@@ -75,8 +79,16 @@ class Parking:
     """Scores sign-ins and parks them."""
 
     def __init__(
-        self, ledger: Ledger, history: History, clock: Clock, *, per_address: int, lasts: float
+        self,
+        ledger: Ledger,
+        history: History,
+        clock: Clock,
+        guard: RecordGuard,
+        *,
+        per_address: int,
+        lasts: float,
     ) -> None:
+        self._guard = guard
         self._ledger = ledger
         self._history = history
         self._clock = clock
@@ -84,34 +96,39 @@ class Parking:
 
     async def park(self, parked: Mapping[str, Sequence[Held]]) -> dict[str, Verdict]:
         """Park sign-ins by address; return the verdicts of those answered meanwhile."""
-        read = _read(parked)
+        read = self._read(parked)
         await self._history.fetch(_pairs(read))
         now = self._clock.now()
-        fallback = datetime.fromtimestamp(now, UTC) if now > 0 else datetime.now(UTC)
+        fallback = moment_of(now, datetime.now(UTC))
         waiting: list[Waiting] = []
         crowded = 0
-        for address, held in parked.items():
-            for (signin, enqueued, _), signals in zip(held, read[address], strict=True):
-                parts = parts_of(signals, self._history.seen(address, signals))
-                self._history.learn(address, signals)
-                own, place = points_of(parts)
-                if not self.rooms.admits(address, weight(signals.outcome, own), now):
-                    crowded += 1
-                    continue
-                details = signin.details(enqueued=enqueued, fallback_time=fallback)
-                key = finding_id(details.table, details.event_id, address)
-                waiting.append(Waiting(key, address, details, now, own, place, tuple(parts)))
+        for address, several in read.items():
+            for (signin, enqueued, _), signals in several:
+                with self._guard.around(signin):
+                    parts = parts_of(signals, self._history.seen(address, signals))
+                    self._history.learn(address, signals)
+                    own, place = points_of(parts)
+                    if not self.rooms.admits(address, weight(signals.outcome, own), now):
+                        crowded += 1
+                        continue
+                    details = signin.details(enqueued=enqueued, fallback_time=fallback)
+                    key = finding_id(details.table, details.event_id, address)
+                    waiting.append(Waiting(key, address, details, now, own, place, tuple(parts)))
+        await self._guard.flush()
         return await self._ledger.park_unless_answered(waiting, crowded)
 
     async def learn(self, group: Mapping[str, Sequence[Held]]) -> dict[str, float]:
         """Learn from sign-ins that need not wait; return the scores of their addresses."""
-        read = _read(group)
+        read = self._read(group)
         await self._history.fetch(_pairs(read))
         scores: dict[str, float] = {}
-        for address, signals in _pairs(read):
-            score = self._score(address, signals)
-            scores[address] = max(score, scores.get(address, score))
-            self._history.learn(address, signals)
+        for address, several in read.items():
+            for (signin, _, _), signals in several:
+                with self._guard.around(signin):
+                    score = self._score(address, signals)
+                    scores[address] = max(score, scores.get(address, score))
+                    self._history.learn(address, signals)
+        await self._guard.flush()
         return scores
 
     def _score(self, address: str, signals: Signals) -> float:
@@ -119,16 +136,25 @@ class Parking:
 
     async def score(self, address: str, held: Sequence[Held]) -> float:
         """Return the score of an address by sign-ins that are held for it."""
-        read = [signals_of(one) for one, _, _ in held]
-        await self._history.fetch((address, one) for one in read)
-        return max((self._score(address, one) for one in read), default=0.0)
+        read = self._read({address: held})
+        await self._history.fetch(_pairs(read))
+        scores = []
+        for (signin, _, _), signals in read[address]:
+            with self._guard.around(signin):
+                scores.append(self._score(address, signals))
+        return max(scores, default=0.0)
+
+    def _read(self, group: Mapping[str, Sequence[Held]]) -> _Read:
+        """Read the signals of sign-ins; those that cannot be read are set aside."""
+        read: _Read = {address: [] for address in group}
+        for address, several in group.items():
+            for held in several:
+                with self._guard.around(held[0]):
+                    read[address].append((held, signals_of(held[0])))
+        return read
 
 
-def _read(group: Mapping[str, Sequence[Held]]) -> dict[str, list[Signals]]:
-    return {address: [signals_of(one) for one, _, _ in held] for address, held in group.items()}
-
-
-def _pairs(read: Mapping[str, Sequence[Signals]]) -> Iterator[tuple[str, Signals]]:
+def _pairs(read: _Read) -> Iterator[tuple[str, Signals]]:
     for address, several in read.items():
-        for one in several:
-            yield address, one
+        for _, signals in several:
+            yield address, signals

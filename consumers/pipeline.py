@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock
-from consumers.counts import Counts
 from consumers.event_time import advance, leap
 from consumers.held import HeldSignIns
 from consumers.judging import Judging
@@ -30,10 +29,11 @@ if TYPE_CHECKING:
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
     from consumers.parking import Parking
+    from consumers.record_guard import RecordGuard
     from consumers.turns import Turns
     from schemas.addresses import Networks
     from schemas.decode import Decoded, Decoder, Reject
-    from schemas.ports import Clock, Ledger, Message, Position, Quarantine
+    from schemas.ports import Clock, Ledger, Message, Position
 
 AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
@@ -68,17 +68,16 @@ class Pipeline:
         free: FreeSources,
         judge: Judge,
         outbox: Outbox,
-        quarantine: Quarantine,
+        guard: RecordGuard,
         clock: Clock,
         own_networks: Networks,
         waiting_limit: float,
         lately: Lately,
         held: HeldSignIns | None = None,
-        exact: bool = True,
         told: Told = lambda *_: None,
     ) -> None:
-        """*exact* counts each address (see Counts); *told* hears of every new answer."""
-        self.counts = Counts(exact=exact)
+        """*told* hears of every new answer."""
+        self.counts = guard.counts
         self.held = HeldSignIns() if held is None else held
         self._decoder = decoder
         self._memory = memory
@@ -88,10 +87,10 @@ class Pipeline:
         self._parking = parking
         self._history = history
         self._free = free
-        self._judging = Judging(judge, history, outbox, ledger, clock, free)
+        self._judging = Judging(judge, history, outbox, ledger, clock, free, guard)
         self._sorting = Sorting(self.counts, self.held, self._judging, free, lookups, own_networks)
         self._outbox = outbox
-        self._quarantine = quarantine
+        self._guard = guard
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._lately = lately
@@ -143,8 +142,8 @@ class Pipeline:
         group: dict[str, list[Held]] = {}
         started: float | None = None
         for taken, message in enumerate(messages, 1):
-            decoded = self._decoder.decode(message.body)
-            moment = leap(self._clock, decoded, message, started)
+            decoded = self._guard.decode(self._decoder, message)
+            moment, started = leap(self._clock, decoded, message, started)
             if moment is not None:
                 await self._match(group, ticket)
                 await self._let_pass(moment)
@@ -152,10 +151,9 @@ class Pipeline:
                 advance(self._clock, decoded, message)
             if started is None:
                 started = self._clock.now()
-                await self._begin(started)
             self.counts.decoded(decoded)
             if decoded.rejects:
-                await self._quarantine.put(
+                await self._guard.set_aside(
                     [_set_aside(message.position, one) for one in decoded.rejects]
                 )
             self._collect(decoded, message, group)
@@ -194,7 +192,7 @@ class Pipeline:
         self.counts.records += 1
         self.counts.rejected += 1
         self.counts.unreadable += 1
-        await self._quarantine.put([_set_aside(position, reject)])
+        await self._guard.set_aside([_set_aside(position, reject)])
 
     async def keep_house(self) -> None:
         """Do what is due now and then; cheap when it is not."""
@@ -219,14 +217,18 @@ class Pipeline:
         await self._outbox.flush_if_due()
 
     async def _let_pass(self, moment: float) -> None:
-        """Do what is due before the event clock moves on, as it would have been done meanwhile."""
+        """Do what is due before the event clock moves on, as it would have been done meanwhile.
+
+        After the time that a sign-in may wait nothing of before is left, and the clock leaps.
+        """
         await self.keep_house()
         step = AGAIN_SECONDS["event"]
+        until = min(moment, self._clock.now() + self._waiting_limit + 2 * TIDY_SECONDS)
         while (
             isinstance(self._clock, EventClock)
             and self._turns is not None
             and self._turns.scarce
-            and moment - self._clock.now() > step
+            and until - self._clock.now() > step
         ):
             self._clock.pass_to(self._clock.now() + step)
             await self.keep_house()
@@ -266,6 +268,7 @@ class Pipeline:
 
     async def _match(self, group: dict[str, list[Held]], ticket: Ticket) -> None:
         """Judge what is answered, ask about the rest, park what may not be asked now."""
+        await self._begin(self._clock.now())
         if not group:
             return
         self.counts.seen(group)
@@ -292,6 +295,7 @@ class Pipeline:
             verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}
         await self._look_again(verdicts, group)
         await self._park(parked, {address: [ticket] for address in parked})
+        await self._guard.flush()
         if self._lookups is not None and self._clock.kind == "event":
             await self._lookups.landed()  # the clock must not run on while questions are open
 

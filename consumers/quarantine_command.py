@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from consumers.record_guard import PENDING
 from consumers.replay import refuse_to_spend_unasked
 from consumers.wiring import StateFolder, make_quarantine, open_chain
 from consumers.wiring_core import make_decoder
@@ -106,6 +107,8 @@ async def _taken(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
     """Offer an item to the pipeline; tell whether it may go, once all is drained."""
     if item.kind == "finding":
         return await _sent(item, chain)
+    if item.kind == PENDING:
+        return False  # for a person: there is no message to be read again
     if decoder.decode(item.body).rejects:
         return False
     before = chain.pipeline.counts.unanswered

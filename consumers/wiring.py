@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from consumers.azure_http import transports
 from consumers.clock import EventClock, WallClock
+from consumers.counts import Counts
 from consumers.judge import Judge
 from consumers.ledger.memory import AnswerMemory
 from consumers.ledger.sqlite import SqliteStore
 from consumers.ledger.sqlite_file import clock_of
 from consumers.ledger.sqlite_recent import SqliteRecent
 from consumers.outbox import Outbox
+from consumers.record_guard import RecordGuard
 from consumers.settings import is_loopback
 from consumers.wiring_core import Core
 from consumers.wiring_feeds import Intelligence, wants_free_sources
@@ -220,13 +222,14 @@ async def open_chain(
             clock,
             quota=quota,
             memory=AnswerMemory(ledger, clock),
+            guard=RecordGuard(Counts(), quarantine),
             paced=paced,
             free=intelligence.free,
             recent=recent,
         )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
-        pipeline = core.join(judge=judge, outbox=outbox, quarantine=quarantine)
+        pipeline = core.join(judge=judge, outbox=outbox)
         await pipeline.recover()
         intelligence.listen(pipeline.learning.learn)
         notes = [f"{one}." for one in await intelligence.bring_up_to_date()]

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from consumers.learning import Told
     from consumers.ledger.memory import AnswerMemory
     from consumers.outbox import Outbox
+    from consumers.record_guard import RecordGuard
     from consumers.settings import Settings
     from schemas.health import Watch
-    from schemas.ports import Clock, Ledger, Quarantine, Recent, Source
+    from schemas.ports import Clock, Ledger, Recent, Source
     from schemas.verdicts import Answer
 
 
@@ -150,6 +151,7 @@ class Core:
         *,
         quota: int,
         memory: AnswerMemory,
+        guard: RecordGuard,
         watch: Watch | None = None,
         shared: bool = False,
         paced: bool = True,
@@ -164,6 +166,7 @@ class Core:
         policy = settings.policy
         self.memory = memory
         self._settings = settings
+        self._guard = guard
         self._ledger = ledger
         self._clock = clock
         self.free = free or FreeSources(None, None)
@@ -174,6 +177,7 @@ class Core:
             ledger,
             self.history,
             clock,
+            guard,
             per_address=policy.waiting_per_address,
             lasts=policy.waiting_limit,
         )
@@ -212,8 +216,6 @@ class Core:
         *,
         judge: Judge,
         outbox: Outbox,
-        quarantine: Quarantine,
-        exact: bool = True,
         told: Told = lambda *_: None,
     ) -> Pipeline:
         """Return the pipeline around it; see there."""
@@ -230,11 +232,10 @@ class Core:
             lately=self.lately,
             judge=judge,
             outbox=outbox,
-            quarantine=quarantine,
+            guard=self._guard,
             clock=self._clock,
             own_networks=Networks(self._settings.trusted_networks),
             waiting_limit=self._settings.policy.waiting_limit,
-            exact=exact,
             told=told,
         )
         return self._pipeline

@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from consumers.counts import Counts
 from consumers.judge import Judge
 from consumers.ledger.memory import AnswerMemory
 from consumers.outbox import Outbox
+from consumers.record_guard import RecordGuard
 from consumers.wiring import StateFolder, make_clock, make_ledger
 from consumers.wiring_core import Core
 from schemas.policy import Policy
@@ -109,12 +111,14 @@ async def open_plan_chain(
         folder = stack.enter_context(StateFolder(None))
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
+        nowhere = _Nowhere()
         core = Core(
             settings,
             ledger,
             clock,
             quota=quota,
             memory=AnswerMemory(ledger, clock),
+            guard=RecordGuard(Counts(exact=False), nowhere),
             watch=_Quiet(),
             source=KnowsNothing(),
         )
@@ -122,14 +126,11 @@ async def open_plan_chain(
         if lookups is None:
             raise AssertionError("there is a source, so there are lookups")
         stack.push_async_callback(lookups.close)
-        nowhere = _Nowhere()
         pipeline = core.join(
             judge=Judge(
                 Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour
             ),
             outbox=Outbox(nowhere, nowhere),
-            quarantine=nowhere,
-            exact=False,
             told=lambda answers, _: told(answers, clock.now()),
         )
         await pipeline.recover()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from consumers.azure_http import transports
 from consumers.checkpoint_store import Checkpoints
 from consumers.clock import WallClock
+from consumers.counts import Counts
 from consumers.endpoints import serve_endpoints
 from consumers.guard import UnreadableGuard
 from consumers.health import GRACE, Health
@@ -24,6 +25,7 @@ from consumers.ledger.table_storage import TableStore
 from consumers.measures import Measures
 from consumers.outbox import Outbox
 from consumers.receive import Receiver
+from consumers.record_guard import RecordGuard
 from consumers.reports import Reports
 from consumers.service import Service
 from consumers.settings import is_loopback
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from consumers.wiring_feeds import Intelligence
     from schemas.health import Watch
-    from schemas.ports import Clock, Ledger, Quarantine, Sink
+    from schemas.ports import Clock, Ledger, Sink
     from schemas.verdicts import Answer, Verdict
 
 REPORT_PATIENCE = 60.0
@@ -204,16 +206,12 @@ def tell_all(*listeners: Told) -> Told:
     return told
 
 
-def make_pipeline(
-    settings: Settings, core: Core, outbox: Outbox, quarantine: Quarantine, told: Told
-) -> Pipeline:
+def make_pipeline(settings: Settings, core: Core, outbox: Outbox, told: Told) -> Pipeline:
     """Return the service's pipeline around *core*."""
     policy = settings.policy
     return core.join(
         judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
         outbox=outbox,
-        quarantine=quarantine,
-        exact=False,
         told=told,
     )
 
@@ -267,6 +265,7 @@ async def open_service(
             clock,
             quota=service_quota(settings),
             memory=AnswerMemory(ledger, clock, claims_tell=shared and asks_paid(settings)),
+            guard=RecordGuard(Counts(exact=False), quarantine),
             watch=health,
             shared=shared,
             free=intelligence.free,
@@ -275,7 +274,7 @@ async def open_service(
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
         told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
-        pipeline = make_pipeline(settings, core, outbox, quarantine, told)
+        pipeline = make_pipeline(settings, core, outbox, told)
         connect(intelligence, pipeline.learning, reports)
         measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
         service = Service(

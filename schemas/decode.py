@@ -150,15 +150,20 @@ class _Body:
 class _Single:
     """A record that was decoded the slow way."""
 
-    __slots__ = ("_record", "size")
+    __slots__ = ("_raw", "_record", "size")
 
-    def __init__(self, record: dict[str, Any]) -> None:
+    def __init__(self, record: dict[str, Any], raw: bytes) -> None:
         self._record = record
-        self.size = 100 * len(record)  # near enough; counting would cost more than it tells
+        self._raw = raw
+        self.size = len(raw) + 100 * len(record)  # near enough; counting would cost more
 
     def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is only one
         """Return the record."""
         return self._record
+
+    def raw(self, index: int) -> bytes:  # noqa: ARG002 - there is only one
+        """Return its bytes."""
+        return self._raw
 
 
 def _near_the_end(body: bytes, name: bytes) -> int:
@@ -305,10 +310,10 @@ class Decoder:
             decoded.skips[NULL_ITEM] += 1
         elif not isinstance(record, dict):
             decoded.reject(NOT_AN_OBJECT, raw)
-        elif not self._add_as_typed(record, decoded):
-            self._add_object(record, decoded)
+        elif not self._add_as_typed(record, raw, decoded):
+            self._add_object(record, raw, decoded)
 
-    def _add_as_typed(self, record: dict[str, Any], decoded: Decoded) -> bool:
+    def _add_as_typed(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> bool:
         """Add a record as the fast way would; return False if that would not take it."""
         form = self._form_told(record.get("Type"), record.get("category"))
         if form is None:
@@ -328,7 +333,8 @@ class Decoder:
         if not found:
             return False
         table = form.table or record["Type"]
-        decoded.signins.append(SignIn(form, table, found, written, _Single(record), 0, risk, noted))
+        source = _Single(record, raw)
+        decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
         return True
 
     def _form_told(self, type_name: object, category: object) -> Form | None:
@@ -336,7 +342,7 @@ class Decoder:
         names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
         return next((form for name, forms in names if (form := _told(name, forms))), None)
 
-    def _add_object(self, record: dict[str, Any], decoded: Decoded) -> None:
+    def _add_object(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> None:
         """Add a record whose names may be spelled in any case."""
         reader = RecordReader(record)
         form, table = self._form_of(reader.record)
@@ -350,7 +356,8 @@ class Decoder:
         found = tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, str)))
         if found:
             risk = reader.first(form.columns.get("risk_level", ()))
-            decoded.signins.append(SignIn(form, table, found, None, _Single(record), 0, risk))
+            source = _Single(record, raw)
+            decoded.signins.append(SignIn(form, table, found, None, source, 0, risk))
         else:
             told = (answer for answer in answers if isinstance(answer, Unusable))
             reason = next((one for one in told if one is not Unusable.MISSING), Unusable.MISSING)

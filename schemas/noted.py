@@ -96,26 +96,32 @@ class Notes(msgspec.Struct, array_like=True):
         signins: Sequence[SignIn],
         enqueued: Sequence[datetime | None],
         fallback_time: datetime,
-    ) -> None:
+    ) -> int:
         """Note sign-ins; of each its address, the record, and when its message arrived.
 
         Those whose first places hold what is surely the same after cleaning are taken together.
-        One that is odd is parted from the others by halves, and read whole.
+        One that is odd is parted from the others by halves, and read whole. Return how many could
+        not be read.
         """
         if not addresses or self._added_quickly(addresses, signins):
-            return
+            return 0
         if len(addresses) == 1:
-            details = signins[0].details(enqueued=enqueued[0], fallback_time=fallback_time)
+            try:
+                details = signins[0].details(enqueued=enqueued[0], fallback_time=fallback_time)
+            except Exception:  # noqa: BLE001 - set aside, with its reason, by who judges it
+                return 1
             self.addresses += addresses
             self.tables.append(details.table)
             self.event_ids.append(details.event_id)
             self.accounts.append(details.account)
             self.outcomes.append(details.outcome)
             self.times.append(details.event_time.timestamp())
-            return
+            return 0
         half = len(addresses) // 2
-        for part in (slice(half), slice(half, None)):
+        return sum(
             self.add(addresses[part], signins[part], enqueued[part], fallback_time)
+            for part in (slice(half), slice(half, None))
+        )
 
     def _added_quickly(self, addresses: Sequence[str], signins: Sequence[SignIn]) -> bool:
         """Note plain sign-ins; return False, with nothing done, if one of them is not."""

@@ -385,7 +385,7 @@ class Quarantined:
     """Something that could not be read or was refused for good."""
 
     kind: str
-    """``message`` or ``finding``."""
+    """``message`` or ``finding``; ``pending`` for a sign-in that came out of the ledger."""
     reason: str
     position: str
     body: bytes

@@ -214,6 +214,9 @@ class Records(Protocol):
     def record(self, index: int) -> dict[str, Any]:
         """Return the record at *index*. Never raises."""
 
+    def raw(self, index: int) -> bytes:
+        """Return the bytes of that record."""
+
 
 class SignIn(msgspec.Struct, gc=False):
     """A readable record of an enabled table that has a usable public address.

@@ -7,7 +7,6 @@ import time
 import pytest
 
 from schemas.decode import NOT_JSON, TOO_DEEP
-from schemas.framing import records_of
 from tests.fuzz.mutated_bodies import search
 from tests.recorded import decoded, details_of, encoded
 
@@ -121,6 +120,5 @@ def test_mutated_events_are_read_alone_as_among_others(seed: int) -> None:
 def test_a_megabyte_is_cut_in_linear_time(body: bytes) -> None:
     """No text makes the scanner go over it again and again."""
     before = time.process_time()
-    assert len(records_of(body)) >= 1
     assert decoded(body).records >= 1
     assert time.process_time() - before < 5

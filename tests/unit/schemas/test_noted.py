@@ -199,6 +199,10 @@ def test_the_quick_way_is_taken() -> None:
             """Fail."""
             raise AssertionError(index)
 
+        def raw(self, index: int) -> bytes:
+            """Fail."""
+            raise AssertionError(index)
+
     odd = {**EXPORTED, "UserPrincipalName": " x ", "Id": "odd"}
     (odd_one,) = signins(encoded({"records": [odd]}))
     expected = list(noted_of([signin, signin, odd_one, signin]))
