@@ -23,10 +23,23 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazi
 
     session: aiohttp.ClientSession | None
 
-    def __init__(self, ca_bundle: Path | None, **options: Any) -> None:
-        """*options* are what the SDK's transport takes, such as timeouts."""
+    def __init__(
+        self,
+        ca_bundle: Path | None,
+        answered: Callable[[str | None], None] | None = None,
+        **options: Any,
+    ) -> None:
+        """*answered* gets the ``Date`` of each answer; *options* are the SDK's own."""
         super().__init__(**options)
         self._ca_bundle = ca_bundle
+        self._answered = answered
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send a request."""
+        response = await super().send(request, **options)
+        if self._answered is not None:
+            self._answered(response.headers.get("Date"))
+        return response
 
     async def open(self) -> None:
         """Make the session, in the loop that uses it; again after :meth:`close`."""
@@ -41,6 +54,11 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazi
         await super().open()
 
 
-def transports(ca_bundle: Path | None) -> Callable[..., Transport]:
-    """Return what makes transports that trust *ca_bundle*, else the machine's own store."""
-    return partial(Transport, ca_bundle)
+def transports(
+    ca_bundle: Path | None, answered: Callable[[str | None], None] | None = None
+) -> Callable[..., Transport]:
+    """Return what makes transports that trust *ca_bundle*, else the machine's own store.
+
+    *answered* gets the ``Date`` header of each answer.
+    """
+    return partial(Transport, ca_bundle, answered)

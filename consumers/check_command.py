@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,6 +41,7 @@ from schemas.verdicts import Unanswered
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from consumers.checkpoints import Checkpoints
     from consumers.hub_client import Hub
     from consumers.settings import Settings
     from schemas.ports import Ledger
@@ -180,16 +181,27 @@ def _checkpoints(
     settings: Settings, credentials: Credentials
 ) -> Callable[[_Noted], Awaitable[str]]:
     async def action(noted: _Noted) -> str:
-        checkpoints = make_checkpoints(settings, credentials)
+        checkpoints = make_checkpoints(settings, credentials, noted)
         try:
             blob = f"check/{instance_name(settings)}"
-            if await checkpoints.look(noted):
-                await checkpoints.try_writing(blob, noted)
+            if await checkpoints.look() and await checkpoints.try_writing(blob):
+                await _read_positions(settings, credentials, checkpoints)
         finally:
             await checkpoints.close()
         return f"{settings.checkpoint.container} is there and may be written; so may the quarantine"
 
     return action
+
+
+async def _read_positions(
+    settings: Settings, credentials: Credentials, checkpoints: Checkpoints
+) -> None:
+    """Read all positions and owners; what is unreadable is told as a trouble."""
+    with suppress(ConfigurationError):  # told where the hub itself is tried
+        for hub in make_hubs(settings, credentials):
+            names = (hub.namespace, hub.name, hub.settings.consumer_group)
+            await checkpoints.store.list_ownership(*names)
+            await checkpoints.store.list_checkpoints(*names)
 
 
 def _hub(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 from aiohttp import web
@@ -18,23 +18,39 @@ if TYPE_CHECKING:
     from consumers.measures import Measures
 
 
+class Probed(Protocol):
+    """What the probes are about."""
+
+    health: Health
+    ready: bool
+    """Whether all its loops run, and it does not drain."""
+
+    def stands(self) -> str | None:
+        """Return what of its own work stands still, or None."""
+
+
 @asynccontextmanager
 async def serve_endpoints(
-    host: str, port: int, health: Health, measures: Measures
+    host: str, port: int, probed: Probed, measures: Measures
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port, which is chosen by the system for 0.
 
-    ConfigurationError when the port cannot be had.
+    ``/healthz`` fails while the process's own work stands, so that it is restarted. ``/readyz``
+    fails before its loops run and while it drains, and for nothing outside: an orchestrator that
+    waits for readiness would keep the old revision while a role spreads. Its body lists all
+    troubles. ConfigurationError when the port cannot be had.
     """
 
     async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        stands = probed.stands()
+        return web.Response(text=f"{stands or 'ok'}\n", status=503 if stands else 200)
 
     async def ready(_: web.Request) -> web.Response:
-        body = {"ready": health.ready, "reasons": health.reasons()}
+        health = probed.health
+        body = {"ready": probed.ready, "healthy": health.healthy, "reasons": health.reasons()}
         return web.Response(
             body=orjson.dumps(body),
-            status=200 if health.ready else 503,
+            status=200 if probed.ready else 503,
             content_type="application/json",
         )
 

@@ -1,4 +1,4 @@
-"""How the service is: its troubles, since when, and whether it is ready."""
+"""How the service is: its troubles, and since when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from schemas.health import DEGRADED_ONLY, Trouble
+from schemas.health import DEGRADED_ONLY, OUTSIDE, Trouble
 from schemas.times import iso
 
 if TYPE_CHECKING:
@@ -80,7 +80,12 @@ class Health:
         return self._monotonic() - since.monotonic >= grace
 
     @property
-    def ready(self) -> bool:
+    def held_up(self) -> bool:
+        """Whether something outside the process holds its work up."""
+        return any(what in OUTSIDE for what, _ in list(self._troubles))
+
+    @property
+    def healthy(self) -> bool:
         """Whether nothing is wrong that keeps sign-ins from being judged."""
         return not any(
             what not in DEGRADED_ONLY and self._lasts(what, since)

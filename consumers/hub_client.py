@@ -84,6 +84,14 @@ class Hub:
             )
 
     @property
+    def namespace(self) -> str:
+        """The fully qualified namespace, by which checkpoints are named."""
+        if (text := self._connection_string) is None:
+            return self.settings.namespace or ""
+        with _readable_settings():
+            return parse_connection_string(text).fully_qualified_namespace
+
+    @property
     def _connection_string(self) -> str | None:
         secret = self.settings.connection_string
         return None if secret is None else secret.get_secret_value()
@@ -115,11 +123,7 @@ class Hub:
     @property
     def _host(self) -> str:
         """The host that is connected to."""
-        where = self.settings.endpoint or self.settings.namespace
-        if where is None:
-            with _readable_settings():
-                text = self._connection_string or ""
-                where = parse_connection_string(text).fully_qualified_namespace
+        where = self.settings.endpoint or self.namespace
         return urlsplit(where if "//" in where else f"//{where}").hostname or ""
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from consumers.lately import Lately
     from consumers.lookup import Lookups
     from consumers.outbox import Outbox
+    from consumers.partition_owners import PartitionOwners
     from consumers.pipeline import Pipeline
     from consumers.positions import Claim
     from consumers.wiring_feeds import Intelligence
@@ -43,6 +44,7 @@ class Measures:
     ) -> None:
         self.claims: Callable[[], Iterable[Claim]] = tuple
         self.lags: Callable[[], Iterable[tuple[str, int]]] = tuple
+        self.owners: Callable[[], Iterable[PartitionOwners]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
         self._intelligence: Intelligence | None = None
@@ -108,7 +110,7 @@ class Measures:
         yield from self._of_partitions()
         for reason in self._health.reasons():
             yield m.Sample(m.TROUBLE, 1, (reason["code"], reason["part"] or ""))
-        yield m.Sample(m.READY, float(self._health.ready))
+        yield m.Sample(m.READY, float(self._health.healthy))
         yield m.Sample(m.REPORTS_DROPPED, self.reports_dropped())
 
     def _of_stream(self, pipeline: Pipeline) -> Iterator[Sample]:
@@ -162,8 +164,12 @@ class Measures:
         for claim in self.claims():
             yield m.Sample(m.CHECKPOINT_AGE, now - claim.checkpointed_at, (claim.name,))
             yield m.Sample(m.UNSETTLED, claim.unsettled, (claim.name,))
+            yield m.Sample(m.STANDING, now - claim.stood_since, (claim.name,))
         for name, lag in self.lags():
             yield m.Sample(m.LAG, lag, (name,))
+        for owners in self.owners():
+            yield m.Sample(m.PARTITIONS, len(owners.partitions), (owners.hub,))
+            yield m.Sample(m.PARTITIONS_UNOWNED, len(owners.unowned), (owners.hub,))
 
 
 class _Families(Collector):

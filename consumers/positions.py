@@ -46,6 +46,7 @@ class Claim:
         """Whether the partition was taken away: nothing may be checkpointed any more."""
         self.inside = False
         """Whether a batch of it is being taken right now: it is held, not silent."""
+        self.inside_since = now
         self.last_call = now
         """When the partition was last heard of, events or none."""
         self.last_events = now
@@ -56,6 +57,9 @@ class Claim:
         """The last message of which, and of all before it, every sign-in is settled."""
         self.checkpointed: Place | None = None
         self.checkpointed_at = now
+        self.stood_at = -1
+        """The sequence number that was reached when somebody last looked, and since when."""
+        self.stood_since = now
         self._open: deque[tuple[Ticket, Place]] = deque()
 
     def is_repeat(self, place: Place) -> bool:

@@ -14,6 +14,7 @@ import structlog
 from azure.core.exceptions import AzureError
 from azure.eventhub.exceptions import EventHubError
 
+from consumers.checkpoint_store import CheckpointLost
 from consumers.hub_client import (
     forget_delivery_tags,
     reach,
@@ -22,6 +23,7 @@ from consumers.hub_client import (
     well,
     why_refused,
 )
+from consumers.partition_owners import PartitionOwners
 from consumers.positions import Claim, Place
 from schemas.decode import Reject
 from schemas.health import Trouble
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from azure.eventhub import CloseReason, EventData
     from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
-    from consumers.checkpoint_store import Checkpoints
+    from consumers.checkpoints import Checkpoints
     from consumers.guard import UnreadableGuard
     from consumers.hub_client import Hub
     from consumers.pipeline import Pipeline
@@ -49,6 +51,8 @@ STUCK = 30.0
 """Seconds without events, while the hub moves on, after which the client is started anew."""
 AGAIN = 5.0
 """Seconds between two tries to reach a hub."""
+WEDGED = 900.0
+"""Seconds after which what stands still, though nothing outside holds it, needs a restart."""
 MOST_UNTRACKED = 1_000_000
 """Messages that a link may bring before it is made anew, should the SDK keep their tags for ever
 and not let us at them."""
@@ -86,8 +90,10 @@ class Receiver:
         self._receiving: asyncio.Task[None] | None = None
         self._taking: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._sign_of_life = 0.0
         self._tracked = 0
         self._looked = 0.0
+        self.owners = PartitionOwners(hub, checkpoints.store, watch, monotonic=monotonic)
 
     # --- life ---
 
@@ -95,6 +101,7 @@ class Receiver:
         """Receive until :meth:`close`; a client that ends is followed by another."""
         await self._greet()
         while not self._stopping:
+            self._sign_of_life = self._monotonic()
             self._client = self._hub.consumer(self._checkpoints.store)
             self._receiving = asyncio.create_task(self._receive(self._client))
             try:
@@ -121,7 +128,7 @@ class Receiver:
     async def _greet(self) -> None:
         """Wait until hub and checkpoint container are there and let us in."""
         while not self.greeted.is_set():
-            if await self._checkpoints.look(self._watch):
+            if await self._checkpoints.look():
                 told = await reach(self._hub, self._watch)
                 if told is not None:
                     self._checkpoints.store.hub_made(self._hub.name, told.made)
@@ -172,12 +179,14 @@ class Receiver:
         if claim is not None:
             claim.closed = True
             self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
+            self.owners.forget(claim)
             log.debug("partition given up", partition=claim.name, why=str(reason))
 
     async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
         """Take note of what the SDK could not do; it goes on by itself, and so do we."""
         log.debug("hub error", partition=context and context.partition_id, error=repr(error)[:500])
-        if context is None and isinstance(error, EventHubError | AzureError | OSError):
+        if context is None:
+            self._sign_of_life = self._monotonic()
             self._tell(error)
 
     async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
@@ -190,7 +199,7 @@ class Receiver:
             self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
         if not events:
             return
-        claim.inside = True
+        claim.inside, claim.inside_since = True, self._monotonic()
         try:
             if self._stopping:
                 await asyncio.Event().wait()  # until the SDK cancels this handler
@@ -237,6 +246,24 @@ class Receiver:
 
     # --- now and then ---
 
+    def stands(self, *, held_up: bool) -> str | None:
+        """Return what has stood still for so long that only a restart can help, or None.
+
+        With *held_up* something outside holds work up, and batches may rightly wait.
+        """
+        now = self._monotonic()
+        signs = (self._sign_of_life, self._checkpoints.store.listing_tried.get(self._hub.name, 0.0))
+        if self.greeted.is_set() and not self._stopping and now - max(signs) > WEDGED:
+            return f"the client of event hub {self._hub.name} does nothing any more"
+        for claim in self.claims.values():
+            since = claim.inside_since if claim.inside else claim.stood_since
+            if not held_up and now - since > WEDGED and (claim.inside or self._lags_behind(claim)):
+                return f"nothing is taken from {claim.name} any more"
+        return None
+
+    def _lags_behind(self, claim: Claim) -> bool:
+        return bool(self.lags.get(claim.name.rpartition("/")[2]))
+
     async def checkpoint(self) -> None:
         """Write down how far each of our partitions is settled, where that is news."""
         for partition, claim in list(self.claims.items()):
@@ -245,17 +272,21 @@ class Receiver:
                 continue
             try:
                 await context.update_checkpoint(place)  # type: ignore[arg-type] # all it reads
+            except CheckpointLost:
+                log.info("checkpoint left to the partition's new owner", partition=claim.name)
+                continue
             except (AzureError, OSError) as error:
                 self._tell(error)
                 return
             claim.checkpointed = place
             claim.checkpointed_at = self._monotonic()
-            self._checkpoints.well(self._watch)
+            self._checkpoints.well()
 
     async def look_at_partitions(self) -> None:
         """Notice partitions that nobody hears of, and say why."""
         now = self._monotonic()
         self._too_many_tags()
+        self.owners.look()
         silent = {
             partition: claim
             for partition, claim in self.claims.items()
@@ -271,13 +302,14 @@ class Receiver:
 
     async def look_at_hub(self) -> None:
         """Compare our positions with the ends of the partitions; start anew where we are stuck."""
-        if not await self._checkpoints.look(self._watch):
+        if not await self._checkpoints.look():
             return
         stuck: list[str] = []
         another = False
         try:
             async with self._hub.consumer(retry_total=0) as client:
-                made = (await client.get_eventhub_properties())["created_at"]
+                properties = await client.get_eventhub_properties()
+                made, self.owners.partitions = properties["created_at"], properties["partition_ids"]
                 another = self._checkpoints.store.hub_made(self._hub.name, made)
                 for partition, claim in list(self.claims.items()):
                     reached = claim.reached  # before the question: messages go on coming
@@ -311,6 +343,7 @@ class Receiver:
         """Take note of the lag; tell whether only a new client can help."""
         end, begin = told["last_enqueued_sequence_number"], told["beginning_sequence_number"]
         self.lags[partition] = max(0, end - max(reached, begin - 1))
+        self.owners.look_at(claim, self.lags[partition])
         if end < reached:
             log.warning("hub was made anew", partition=claim.name)
             self._checkpoints.store.void(self._hub.name, partition)
@@ -337,10 +370,12 @@ class Receiver:
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, AzureError) and not isinstance(error, EventHubError):
-            self._checkpoints.tell(error, self._watch)
+            self._checkpoints.tell(error)
         elif isinstance(error, EventHubError | OSError | TimeoutError):
             what, detail = trouble_of(error, self._hub.name)
             self._watch.trouble(what, detail, part=self._hub.name)
+        else:
+            self.owners.balancing_failed(error)
 
 
 def _place_of(event: EventData) -> Place:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from consumers.lookup import Lookups
     from consumers.measures import Measures
     from consumers.outbox import Outbox
+    from consumers.partition_owners import PartitionOwners
     from consumers.pipeline import Pipeline
     from consumers.positions import Claim
     from consumers.receive import Receiver
@@ -91,7 +92,8 @@ class Service:
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._drained = False
+        self.ready = False
+        """Whether all loops run, and it does not drain."""
 
     def failed(self, error: BaseException) -> None:
         """Stop because of an error after which nothing can be promised."""
@@ -113,6 +115,7 @@ class Service:
         self.health.trouble(Trouble.STARTING, "not connected yet")
         try:
             self._start(self._begin())
+            self.ready = True
             await self._over.wait()
         finally:
             await self._end()
@@ -140,6 +143,16 @@ class Service:
     def claims(self) -> list[Claim]:
         """Return what we have of each partition of ours."""
         return [claim for one in self.receivers for claim in one.claims.values()]
+
+    def owners(self) -> list[PartitionOwners]:
+        """Return what is known of the owners of each hub's partitions."""
+        return [one.owners for one in self.receivers]
+
+    def stands(self) -> str | None:
+        """Return what of our own work stands though nothing outside holds it up, or None."""
+        held_up = self.health.held_up
+        told = (one.stands(held_up=held_up) for one in self.receivers)
+        return next((one for one in told if one is not None), None)
 
     def lags(self) -> list[tuple[str, int]]:
         """Return the lag of each partition of ours."""
@@ -207,6 +220,7 @@ class Service:
 
     async def _end(self) -> None:
         """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
+        self.ready = False
         self.health.trouble(Trouble.DRAINING, "about to end")
         for receiver in self.receivers:
             receiver.stop_taking()

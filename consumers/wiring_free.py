@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumers.azure_http import transports
+from consumers.clock_check import ClockCheck
 from consumers.feeds.sync import SharedFeed
 from consumers.ledger.sqlite_recent import SqliteRecent
 from consumers.ledger.table_client import Table
@@ -39,7 +40,7 @@ def make_table(
         connection_string=secret.get_secret_value() if secret else None,
         account_url=state.account_url,
         credential=credentials.get() if secret is None else None,
-        new_transport=transports(settings.ca_bundle),
+        new_transport=transports(settings.ca_bundle, ClockCheck(watch).answered),
     )
 
 

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from consumers.azure_http import transports
-from consumers.checkpoint_store import Checkpoints
+from consumers.checkpoints import Checkpoints
 from consumers.clock import WallClock
+from consumers.clock_check import ClockCheck
 from consumers.counts import Counts
 from consumers.endpoints import serve_endpoints
+from consumers.file_limit import ensure_open_files
 from consumers.guard import UnreadableGuard
 from consumers.health import GRACE, Health
 from consumers.hub_client import Hub, hub_names, require_hub_settings
@@ -99,13 +101,16 @@ def make_hubs(settings: Settings, credentials: Credentials) -> list[Hub]:
     return [Hub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
 
 
-def make_checkpoints(settings: Settings, credentials: Credentials) -> Checkpoints:
+def make_checkpoints(settings: Settings, credentials: Credentials, watch: Watch) -> Checkpoints:
     """Return the checkpoint container."""
     keyless = settings.checkpoint.connection_string is None
     return Checkpoints(
         settings.checkpoint,
         credentials.get() if keyless else None,
-        transport=transports(settings.ca_bundle)(connection_timeout=5, read_timeout=20),
+        watch,
+        transport=transports(settings.ca_bundle, ClockCheck(watch).answered)(
+            connection_timeout=5, read_timeout=20
+        ),
     )
 
 
@@ -241,8 +246,9 @@ async def open_service(
         credentials = Credentials(stack, settings)
         clock = WallClock()
         health = Health(grace=GRACE)
+        ensure_open_files(health)
         hubs = make_hubs(settings, credentials)
-        checkpoints = make_checkpoints(settings, credentials)
+        checkpoints = make_checkpoints(settings, credentials, health)
         stack.push_async_callback(checkpoints.close)
         ledger, opened = make_run_ledger(settings, clock, health, credentials)
         stack.push_async_callback(ledger.close)
@@ -251,7 +257,7 @@ async def open_service(
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
         stack.push_async_callback(quarantine.close)
         sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
-        outbox = Outbox(sink, quarantine, delivered=measures.delivered)
+        outbox = Outbox(sink, quarantine, delivered=measures.delivered, watch=health)
         intelligence, recent = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
@@ -294,8 +300,9 @@ async def open_service(
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
         measures.claims = service.claims
         measures.lags = service.lags
+        measures.owners = service.owners
         if (telemetry := settings.service.telemetry) is not None:
             stack.enter_context(exported(telemetry.get_secret_value(), instance, measures))
         http = settings.http
-        await stack.enter_async_context(serve_endpoints(http.host, http.port, health, measures))
+        await stack.enter_async_context(serve_endpoints(http.host, http.port, service, measures))
         yield service

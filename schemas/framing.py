@@ -88,14 +88,18 @@ def _unwrapped(items: Iterable[bytes], wrappers: int) -> Iterator[bytes]:
         yield from [item] if inner is None else _unwrapped(inner, wrappers - 1)
 
 
-def array_items(array: bytes) -> list[bytes]:
-    """Return the items of an array, and one item more for what follows its end, if anything."""
+def array_items(array: bytes) -> list[bytes] | None:
+    """Return the items of an array, and one item more for what follows its end, if anything.
+
+    None for a broken array without an object: nothing of it is worth telling apart.
+    """
     try:
         return [bytes(item) for item in _list.decode(array)]
     except INVALID:
         end = _end_of_value(array, 1)
         inner = array[1 : end - 1] if array[end - 1 : end] == b"]" else array[1:end]
-        return [*_items(inner), *_filled(array[end:])]
+        items = [*_items(inner), *_filled(array[end:])]
+        return items if any(item[:1] == b"{" for item in items) else None
 
 
 def _is_valid(text: bytes) -> bool:
@@ -117,9 +121,8 @@ def _items(text: bytes) -> Iterator[bytes]:
     while (mark := _MARK.match(text, place)) is not None:
         place = mark.end()
         if mark[1] in _OPENING:
-            yield from _filled(text[start : place - 1])
-            start, place = place - 1, _end_of_value(text, place)
-            yield text[start:place]
+            place = _end_of_value(text, place)
+            yield from _filled(text[start:place])  # with what stands before it, if it is broken
             start = place
         elif mark[1] == b",":
             yield from _filled(text[start : place - 1])

@@ -18,12 +18,17 @@ class Trouble(StrEnum):
     CHECKPOINT_UNREACHABLE = "checkpoint-unreachable"
     CHECKPOINT_REFUSED = "checkpoint-refused"
     CHECKPOINT_MISSING = "checkpoint-missing"
+    CHECKPOINT_UNREADABLE = "checkpoint-unreadable"
+    BALANCING_FAILS = "balancing-fails"
+    PARTITIONS_UNOWNED = "partitions-unowned"
+    STREAM_STANDS = "stream-stands"
     LEDGER_UNREACHABLE = "ledger-unreachable"
     LEDGER_REFUSED = "ledger-refused"
     LEDGER_MISSING = "ledger-missing"
     QUARANTINE_UNREACHABLE = "quarantine-unreachable"
     STREAM_UNREADABLE = "stream-unreadable"
     FINDINGS_HELD_BACK = "findings-held-back"
+    FINDINGS_REFUSED = "findings-refused"
     SOURCE_DOWN = "source-down"
     KEY_REFUSED = "key-refused"
     QUOTA_SPENT = "quota-spent"
@@ -35,6 +40,8 @@ class Trouble(StrEnum):
     REPLICA_REFUSED = "replica-refused"
     REPLICA_STALE = "replica-stale"
     INDICATORS_HELD_BACK = "indicators-held-back"
+    CLOCK_OFF = "clock-off"
+    FEW_FILES = "few-files"
 
 
 DEGRADED_ONLY = frozenset(
@@ -47,9 +54,33 @@ DEGRADED_ONLY = frozenset(
         Trouble.REPLICA_REFUSED,
         Trouble.REPLICA_STALE,
         Trouble.INDICATORS_HELD_BACK,
+        Trouble.CHECKPOINT_UNREADABLE,
+        Trouble.FINDINGS_REFUSED,
+        Trouble.CLOCK_OFF,
+        Trouble.FEW_FILES,
     }
 )
 """Troubles that a person may want to know of, while the service does all that it can."""
+
+OUTSIDE = frozenset(
+    {
+        Trouble.STARTING,
+        Trouble.HUB_UNREACHABLE,
+        Trouble.HUB_REFUSED,
+        Trouble.HUB_MISSING,
+        Trouble.PARTITION_SILENT,
+        Trouble.CHECKPOINT_UNREACHABLE,
+        Trouble.CHECKPOINT_REFUSED,
+        Trouble.CHECKPOINT_MISSING,
+        Trouble.LEDGER_UNREACHABLE,
+        Trouble.LEDGER_REFUSED,
+        Trouble.LEDGER_MISSING,
+        Trouble.QUARANTINE_UNREACHABLE,
+        Trouble.STREAM_UNREADABLE,
+        Trouble.FINDINGS_HELD_BACK,
+    }
+)
+"""Troubles by which work rightly waits for something outside the process; a restart mends none."""
 
 
 class Watch(Protocol):

@@ -57,6 +57,13 @@ LAG = Metric("lag", GAUGE, "messages that a partition of ours is behind its end"
 CHECKPOINT_AGE = Metric(
     "checkpoint_age_seconds", GAUGE, "seconds since the last checkpoint or claim", ("partition",)
 )
+STANDING = Metric(
+    "standing_seconds", GAUGE, "seconds since a partition got further or had no lag", ("partition",)
+)
+PARTITIONS = Metric("partitions", GAUGE, "partitions of a hub", ("hub",))
+PARTITIONS_UNOWNED = Metric(
+    "partitions_unowned", GAUGE, "partitions that no instance has claimed lately", ("hub",)
+)
 UNSETTLED = Metric("unsettled_batches", GAUGE, "batches not settled yet", ("partition",))
 FEED_INDICATORS = Metric(
     "feed_indicators", GAUGE, "indicators of a feed that have not ended", ("feed",)
@@ -76,7 +83,7 @@ LATE_MATCH_LOST = Metric("late_match_lost", COUNTER, "sign-ins that could not be
 QUARANTINED = Metric("quarantined", COUNTER, "records and findings set aside in quarantine")
 REPORTS_DROPPED = Metric("reports_dropped", COUNTER, "verdict and health rows that were given up")
 TROUBLE = Metric("trouble", GAUGE, "1 while something is wrong; see the runbook", ("code", "part"))
-READY = Metric("ready", GAUGE, "1 while sign-ins are being judged")
+READY = Metric("ready", GAUGE, "1 while nothing keeps sign-ins from being judged")
 
 METRICS: tuple[Metric, ...] = tuple(
     one for one in list(globals().values()) if isinstance(one, Metric)

@@ -122,8 +122,11 @@ class Running:
             return 0, b""
 
     async def ready(self) -> bool:
-        """Tell whether it is ready."""
-        return (await self.get("/readyz"))[0] == 200
+        """Tell whether it is ready, and nothing keeps sign-ins from being judged."""
+        import orjson
+
+        status, body = await self.get("/readyz")
+        return status == 200 and bool(orjson.loads(body)["healthy"])
 
     async def reasons(self) -> dict[str, dict[str, Any]]:
         """Return what is wrong, by code."""

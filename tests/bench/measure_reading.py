@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from consumers.checkpoint_store import Checkpoints
+from consumers.checkpoints import Checkpoints
 from consumers.health import Health
 from consumers.hub_client import Hub, hub_names
 from consumers.settings import load_settings
@@ -88,8 +88,8 @@ async def of_idle(messages: int) -> dict[str, float]:
         count += len(events)
 
     settings = load_settings()
-    checkpoints = Checkpoints(settings.checkpoint, None)
-    assert await checkpoints.look(Health())
+    checkpoints = Checkpoints(settings.checkpoint, None, Health())
+    assert await checkpoints.look()
     prefetch = settings.eventhub.prefetch
     hub = Hub(hub_names(settings.eventhub)[0], settings.eventhub, None, None)
     client = hub.consumer(checkpoints.store)

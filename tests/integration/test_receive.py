@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from azure.storage.blob.aio import ContainerClient
 from pydantic import SecretStr
 
 from consumers import receive
-from consumers.checkpoint_store import Checkpoints
+from consumers.checkpoints import Checkpoints
 from consumers.counts import Counts
 from consumers.guard import UnreadableGuard
 from consumers.health import Health
@@ -83,6 +84,7 @@ class Setup:
                 create=True,
             ),
             None,
+            self.health,
         )
         self.receiver = Receiver(
             Hub(HUB, settings, None, None),
@@ -328,3 +330,39 @@ def _tags(client: Any) -> int:
     (processor,) = client._event_processors.values()
     (consumer,) = processor._consumers.values()
     return len(consumer._handler._link._received_delivery_tags)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "ownership"])
+async def test_one_unreadable_blob_blinds_nobody(azurite: Azurite, kind: str) -> None:
+    """A restart reads the partition all the same, from its begin, and tells why."""
+    async with _receiving(azurite) as setup:
+        setup.publish("1", "2")
+        await until(lambda: setup.has(2), "the first messages")
+        await setup.receiver.checkpoint()
+        names = await _names(setup)
+        container = setup.checkpoints.store._container_client.container_name
+        await setup.receiver.close()
+        blob = "/".join((*names, kind, "0"))
+        client = ContainerClient.from_connection_string(azurite.connection_string, container)
+        async with client:
+            await client.upload_blob(blob, b"", overwrite=True)  # without metadata
+        again = Setup(setup.broker, azurite, container)
+        running = asyncio.create_task(again.receiver.run())
+        told = set[str]()
+
+        def read() -> bool:
+            told.update(again.codes)
+            return again.has(2 if kind == "checkpoint" else 1)
+
+        setup.publish(*(["3"] if kind == "ownership" else []))
+        setup.taking = again.taking
+        try:
+            await until(read, "the partition to be read again", 40)
+            assert "checkpoint-unreadable" in told
+            await again.receiver.checkpoint()
+            await until(lambda: not again.codes, "all well again")
+        finally:
+            await again.receiver.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await again.checkpoints.close()

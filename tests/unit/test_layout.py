@@ -25,6 +25,7 @@ EDGES = {
     "azure": {
         "consumers/azure_http.py",
         "consumers/checkpoint_store.py",
+        "consumers/checkpoints.py",
         "consumers/hub_client.py",
         "consumers/ledger/table_client.py",
         "consumers/receive.py",

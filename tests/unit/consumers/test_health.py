@@ -41,15 +41,15 @@ def health(moment: Moment) -> Health:
 def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment) -> None:
     """An outage that lasts is a reason; a hiccup is none."""
     health.trouble(Trouble.LEDGER_UNREACHABLE, "busy")
-    assert health.ready
+    assert health.healthy
     assert health.reasons() == []
     moment.time += GRACE
-    assert not health.ready
+    assert not health.healthy
     (reason,) = health.reasons()
     assert (reason["code"], reason["detail"]) == ("ledger-unreachable", "busy")
     assert reason["since"].startswith("1970-01-01T00:16:40"), "its beginning, not the last word"
     health.well(Trouble.LEDGER_UNREACHABLE)
-    assert health.ready
+    assert health.healthy
 
 
 @pytest.mark.parametrize("what", [Trouble.HUB_MISSING, Trouble.KEY_REFUSED, Trouble.DRAINING])
@@ -57,17 +57,17 @@ def test_what_needs_a_person_is_told_at_once(health: Health, what: Trouble) -> N
     """There is nothing to wait for."""
     health.trouble(what, "mend it", part="a")
     health.trouble(what, "mend it", part="b")
-    assert not health.ready
+    assert not health.healthy
     assert [one["part"] for one in health.reasons()] == ["a", "b"]
     health.well(what, part="a")
-    assert not health.ready
+    assert not health.healthy
 
 
 @pytest.mark.parametrize("what", sorted(DEGRADED_ONLY))
 def test_doing_all_that_can_be_done_is_ready(health: Health, what: Trouble) -> None:
     """It is told, and blocks nothing."""
     health.trouble(what, "detail")
-    assert health.ready
+    assert health.healthy
     assert [one["blocking"] for one in health.reasons()] == [False]
 
 
@@ -109,7 +109,7 @@ def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -
     assert guard.admits(), "too early to tell"
     counts.messages = counts.unreadable = WINDOW
     assert guard.admits()
-    assert not health.ready
+    assert not health.healthy
     assert not guard.admits()
     moment.time += TRICKLE
     counts.messages += 300
@@ -119,7 +119,7 @@ def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -
     counts.messages += 300  # and these could be read
     assert guard.admits()
     assert guard.admits()
-    assert health.ready
+    assert health.healthy
 
 
 def test_some_that_cannot_be_read_hold_nothing_up(health: Health, moment: Moment) -> None:
@@ -130,4 +130,4 @@ def test_some_that_cannot_be_read_hold_nothing_up(health: Health, moment: Moment
         counts.messages += WINDOW
         counts.unreadable += WINDOW // 2
         assert guard.admits()
-    assert health.ready
+    assert health.healthy

@@ -1,0 +1,39 @@
+"""The limit on open files, which a service with many connections meets first."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import structlog
+
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from schemas.health import Watch
+
+log = structlog.get_logger()
+
+ENOUGH = 512
+"""Open files: connections to the hub, 64 requests to storage at once, sources, and SQLite."""
+RAISED_TO = 4_096
+
+
+def ensure_open_files(watch: Watch) -> None:
+    """Raise a soft limit (``ulimit -n``) that is too low; report one that stays too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
+        return
+    wanted = RAISED_TO if hard == resource.RLIM_INFINITY else min(hard, RAISED_TO)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    except (OSError, ValueError):
+        wanted = soft
+    if wanted >= ENOUGH:
+        log.warning("limit on open files raised", limit="RLIMIT_NOFILE", was=soft, now=wanted)
+        return
+    watch.trouble(
+        Trouble.FEW_FILES,
+        f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and {ENOUGH} may "
+        "be needed: raise it, or connections will fail under load",
+    )
