@@ -13,6 +13,7 @@ import orjson
 
 from schemas.columns import wrong_with
 from schemas.errors import SinkHeldBack
+from schemas.health import Trouble
 from schemas.ports import Quarantined
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
     from consumers.tickets import Ticket
     from schemas.findings import Row
+    from schemas.health import Watch
     from schemas.ports import Quarantine, Sink
 
+REFUSED_TOLD = 3_600.0
+"""Seconds for which a finding refused for good is told as a trouble."""
 FULL = 1_000
 """Rows that make an upload worth its while."""
 
@@ -35,15 +39,21 @@ class Outbox:
         quarantine: Quarantine,
         *,
         delivered: Callable[[float], None] | None = None,
+        watch: Watch | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """*delivered* is told the seconds from a message's arrival to its accepted finding."""
+        """*delivered* is told the seconds from a message's arrival to its accepted finding.
+
+        *watch* is told of findings that are refused for good.
+        """
         self.accepted: Counter[str] = Counter()
         """Accepted findings by severity."""
         self.refused = 0
         self._sink = sink
         self._quarantine = quarantine
         self._delivered = delivered
+        self._watch = watch
+        self._refused_at = 0.0
         self._now = now
         self._rows: list[tuple[Row, float | None]] = []
         self._tickets: deque[tuple[int, Ticket]] = deque()
@@ -122,6 +132,20 @@ class Outbox:
         lost = {id(row) for row, _ in refused}
         self.accepted.update(row["Severity"] for row in fit if id(row) not in lost)
         self.refused += len(refused)
+        self._tell_refused(refused)
+
+    def _tell_refused(self, refused: Sequence[tuple[Row, str]]) -> None:
+        if self._watch is None:
+            return
+        if refused:
+            self._refused_at = self._now()
+            self._watch.trouble(
+                Trouble.FINDINGS_REFUSED,
+                f"{self.refused:,} findings were refused for good and are in quarantine, the last "
+                f"as: {refused[-1][1]}; see 'signinwatch quarantine list'",
+            )
+        elif self._now() - self._refused_at > REFUSED_TOLD:
+            self._watch.well(Trouble.FINDINGS_REFUSED)
 
     async def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
         moment = datetime.now(UTC)

@@ -11,8 +11,10 @@ limits" (1 MB a call, compressed and not; 204 accepted; 429 with Retry-After).
 
 from __future__ import annotations
 
+import math
 import time
 from io import BytesIO
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -65,7 +67,38 @@ _MENDS = {
 }
 _BUSY = "nothing to mend; the service is busy or out of reach"
 _NO_ANSWER = "nothing to mend if it passes; else check LOGS__ENDPOINT and the network"
-_REFUSED = (400, 413)
+_TOO_LARGE = 413
+ABOUT_THE_REQUEST = frozenset(
+    {
+        "InvalidStream",
+        "InvalidStreamName",
+        "InvalidDcrImmutableId",
+        "InvalidDataCollectionRule",
+        "InvalidDataCollectionEndpoint",
+        "InvalidOutputTable",
+        "InvalidApiVersion",
+        "InvalidApiVersionParameter",
+        "MissingApiVersionParameter",
+        "UnsupportedApiVersion",
+        "UnsupportedContentType",
+        "UnsupportedMediaType",
+        "InvalidContentType",
+        "InvalidContentEncoding",
+        "InvalidHeaderValue",
+        "MissingRequiredHeader",
+        "ResourceNotFound",
+    }
+)
+"""Error codes of a 400 that no other row could avoid (Logs Ingestion API and Azure's common REST
+error codes)."""
+ACCEPTED_LATELY = 600.0
+"""Seconds for which an accepted upload shows that endpoint, rule and stream are right."""
+REFUSED_IN_A_ROW = 3
+"""Rows refused one after the other, with none accepted, after which it is not about the rows."""
+_REQUEST_MEND = (
+    "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule declares the "
+    "stream and its columns; findings are kept until then"
+)
 
 
 class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
@@ -97,7 +130,8 @@ class LogsIngestionSink:
     """See :class:`schemas.ports.Sink`.
 
     A body that is refused as malformed or too large is halved until the bad row is found. Every
-    other trouble holds the findings back, for up to *patience* seconds.
+    other trouble holds the findings back, for up to *patience* seconds; so does a refusal that is
+    about the request itself, by its code or because no row at all is accepted.
     """
 
     def __init__(
@@ -132,19 +166,56 @@ class LogsIngestionSink:
         self._watch = watch
         self._monotonic = monotonic
         self._told: tuple[str, float] | None = None
+        self._accepted_at = -math.inf
+        self._refused_in_a_row = 0
 
     async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         """Upload *rows*; return those refused for good. SinkHeldBack when patience ends."""
         refused: list[tuple[Row, str]] = []
         for part, body in _bodies(rows):
-            refused += await self._send_part(part, body)
+            bad = await self._send_part(part, body)
+            while bad and len(bad) == len(part) and self._is_about_the_request(bad):
+                await self._wait_until_accepted(bad)
+                bad = await self._send_part(part, body)
+            refused += bad
         return refused
+
+    def _is_about_the_request(self, bad: Sequence[tuple[Row, str]]) -> bool:
+        """Return True if rows were refused, and none accepted, so that it is not their fault."""
+        lately = self._monotonic() - self._accepted_at < ACCEPTED_LATELY
+        too_large = all(str(_TOO_LARGE) in reason for _, reason in bad)
+        alone = len(bad) == 1 and self._refused_in_a_row < REFUSED_IN_A_ROW
+        return not (lately or too_large or alone)
+
+    async def _wait_until_accepted(self, bad: Sequence[tuple[Row, str]]) -> None:
+        """Try one of the refused rows now and then, each in its turn, until one is accepted."""
+        rows = cycle(row for row, _ in bad)
+        reason = bad[0][1]
+        async for attempt in stamina.retry_context(
+            on=_when_again,
+            attempts=None,
+            timeout=self._patience,
+            wait_initial=1.0,
+            wait_max=LONGEST_WAIT,
+        ):
+            with attempt:
+                try:
+                    await self._upload_patiently(_json([next(rows)]))
+                except SinkRefused:
+                    error = SinkHeldBack(
+                        f"LOGS__ENDPOINT: every row is {reason} for {self._stream}",
+                        mend=_REQUEST_MEND,
+                    )
+                    self.errors += 1
+                    self._tell(error)
+                    raise error from None
 
     async def _send_part(self, rows: Sequence[Row], body: bytes) -> list[tuple[Row, str]]:
         try:
             await self._upload_patiently(body)
         except SinkRefused as error:
             if len(rows) == 1:
+                self._refused_in_a_row += 1
                 return [(rows[0], str(error))]
             middle = len(rows) // 2
             halves = (rows[:middle], rows[middle:])
@@ -168,6 +239,8 @@ class LogsIngestionSink:
                     self.errors += 1
                     self._tell(error)
                     raise
+        self._accepted_at = self._monotonic()
+        self._refused_in_a_row = 0
         if self._watch is not None:
             self._watch.well(Trouble.FINDINGS_HELD_BACK)
 
@@ -208,9 +281,15 @@ def _when_again(error: Exception) -> bool | float:
 
 
 def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRefused:
-    status = error.status_code
-    if status in _REFUSED:
-        return SinkRefused(f"refused by the ingestion service ({status})")
+    status, code = error.status_code, _code(error)
+    if status == 400 and code in ABOUT_THE_REQUEST:
+        return SinkHeldBack(
+            f"LOGS__ENDPOINT: the ingestion service answers 400 {code} for {stream}",
+            mend=_REQUEST_MEND,
+        )
+    if status in (400, _TOO_LARGE):
+        told = f"{status} {code}".rstrip()
+        return SinkRefused(f"refused by the ingestion service ({told})")
     if status is None and isinstance(error, ClientAuthenticationError):
         return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_MENDS[401])
     return SinkHeldBack(
@@ -218,6 +297,12 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
         mend=_MENDS.get(status or 0, _BUSY),
         retry_after=_retry_after(error),
     )
+
+
+def _code(error: HttpResponseError) -> str:
+    """Return the code of an error's body, if it names one as Azure does."""
+    code = getattr(error.error, "code", None)
+    return code if isinstance(code, str) and code.isalnum() and len(code) <= 60 else ""
 
 
 def _retry_after(error: HttpResponseError) -> float | None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
 from aiohttp import web
 
-from producers.logs_ingestion import LARGEST_BODY, LogsIngestionSink, _bodies
+from consumers.health import Health
+from producers.logs_ingestion import (
+    LARGEST_BODY,
+    REFUSED_IN_A_ROW,
+    LogsIngestionSink,
+    _bodies,
+)
 from schemas.errors import SinkHeldBack
 from tests.servers.ingestion import RULE, Ingestion
+from tests.service import until
 
 if TYPE_CHECKING:
     from schemas.findings import Row
@@ -80,3 +88,66 @@ async def test_an_absurd_retry_after_is_cut() -> None:
             assert await sink.send(_rows(1)) == []
         await sink.close()
     assert ingestion.requests == 4
+
+
+def _refusal(code: str | None) -> web.Response:
+    error = {"error": {"code": code, "message": "no"}} if code else None
+    return web.json_response(error, status=400)
+
+
+@pytest.mark.parametrize(
+    "code", ["InvalidStream", "InvalidDcrImmutableId", "UnsupportedApiVersion", None, "Odd"]
+)
+async def test_a_refusal_of_the_whole_request_holds_findings_back(code: str | None) -> None:
+    """By its code or because no row is accepted: told, and sent when it is mended, once each."""
+    health, rows = Health(), _rows(50)
+    wrong = [True]
+    ingestion = Ingestion(fault=lambda *_: _refusal(code) if wrong[0] else None)
+    async with ingestion.server() as server:
+        sink = LogsIngestionSink(server.url, RULE, None, patience=None, watch=health)
+        with stamina.set_testing(True, attempts=10_000, cap=True):
+            sending = asyncio.ensure_future(sink.send(rows))
+            await until(lambda: bool(health.reasons()), "the trouble")
+            requests = ingestion.requests
+            assert not sending.done()
+            (reason,) = health.reasons()
+            wrong[0] = False
+            assert await sending == []
+        await sink.close()
+    assert reason["code"] == "findings-held-back"
+    assert "LOGS__RULE_ID" in reason["detail"]
+    assert "400" in reason["detail"]
+    assert code is None or code in reason["detail"]
+    assert code is not None or requests <= 2 * len(rows) + 10
+    assert {row["FindingId"] for row in ingestion.rows} == {row["FindingId"] for row in rows}
+    assert health.reasons() == []
+
+
+async def test_rows_refused_among_others_are_refused_alone() -> None:
+    """Also all of an upload, where another was accepted just before."""
+
+    def fault(_: int, rows: list[Any]) -> web.Response | None:
+        return _refusal(None) if any(row["FindingId"] in "357" for row in rows) else None
+
+    ingestion, rows = Ingestion(fault=fault), _rows(10)
+    async with ingestion.server() as server:
+        sink = LogsIngestionSink(server.url, RULE, None, patience=5)
+        refused = await sink.send(rows)
+        again = await sink.send([rows[3], rows[5], rows[7]])
+        await sink.close()
+    assert [row["FindingId"] for row, _ in refused] == ["3", "5", "7"]
+    assert [row["FindingId"] for row, _ in again] == ["3", "5", "7"]
+    assert len(ingestion.rows) == 7
+
+
+async def test_single_rows_refused_in_a_row_become_a_trouble_of_the_request() -> None:
+    """Findings come one by one: the first may be at fault themselves, not all of them."""
+    ingestion = Ingestion(fault=lambda *_: _refusal(None))
+    async with ingestion.server() as server:
+        sink = LogsIngestionSink(server.url, RULE, None, patience=0.2)
+        for row in _rows(REFUSED_IN_A_ROW - 1):
+            assert [bad for bad, _ in await sink.send([row])] == [row]
+        with pytest.raises(SinkHeldBack) as held:
+            await sink.send(_rows(1))
+        await sink.close()
+    assert "LOGS__RULE_ID" in held.value.mend
