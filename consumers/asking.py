@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -36,8 +37,11 @@ RECONNECTS = 2
 """Times that a request is sent again that never reached the source."""
 RELEASING = 2.0
 """Seconds for giving claims back while being stopped; else they end by themselves."""
-KEY_PAUSE = 600.0
-"""Seconds for which a source is left alone that refuses its key."""
+BATCHES_OFF = (60.0, 300.0, 3_600.0)
+"""Seconds for which addresses are asked one by one after a refused batch: the first time, the
+second in a row, and each time after that."""
+KEY_IN_DOUBT, DOUBT_PAUSE, KEY_PAUSE = 120.0, 10.0, 600.0
+"""Seconds for which a refused key is in doubt, and between two tries then and later."""
 QUOTA_PAUSE = 3_600.0
 """Seconds between two probes of a source that says that our lookups are used up."""
 LONGEST_POSTPONED = 6 * 3_600.0
@@ -130,7 +134,11 @@ class Asker:
         self._watch = watch
         self._shared = shared
         self._degrade = degrade
+        self._monotonic = monotonic
+        self._singly_until = -math.inf
+        self._batches_refused = 0
         self._single_untold = False
+        self._refused_since: float | None = None
         self._failed: dict[str, tuple[int, int]] = {}
         """Failures of an address, and the requests answered until the last one."""
         self._worked = 0
@@ -140,12 +148,17 @@ class Asker:
     @property
     def batch_size(self) -> int:
         """Addresses that the next request may ask of."""
-        return 1 if self.breaker.probing else self.source.batch_size
+        if self.breaker.probing or self._monotonic() < self._singly_until:
+            return 1
+        return self.source.batch_size
 
     def use_key(self, key: str) -> None:
         """Go on with another key, at once. Its quota is an account of its own."""
         self.source.use_key(key)
         self.budget.use_key(key)
+        self._singly_until, self._batches_refused = -math.inf, 0
+        self._single_untold = False
+        self._refused_since = None
         self.breaker.reopen()
 
     async def may_ask(self) -> bool:
@@ -218,6 +231,9 @@ class Asker:
             return asked
         self.breaker.worked()
         self._worked += 1
+        self._refused_since = None
+        if len(allowed) > 1:
+            self._batches_refused = 0
         self._tell_well()
         for one in said:
             self._failed.pop(one, None)
@@ -251,7 +267,12 @@ class Asker:
     def _without_key(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
         if not self._degrade:
             raise error
-        self.breaker.rest(KEY_PAUSE)
+        now = self._monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        in_doubt = now - self._refused_since < KEY_IN_DOUBT
+        self.breaker.start_over()
+        self.breaker.rest(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
         self.why_resting = WhyUnanswered.KEY_REFUSED
         self._watch.trouble(Trouble.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
@@ -306,9 +327,15 @@ class Asker:
             self.why_resting = WhyUnanswered.QUOTA
 
     def _ask_singly(self) -> None:
-        if self.source.batch_size > 1:
-            self.source.batch_size = 1
-            self._single_untold = True  # until a single answer shows that the key itself is good
+        """Ask one by one for a while: the first single answer decides whether the key is good."""
+        now = self._monotonic()
+        if now < self._singly_until:
+            return  # another batch that was under way
+        self.breaker.start_over()
+        pause = BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF) - 1)]
+        self._batches_refused += 1
+        self._singly_until = now + pause
+        self._single_untold = True
 
     def _tell_well(self) -> None:
         for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED):
@@ -318,7 +345,8 @@ class Asker:
             log.warning(
                 "asking one address at a time",
                 source=self.source.name,
-                why="the key's plan does not allow batches",
+                why="a batch was refused; the key's plan may not allow them",
+                seconds=BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF)) - 1],
             )
 
     def _verdicts(self, said: Mapping[str, Said]) -> dict[str, Verdict]:

@@ -57,6 +57,11 @@ class Breaker:
         self.recoveries += bool(self.failures)
         self.failures = 0
 
+    def start_over(self) -> None:
+        """Ask one request at a time until the next answer, as if the key had never worked."""
+        self._slots = 1
+        self._worked_once = False
+
     def slow_down(self) -> None:
         """Note that the source asks to slow down."""
         self._slots = max(1, self._slots // 2)

@@ -2,7 +2,8 @@
 
 Facts from CrowdSec's documentation (docs.crowdsec.net, CTI API) and its own Go client: the key
 goes into ``x-api-key``; one request may ask of 100 addresses where the plan allows it, else 403;
-404 says that nothing is known; 429 is either "Limit Exceeded" (quota) or "Too Many Requests".
+404 says that nothing is known; 429 is "Limit Exceeded" (quota) or "Too Many Requests" (speed);
+a gateway's own 429 says neither and is taken for speed.
 Every field but ``ip`` may be missing, null or of a wider type.
 """
 
@@ -58,8 +59,7 @@ class CrowdSecApi:
     def __init__(self, http: HttpClient, url: str, batch_size: int) -> None:
         self._http = http
         self._url = url
-        self._wanted_batch_size = self.batch_size = min(batch_size, MOST_AT_ONCE)
-        self._unclear_refusals = 0
+        self.batch_size = min(batch_size, MOST_AT_ONCE)
 
     async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
         """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
@@ -77,9 +77,8 @@ class CrowdSecApi:
         return self._said_of_batch(_object(reply), addresses)
 
     def use_key(self, key: str) -> None:
-        """Send another key from now on; it may allow batches where the old one did not."""
+        """Send another key from now on."""
         self._http.headers["x-api-key"] = key
-        self.batch_size = self._wanted_batch_size
 
     async def close(self) -> None:
         """Close the connection."""
@@ -99,15 +98,15 @@ class CrowdSecApi:
     def _raise_for(self, reply: Reply, *, batch: bool) -> None:
         status = reply.status
         if status == 200:
-            self._unclear_refusals = 0
-        elif status in (401, 403):
+            return
+        if status in (401, 403):
             if batch:
                 raise BatchRefused("the key may not ask in batches", counted=False)
             raise KeyRefused(
                 f"CROWDSEC__API_KEY: CrowdSec refuses the key ({status}); "
                 "make one in the Console under Settings, CTI API Keys"
             )
-        elif status == 429:
+        if status == 429:
             self._raise_for_limit(reply)
         elif status >= 500:
             raise SourceUnavailable(f"status {status}", retry_after=reply.retry_after)
@@ -116,15 +115,11 @@ class CrowdSecApi:
         else:
             raise SourceUnavailable(f"unexpected status {status}")
 
-    def _raise_for_limit(self, reply: Reply) -> None:
-        """Tell the two kinds of 429 apart; an unclear one is taken for speed, then for quota."""
-        text = reply.body[:1_000].lower()
-        if b"limit exceeded" in text:
+    @staticmethod
+    def _raise_for_limit(reply: Reply) -> None:
+        """Part the two kinds of 429; only CrowdSec's own words say that the quota is spent."""
+        if b"limit exceeded" in reply.body[:1_000].lower():
             raise QuotaSpent("CrowdSec says that the key's lookups are used up", counted=False)
-        if b"too many requests" not in text:
-            self._unclear_refusals += 1
-            if self._unclear_refusals > 5:
-                raise QuotaSpent("CrowdSec refuses again and again", counted=False)
         raise TooFast("CrowdSec asks to slow down", counted=False, retry_after=reply.retry_after)
 
 

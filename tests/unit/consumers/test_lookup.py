@@ -79,8 +79,12 @@ class Source:
 class Setup:
     """Lookups over a source, with what they delivered."""
 
-    def __init__(self, source: Source, folder: Path, quota: int = 100) -> None:
+    def __init__(
+        self, source: Source, folder: Path, quota: int = 100, *, degrade: bool = False
+    ) -> None:
         clock = WallClock()
+        self.time = 1_000.0
+        """The monotonic clock."""
         self.source = source
         self.ledger = SqliteStore(folder, clock, waiting_per_address=5, keep=False)
         self.memory = AnswerMemory(self.ledger, clock)
@@ -95,6 +99,8 @@ class Setup:
                 lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
                 concurrency=4,
                 watch=self.health,
+                degrade=degrade,
+                monotonic=lambda: self.time,
             ),
             clock,
             memory=self.memory,
@@ -226,6 +232,70 @@ async def test_a_key_without_batches_asks_singly(tmp_path: Path) -> None:
     assert setup.source.requests == 11
     assert all(isinstance(one, Verdict) for one in setup.delivered.values())
     assert await setup.budget.left() == 90
+    await setup.close()
+
+
+async def test_a_refused_batch_turns_batches_off_for_a_while_only(tmp_path: Path) -> None:
+    """One minute, then five, then an hour; one batch that is answered makes it a minute again."""
+    refusing = [True]
+    sizes: list[int] = []
+
+    def fault(_: int, asked: Sequence[str]) -> Fault:
+        sizes.append(len(asked))
+        return BatchRefused("no", counted=False) if refusing[0] and len(asked) > 1 else None
+
+    setup = Setup(Source(fault), tmp_path, quota=1_000)
+    names = (f"n{number}" for number in range(1_000))
+
+    async def batch_sizes() -> list[int]:
+        sizes.clear()
+        await setup.ask(*(next(names) for _ in range(6)))
+        return list(sizes)
+
+    assert await batch_sizes() == [3, 1, 1, 1, 1, 1, 1]
+    for pause in (60.0, 300.0, 3_600.0, 3_600.0):
+        setup.time += pause - 1
+        assert set(await batch_sizes()) == {1}
+        setup.time += 1
+        assert (await batch_sizes())[0] == 3
+    refusing[0] = False
+    setup.time += 3_600
+    assert await batch_sizes() == [3, 3]
+    refusing[0] = True
+    assert (await batch_sizes())[0] == 3
+    setup.time += 60
+    assert (await batch_sizes())[0] == 3
+    await setup.close()
+
+
+async def test_a_single_call_decides_whether_the_key_is_refused(tmp_path: Path) -> None:
+    """Then it is tried again every ten seconds for two minutes, one call at a time, then rarely."""
+    refusing = [True]
+
+    def fault(_: int, asked: Sequence[str]) -> Fault:
+        if not refusing[0]:
+            return None
+        if len(asked) > 1:
+            return BatchRefused("no", counted=False)
+        return KeyRefused("CROWDSEC__API_KEY: refused")
+
+    setup = Setup(Source(fault), tmp_path, degrade=True)
+    await setup.ask(*NAMES)
+    assert setup.source.requests == 2, "a batch, and one address that decided"
+    assert setup.reasons() == {WhyUnanswered.KEY_REFUSED}
+    tried = []
+    for _ in range(200):
+        setup.time += 5
+        before = setup.source.requests
+        await setup.ask("x")
+        if setup.source.requests > before:
+            tried.append(setup.time - 1_000)
+    assert tried == [*range(10, 121, 10), 720]
+    refusing[0] = False
+    setup.lookups.asker.use_key("another")
+    await setup.ask("x")
+    assert isinstance(setup.delivered["x"], Verdict)
+    assert setup.health.reasons() == []
     await setup.close()
 
 
