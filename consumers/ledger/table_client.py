@@ -49,6 +49,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _ABSENT = frozenset({"ResourceNotFound", "EntityNotFound"})
 _NO_TABLE = frozenset({"TableNotFound", "TableBeingDeleted"})
 _PASSING = frozenset({408, 429})
+MOST_ODD_CONFLICTS = 6
+"""Times that a request is sent which meets a conflict without having set a condition."""
 
 _MENDS = {
     Trouble.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
@@ -207,18 +209,25 @@ class Table:
     async def write(self, partition: str, writes: Sequence[Write]) -> None:
         """Do all of *writes* or, with a Conflict, none. The rows must be distinct."""
         operations = [_operation(partition, one) for one in writes]
+        conditional = any(one.etag is not None or one.kind == "create" for one in writes)
 
         async def send() -> None:
             await self._client.submit_transaction(operations)
 
-        await self._patiently(send)
+        await self._patiently(send, conditional=conditional)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _patiently(self, request: Callable[[], Awaitable[Result]]) -> Result:
-        """Send a request until it is answered; a Conflict is an answer."""
+    async def _patiently(
+        self, request: Callable[[], Awaitable[Result]], *, conditional: bool = False
+    ) -> Result:
+        """Send a request until it is answered.
+
+        A Conflict is an answer to a *conditional* one; else it is tried again, and LedgerFailed in
+        the end: something else uses the table.
+        """
         told: Trouble | None = None
         answered = False
         try:
@@ -240,6 +249,8 @@ class Table:
                             told = self._tell(told, error)
                         raise
                     except Conflict as conflict:
+                        if not conditional and not isinstance(conflict, Missing):
+                            raise _odd_conflict(attempt.num) from None
                         answered = True
                         conflict.doubtful = attempt.num > 1
                         raise
@@ -269,6 +280,15 @@ class Table:
         for trouble in [one for one, requests in self._failing.items() if requests <= 0]:
             del self._failing[trouble]
             self._watch.well(trouble)
+
+
+def _odd_conflict(attempt: int) -> Exception:
+    told = "the storage account reports a conflict (409 or 412) that no condition of ours explains"
+    if attempt < MOST_ODD_CONFLICTS:
+        return _Failing(Trouble.LEDGER_UNREACHABLE, told)
+    return LedgerFailed(
+        f"STATE__TABLE: {told}; give each deployment a table of its own, which nothing else writes"
+    )
 
 
 def _select(columns: Sequence[str] | None) -> list[str] | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import stamina
 from aiohttp import web
 
 from consumers.ledger.table_client import Table
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Trouble
 from tests.contracts.ledgers import A, B, Clock, Told, instances, table_store, verdict, waiting
 from tests.servers.azurite import KEY, Azurite
@@ -255,3 +256,29 @@ async def test_an_account_url_with_a_credential_is_enough() -> None:
     )
     await table.close()
     assert watch.details == []
+
+
+@pytest.mark.parametrize("status", [409, 412])
+async def test_a_conflict_that_no_condition_explains_is_tried_again(
+    azurite: Azurite, clock: Clock, status: int
+) -> None:
+    """It passes, or ends in one line; never in an error that nobody expects."""
+    async with faulty(azurite) as (way, text), instances(text, clock) as (store,):
+        await store.leave_note("a", "before")
+        left = [2]
+
+        def conflict(request: web.Request) -> web.Response | None:
+            if not request.path.endswith("$batch") or left[0] <= 0:
+                return None
+            left[0] -= 1
+            return web.Response(status=status, headers={"x-ms-error-code": "LeaseConflict"})
+
+        way.fault = conflict
+        with stamina.set_testing(True, attempts=100, cap=True):
+            await store.leave_note("a", "after")
+            assert await store.note("a") == "after"
+            left[0] = 1_000
+            with pytest.raises(LedgerFailed, match="STATE__TABLE"):
+                await store.leave_note("a", "never")
+        way.fault = lambda _: None
+        assert await store.note("a") == "after"
