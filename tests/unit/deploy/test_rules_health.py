@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from producers.demo.rule import INGESTED, Workspace, alerts_of
 from schemas.columns import HEALTH_TABLE, wrong_with
+from schemas.health import Trouble
 from schemas.times import iso
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, run_rule
@@ -204,3 +206,47 @@ def test_dropped_of_a_new_ledger() -> None:
         "signinwatch: 2 sign-ins given up (crowded out)",
         "signinwatch: 90 sign-ins given up (too old)",
     ]
+
+
+STREAM_CODES = [
+    Trouble.PARTITIONS_UNOWNED,
+    Trouble.STREAM_STANDS,
+    Trouble.BALANCING_FAILS,
+    Trouble.CHECKPOINT_UNREADABLE,
+    Trouble.FINDINGS_REFUSED,
+    Trouble.CLOCK_OFF,
+]
+
+
+def _told(moment: str, what: Trouble, part: str | None = "signins/0", instance: str = "1") -> Row:
+    detail: dict[str, Any] = {"code": what.value, "part": part, "detail": "mend it", "since": "x"}
+    return _health(at(moment), "last_error", 1, instance=instance, **detail)
+
+
+@pytest.mark.parametrize("what", STREAM_CODES)
+def test_a_stream_that_is_not_read_is_told(what: Trouble) -> None:
+    """While all else is well; once for each part, however many instances tell of it."""
+    rows = [
+        *(_health(at(f"11:{m}"), "ready", 1) for m in range(10, 60, 5)),
+        *(_told("11:55", what, instance=one) for one in "12"),
+        _told("11:50", what),
+        _told("11:55", what, None),
+    ]
+    assert _alerts("HealthStream", rows) == [
+        f"signinwatch: {what.value}",
+        f"signinwatch: {what.value} (signins/0)",
+    ]
+
+
+def test_what_is_over_or_something_else_is_not_told_as_a_stream() -> None:
+    """Other troubles have rules of their own, or are told by the heartbeat."""
+    over = _told("11:40", Trouble.STREAM_STANDS)
+    others = [_told("11:55", one) for one in Trouble if one not in STREAM_CODES]
+    assert _alerts("HealthStream", [over, *others]) == []
+    assert _alerts("HealthStream", []) == []
+
+
+def test_the_rule_on_streams_knows_its_codes() -> None:
+    """No code is misspelled, none is missing."""
+    (listed,) = re.findall(r"dynamic\(\[(.*)\]\)", RULES["HealthStream"]["query"])
+    assert set(re.findall(r'"([a-z-]+)"', listed)) == {one.value for one in STREAM_CODES}
