@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.decode import Decoder
+from schemas.records import is_risky
+from schemas.signals import signals_of
 from schemas.tables import load_tables
 from tests.properties.strategies import EVERY
 from tests.recorded import FALLBACK, encoded
@@ -148,7 +150,8 @@ def read(decoder: Decoder, body: bytes) -> Read:
     signins = []
     for signin in found.signins:
         details = signin.details(enqueued=None, fallback_time=FALLBACK)
-        signins.append((signin.addresses, signin.risk, signin.record_time(), repr(details)))
+        risky, signals = is_risky(signin.risk), signals_of(signin)
+        signins.append((signin.addresses, risky, signin.record_time(), repr(details), signals))
     rejects = [(reject.reason, reject.body.strip()) for reject in found.rejects]
     return Read(signins, found.skips, rejects)
 
