@@ -90,7 +90,7 @@ class Pipeline:
         self._judging = Judging(judge, history, outbox, ledger, clock, free, guard)
         self._sorting = Sorting(self.counts, self.held, self._judging, free, lookups, own_networks)
         self._outbox = outbox
-        self._guard = guard
+        self.guard = guard
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._lately = lately
@@ -142,7 +142,7 @@ class Pipeline:
         group: dict[str, list[Held]] = {}
         started: float | None = None
         for taken, message in enumerate(messages, 1):
-            decoded = self._guard.decode(self._decoder, message)
+            decoded = self.guard.decode(self._decoder, message)
             moment, started = leap(self._clock, decoded, message, started)
             if moment is not None:
                 await self._match(group, ticket)
@@ -153,7 +153,7 @@ class Pipeline:
                 started = self._clock.now()
             self.counts.decoded(decoded)
             if decoded.rejects:
-                await self._guard.set_aside(
+                await self.guard.set_aside(
                     [_set_aside(message.position, one) for one in decoded.rejects]
                 )
             self._collect(decoded, message, group)
@@ -192,7 +192,7 @@ class Pipeline:
         self.counts.records += 1
         self.counts.rejected += 1
         self.counts.unreadable += 1
-        await self._guard.set_aside([_set_aside(position, reject)])
+        await self.guard.set_aside([_set_aside(position, reject)])
 
     async def keep_house(self) -> None:
         """Do what is due now and then; cheap when it is not."""
@@ -295,7 +295,7 @@ class Pipeline:
             verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}
         await self._look_again(verdicts, group)
         await self._park(parked, {address: [ticket] for address in parked})
-        await self._guard.flush()
+        await self.guard.flush()
         if self._lookups is not None and self._clock.kind == "event":
             await self._lookups.landed()  # the clock must not run on while questions are open
 

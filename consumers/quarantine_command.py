@@ -72,7 +72,8 @@ async def retry(
 ) -> Retried:
     """Read messages anew and send findings anew; remove what is settled by that.
 
-    A message that is still unreadable stays, as does a finding that is still refused. Without a
+    A message that is still unreadable, or of which a record is set aside again, stays, as does a
+    finding that is still refused. Without a
     folder the ledger is a temporary one: a message of which anything is unanswered stays as well.
     """
     decoder = make_decoder(settings)
@@ -97,7 +98,8 @@ async def retry(
             settled = {
                 item.id
                 for item in taken
-                if not (state.temporary and await _waits(item, chain, decoder))
+                if not any(raw in item.body for raw in chain.pipeline.guard.caught)
+                and not (state.temporary and await _waits(item, chain, decoder))
             }
             await quarantine.remove(settled)
             return Retried(len(items), len(settled), chain.outbox.accepted.total())

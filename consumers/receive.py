@@ -132,6 +132,7 @@ class Receiver:
                 told = await reach(self._hub, self._watch)
                 if told is not None:
                     self._checkpoints.store.hub_made(self._hub.name, told.made)
+                    self.owners.partitions = told.partitions
                     self.greeted.set()
                     return
             await asyncio.sleep(AGAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MOST_REMEMBERED = 1_000
 PENDING = "pending"
 """The kind of a quarantined sign-in that came out of the ledger."""
 
@@ -40,6 +42,8 @@ class RecordGuard:
         self._quarantine = quarantine
         self._caught: dict[int, tuple[object, Quarantined]] = {}
         self._subject: SignIn | Waiting | Details | None = None
+        self.caught: deque[bytes] = deque(maxlen=MOST_REMEMBERED)
+        """The records that were set aside last."""
 
     def decode(self, decoder: Decoder, message: Message) -> Decoded:
         """Decode a message; one that makes the decoder raise is rejected whole."""
@@ -79,6 +83,7 @@ class RecordGuard:
         moment = datetime.now(UTC)
         if isinstance(subject, SignIn):
             body = subject.source.raw(subject.index)
+            self.caught.append(body)
             item = Quarantined("message", reason, subject.table, body, moment)
             self.counts.signins -= 1
         else:

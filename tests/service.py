@@ -96,6 +96,16 @@ class Running:
         assert self.process is not None
         self.process.kill()
 
+    def stop(self) -> None:
+        """Stop it where it is, with SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on, with SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     async def terminate(self, seconds: float = 30.0) -> int:
         """Send SIGTERM; return the exit status."""
         assert self.process is not None

@@ -66,7 +66,7 @@ class Site:
             if not await container.exists():
                 return found  # the service has not made it yet
             async for blob in container.list_blobs(include=["metadata"]):
-                if "/checkpoint/" in blob.name:
+                if "/checkpoint/" in blob.name and blob.metadata:
                     number = int(blob.metadata["sequencenumber"])
                     found[blob.name.rpartition("/")[2]] = number
         return found

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from azure.storage.blob.aio import ContainerClient
 
-from tests.command import crowdsec_at, replay
+from tests.command import crowdsec_at, replay, signinwatch
 from tests.events import address, lines, message, row
 from tests.servers.crowdsec import CrowdSec
 from tests.service import Running, free_port, until
@@ -70,6 +71,44 @@ async def test_readiness_depends_on_nothing_outside(azurite: Azurite, tmp_path: 
             assert (await service.get("/healthz"))[0] == 200
             assert await service.metric("ready") == 0
             assert await service.terminate() == 0
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "ownership"])
+async def test_one_spoilt_blob_is_told_and_costs_its_own_position(
+    kind: str, azurite: Azurite, tmp_path: Path
+) -> None:
+    """After a restart all partitions are read; `check` names the blob; it is mended by itself."""
+    async with open_site(azurite.connection_string, tmp_path / "state") as site:
+        site.publish(bad=8, good=32, each=1)
+        async with Running(site.settings) as service:
+            await until(site.all_checkpointed, "checkpoints")
+            service.kill()
+        container = ContainerClient.from_connection_string(
+            site.storage, site.settings["CHECKPOINT__CONTAINER"]
+        )
+        async with container:
+            names = [blob.name async for blob in container.list_blobs()]
+            (spoilt,) = [one for one in names if one.endswith(f"/{kind}/2")]
+            await container.upload_blob(spoilt, b"", overwrite=True)  # without metadata
+        checked = await signinwatch("check", settings=site.settings)
+        assert checked.status == 1
+        assert b"checkpoint-unreadable" in checked.out
+        site.publish(bad=8, good=32, start=1_000, each=1)
+        async with Running(site.settings) as service:
+            await until(site.found, "findings of every partition")
+            await until(site.all_checkpointed, "checkpoints")
+
+            async def mended() -> bool:
+                return await service.ready() and not await service.reasons()
+
+            await until(mended, "nothing to be told any more")
+            assert "checkpoint-unreadable" in service.errors
+            repeated = await service.metric("messages")
+            assert await service.metric("partitions", hub="signins") == 4
+            assert await service.metric("partitions_unowned", hub="signins") == 0
+            assert await service.terminate() == 0
+        assert repeated == (50 if kind == "checkpoint" else 40), "the spoilt position alone"
+        assert site.one_id_each()
 
 
 def _recording(path: Path, *times: str) -> list[str]:

@@ -132,3 +132,44 @@ def _assert_paid_once(site: Site, fault: Fault) -> None:
     if fault is not _no_answers:  # there, what was never answered has to be asked again
         assert len(again) <= CONCURRENCY * BATCH
         assert max(again.values(), default=0) <= 2
+
+
+async def test_a_process_that_wakes_moves_no_checkpoint_back(azurite: Azurite) -> None:
+    """It was stopped, not killed: its partitions went on without it, and it does not know yet."""
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(azurite.connection_string))
+        first = await stack.enter_async_context(Running(site.settings))
+        await until(first.ready, "the first")
+        site.publish(bad=4, good=36)
+        await until(site.all_checkpointed, "the first checkpoints")
+        site.crowdsec.delay = 3.0  # what the first has taken is not settled when it is stopped
+        site.publish(bad=4, good=36, start=1_000)
+        await until(lambda: site.crowdsec.requests > 1, "questions under way")
+        first.stop()
+        site.crowdsec.delay = 0.0
+        second = await stack.enter_async_context(Running(site.settings))
+
+        async def taken_over() -> bool:
+            return await _partitions(second) == PARTITIONS
+
+        await until(taken_over, "all partitions", 60)
+        site.publish(bad=4, good=76, start=2_000)
+        await until(site.found, "every finding")
+        await until(site.all_checkpointed, "the checkpoints of the second")
+        reached = await site.checkpoints()
+        first.wake()
+        lowest = dict(reached)
+
+        async def gone() -> bool:
+            for partition, number in (await site.checkpoints()).items():
+                lowest[partition] = min(lowest[partition], number)
+            return await _partitions(first) + await _partitions(second) == PARTITIONS
+
+        site.publish(bad=2, good=38, start=3_000)
+        await until(gone, "each partition read once", 60)
+        await until(site.found, "what came after")
+        await until(site.all_checkpointed, "the last checkpoints", 60)
+        for service in (first, second):
+            assert await service.terminate() == 0
+        assert lowest == reached
+        assert site.one_id_each()
