@@ -14,11 +14,14 @@ import click
 import orjson
 from rich.console import Console
 
-from consumers import screens
-from consumers.check_command import check
-from consumers.cli_feeds import feeds_group
-from consumers.cli_forget import forget_command
-from consumers.cli_options import (
+from consumers.commands import console as screens
+from consumers.commands.check import check
+from consumers.commands.demo import run_demo
+from consumers.commands.feeds_cli import feeds_group
+from consumers.commands.forget_cli import forget_command
+from consumers.commands.logging import start_logging
+from consumers.commands.lookup import look_up
+from consumers.commands.options import (
     PATH,
     quota_option,
     require_outputs,
@@ -26,25 +29,22 @@ from consumers.cli_options import (
     state_option,
     write_summary,
 )
-from consumers.cli_plan import plan_command
-from consumers.cli_publish import publish_command
-from consumers.cli_quarantine import quarantine_group
-from consumers.cli_redact import redact_command
-from consumers.demo import run_demo
-from consumers.ledger.sqlite_file import clock_of
-from consumers.logs import start_logging
-from consumers.lookup_command import look_up
-from consumers.recording import sizes_of
-from consumers.replay import Replay, replay
-from consumers.run_command import run
+from consumers.commands.plan.cli import plan_command
+from consumers.commands.publish_cli import publish_command
+from consumers.commands.quarantine_cli import quarantine_group
+from consumers.commands.redact.cli import redact_command
+from consumers.commands.replay import Replay, replay
+from consumers.commands.run import run
+from consumers.inputs.recording import sizes_of
+from consumers.ledger.sqlite.schema import clock_of
 from consumers.settings import Settings, load_settings
-from consumers.shared_ledger import is_shared
-from consumers.wiring import ShownSink, StateFolder, make_sink
+from consumers.wiring.replay import ShownSink, StateFolder, make_sink
+from consumers.wiring.shared_ledger import is_shared
 from schemas.errors import ConfigurationError, SigninwatchError
 
 if TYPE_CHECKING:
-    from consumers.replay import Told
-    from consumers.wiring import Chain
+    from consumers.commands.replay import Told
+    from consumers.wiring.replay import Chain
     from schemas.ports import Sink
 
 STDERR = Console(stderr=True)

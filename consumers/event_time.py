@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumers.clock import DAY, EventClock
-from schemas.times import parse_time
+from schemas.events.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from schemas.decode import Decoded
+    from schemas.events.decode import Decoded
+    from schemas.events.sign_in import SignIn
     from schemas.ports import Clock, Message
-    from schemas.records import SignIn
 
 GROUP_SECONDS = 300.0
 """By the event clock, the longest stretch of a recording that is handled at one moment."""

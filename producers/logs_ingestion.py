@@ -32,10 +32,10 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.monitor.ingestion.aio import LogsIngestionClient
 from isal import igzip
 
-from schemas.columns import FINDINGS_TABLE
 from schemas.errors import SinkHeldBack, SinkRefused
 from schemas.health import Trouble
-from schemas.reach import why_no_token, why_unreached
+from schemas.network_errors import why_no_token, why_unreached
+from schemas.rows.columns import FINDINGS_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
 
-    from schemas.findings import Row
     from schemas.health import Watch
+    from schemas.rows.findings import Row
 
 log = structlog.get_logger()
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from schemas.findings import Row
-    from schemas.records import Details
-    from schemas.verdicts import AddressClass, Answer, Intel, Reputation, Verdict
+    from schemas.events.sign_in import Details
+    from schemas.intel.verdicts import AddressClass, Answer, Intel, Reputation, Verdict
+    from schemas.rows.findings import Row
 
 
 class Clock(Protocol):
@@ -171,7 +171,7 @@ class Ledger(Protocol):
         """Return addresses that sign-ins wait for and that may be asked, most deserving first.
 
         One that was asked about before has to be more deserving than one that was not, see
-        :func:`consumers.rank.lacking`.
+        :func:`consumers.enrichment.ranking.lacking`.
         """
 
     async def give_up(self, parked_before: float) -> int:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import stamina
 
-from consumers.logs import start_logging
+from consumers.commands.logging import start_logging
 from tests.servers.azurite import Azurite
 
 if TYPE_CHECKING:

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from consumers.rank import AGAIN, WEIGHTS
+from consumers.enrichment.ranking import AGAIN, WEIGHTS
 from consumers.settings import PREFIX, Settings
-from schemas.addresses import Unusable
-from schemas.columns import FINDING_COLUMNS, HEALTH_COLUMNS, VERDICT_COLUMNS
+from schemas.events.addresses import Unusable
+from schemas.events.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
+from schemas.events.tables import load_tables, table_names
+from schemas.intel.verdicts import WhyUnanswered
 from schemas.metrics import METRICS
 from schemas.metrics import PREFIX as METRIC_PREFIX
-from schemas.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
-from schemas.policy import shipped_lines
-from schemas.tables import load_tables, table_names
-from schemas.verdicts import WhyUnanswered
+from schemas.rows.columns import FINDING_COLUMNS, HEALTH_COLUMNS, VERDICT_COLUMNS
+from schemas.rows.policy import shipped_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pydantic.fields import FieldInfo
 
-    from schemas.columns import Column
+    from schemas.rows.columns import Column
 
 POLICY_HEAD = ("line", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.outcomes import Outcome
-from schemas.verdicts import Verdict
+from schemas.events.outcomes import Outcome
+from schemas.intel.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from schemas.events.sign_in import Details
+    from schemas.intel.verdicts import Answer
     from schemas.ports import Waiting
-    from schemas.records import Details
-    from schemas.verdicts import Answer
 
 TOO_OLD = "waited too long"
 CROWDED_OUT = "crowded out"

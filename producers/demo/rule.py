@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from schemas.columns import FINDINGS_TABLE, TABLES
 from schemas.errors import ConfigurationError
-from schemas.times import parse_time
+from schemas.events.times import parse_time
+from schemas.rows.columns import FINDINGS_TABLE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 INGESTED = "_IngestionTime"
 """The column that stands for ``ingestion_time()``; text like any other moment of a row."""

@@ -6,7 +6,7 @@ import sys
 
 from rich.console import Console
 
-from tests.bench import (
+from tests.bench.goals import (
     goal1_decode,
     goal2_verdict,
     goal3_lookups,

@@ -23,7 +23,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from consumers.logs import start_logging
+from consumers.commands.logging import start_logging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -126,13 +126,13 @@ def middle(spent: Sequence[Spent]) -> Spent:
 
 @contextmanager
 def served(kind: str, **options: object) -> Iterator[str]:
-    """Run a server of :mod:`tests.bench.measure_servers` in its own process; give its URL.
+    """Run a server of :mod:`tests.bench.measurements.servers` in its own process; give its URL.
 
     It ends with the block, and by itself when this process is gone.
     """
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.measure_servers", kind, *given],
+        [sys.executable, "-m", "tests.bench.measurements.servers", kind, *given],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,

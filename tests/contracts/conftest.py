@@ -7,15 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-from consumers.ledger.sqlite import SqliteStore
-from tests.contracts.ledgers import LIMIT, Clock, table_store
+from consumers.ledger.sqlite.ledger import SqliteStore
+from tests.contracts.support_ledger import LIMIT, Clock, table_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from schemas.ports import Ledger
-    from tests.contracts.ledgers import Open
+    from tests.contracts.support_ledger import Open
     from tests.servers.azurite import Azurite
 
 

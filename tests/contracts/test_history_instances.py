@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.history import History
-from consumers.history_entries import MOST_ACCOUNTS, MOST_AT_BAD, MOST_PLACES
-from tests.contracts.histories import (
+from consumers.enrichment.history import History
+from consumers.enrichment.history_entries import MOST_ACCOUNTS, MOST_AT_BAD, MOST_PLACES
+from tests.contracts.support_history import (
     ADA,
     BO,
     NOON,
@@ -21,7 +21,7 @@ from tests.contracts.histories import (
     place_in,
     signals,
 )
-from tests.contracts.ledgers import A, C, Clock, instances
+from tests.contracts.support_ledger import A, C, Clock, instances
 from tests.contracts.test_ledger_history import ODD, revised
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import LedgerFailed
 from schemas.ports import Place
-from tests.contracts.journals import (
+from tests.contracts.support_journal import (
     FEED,
     START,
     bodies,
@@ -22,7 +22,7 @@ from tests.contracts.journals import (
 )
 
 if TYPE_CHECKING:
-    from consumers.ledger.table_journal import TableJournal
+    from consumers.ledger.table.journal import TableJournal
     from tests.servers.azurite import Azurite
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.ledger.table_rows import Write
+from consumers.ledger.table.rows import Write
 from schemas.errors import LedgerFailed
 from schemas.ports import Place
-from tests.contracts.journals import (
+from tests.contracts.support_journal import (
     FEED,
     PARTITION,
     START,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from schemas.outcomes import Outcome
-from schemas.verdicts import Answer, Reputation, Unanswered, WhyUnanswered
-from tests.contracts.ledgers import LIMIT, A, B, C, Clock, Open, verdict, waiting
+from schemas.events.outcomes import Outcome
+from schemas.intel.verdicts import Answer, Reputation, Unanswered, WhyUnanswered
+from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, Open, verdict, waiting
 
 
 async def test_answers_survive_and_expire(opened: Open, clock: Clock) -> None:

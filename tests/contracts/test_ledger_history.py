@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from consumers.history import History
-from consumers.history_entries import MOST_ACCOUNTS, MOST_PLACES, without
+from consumers.enrichment.history import History
+from consumers.enrichment.history_entries import MOST_ACCOUNTS, MOST_PLACES, without
 from consumers.ledger.rules import HISTORY_SECONDS
-from schemas.outcomes import Outcome
+from schemas.events.outcomes import Outcome
+from schemas.intel.verdicts import Unanswered, WhyUnanswered
 from schemas.ports import Forgotten, Ledger
-from schemas.verdicts import Unanswered, WhyUnanswered
-from tests.contracts.histories import (
+from tests.contracts.support_history import (
     ADA,
     BO,
     NOON,
@@ -26,10 +26,10 @@ from tests.contracts.histories import (
     place_in,
     signals,
 )
-from tests.contracts.ledgers import A, B, C, Clock, Open, verdict, waiting
+from tests.contracts.support_ledger import A, B, C, Clock, Open, verdict, waiting
 
 if TYPE_CHECKING:
-    from schemas.signals import Signals
+    from schemas.events.ranking_signals import Signals
 
 ODD = (
     *("p|2a02:8108::5", "p|AS6167", "b|81.2.69.160", "n|0", "a|/#?|\\%+&'\"", "a|", "a|_", "a|_5f"),

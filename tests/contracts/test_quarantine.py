@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producers.blob_quarantine import BlobQuarantine
-from producers.quarantine import LARGEST_IN_ALL, LARGEST_ITEM, DirectoryQuarantine
+from producers.quarantine.blob import BlobQuarantine
+from producers.quarantine.directory import LARGEST_IN_ALL, LARGEST_ITEM, DirectoryQuarantine
 from schemas.ports import Quarantine, Quarantined
-from tests.blobs import blobs_in, make_container, write_blobs
+from tests.support.blobs import blobs_in, make_container, write_blobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

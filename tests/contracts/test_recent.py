@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from consumers.ledger import table_recent as table_module
-from consumers.ledger.sqlite_recent import SqliteRecent
+from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.table import recent as table_module
 from schemas.errors import LedgerFailed
 from schemas.ports import Coverage, Recent
-from tests.contracts.recents import (
+from tests.contracts.support_recent import (
     DAY,
     HOUR,
     START,
@@ -31,7 +31,7 @@ from tests.servers.faults import LOST, RESET
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.contracts.ledgers import Clock
+    from tests.contracts.support_ledger import Clock
     from tests.servers.azurite import Azurite
 
 Open = Callable[[], Recent]

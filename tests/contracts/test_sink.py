@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from producers.files import FileSink
+from producers.findings_file import FileSink
 from producers.logs_ingestion import LogsIngestionSink
 from tests.servers.ingestion import RULE, Ingestion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from schemas.findings import Row
     from schemas.ports import Sink
+    from schemas.rows.findings import Row
 
 Delivered = Callable[[], list[Any]]
 

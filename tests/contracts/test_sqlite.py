@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from consumers.ledger.sqlite import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteStore
 from schemas.errors import StateRefused
-from schemas.outcomes import Outcome
-from schemas.verdicts import Unanswered, Verdict, WhyUnanswered
-from tests.contracts.ledgers import LIMIT, A, B, C, Clock, verdict, waiting
+from schemas.events.outcomes import Outcome
+from schemas.intel.verdicts import Unanswered, Verdict, WhyUnanswered
+from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, verdict, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path

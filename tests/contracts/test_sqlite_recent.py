@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.ledger.sqlite_recent import FILE, SqliteRecent
+from consumers.ledger.sqlite.recent import FILE, SqliteRecent
 from schemas.errors import LedgerFailed
-from tests.contracts.ledgers import Clock
-from tests.contracts.recents import START, chunk, firsts, outlines
+from tests.contracts.support_ledger import Clock
+from tests.contracts.support_recent import START, chunk, firsts, outlines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,9 +160,9 @@ async def test_what_cannot_be_opened_is_not_deleted(tmp_path: Path, clock: Clock
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from consumers.ledger.sqlite_recent import SqliteRecent
+from consumers.ledger.sqlite.recent import SqliteRecent
 from schemas.ports import Chunk
-from tests.contracts.ledgers import Clock
+from tests.contracts.support_ledger import Clock
 
 async def main():
     recent = SqliteRecent(Path(sys.argv[1]), Clock())

@@ -11,10 +11,19 @@ import pytest
 import stamina
 from aiohttp import web
 
-from consumers.ledger.table_client import Table
+from consumers.ledger.table.client import Table
 from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Trouble
-from tests.contracts.ledgers import A, B, Clock, Told, instances, table_store, verdict, waiting
+from tests.contracts.support_ledger import (
+    A,
+    B,
+    Clock,
+    Told,
+    instances,
+    table_store,
+    verdict,
+    waiting,
+)
 from tests.servers.azurite import KEY, Azurite
 from tests.servers.faults import LOST, RESET, FaultyWay
 

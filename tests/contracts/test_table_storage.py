@@ -9,14 +9,14 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from schemas.outcomes import Outcome
-from schemas.verdicts import Answer, Intel, Unanswered, WhyUnanswered
-from tests.contracts.ledgers import LIMIT, A, B, C, Clock, instances, verdict, waiting
+from schemas.events.outcomes import Outcome
+from schemas.intel.verdicts import Answer, Intel, Unanswered, WhyUnanswered
+from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, instances, verdict, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.ledger.table_storage import TableStore
+    from consumers.ledger.table.ledger import TableStore
     from tests.servers.azurite import Azurite
 
 ADDRESSES = [f"81.2.{n // 250}.{n % 250}" for n in range(60)]

@@ -1,6 +1,6 @@
 """Writes ``deploy/azuredeploy.json``, so that template, columns and rules cannot differ.
 
-Made from ``deploy/template`` (hand-written), ``schemas/columns.py`` (tables, streams) and
+Made from ``deploy/template`` (hand-written), ``schemas/rows/columns.py`` (tables, streams) and
 ``deploy/sentinel`` (rules, queries, workbook). Run ``python -m tests.deployment.build_template``
 after a change of one of them.
 """
@@ -11,14 +11,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.columns import TABLES
+from schemas.rows.columns import TABLES
 from tests.deployment.template_content import content_resources
 from tests.deployment.template_fragments import expanded, literal, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.columns import Column
+    from schemas.rows.columns import Column
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 FILE = DEPLOY / "azuredeploy.json"

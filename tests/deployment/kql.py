@@ -19,12 +19,12 @@ import orjson
 import yaml
 
 from producers.demo.rule import WATCHLIST_COLUMNS, Workspace
-from schemas.columns import TABLES
+from schemas.rows.columns import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 ROOT = Path(__file__).parent.parent.parent
 SENTINEL = ROOT / "deploy" / "sentinel"

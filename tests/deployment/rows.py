@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from producers.demo.rule import INGESTED
-from schemas.columns import SCHEMA_VERSION, wrong_with
-from schemas.findings import finding_id
-from schemas.times import iso, parse_time
+from schemas.events.times import iso, parse_time
+from schemas.rows.columns import SCHEMA_VERSION, wrong_with
+from schemas.rows.findings import finding_id
 from tests.deployment.kql import make_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 """The day on which all happens."""

@@ -9,7 +9,7 @@ from tests.deployment.rows import at, finding
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 RUNS = (at("12:00"), at("12:05"))
 """Two runs that follow each other: they take what was ingested from 11:54 and from 11:59."""

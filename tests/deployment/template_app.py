@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from consumers.feeds.presets import PRESETS
 from consumers.settings import PREFIX, Settings
-from consumers.wiring_free import RECENT_SUFFIX
+from consumers.sources.feeds.presets import PRESETS
+from consumers.wiring.service_sources import RECENT_SUFFIX
 from tests.deployment.template_facts import (
     CONTAINERS,
     ENTITY_TABLES,

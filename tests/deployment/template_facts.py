@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from producers.blob_quarantine import PREFIX
-from schemas.columns import TABLES
+from producers.quarantine.blob import PREFIX
+from schemas.rows.columns import TABLES
 from tests.deployment.arm_deployment import deployed
 
 if TYPE_CHECKING:

@@ -15,17 +15,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from schemas.decode import Decoder
-from schemas.records import is_risky
-from schemas.signals import signals_of
-from schemas.tables import load_tables
+from schemas.events.decode import Decoder
+from schemas.events.ranking_signals import signals_of
+from schemas.events.sign_in import is_risky
+from schemas.events.tables import load_tables
 from tests.properties.strategies import EVERY
 from tests.recorded import FALLBACK, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schemas.decode import Decoded
+    from schemas.events.decode import Decoded
 
 DEEPEST = 1_100
 MOST_RECORDS = 4

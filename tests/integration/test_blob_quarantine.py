@@ -11,14 +11,14 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob.aio import BlobClient
 
-from producers import blob_quarantine
-from producers.blob_quarantine import FEW, BlobQuarantine
+from producers.quarantine import blob as blob_quarantine
+from producers.quarantine.blob import FEW, BlobQuarantine
 from schemas.errors import ConfigurationError, LedgerFailed, SigninwatchError
 from schemas.health import Trouble
 from schemas.ports import Quarantined
-from tests.blobs import blobs_in, containers_named, make_container, write_blobs
 from tests.servers.azurite import Azurite
 from tests.servers.front import Fault, Front
+from tests.support.blobs import blobs_in, containers_named, make_container, write_blobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.command import signinwatch
 from tests.integration import test_misconfigured as wrong
-from tests.service import Running, until
-from tests.site import Site, open_site
+from tests.support.command import signinwatch
+from tests.support.service_process import Running, until
+from tests.support.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.storage.blob.aio import ContainerClient
 
-from consumers.checkpoint_store import CheckpointLost, CheckpointStore
-from consumers.health import Health
+from consumers.inputs.checkpoint_store import CheckpointLost, CheckpointStore
+from consumers.service.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tests.command import crowdsec_at, findings_in, replay, signinwatch
-from tests.events import lines, message, row
 from tests.servers.crowdsec import CrowdSec
+from tests.support.command import crowdsec_at, findings_in, replay, signinwatch
+from tests.support.sign_ins import lines, message, row
 
 if TYPE_CHECKING:
     from pathlib import Path

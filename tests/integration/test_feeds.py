@@ -8,9 +8,6 @@ import pytest
 
 from producers.demo import load_demo
 from producers.demo.stand_in import CrowdSecStandIn
-from tests.command import crowdsec_at, findings_in, replay
-from tests.events import START, row
-from tests.feed_commands import BAD, CLEAN, OTHER, feed_at, found, one_line, recording, stored, told
 from tests.servers.crowdsec import CrowdSec, item
 from tests.servers.medallion import PASSWORD as MEDALLION_PASSWORD
 from tests.servers.medallion import USER as MEDALLION_USER
@@ -18,6 +15,19 @@ from tests.servers.medallion import Medallion
 from tests.servers.replica import KEY as REPLICA_KEY
 from tests.servers.replica import ReplicaHosts, mmdb
 from tests.servers.taxii import TaxiiServer, indicator, revoked
+from tests.support.command import crowdsec_at, findings_in, replay
+from tests.support.feed_commands import (
+    BAD,
+    CLEAN,
+    OTHER,
+    feed_at,
+    found,
+    one_line,
+    recording,
+    stored,
+    told,
+)
+from tests.support.sign_ins import START, row
 
 if TYPE_CHECKING:
     from pathlib import Path

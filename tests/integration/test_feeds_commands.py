@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.command import crowdsec_at, replay, signinwatch
-from tests.events import row
-from tests.feed_commands import BAD, OTHER, feed_at, found, one_line, recording, told
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.taxii import TaxiiServer, indicator
+from tests.support.command import crowdsec_at, replay, signinwatch
+from tests.support.feed_commands import BAD, OTHER, feed_at, found, one_line, recording, told
+from tests.support.sign_ins import row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.command import crowdsec_at, findings_in, signinwatch
-from tests.events import row
-from tests.hostile import BAD, OTHER, PASSWORD, found, replayed, synced
 from tests.servers.peer import Peer
+from tests.support.command import crowdsec_at, findings_in, signinwatch
+from tests.support.hostile import BAD, OTHER, PASSWORD, found, replayed, synced
+from tests.support.sign_ins import row
 
 if TYPE_CHECKING:
     from pathlib import Path

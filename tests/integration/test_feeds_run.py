@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.command import signinwatch
-from tests.events import address, message, row
-from tests.feed_commands import feed_at
 from tests.servers.taxii import TaxiiServer, indicator, revoked
 from tests.servers.threat_intelligence import WORKSPACE, ThreatIntelligence
-from tests.service import Running, until
-from tests.site import Site, open_site
+from tests.support.command import signinwatch
+from tests.support.feed_commands import feed_at
+from tests.support.service_process import Running, until
+from tests.support.sign_ins import address, message, row
+from tests.support.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,17 +16,17 @@ from uuid import uuid4
 import pytest
 from azure.data.tables.aio import TableClient
 
-from consumers.history import History
-from consumers.history_entries import pseudonym
-from consumers.ledger.sqlite import SqliteStore
-from producers.blob_quarantine import BlobQuarantine
-from producers.quarantine import DirectoryQuarantine
+from consumers.enrichment.history import History
+from consumers.enrichment.history_entries import pseudonym
+from consumers.ledger.sqlite.ledger import SqliteStore
+from producers.quarantine.blob import BlobQuarantine
+from producers.quarantine.directory import DirectoryQuarantine
 from schemas.ports import Ledger, Quarantine, Quarantined
-from tests.blobs import blobs_in, make_container
-from tests.command import signinwatch
-from tests.contracts.histories import ADA, BO, signals
-from tests.contracts.ledgers import Clock, table_store, verdict, waiting
-from tests.events import message, row
+from tests.contracts.support_history import ADA, BO, signals
+from tests.contracts.support_ledger import Clock, table_store, verdict, waiting
+from tests.support.blobs import blobs_in, make_container
+from tests.support.command import signinwatch
+from tests.support.sign_ins import message, row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

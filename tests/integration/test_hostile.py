@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from tests.command import crowdsec_at, findings_in, logs_at, replay, signinwatch
-from tests.events import address, lines, message, row
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.ingestion import Ingestion
 from tests.servers.loopback import Loopback
+from tests.support.command import crowdsec_at, findings_in, logs_at, replay, signinwatch
+from tests.support.sign_ins import address, lines, message, row
 
 if TYPE_CHECKING:
     from pathlib import Path

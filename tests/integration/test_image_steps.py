@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.service import Running, until
-from tests.site import open_site
+from tests.support.service_process import Running, until
+from tests.support.site import open_site
 from tests.unit.deploy.dockerfile import DOCKERFILE, ROOT, admitted, instructions, stages
 
 if TYPE_CHECKING:

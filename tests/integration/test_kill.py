@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.command import signinwatch
 from tests.servers.azurite import Azurite
 from tests.servers.faults import RESET, FaultyWay
-from tests.service import Running, until
-from tests.site import open_site
+from tests.support.command import signinwatch
+from tests.support.service_process import Running, until
+from tests.support.site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path

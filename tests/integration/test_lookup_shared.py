@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tests.command import Ran, crowdsec_at, signinwatch
-from tests.feed_commands import feed_at
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.taxii import TaxiiServer, indicator
+from tests.support.command import Ran, crowdsec_at, signinwatch
+from tests.support.feed_commands import feed_at
 
 if TYPE_CHECKING:
     from tests.servers.azurite import Azurite

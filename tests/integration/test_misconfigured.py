@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.command import signinwatch
 from tests.servers.azurite import Azurite
 from tests.servers.eventhub_state import Key
-from tests.service import Running, until
-from tests.site import Site, open_site
+from tests.support.command import signinwatch
+from tests.support.service_process import Running, until
+from tests.support.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from consumers.cli import cli
-from consumers.plan import PLANS
-from tests.bench.company import RECORDING, generate
-from tests.command import crowdsec_at, signinwatch
-from tests.events import START, address, lines, message, row
+from consumers.commands.plan.traffic import PLANS
+from tests.bench.company.__main__ import RECORDING, generate
 from tests.servers.crowdsec import CrowdSec
-from tests.unit.consumers.test_plan_told import Page
+from tests.support.command import crowdsec_at, signinwatch
+from tests.support.sign_ins import START, address, lines, message, row
+from tests.unit.consumers.commands.plan.test_report import Page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ import orjson
 import pytest
 from azure.storage.blob.aio import ContainerClient
 
-from tests.command import crowdsec_at, replay, signinwatch
-from tests.events import address, lines, message, row
 from tests.servers.crowdsec import CrowdSec
-from tests.service import Running, free_port, until
-from tests.site import open_site
+from tests.support.command import crowdsec_at, replay, signinwatch
+from tests.support.service_process import Running, free_port, until
+from tests.support.sign_ins import address, lines, message, row
+from tests.support.site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path

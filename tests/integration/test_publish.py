@@ -14,20 +14,20 @@ import fastavro
 import orjson
 import pytest
 
-from tests.command import findings_in, replay, signinwatch
-from tests.events import address, lines, message, record, row
 from tests.servers.eventhub import Broker
 from tests.servers.eventhub_frames import DATA, decode, sections
 from tests.servers.eventhub_state import UNAUTHORIZED, Key, Matching
-from tests.service import Running, until
-from tests.site import open_site
+from tests.support.command import findings_in, replay, signinwatch
+from tests.support.service_process import Running, until
+from tests.support.sign_ins import address, lines, message, record, row
+from tests.support.site import open_site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.command import Ran
     from tests.servers.azurite import Azurite
+    from tests.support.command import Ran
 
 HUB = "signins"
 SENDING = Matching(kind="send")

@@ -9,13 +9,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from producers.blob_quarantine import BlobQuarantine
+from producers.quarantine.blob import BlobQuarantine
 from schemas.ports import Quarantined
-from tests.blobs import blobs_in, make_container
-from tests.command import crowdsec_at, findings_in, logs_at, replay, signinwatch
-from tests.events import lines, message, row
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.ingestion import Ingestion
+from tests.support.blobs import blobs_in, make_container
+from tests.support.command import crowdsec_at, findings_in, logs_at, replay, signinwatch
+from tests.support.sign_ins import lines, message, row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.command import crowdsec_at, replay
-from tests.events import address, lines, message, row
-from tests.quotas import (
+from tests.servers.crowdsec import CrowdSec
+from tests.support.command import crowdsec_at, replay
+from tests.support.quotas import (
     DAYS,
     OWN_NETWORK,
     PERIOD,
@@ -24,9 +24,9 @@ from tests.quotas import (
     days,
     far_reset_day,
 )
-from tests.servers.crowdsec import CrowdSec
-from tests.service import Running, until
-from tests.site import PARTITIONS, Site, open_site
+from tests.support.service_process import Running, until
+from tests.support.sign_ins import address, lines, message, row
+from tests.support.site import PARTITIONS, Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,23 +13,23 @@ import pytest
 from azure.storage.blob.aio import ContainerClient
 from pydantic import SecretStr
 
-from consumers import receive
-from consumers.checkpoints import Checkpoints
-from consumers.counts import Counts
-from consumers.guard import UnreadableGuard
-from consumers.health import Health
-from consumers.hub_client import Hub, forget_delivery_tags
-from consumers.receive import Receiver
+from consumers.inputs import receiver as receive
+from consumers.inputs.checkpoint_container import Checkpoints
+from consumers.inputs.eventhub_client import Hub, forget_delivery_tags
+from consumers.inputs.receiver import Receiver
+from consumers.inputs.unreadable_guard import UnreadableGuard
+from consumers.pipeline.stats import Counts
+from consumers.service.health import Health
 from consumers.settings import CheckpointSettings, EventHubSettings
 from tests.servers.eventhub import Broker
-from tests.service import until
+from tests.support.service_process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from consumers.pipeline import Pipeline
-    from consumers.tickets import Ticket
-    from schemas.decode import Reject
+    from consumers.pipeline.batch import Ticket
+    from consumers.pipeline.pipeline import Pipeline
+    from schemas.events.decode import Reject
     from schemas.ports import Message, Position
     from tests.servers.azurite import Azurite
 

@@ -15,14 +15,14 @@ import fastavro
 import orjson
 import pytest
 
-from schemas.decode import Decoder
-from schemas.tables import load_tables
-from tests.bench.company import RECORDING, generate
-from tests.command import replay, signinwatch
-from tests.events import lines, message, record, row
+from schemas.events.decode import Decoder
+from schemas.events.tables import load_tables
+from tests.bench.company.__main__ import RECORDING, generate
 from tests.properties.strategies import EVERY
 from tests.recorded import details_of, encoded
-from tests.service import until
+from tests.support.command import replay, signinwatch
+from tests.support.service_process import until
+from tests.support.sign_ins import lines, message, record, row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.command import replay, signinwatch
-from tests.events import address, lines, message, row
+from tests.support.command import replay, signinwatch
+from tests.support.sign_ins import address, lines, message, row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import fastavro
 import pytest
 from aiohttp import web
 
-from tests.command import crowdsec_at, findings_in, replay, signinwatch
-from tests.events import address, lines, message, record, row
 from tests.servers.crowdsec import CrowdSec, limit
+from tests.support.command import crowdsec_at, findings_in, replay, signinwatch
+from tests.support.sign_ins import address, lines, message, record, row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from consumers.intel import replica_download
-from consumers.intel.crowdsec_replica import FILE_NAME, NOTES_NAME, Replica
-from consumers.intel.replica_download import ReplicaDownload
+from consumers.sources.crowdsec import replica_download
+from consumers.sources.crowdsec.replica import FILE_NAME, NOTES_NAME, Replica
+from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from schemas.errors import FeedFailed
 from tests.servers.loopback import Loopback
 from tests.servers.replica import (

@@ -13,10 +13,10 @@ from aiohttp import web
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from tests.command import crowdsec_at
-from tests.events import row
-from tests.hostile import BAD, KEY, found, replayed, synced
 from tests.servers.peer import Peer
+from tests.support.command import crowdsec_at
+from tests.support.hostile import BAD, KEY, found, replayed, synced
+from tests.support.sign_ins import row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from tests.events import address, message, row
-from tests.service import Running, until
-from tests.site import Site, open_site
+from tests.support.service_process import Running, until
+from tests.support.sign_ins import address, message, row
+from tests.support.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import web
 
-from tests.events import address, message, row
 from tests.servers.azurite import Azurite
-from tests.service import Running, until
-from tests.site import PARTITIONS, Site, open_site
+from tests.support.service_process import Running, until
+from tests.support.sign_ins import address, message, row
+from tests.support.site import PARTITIONS, Site, open_site
 
 Fault = Callable[[Site, Azurite], Awaitable[None]]
 CONCURRENCY, BATCH = 2, 20

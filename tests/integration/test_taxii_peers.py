@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from consumers.intel.taxii import Cursor, Taxii
+from consumers.sources.taxii.client import Cursor, Taxii
 from schemas.errors import FeedFailed
 from tests.servers.medallion import PASSWORD, Medallion, authorization
 from tests.servers.taxii import indicator, revoked

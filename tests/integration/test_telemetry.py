@@ -10,9 +10,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from consumers.health import Health
-from consumers.measures import Measures
-from consumers.telemetry import exported
+from consumers.service.azure_monitor import exported
+from consumers.service.health import Health
+from consumers.service.metrics import Measures
 from schemas.errors import ConfigurationError
 from schemas.health import Trouble
 from tests.servers.loopback import Loopback

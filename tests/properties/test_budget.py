@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.budget import Budget, Reservation
-from consumers.ledger.sqlite import SqliteStore
-from tests.contracts.ledgers import Clock
+from consumers.enrichment.budget import Budget, Reservation
+from consumers.ledger.sqlite.ledger import SqliteStore
+from tests.contracts.support_ledger import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

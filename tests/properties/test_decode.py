@@ -11,12 +11,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.columns import LONGEST_TEXT, wrong_with
-from schemas.combined import combined
-from schemas.findings import finding_id, finding_row
-from schemas.outcomes import Outcome
-from schemas.policy import Policy, Severity
-from schemas.verdicts import AddressClass, Reputation, Verdict
+from schemas.events.outcomes import Outcome
+from schemas.intel.merge import combined
+from schemas.intel.verdicts import AddressClass, Reputation, Verdict
+from schemas.rows.columns import LONGEST_TEXT, wrong_with
+from schemas.rows.findings import finding_id, finding_row
+from schemas.rows.policy import Policy, Severity
 from tests.properties.strategies import (
     EVERY,
     ITEMS,
@@ -31,8 +31,8 @@ from tests.properties.strategies import (
 from tests.recorded import FALLBACK, Recorded, decoded, details_of, encoded
 
 if TYPE_CHECKING:
-    from schemas.decode import Decoded
-    from schemas.records import Details
+    from schemas.events.decode import Decoded
+    from schemas.events.sign_in import Details
 
 VERDICT = Verdict(reputation=Reputation.MALICIOUS, source="test", time=1.9e9, expires=2e9)
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.feeds.index import EveryKey, KeyIndex
+from schemas.intel.address_index import EveryKey, KeyIndex
 from tests.properties.strategies import THOROUGH
 
 FOURS = st.integers(0, 255).map(lambda n: str(IPv4Address((81 << 24) + (n << 6))))

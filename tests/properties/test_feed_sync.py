@@ -13,15 +13,24 @@ import stamina
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from consumers.feeds import pages as pages_module
-from consumers.feeds import sync as sync_module
+from consumers.sources.feeds import journal_codec as pages_module
+from consumers.sources.feeds import sync as sync_module
 from schemas.ports import Place
-from tests.contracts.journals import journals
-from tests.feed_instances import EXPIRE, RESTART, STALL, WELL, WRITTEN, Crash, Instance, World
-from tests.feeds import FEED, MemoryJournal
+from tests.contracts.support_journal import journals
 from tests.properties.strategies import THOROUGH
 from tests.properties.test_taxii import FAULTS, MANNERS
 from tests.servers.taxii import LOST, RESET, ROOT, TaxiiServer
+from tests.support.feed_instances import (
+    EXPIRE,
+    RESTART,
+    STALL,
+    WELL,
+    WRITTEN,
+    Crash,
+    Instance,
+    World,
+)
+from tests.support.feeds import FEED, MemoryJournal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -9,12 +9,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.intel.stix_objects import LONGEST_NAME, MOST_NAMES, indicator_of
-from consumers.intel.stix_pattern import Pattern, read_pattern
-from schemas.addresses import usable_address
-from schemas.indicators import Indicator, WhySkipped
+from consumers.sources.taxii.stix_objects import LONGEST_NAME, MOST_NAMES, indicator_of
+from consumers.sources.taxii.stix_pattern import Pattern, read_pattern
+from schemas.events.addresses import usable_address
+from schemas.intel.indicators import Indicator, WhySkipped
 from tests.properties.strategies import THOROUGH
-from tests.unit.consumers.test_stix_pattern import ADDRESSES, judged, matches
+from tests.unit.consumers.sources.taxii.test_stix_pattern import ADDRESSES, judged, matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

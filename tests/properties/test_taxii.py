@@ -12,9 +12,9 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.intel.taxii import Cursor, Taxii
+from consumers.sources.taxii.client import Cursor, Taxii
 from schemas.errors import FeedFailed
-from schemas.times import iso_of
+from schemas.events.times import iso_of
 from tests.properties.strategies import THOROUGH
 from tests.servers.taxii import CUT, LOST, RESET, ROOT, TRUNCATE, TaxiiServer, indicator
 from tests.servers.taxii_client import http

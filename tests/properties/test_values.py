@@ -11,11 +11,17 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.addresses import AddressesMemo, AddressMemo, Networks, Unusable, usable_address
-from schemas.jsontext import DEEPEST, load_json, parse_object, shallow, too_deep
-from schemas.outcomes import Outcome, number_of, outcome_of_code, outcome_of_status, outcome_of_word
-from schemas.records import LONGEST_VALUE, clean_bool, clean_text, fold_names
-from schemas.times import iso, parse_time
+from schemas.events.addresses import AddressesMemo, AddressMemo, Networks, Unusable, usable_address
+from schemas.events.lenient_json import DEEPEST, load_json, parse_object, shallow, too_deep
+from schemas.events.outcomes import (
+    Outcome,
+    number_of,
+    outcome_of_code,
+    outcome_of_status,
+    outcome_of_word,
+)
+from schemas.events.sign_in import LONGEST_VALUE, clean_bool, clean_text, fold_names
+from schemas.events.times import iso, parse_time
 from tests.properties.strategies import ADDRESSES, THOROUGH, VALUES
 
 TEXTS = st.text() | st.text("0123456789abcdefABCDEF:.[]%/ ", max_size=60) | ADDRESSES

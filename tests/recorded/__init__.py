@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from schemas.decode import Decoded, Decoder
-from schemas.tables import Tables, load_tables
+from schemas.events.decode import Decoded, Decoder
+from schemas.events.tables import Tables, load_tables
 
 if TYPE_CHECKING:
-    from schemas.outcomes import Outcome
-    from schemas.records import Details, SignIn
+    from schemas.events.outcomes import Outcome
+    from schemas.events.sign_in import Details, SignIn
 
 Record = dict[str, Any]
 

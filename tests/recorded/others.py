@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.outcomes import Outcome
+from schemas.events.outcomes import Outcome
 from tests.recorded import (
     ENTRA_TENANT,
     OTHER_V4,

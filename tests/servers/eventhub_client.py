@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, EventHubProducerClient
 
-from consumers.hub_client import close_failed_connections
+from consumers.inputs.eventhub_client import close_failed_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence

@@ -19,8 +19,8 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from consumers.clock import WallClock
-from consumers.intel.http import HttpClient
-from consumers.intel.replica_download import Fetched, ReplicaDownload
+from consumers.sources.crowdsec.replica_download import Fetched, ReplicaDownload
+from consumers.sources.http import HttpClient
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from schemas.times import iso_of, parse_time
+from schemas.events.times import iso_of, parse_time
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:

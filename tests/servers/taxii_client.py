@@ -10,12 +10,12 @@ import orjson
 from aiohttp import web
 
 from consumers.clock import WallClock
-from consumers.intel.http import HttpClient
-from consumers.intel.taxii import Cursor, Page, Taxii
-from consumers.intel.taxii_requests import MEDIA_TYPE
-from consumers.wiring_feeds import LONGEST_WAIT
+from consumers.sources.http import HttpClient
+from consumers.sources.taxii.client import Cursor, Page, Taxii
+from consumers.sources.taxii.requests import MEDIA_TYPE
+from consumers.wiring.local_sources import LONGEST_WAIT
 from schemas.errors import FeedFailed
-from schemas.times import parse_time
+from schemas.events.times import parse_time
 from tests.servers.loopback import Loopback
 from tests.servers.taxii import KEY, ROOT, TaxiiServer, indicator
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from schemas.times import parse_time
+from schemas.events.times import parse_time
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:

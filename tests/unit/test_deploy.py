@@ -14,8 +14,8 @@ import orjson
 from azure.eventhub import parse_connection_string
 
 from consumers.settings import PREFIX, load_settings
-from consumers.wiring import make_quarantine
-from consumers.wiring_run import require_run_settings
+from consumers.wiring.replay import make_quarantine
+from consumers.wiring.service import require_run_settings
 from tests.servers.azurite import KEY
 
 if TYPE_CHECKING:

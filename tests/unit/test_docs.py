@@ -10,7 +10,7 @@ import pytest
 from consumers.cli import cli
 from consumers.settings import PREFIX, Settings
 from tests import reference
-from tests.bench import demo_recording
+from tests.bench.demo_recording import recording as demo_recording
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

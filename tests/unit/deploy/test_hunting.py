@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producers.demo.rule import INGESTED
-from schemas.columns import FINDINGS_TABLE, VERDICTS_TABLE, wrong_with
-from schemas.times import iso
+from schemas.events.times import iso
+from schemas.rows.columns import FINDINGS_TABLE, VERDICTS_TABLE, wrong_with
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, finding
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 HUNTING = kql.read_yaml("hunting")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.columns import VERDICTS_TABLE
+from schemas.rows.columns import VERDICTS_TABLE
 from tests.deployment.arm_deployment import deployed
 from tests.deployment.kql import check, make_workspace, own_tables, read_yaml
 from tests.unit.deploy.logic_app import FUNCTIONS

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas.columns import FINDINGS_TABLE
 from schemas.metrics import METRICS
+from schemas.rows.columns import FINDINGS_TABLE
 from tests.deployment import kql
 
 RULES = kql.read_yaml("rules")

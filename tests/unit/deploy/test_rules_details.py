@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from producers.demo.rule import alerts_of
-from schemas.columns import FINDING_COLUMNS, FINDINGS_TABLE, LONGEST_TEXT
+from schemas.rows.columns import FINDING_COLUMNS, FINDINGS_TABLE, LONGEST_TEXT
 from tests.deployment import kql
 from tests.deployment.rows import at, finding, run_rule
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producers.demo.rule import INGESTED, Workspace, alerts_of
-from schemas.columns import HEALTH_TABLE, wrong_with
+from schemas.events.times import iso
 from schemas.health import Trouble
-from schemas.times import iso
+from schemas.rows.columns import HEALTH_TABLE, wrong_with
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, run_rule
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 RULES = kql.read_yaml("rules")
 

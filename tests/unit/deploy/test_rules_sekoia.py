@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from producers.demo.rule import INGESTED, alerts_of
-from schemas.columns import FINDINGS_TABLE
-from schemas.times import iso
+from schemas.events.times import iso
+from schemas.rows.columns import FINDINGS_TABLE
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, finding, run_rule
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 RULE = kql.read_yaml("rules")["SekoiaIndicator"]
 RUNS = (NOON, at("13:00"))
@@ -213,7 +213,7 @@ def test_a_cap_counts_for_the_sign_ins_that_it_fits(
 
 def test_codes_of_a_right_password_are_those_of_the_outcomes() -> None:
     """The rule and the service agree on what a right password is."""
-    from schemas.outcomes import ENTRA_CODES, Outcome
+    from schemas.events.outcomes import ENTRA_CODES, Outcome
 
     codes = sorted(c for c, (o, _) in ENTRA_CODES.items() if o is Outcome.PASSWORD_ACCEPTED)
     listed = ", ".join(f'"{code}"' for code in codes)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from producers.demo.rule import alerts_of
-from schemas.columns import FINDINGS_TABLE
+from schemas.rows.columns import FINDINGS_TABLE
 from tests.deployment import kql
 from tests.deployment.rows import run_rule
 from tests.deployment.scenarios import RUNS, SCENARIOS

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumers.settings import PREFIX, load_settings
-from consumers.wiring_free import RECENT_SUFFIX
-from consumers.wiring_run import require_run_settings
-from schemas.columns import HEALTH_TABLE
+from consumers.wiring.service import require_run_settings
+from consumers.wiring.service_sources import RECENT_SUFFIX
+from schemas.events.tables import table_names
 from schemas.metrics import LAG
-from schemas.tables import table_names
+from schemas.rows.columns import HEALTH_TABLE
 from tests.deployment.arm_deployment import Scope, deployed
 from tests.deployment.build_template import DEPLOY, FILE, build
 from tests.deployment.kql import check, own_tables

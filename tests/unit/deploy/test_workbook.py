@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from producers.demo.rule import WATCHLIST, WATCHLIST_COLUMNS, Workspace
-from schemas.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
-from schemas.times import iso
+from schemas.events.times import iso
+from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, finding
 

@@ -9,7 +9,7 @@ import pytest
 import stamina
 from aiohttp import web
 
-from consumers.health import Health
+from consumers.service.health import Health
 from producers.logs_ingestion import (
     LARGEST_BODY,
     REFUSED_IN_A_ROW,
@@ -18,10 +18,10 @@ from producers.logs_ingestion import (
 )
 from schemas.errors import SinkHeldBack
 from tests.servers.ingestion import RULE, Ingestion
-from tests.service import until
+from tests.support.service_process import until
 
 if TYPE_CHECKING:
-    from schemas.findings import Row
+    from schemas.rows.findings import Row
 
 
 def _rows(count: int, size: int = 10) -> list[Row]:

@@ -1,0 +1,1 @@
+"""Commands of ``signinwatch``: options, work and output."""

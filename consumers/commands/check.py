@@ -1,0 +1,352 @@
+"""``signinwatch check``: every connection and permission, tried one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from consumers.clock import WallClock
+from consumers.commands.check_sources import feeds_to_check, try_replica, try_sentinel
+from consumers.inputs.eventhub_client import reach, refusal_explained, why_refused
+from consumers.ledger.cache import AnswerMemory
+from consumers.wiring.core import make_lookups, may_ask_paid
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.service import (
+    instance_name,
+    make_checkpoints,
+    make_hubs,
+    make_logs_sink,
+    make_run_ledger,
+)
+from schemas.errors import (
+    ConfigurationError,
+    FeedFailed,
+    KeyRefused,
+    SigninwatchError,
+    SinkHeldBack,
+    StateRefused,
+)
+from schemas.events.times import iso
+from schemas.health import Trouble
+from schemas.intel.verdicts import Unanswered
+from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
+from schemas.rows.findings import finding_id
+from schemas.rows.verdicts import verdict_row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from consumers.inputs.checkpoint_container import Checkpoints
+    from consumers.inputs.eventhub_client import Hub
+    from consumers.settings import Settings
+    from schemas.intel.verdicts import Answer
+    from schemas.ports import Ledger
+
+PATIENCE = 20.0
+"""Seconds for each thing that is tried."""
+SINK_PATIENCE = 3.0
+"""Seconds for which a test row is tried again."""
+ASKED_ABOUT = "9.9.9.9"
+"""The one address that a check asks CrowdSec about: a public resolver, nobody's sign-in."""
+NOWHERE = "192.0.2.1"
+"""The address in test rows (RFC 5737: documentation only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of one thing that was tried; ``code`` is None when it works."""
+
+    name: str
+    text: str
+    code: Trouble | None = None
+
+
+class _Noted:
+    """Notes the last trouble, and is deaf to its end. See :class:`schemas.health.Watch`."""
+
+    def __init__(self) -> None:
+        self.trouble_noted: tuple[Trouble, str] | None = None
+
+    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+        """Note it."""
+        del part
+        self.trouble_noted = (what, detail)
+
+    def well(self, what: Trouble, *, part: str = "") -> None:
+        """Note nothing."""
+
+
+_CODES: tuple[tuple[type[SigninwatchError], Trouble], ...] = (
+    (KeyRefused, Trouble.KEY_REFUSED),
+    (StateRefused, Trouble.STATE_IN_USE),
+    (ConfigurationError, Trouble.NOT_CONFIGURED),
+    (SinkHeldBack, Trouble.FINDINGS_HELD_BACK),
+)
+_OF_THE_LEDGER = Trouble.LEDGER_UNREACHABLE
+
+Check = tuple[str, "Callable[[_Noted], Awaitable[str]]"]
+"""A name, and what tries it: it returns what it found, tells trouble, or raises."""
+
+
+class _Failed(Exception):
+    """A check failed with a code of its own."""
+
+    def __init__(self, code: Trouble, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+async def check(settings: Settings) -> AsyncIterator[Checked]:
+    """Try everything that ``run`` would use, and yield one result each. Never raises for trouble.
+
+    Spends at most one lookup; writes one test row to each table, one blob that it deletes, and a
+    note in the ledger.
+    """
+    async with AsyncExitStack() as stack:
+        credentials = Credentials(stack, settings)
+        yield await _try("checkpoint container", _checkpoints(settings, credentials))
+        try:
+            hubs = make_hubs(settings, credentials)
+        except ConfigurationError as error:
+            yield Checked("event hub", str(error), Trouble.NOT_CONFIGURED)
+            hubs = []
+        for hub in hubs:
+            yield await _try(f"event hub {hub.name}", _hub(hub))
+            yield await _try(f"consumer group {hub.settings.consumer_group}", _group(hub))
+        yield await _try("ledger", _ledger(settings, credentials))
+        yield await _try("CrowdSec key", _key(settings, credentials))
+        for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE):
+            yield await _try(f"ingestion {table}", _stream(settings, credentials, table))
+        async for one in _free_sources(settings, credentials):
+            yield one
+
+
+async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIterator[Checked]:
+    try:
+        feeds = feeds_to_check(settings)
+    except ConfigurationError as error:
+        yield Checked("feeds", str(error), Trouble.NOT_CONFIGURED)
+        feeds = []
+    for name, action in feeds:
+        yield await _try(f"feed {name}", _deaf(action))
+    if settings.crowdsec.replica:
+        yield await _try("CrowdSec replica", _deaf(lambda: try_replica(settings)))
+    if settings.sentinel.workspace_id is not None:
+        tried = _deaf(lambda: try_sentinel(settings, credentials))
+        yield await _try("Sentinel indicators", tried)
+
+
+def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_Noted], Awaitable[str]]:
+    """Return an action that tells no trouble, but raises."""
+
+    async def tried(noted: _Noted) -> str:
+        del noted
+        return await action()
+
+    return tried
+
+
+async def _try(name: str, action: Callable[[_Noted], Awaitable[str]]) -> Checked:
+    noted = _Noted()
+    text = ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            text = await action(noted)
+    except TimeoutError:
+        if noted.trouble_noted is None:
+            return Checked(name, f"no answer within {PATIENCE:.0f} s", Trouble.NOT_CONFIGURED)
+    except (_Failed, SigninwatchError) as error:
+        mend = f"; {error.mend}" if isinstance(error, SinkHeldBack) else ""
+        return Checked(name, f"{error}{mend}", _code_of(error))
+    if noted.trouble_noted is not None:
+        return Checked(name, noted.trouble_noted[1], noted.trouble_noted[0])
+    return Checked(name, text)
+
+
+def _code_of(error: _Failed | SigninwatchError) -> Trouble:
+    """Return the code that tells what an error means."""
+    if isinstance(error, _Failed):
+        return error.code
+    if isinstance(error, FeedFailed):
+        return Trouble.FEED_REFUSED if error.refused else Trouble.FEED_DOWN
+    return next((code for kind, code in _CODES if isinstance(error, kind)), _OF_THE_LEDGER)
+
+
+def _checkpoints(
+    settings: Settings, credentials: Credentials
+) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        checkpoints = make_checkpoints(settings, credentials, noted)
+        try:
+            blob = f"check/{instance_name(settings)}"
+            if await checkpoints.look() and await checkpoints.try_writing(blob):
+                await _read_positions(settings, credentials, checkpoints)
+        finally:
+            await checkpoints.close()
+        return f"{settings.checkpoint.container} is there and may be written; so may the quarantine"
+
+    return action
+
+
+async def _read_positions(
+    settings: Settings, credentials: Credentials, checkpoints: Checkpoints
+) -> None:
+    """Read all positions and owners; what is unreadable is told as a trouble."""
+    with suppress(ConfigurationError):  # told where the hub itself is tried
+        for hub in make_hubs(settings, credentials):
+            names = (hub.namespace, hub.name, hub.settings.consumer_group)
+            await checkpoints.store.list_ownership(*names)
+            await checkpoints.store.list_checkpoints(*names)
+
+
+def _hub(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        told = await reach(hub, noted)
+        return f"{len(told.partitions)} partitions" if told else ""
+
+    return action
+
+
+def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        told = await reach(hub, noted)
+        if told is None:
+            return ""
+        partitions = told.partitions
+        refusal = await why_refused(hub, partitions[0])
+        if refusal is None:
+            return f"partition {partitions[0]} may be read"
+        if "link:stolen" in refusal[0]:
+            return f"partition {partitions[0]} is being read by the service"
+        raise _Failed(
+            Trouble.PARTITION_SILENT, refusal_explained(refusal, hub.settings.consumer_group)
+        )
+
+    return action
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, credentials: Credentials, noted: _Noted
+) -> AsyncIterator[Ledger]:
+    state = settings.state
+    if state.dir is None and state.connection_string is None and state.account_url is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say it, or STATE__CONNECTION_STRING or STATE__ACCOUNT_URL"
+        )
+    ledger, opened = make_run_ledger(settings, WallClock(), noted, credentials)
+    try:
+        await opened()
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+def _ledger(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        async with _opened(settings, credentials, noted) as ledger:
+            stamp = repr(time.time())
+            await ledger.leave_note("check", stamp)
+            if await ledger.note("check") != stamp:
+                raise _Failed(Trouble.LEDGER_UNREACHABLE, "a note that was left is not there")
+            size = await ledger.size()
+            return f"may be written; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins wait"
+
+    return action
+
+
+def _key(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        if not may_ask_paid(settings):
+            return "the replica answers; the paid API is not asked"
+        if settings.crowdsec.api_key is None and settings.feeds:
+            return "no key: feeds alone are asked"
+        if settings.crowdsec.api_key is None:
+            raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody is asked")
+        async with _opened(settings, credentials, noted) as ledger:
+            return await _ask(settings, ledger)
+
+    return action
+
+
+async def _ask(settings: Settings, ledger: Ledger) -> str:
+    """Ask about one address, within the budget; the answer is kept like any other."""
+    told: dict[str, Answer] = {}
+
+    async def deliver(answers: Mapping[str, Answer]) -> None:
+        told.update(answers)
+
+    clock = WallClock()
+    memory = AnswerMemory(ledger, clock)
+    quota = settings.crowdsec.monthly_quota
+    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+    if lookups is None:
+        return "MONTHLY_QUOTA is 0: nothing is asked, so the key was not tried"
+    try:
+        lookups.want([ASKED_ABOUT])
+        await lookups.finished()
+        left = await lookups.asker.budget.left()
+    finally:
+        await lookups.close()
+    answer = told.get(ASKED_ABOUT)
+    if isinstance(answer, Unanswered):
+        code = Trouble.QUOTA_SPENT if answer.why.value == "quota spent" else Trouble.SOURCE_DOWN
+        raise _Failed(code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network")
+    spent = lookups.counts.lookups
+    return f"works; {spent} lookup spent on {ASKED_ABOUT}, {left:,} of {quota:,} left"
+
+
+def _stream(
+    settings: Settings, credentials: Credentials, table: str
+) -> Callable[[_Noted], Awaitable[str]]:
+    async def action(noted: _Noted) -> str:
+        sink = make_logs_sink(settings, table, credentials, patience=SINK_PATIENCE, watch=noted)
+        try:
+            refused = await sink.send([_test_row(settings, table)])
+        finally:
+            await sink.close()
+        if refused:
+            raise _Failed(Trouble.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
+        noted.trouble_noted = None
+        return "one test row was accepted; it may take minutes to show in the table"
+
+    return action
+
+
+def _test_row(settings: Settings, table: str) -> dict[str, Any]:
+    """Return a row that is plainly a test's; the shipped rules leave it out."""
+    stamp = iso(datetime.now(UTC))
+    if table == HEALTH_TABLE:
+        detail = {"test": True}
+        return {
+            "TimeGenerated": stamp,
+            "Instance": instance_name(settings),
+            "Version": version("signinwatch"),
+            "Metric": "check",
+            "Value": 1.0,
+            "Detail": detail,
+        }
+    if table == VERDICTS_TABLE:
+        return {"TimeGenerated": stamp, **verdict_row(NOWHERE, None, "signinwatch check")}
+    return {
+        "TimeGenerated": stamp,
+        "FindingId": finding_id("signinwatch", f"check:{stamp}", NOWHERE),
+        "EventTime": stamp,
+        "EventId": f"check:{stamp}",
+        "SourceTable": "signinwatch",
+        "IPAddress": NOWHERE,
+        "Account": "signinwatch check",
+        "Outcome": "Unknown",
+        "Reputation": "suspicious",
+        "Severity": "Informational",
+        "Sources": ["check"],
+        "MatchReason": "signinwatch check",
+        "Origin": "test",
+        "DelaySeconds": 0.0,
+        "SchemaVersion": SCHEMA_VERSION,
+    }

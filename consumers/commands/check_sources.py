@@ -1,0 +1,79 @@
+"""What ``signinwatch check`` tries of free sources, and of the way into Sentinel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from consumers.sources.feeds.presets import feed_plans
+from consumers.wiring.local_sources import make_download, make_taxii
+from consumers.wiring.sentinel import make_upload
+from consumers.wiring.service_sources import scratch_folder
+from schemas.errors import ConfigurationError, FeedFailed
+from schemas.intel.stix_export import judged_object
+from schemas.intel.verdicts import Intel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from consumers.settings import Settings
+    from consumers.sources.feeds.presets import FeedPlan
+    from consumers.wiring.credentials import Credentials
+
+NOWHERE = "192.0.2.1"
+"""The address of the test indicator (RFC 5737: documentation only)."""
+ENDED = 3_600.0
+"""Seconds ago at which the test indicator ended."""
+
+
+def feeds_to_check(settings: Settings) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+    """Return a name and what tries it for each feed; ConfigurationError for wrong settings."""
+    return [(plan.name, _feed(settings, plan)) for plan in feed_plans(settings.feeds)]
+
+
+def _feed(settings: Settings, plan: FeedPlan) -> Callable[[], Awaitable[str]]:
+    async def action() -> str:
+        client, _ = make_taxii(settings, plan)
+        try:
+            found = await client.probe()
+        finally:
+            await client.close()
+        if not found.can_read:
+            raise FeedFailed("the server says that this user may not read it", refused=True)
+        return f"collection {found.title or plan.collection} may be read"
+
+    return action
+
+
+async def try_replica(settings: Settings) -> str:
+    """Ask what the key may download, and download nothing. Raises FeedFailed."""
+    async with scratch_folder(settings) as folder:
+        download, _ = make_download(settings, folder)
+        try:
+            dataset = await download.probe()
+        finally:
+            await download.close()
+    return f"the key allows it; dataset {dataset}"
+
+
+async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
+    """Upload an indicator that ended an hour ago, of an address of nobody. Raises SinkHeldBack."""
+    upload = make_upload(settings, credentials)
+    if upload is None:
+        raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID: no workspace is named")
+    now = time.time()
+    told = judged_object(
+        NOWHERE,
+        Intel(),
+        source=settings.sentinel.source,
+        now=now,
+        valid_until=now - ENDED,
+        first=now - 2 * ENDED,
+    )
+    try:
+        refused = await upload.send([told])
+    finally:
+        await upload.close()
+    if refused:
+        raise ConfigurationError(f"SENTINEL__WORKSPACE_ID: {refused[0][1]}")
+    return "one test indicator, which has ended, was accepted"

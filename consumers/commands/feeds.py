@@ -1,0 +1,201 @@
+"""What ``signinwatch feeds`` does: brings feeds and replica up to date, and tells how they are."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from consumers.clock import WallClock
+from consumers.enrichment.local_sources import REPLICA
+from consumers.service.health import Health
+from consumers.sources.crowdsec.replica import Replica
+from consumers.sources.feeds.indicator_schema import exists
+from consumers.sources.feeds.indicator_store import IndicatorStore
+from consumers.sources.feeds.presets import feed_plans
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.local_sources import REPLICA_FOLDER, Intelligence, wants_free_sources
+from consumers.wiring.service import make_run_ledger
+from consumers.wiring.service_sources import open_intelligence
+from schemas.errors import ConfigurationError, FeedFailed
+from schemas.events.times import iso_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from consumers.settings import Settings
+    from consumers.sources.feeds.conversion import Synced
+    from consumers.sources.feeds.sync import FeedSync
+
+_WHERE = (
+    "SIGNINWATCH_STATE__DIR: say where feeds are kept: it or --state, or "
+    "STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for those that instances share"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReport:
+    """How one feed, or the replica, is; ``trouble`` is None where nothing is wrong."""
+
+    name: str
+    synced: float | None
+    """When it was last read to its end; of the replica, when it was fetched."""
+    indicators: int | None
+    """Those that have not ended; None for the replica, which has no count of its addresses."""
+    fresh: int | None
+    """New, changed or withdrawn in this sync."""
+    skipped: dict[str, int]
+    trouble: str | None
+    detail: str
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as one JSON object."""
+        return {
+            "feed": self.name,
+            "synced": iso_of(self.synced),
+            "indicators": self.indicators,
+            "fresh": self.fresh,
+            "skipped": self.skipped,
+            "ok": self.trouble is None,
+            "trouble": self.trouble,
+            "detail": self.detail,
+        }
+
+
+def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
+    """Raise ConfigurationError where there is nothing to read, or not what *names* say."""
+    if not wants_free_sources(settings):
+        raise ConfigurationError(
+            "SIGNINWATCH_FEEDS__<NAME>__URL: no feed is configured, nor CROWDSEC__REPLICA; "
+            "see 'Feeds' in the README"
+        )
+    known = [plan.name for plan in feed_plans(settings.feeds)]
+    known += [REPLICA] if settings.crowdsec.replica else []
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"{name}: no such feed; known are {', '.join(known)}")
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Intelligence]:
+    watch = Health()
+    if folder is not None:
+        intelligence = Intelligence(settings, folder, watch=watch)
+        try:
+            yield intelligence
+        finally:
+            await intelligence.close()
+        return
+    if settings.state.connection_string is None and settings.state.account_url is None:
+        raise ConfigurationError(_WHERE)
+    clock = WallClock()
+    async with AsyncExitStack() as stack:
+        credentials = Credentials(stack, settings)
+        ledger, opened = make_run_ledger(settings, clock, watch, credentials)
+        stack.push_async_callback(ledger.close)
+        await opened()
+        intelligence, _ = await stack.enter_async_context(
+            open_intelligence(settings, ledger, clock, watch, credentials)
+        )
+        yield intelligence
+
+
+async def sync_feeds(
+    settings: Settings,
+    state: Path | None,
+    names: Sequence[str],
+    progress: Callable[[str, Synced], None],
+) -> list[FeedReport]:
+    """Bring feeds up to date, due or not: those that *names* say, or all. One report each."""
+    reports = []
+    async with _opened(settings, state or settings.state.dir) as intelligence:
+        for sync in intelligence.syncs:
+            if not names or sync.name in names:
+                sync.progress = partial(progress, sync.name)
+                reports.append(await _synced(intelligence, sync))
+        refresh = intelligence.refresh
+        wanted = refresh is not None and (not names or REPLICA in names)
+        if wanted and (state or settings.state.dir or settings.state.scratch) is None:
+            reports.append(_of_replica(None, None))
+        elif wanted and refresh is not None:
+            with suppress(FeedFailed):  # its text is in the report
+                await refresh.refresh()
+            reports.append(_of_replica(intelligence.replica, refresh.trouble))
+    return reports
+
+
+async def _synced(intelligence: Intelligence, sync: FeedSync) -> FeedReport:
+    try:
+        done = await sync.sync(force=True)
+    except FeedFailed:
+        done = sync.last
+    store = intelligence.feeds.store if intelligence.feeds is not None else None
+    return _of_feed(store, sync.name, sync.trouble, done)
+
+
+async def feeds_status(settings: Settings, state: Path | None) -> list[FeedReport]:
+    """Tell how feeds and replica are, as they are kept; nothing is asked of their servers."""
+    folder = state or settings.state.dir
+    if folder is None:
+        async with _opened(settings, None) as intelligence:
+            for sync in intelligence.syncs:
+                await sync.follow()
+            store = intelligence.feeds.store if intelligence.feeds is not None else None
+            return _status(settings, store, None)
+    kept = IndicatorStore(folder, looking=True) if exists(folder) else None
+    try:
+        return _status(settings, kept, folder)
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+def _status(
+    settings: Settings, store: IndicatorStore | None, folder: Path | None
+) -> list[FeedReport]:
+    reports = [_of_feed(store, plan.name, None, None) for plan in feed_plans(settings.feeds)]
+    if settings.crowdsec.replica:
+        replica = Replica(folder / REPLICA_FOLDER) if folder else None
+        if replica is not None:
+            replica.open()
+        reports.append(_of_replica(replica, None))
+        if replica is not None:
+            replica.close()
+    return reports
+
+
+def _of_feed(
+    store: IndicatorStore | None, name: str, trouble: str | None, done: Synced | None
+) -> FeedReport:
+    state = store.state(name) if store is not None else None
+    if store is None or state is None or not state.steps:
+        return FeedReport(name, None, 0, None, {}, trouble or "never read", "")
+    now = WallClock().now()
+    if trouble is None and state.synced is None:
+        trouble = "not read to its end yet"
+    detail = f"{done.objects:,} objects in {done.pages:,} pages" if done is not None else ""
+    return FeedReport(
+        name,
+        state.synced,
+        store.count_valid(name, now),
+        done.fresh if done is not None else None,
+        dict(done.skipped) if done is not None else state.skipped,
+        trouble,
+        detail,
+    )
+
+
+def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
+    if replica is None:
+        return FeedReport(REPLICA, None, None, None, {}, trouble, "each instance has its own")
+    if replica.built is None:
+        why = trouble or replica.trouble or "never fetched"
+        return FeedReport(REPLICA, None, None, None, {}, why, "")
+    checked = "checksum right" if replica.verified else "no checksum was told"
+    detail = (
+        f"{replica.dataset or 'dataset unknown'}, made {iso_of(replica.built)}, "
+        f"{replica.size / 1e6:,.1f} MB, {checked}"
+    )
+    return FeedReport(REPLICA, replica.fetched, None, None, {}, trouble, detail)

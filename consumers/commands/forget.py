@@ -1,0 +1,208 @@
+"""What ``signinwatch forget`` does: deletes what ledger and quarantine keep of somebody.
+
+What lies in Log Analytics, in the hub and in recordings is not ours to delete.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.commands.forget_matching import Mentions
+from consumers.enrichment.history_entries import without
+from consumers.ledger.sqlite.recent import FILE as RECENT_FILE
+from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.sqlite.schema import FILE
+from consumers.ledger.table.recent import TableRecent
+from consumers.pipeline.recent_sign_ins import Lately
+from consumers.service.health import Health
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.local_sources import wants_free_sources
+from consumers.wiring.replay import StateFolder, make_clock, make_ledger, make_quarantine
+from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
+from consumers.wiring.shared_ledger import open_shared_ledger
+from schemas.errors import ConfigurationError, StateRefused
+from schemas.ports import Forgotten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from consumers.commands.forget_matching import Wanted
+    from consumers.settings import Settings
+    from schemas.ports import Ledger, Quarantine, Recent
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where something may be kept: the ledger, and one quarantine or two.
+
+    A *folder* of None is the table, or the quarantine beside the checkpoints.
+    """
+
+    folder: Path | None
+    quarantines: tuple[Path | None, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, state: Path | None) -> Stores:
+        """Find them: *state* alone if it is given, else all that the settings name."""
+        shared = (
+            settings.state.connection_string is not None or settings.state.account_url is not None
+        )
+        folder = state or settings.state.dir
+        if folder is not None and not folder.is_dir():
+            setting = "--state" if state else "SIGNINWATCH_STATE__DIR:"
+            raise ConfigurationError(f"{setting} {folder}: no such directory")
+        if folder is None and not shared:
+            raise ConfigurationError(
+                "SIGNINWATCH_STATE__DIR: say it, --state, STATE__CONNECTION_STRING or "
+                "STATE__ACCOUNT_URL, to find the ledger"
+            )
+        if state is None and folder is not None and shared:
+            raise ConfigurationError(
+                "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+            )
+        checkpoint = settings.checkpoint
+        beside = checkpoint.connection_string is not None or checkpoint.account_url is not None
+        quarantines: list[Path | None] = [] if folder is None else [folder]
+        if state is None and (beside or folder is None):
+            quarantines.append(None)
+        return cls(folder, tuple(quarantines))
+
+    def names(self, settings: Settings) -> list[str]:
+        """Return what a person calls them: the ledger first, then the quarantines."""
+        table = f"the ledger's table {settings.state.table}"
+        container = f"the quarantine in container {settings.checkpoint.container}"
+        ledger = table if self.folder is None else f"the ledger in {self.folder}"
+        return [
+            ledger,
+            *(f"the quarantine in {one}" if one else container for one in self.quarantines),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How much was deleted of one kind of thing in one store."""
+
+    store: str
+    what: str
+    number: int
+
+
+async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Deleted]:
+    """Delete what the stores keep of *wanted*, and return how much.
+
+    Once more does no harm. StateRefused when another process has the directory; then, as with
+    every other wrong setting, nothing was deleted.
+    """
+    log.debug("forgetting", accounts=wanted.accounts, addresses=wanted.addresses)
+    async with AsyncExitStack() as stack:
+        quarantines: list[Quarantine] = []
+        for folder in stores.quarantines:
+            quarantines.append(make_quarantine(settings, folder))
+            stack.push_async_callback(quarantines[-1].close)
+        ledger = await _opened(settings, stores.folder, stack)
+        found = [await _mentioning(one, wanted) for one in quarantines]
+        names = stores.names(settings)
+        forgotten = await _from_ledger(ledger, wanted)
+        told = [
+            Deleted(names[0], "verdicts", forgotten.verdicts),
+            Deleted(names[0], "waiting sign-ins", forgotten.waiting),
+            Deleted(names[0], "entries of the history", forgotten.history),
+            Deleted(
+                names[0],
+                "sign-ins noted for late matches",
+                await _of_lately(settings, stores, wanted, stack),
+            ),
+        ]
+        for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
+            told.append(Deleted(name, "messages and findings", await quarantine.remove(ids)))
+        return told
+
+
+async def _of_lately(
+    settings: Settings, stores: Stores, wanted: Wanted, stack: AsyncExitStack
+) -> int:
+    """Delete what is noted of lately; return how many sign-ins."""
+    recent: Recent
+    if stores.folder is not None:
+        if not (stores.folder / RECENT_FILE).is_file():
+            return 0
+        clock = make_clock(StateFolder(stores.folder).clock_kind)
+        recent = SqliteRecent(stores.folder, clock)
+    elif wants_free_sources(settings):
+        table = make_table(settings, Health(), Credentials(stack, settings), RECENT_SUFFIX)
+        clock = make_clock("wall")
+        recent = TableRecent(table, clock)
+    else:
+        return 0
+    lately = Lately(recent, clock, 1.0)
+    stack.push_async_callback(lately.close)
+    accounts = {account.lower() for account in wanted.accounts}
+    addresses = set(wanted.addresses)
+    return await lately.forget(lambda one: one.account in accounts or one.address in addresses)
+
+
+async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:
+    """Return the ids of what mentions one of *wanted*."""
+    mentions = Mentions(wanted)
+    return {
+        item.id
+        async for item in quarantine.items()
+        if mentions.among(item.body) or mentions.among(item.reason.encode("utf-8", "replace"))
+    }
+
+
+async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
+    """Open the ledger, never making one; None for a directory that has none."""
+    if folder is None:
+        return await open_shared_ledger(settings, stack, create=False)
+    if not (folder / FILE).is_file():
+        return None
+    state = StateFolder(folder)
+    try:
+        ledger = make_ledger(settings, state, make_clock(state.clock_kind))
+    except StateRefused as error:
+        raise StateRefused(f"{error}; stop the service first, if it runs") from None
+    stack.push_async_callback(ledger.close)
+    return ledger
+
+
+async def _from_ledger(ledger: Ledger | None, wanted: Wanted) -> Forgotten:
+    whole = Forgotten()
+    if ledger is None:
+        return whole
+    for account in wanted.accounts:
+        revise = partial(without, account=account, address=None)
+        _add(whole, await ledger.forget(revise, account=account))
+    for address in wanted.addresses:
+        revise = partial(without, account=None, address=address)
+        _add(whole, await ledger.forget(revise, address=address))
+    return whole
+
+
+def _add(whole: Forgotten, part: Forgotten) -> None:
+    whole.verdicts += part.verdicts
+    whole.waiting += part.waiting
+    whole.history += part.history
+
+
+def notes_on(stores: Stores) -> Sequence[str]:
+    """Return what a person should know who thinks that all is gone now."""
+    notes = [
+        "Not touched: findings, verdicts and sign-ins in Log Analytics, what the event hub still "
+        "holds, and files of your own; see 'Personal data' in the README."
+    ]
+    if stores.folder is None:
+        notes.insert(
+            0,
+            "Instances that run now may have it in memory until they restart, and may keep it "
+            "again; then do this once more.",
+        )
+    return notes

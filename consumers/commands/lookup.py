@@ -1,0 +1,228 @@
+"""``signinwatch lookup``: what is known of an address, asking about it where that is wanted."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consumers.clock import WallClock
+from consumers.ledger.cache import AnswerMemory
+from consumers.service.health import Health
+from consumers.sources.feeds.indicator_schema import exists
+from consumers.wiring.core import make_lookups, may_ask_paid
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.local_sources import KeptIntelligence, wants_free_sources
+from consumers.wiring.replay import make_clock, make_ledger
+from consumers.wiring.service_sources import open_intelligence
+from consumers.wiring.shared_ledger import open_shared_ledger
+from schemas.errors import ConfigurationError
+from schemas.events.addresses import Unusable, usable_address
+from schemas.events.times import iso
+from schemas.intel.merge import combined
+from schemas.intel.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
+from schemas.rows.verdicts import verdict_row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from consumers.enrichment.local_sources import FreeSources
+    from consumers.settings import Settings
+    from consumers.wiring.replay import StateFolder
+    from schemas.ports import Clock, Ledger
+
+_MOST_WAITING = 10_000
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """What is kept of free sources; ``unread`` names the feeds of which nothing is."""
+
+    sources: FreeSources
+    unread: list[str]
+
+    def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
+        """Return what is said of addresses now; those of which nothing is are left out."""
+        now = WallClock().now()
+        known = self.sources.look(addresses)
+        told = {one: self.sources.words(one, what, now) for one, what in known.items()}
+        return {address: words for address, words in told.items() if words}
+
+    @property
+    def silence(self) -> str:
+        """Why nothing is said of an address about which nobody else can be asked."""
+        if self.unread:
+            return f"never read: {', '.join(self.unread)}; run signinwatch feeds sync"
+        return self.sources.why_silent.value
+
+
+async def look_up(
+    settings: Settings,
+    folder: StateFolder | None,
+    texts: Sequence[str],
+    *,
+    cached: bool,
+    explain: bool,
+    place: Path | None = None,
+) -> list[Row]:
+    """Return one row for each text, in order, with the columns of the verdicts table.
+
+    Without a *folder*, from the ledger that instances share. *place* is where feeds and the replica
+    lie. With *explain* also where the answer came from, how many sign-ins wait, its rank among the
+    waiting addresses with score and reasons, and when it would be asked next. ConfigurationError
+    without a key, unless *cached*.
+    """
+    may_ask = may_ask_paid(settings)
+    if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
+        raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
+    kind = folder.clock_kind if folder is not None else "wall"
+    if not cached and kind != "wall":
+        raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
+    may_ask = may_ask and settings.crowdsec.api_key is not None
+    resolved = {text: usable_address(text) for text in texts}
+    addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
+    clock = make_clock(kind)
+    async with _opened(settings, folder, clock, place) as (ledger, free):
+        memory = AnswerMemory(ledger, clock)
+        answers: dict[str, Answer] = await memory.answers(addresses)
+        known = set(answers)
+        words = free.words(addresses)
+        asked: list[str] = []
+        if may_ask and not cached:
+            wanted = [one for one in addresses if one not in words]
+            asked = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
+            answers |= await _ask(settings, ledger, memory, asked, shared=folder is None)
+        paid = may_ask or not wants_free_sources(settings)
+        silence = "not in the ledger" if paid else free.silence
+        rows = []
+        for text, address in resolved.items():
+            if isinstance(address, Unusable):
+                row = {**verdict_row(text, None, address.value), "Evidence": {}}
+                rows.append(row | _UNEXPLAINED if explain else row)
+                continue
+            answer, said = answers.get(address), words.get(address, [])
+            row = verdict_row(address, answer, silence, said)
+            row["Evidence"] = evidence(answer, said)
+            if explain:
+                row |= await _explained(ledger, address, answer)
+                row |= {"Cached": address in known, "Asked": address in asked}
+                if not may_ask or (said and answer is None):
+                    row["NextAsking"] = None
+            rows.append(row)
+        return rows
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, folder: StateFolder | None, clock: Clock, place: Path | None
+) -> AsyncIterator[tuple[Ledger, _Free]]:
+    """Open the ledger, and what is kept of free sources.
+
+    Where instances share and nothing lies here, feeds are followed by what the others have read.
+    """
+    ledger: Ledger
+    async with AsyncExitStack() as stack:
+        if folder is not None:
+            ledger = make_ledger(settings, folder, clock)
+            stack.push_async_callback(ledger.close)
+        else:
+            ledger = await open_shared_ledger(settings, stack)
+            if settings.feeds and (place is None or not exists(place)):
+                yield ledger, await _followed(settings, ledger, clock, stack)
+                return
+        kept = KeptIntelligence(settings, place)
+        stack.callback(kept.close)
+        yield ledger, _Free(kept.sources, kept.unread)
+
+
+async def _followed(
+    settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
+) -> _Free:
+    credentials = Credentials(stack, settings)
+    intelligence, _ = await stack.enter_async_context(
+        open_intelligence(settings, ledger, clock, Health(), credentials)
+    )
+    for sync in intelligence.syncs:
+        await sync.follow()
+    unread = [sync.name for sync in intelligence.syncs if not sync.state.steps]
+    return _Free(intelligence.free, unread)
+
+
+def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
+    """Return what each source says of an address, by its name."""
+    told = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    return combined(told).evidence if told else {}
+
+
+async def _ask(
+    settings: Settings,
+    ledger: Ledger,
+    memory: AnswerMemory,
+    addresses: Sequence[str],
+    *,
+    shared: bool,
+) -> dict[str, Answer]:
+    told: dict[str, Answer] = {}
+
+    async def deliver(answers: Mapping[str, Answer]) -> None:
+        told.update(answers)
+
+    clock = make_clock("wall")
+    quota = settings.crowdsec.monthly_quota
+    lookups = make_lookups(
+        settings, ledger, clock, quota, memory, deliver, paced=False, shared=shared
+    )
+    if lookups is None:
+        return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
+    try:
+        lookups.want(addresses)
+        await lookups.finished()
+    finally:
+        await lookups.close()
+    return told
+
+
+_UNEXPLAINED: Row = {
+    "AgeSeconds": None,
+    "Rank": None,
+    "RankedAddresses": 0,
+    "Waiting": 0,
+    "RankScore": None,
+    "RankParts": {},
+    "NextAsking": None,
+    "Cached": False,
+    "Asked": False,
+}
+"""Of what is no address that could be asked about."""
+
+
+async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Row:
+    due = await ledger.due(_MOST_WAITING)
+    rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
+    waiting = await ledger.waiting_for(address, _MOST_WAITING)
+    best = max(waiting, key=lambda one: one.own, default=None)
+    return {
+        "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)
+        if isinstance(answer, Verdict)
+        else None,
+        "Rank": rank,
+        "RankedAddresses": len(due),
+        "Waiting": len(waiting),
+        "RankScore": round(best.own + waiting[-1].place, 1) if best else None,
+        "RankParts": {name: round(points, 1) for name, points in best.parts} if best else {},
+        "NextAsking": _next_asking(answer),
+    }
+
+
+def _next_asking(answer: Answer | None) -> str:
+    if answer is None or not answer.expires:
+        return "now"
+    again = answer.again if isinstance(answer, Verdict) else 0.0
+    return _moment(again or answer.expires)
+
+
+def _moment(seconds: float) -> str:
+    return iso(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,1 @@
+"""``signinwatch plan``: what a recording costs under each CrowdSec plan."""

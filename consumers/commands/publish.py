@@ -1,0 +1,231 @@
+"""``signinwatch publish``: recordings into an event hub, as they were recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from consumers.commands.publish_rate import Pace
+from consumers.inputs.read_ahead import ReadAhead
+from consumers.inputs.recording import require_recording
+from consumers.wiring.publish import open_hub_sink
+from schemas.errors import HubFailed
+from schemas.events.decode import LARGEST_BODY
+from schemas.events.envelopes import count_records, split_envelope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from consumers.settings import Settings
+    from schemas.ports import Message, MessageSink
+
+LINGER = 0.2
+"""Seconds that a batch waits to become full, where a recording comes slower than it is sent."""
+MOST_TOLD = 10
+"""Messages that were too large that are told of one by one."""
+
+Progress = Callable[[int, str], None]
+"""Is told of bytes read, and of what was sent."""
+CANCELLED_AGAIN = 2.0
+"""Seconds after which a cancellation that had no effect is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """What to send, and how."""
+
+    files: Sequence[str]
+    rate: float | None = None
+    hub: str | None = None
+    partition: int | None = None
+
+
+@dataclass(slots=True)
+class Published:
+    """What was sent. Counted is what the hub has confirmed, and nothing else."""
+
+    messages: int = 0
+    records: int = 0
+    bytes: int = 0
+    batches: int = 0
+    retries: int = 0
+    split: int = 0
+    too_large: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    failure: str | None = None
+    """Why sending ended early: how to mend the hub."""
+    unconfirmed: int = 0
+    """Messages that were under way at an early end: they may have arrived."""
+    notes: list[str] = field(default_factory=list)
+    """What of the recordings could not be sent, one line each."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything was sent."""
+        return not (self.interrupted or self.failure or self.notes)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {
+            "messages": self.messages,
+            "records": self.records,
+            "bytes": self.bytes,
+            "batches": self.batches,
+            "retries": self.retries,
+            "split": self.split,
+            "too_large": self.too_large,
+            "unconfirmed": self.unconfirmed,
+            "seconds": round(self.seconds, 3),
+            "messages_per_second": round(self.messages / self.seconds, 1) if self.seconds else 0.0,
+            "complete": self.complete,
+        }
+
+
+async def publish(settings: Settings, plan: Publish, progress: Progress) -> Published:
+    """Send recordings. ConfigurationError for what a person must mend first.
+
+    HubFailed if the hub does not let us in; what happens after that is told in the result, an
+    interruption too: it ends the sending and not this function.
+    """
+    for name in plan.files:
+        require_recording(name)
+    async with open_hub_sink(settings, plan.hub, plan.partition) as sink:
+        sending = _Sending(sink, plan.rate, progress)
+        ahead = ReadAhead(plan.files, lambda read: progress(read, ""))
+        try:
+            async with _terminating():
+                await sending.run(ahead)
+        except asyncio.CancelledError:
+            sending.told.interrupted = True
+        except HubFailed as error:
+            sending.told.failure = str(error)
+        finally:
+            ahead.stop()
+        return sending.finish(ahead.unreadable)
+
+
+@asynccontextmanager
+async def _terminating() -> AsyncIterator[None]:
+    """Let signals cancel the sending, so that what was sent can be told.
+
+    Again and again: whoever waits for the hub's word inside the SDK may swallow it once.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    again: list[asyncio.TimerHandle] = []
+
+    def stop() -> None:
+        if task is not None:
+            task.cancel()
+            again.append(loop.call_later(CANCELLED_AGAIN, stop))
+
+    for one in before:
+        loop.add_signal_handler(one, stop)
+    try:
+        yield
+    finally:
+        for handle in again:
+            handle.cancel()
+        for one, handler in before.items():
+            loop.remove_signal_handler(one)
+            signal.signal(one, handler)
+
+
+class _Sending:
+    """One run: messages into batches, batches to the hub at the rate that is wanted."""
+
+    def __init__(self, sink: MessageSink, rate: float | None, progress: Progress) -> None:
+        self.told = Published()
+        self._sink = sink
+        self._pace = None if rate is None else Pace(rate)
+        self._progress = progress
+        self._bytes = 0
+        self._records = 0
+        self._flushing = False
+        self._started = time.monotonic()
+
+    async def run(self, ahead: ReadAhead) -> None:
+        """Send all that is read."""
+        while True:
+            messages = await ahead.take(LINGER if self._sink.waiting else None)
+            for message in messages or ():
+                await self._take(message)
+            if not messages:
+                await self._flush()
+            if messages is None:
+                return
+
+    def finish(self, unreadable: Sequence[str]) -> Published:
+        """Return what is to be told at the end."""
+        told = self.told
+        more = told.too_large - len(told.notes)
+        if more > 0:
+            told.notes.append(f"{more:,} more were too large.")
+        told.notes += [f"{one}; what came before it was sent." for one in unreadable]
+        told.retries = self._sink.retries
+        told.unconfirmed = self._sink.waiting if self._flushing else 0
+        told.seconds = time.monotonic() - self._started
+        return told
+
+    async def _take(self, message: Message) -> None:
+        """Put a message into batches, split if it must be."""
+        body = message.body
+        if await self._add(body):
+            return
+        parts = [body] if len(body) > LARGEST_BODY else split_envelope(body, self._sink.room)
+        sent = 0
+        for part in parts:
+            if len(parts) > 1 and await self._add(part):
+                sent += 1
+            else:
+                self._tell_too_large(message, len(part), alone=len(parts) == 1)
+        self.told.split += sent > 0
+
+    def _tell_too_large(self, message: Message, size: int, *, alone: bool) -> None:
+        told = self.told
+        told.too_large += 1
+        if len(told.notes) < MOST_TOLD:
+            what = "cannot be split by records" if alone else "are one record"
+            place = f"{message.position.source}:{message.position.number}"
+            told.notes.append(
+                f"{place}: not sent: {size:,} bytes are more than the event hub takes, and {what}."
+            )
+
+    async def _add(self, body: bytes) -> bool:
+        """Put a body into the batch, or the next one; False if it is too large for any."""
+        if not self._sink.add(body):
+            if not self._sink.waiting:
+                return False
+            await self._flush()
+            if not self._sink.add(body):
+                return False
+        self._bytes += len(body)
+        self._records += count_records(body)
+        if self._pace is not None and self._sink.waiting >= self._pace.together:
+            await self._flush()
+        return True
+
+    async def _flush(self) -> None:
+        """Send the batch when it is due, and count what the hub has confirmed."""
+        waiting = self._sink.waiting
+        if not waiting:
+            return
+        if self._pace is not None:
+            await asyncio.sleep(self._pace.wait(time.monotonic()))
+            self._pace.sent(waiting, time.monotonic())
+        self._flushing = True
+        await self._sink.flush()
+        self._flushing = False
+        told = self.told
+        told.batches += 1
+        told.messages += waiting
+        told.bytes += self._bytes
+        told.records += self._records
+        self._bytes = self._records = 0
+        self._progress(0, f"{told.messages:,} messages, {told.bytes / 1e6:,.1f} MB")

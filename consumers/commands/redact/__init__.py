@@ -1,0 +1,1 @@
+"""``signinwatch redact``: recordings that are safe to share."""

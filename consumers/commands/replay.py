@@ -1,0 +1,179 @@
+"""``signinwatch replay``: recorded events through the same pipeline as the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from consumers.inputs.recording import read_recording, require_recording
+from consumers.settings import is_loopback
+from consumers.wiring.replay import StateFolder, open_chain
+from schemas.errors import ConfigurationError, RecordingUnreadable
+from schemas.events.decode import Reject
+from schemas.ports import Message, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumers.settings import Settings
+    from consumers.wiring.replay import Chain
+    from schemas.ports import Sink
+
+Progress = Callable[[int, "Chain | None"], None]
+"""Is told of bytes read, and now and then shown the chain."""
+
+MOST_MESSAGES = 256
+MOST_BYTES = 16 * 1024 * 1024
+"""What is handed to the pipeline at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What to replay, and how."""
+
+    files: Sequence[str]
+    clock: str = "event"
+    quota: int | None = None
+    spend: bool = False
+    origin: str = "replay"
+    late_origin: str = "late"
+    """Of sign-ins that had to wait; where rules would take "late" for live, "replay" too."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What a replay has to tell besides its findings."""
+
+    summary: dict[str, Any]
+    severities: dict[str, int]
+    notes: list[str]
+
+
+async def replay(
+    settings: Settings,
+    plan: Replay,
+    folder: StateFolder,
+    new_sink: Callable[[], Sink],
+    progress: Progress,
+) -> Told:
+    """Run recordings through the pipeline; see the contract for the summary.
+
+    *progress* is told of bytes read. ConfigurationError for what a person must mend first.
+    """
+    quota = settings.crowdsec.monthly_quota if plan.quota is None else plan.quota
+    refuse_to_spend_unasked(settings, plan.clock, quota, spend=plan.spend)
+    for name in plan.files:
+        require_recording(name)
+    started = time.monotonic()
+    async with open_chain(
+        settings,
+        folder,
+        new_sink,
+        clock_kind=plan.clock,
+        quota=quota,
+        origin=plan.origin,
+        late_origin=plan.late_origin,
+    ) as chain:
+        notes = chain.notes
+        for name in plan.files:
+            await _replay_file(name, chain, progress, notes)
+        await chain.pipeline.drain(hurry=await _nothing_follows(chain, folder))
+        size = await chain.ledger.size()
+        notes += _advice(chain, size.waiting, quota)
+        summary = summarise(chain, time.monotonic() - started)
+        return Told(summary, dict(chain.outbox.accepted), notes)
+
+
+async def _nothing_follows(chain: Chain, folder: StateFolder) -> bool:
+    """Tell whether the rest of the budget may go at the end of a recording.
+
+    That is when half a day or less was met, which tells nothing of the demand to come: if the
+    state goes away with the replay, or what is left is enough for all that waits.
+    """
+    if chain.lookups is None or not await chain.lookups.asker.budget.young():
+        return False
+    waiting = (await chain.ledger.size()).waiting_addresses
+    return folder.temporary or waiting <= await chain.lookups.asker.budget.left()
+
+
+def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
+    """Raise ConfigurationError where real lookups would be spent as fast as a recording is read."""
+    crowdsec = settings.crowdsec
+    would_ask = crowdsec.api_key is not None and quota > 0 and not is_loopback(crowdsec.url)
+    if clock == "event" and would_ask and not spend:
+        raise ConfigurationError(
+            "--spend: under the event clock this would spend real lookups of CROWDSEC__API_KEY; "
+            "say --spend to allow it, or --quota 0 to ask nothing"
+        )
+
+
+async def _replay_file(name: str, chain: Chain, progress: Progress, notes: list[str]) -> None:
+    batch: list[Message] = []
+    size = last = 0
+    try:
+        for message in read_recording(name, lambda read: progress(read, None)):
+            batch.append(message)
+            size += len(message.body)
+            last = message.position.number
+            if len(batch) >= MOST_MESSAGES or size >= MOST_BYTES:
+                await chain.pipeline.take(batch)
+                progress(0, chain)
+                batch, size = [], 0
+    except RecordingUnreadable as error:
+        await chain.pipeline.take(batch)
+        batch = []
+        await chain.pipeline.reject(Position(name, last + 1), Reject(str(error), b""))
+        notes.append(f"{error}; what came before it was replayed.")
+    await chain.pipeline.take(batch)
+    progress(0, chain)
+
+
+def summarise(chain: Chain, seconds: float) -> dict[str, Any]:
+    """Return the summary of the contract, and some more."""
+    counts = chain.pipeline.counts
+    asked = chain.lookups.counts if chain.lookups else None
+    return {
+        "messages": counts.messages,
+        "records": counts.records,
+        "rejected": counts.rejected,
+        "skipped": counts.skipped.total(),
+        "signins": counts.signins,
+        "distinct_ips": len(counts.addresses),
+        "cache_hits": counts.cache_hits,
+        "lookups": asked.lookups if asked else 0,
+        "requests": asked.requests if asked else 0,
+        "findings": chain.outbox.accepted.total(),
+        "unanswered": counts.unanswered,
+        "seconds": round(seconds, 3),
+        "own_network": counts.own_network,
+        "findings_refused": chain.outbox.refused,
+        "skipped_by_reason": dict(counts.skipped.most_common()),
+        "findings_by_severity": dict(chain.outbox.accepted),
+    }
+
+
+def _advice(chain: Chain, waiting: int, quota: int) -> list[str]:
+    """Say what a person may want to do about what was not answered or not read."""
+    counts = chain.pipeline.counts
+    notes = []
+    if counts.unanswered and chain.lookups is None:
+        why = "--quota is 0" if quota == 0 else ", ".join(sorted(counts.reasons))
+        notes.append(
+            f"The paid API was not asked; {counts.unanswered:,} sign-ins are unanswered, not "
+            f"clean: {why}."
+        )
+    elif counts.unanswered:
+        notes.append(
+            f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} wait in the "
+            f"ledger): {', '.join(sorted(counts.reasons))}. The quota is {quota:,} lookups."
+        )
+    if counts.records and counts.rejected * 2 > counts.records:
+        notes.append(
+            "Most of it could not be read. A recording holds one JSON text a line: "
+            "`jq -c . FILE` turns a pretty-printed file into one."
+        )
+    elif counts.signins == 0 and counts.records:
+        notes.append("No sign-in was found; see the reasons, and the TABLES setting.")
+    return notes

@@ -1,0 +1,124 @@
+"""What costs nothing to know of an address: what feeds name, and what the CrowdSec replica holds.
+
+These are asked first and always. A feed speaks of bad addresses only: that it does not name one
+says nothing. The replica holds all that CrowdSec knows, so its silence is an answer: that nothing
+is known; unless the settings want the paid API asked about what it does not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
+from schemas.ports import Said
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumers.sources.crowdsec.replica import Looked
+
+REPLICA = "crowdsec-replica"
+FOR_EVER = float("inf")
+
+
+class Naming(Protocol):
+    """Feeds, as a match needs them."""
+
+    def among(self, addresses: Sequence[str]) -> list[str]:
+        """Return those addresses that any indicator names, at whatever time."""
+
+    def words(self, address: str, moment: float | None) -> list[Verdict]:
+        """Return what the feeds say of an address at a time; at any time for None."""
+
+
+class Holding(Protocol):
+    """The replica, as a match needs it."""
+
+    @property
+    def built(self) -> float | None:
+        """When CrowdSec made it; None while there is none in use."""
+
+    def look(self, address: str) -> Looked:
+        """Return what it says of an address itself, and of the network around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What free sources know of one address."""
+
+    standing: tuple[Verdict, ...] = ()
+    """Words that hold at any time: the replica's."""
+    named: bool = False
+    """Whether a feed names it, perhaps at another time."""
+    answers: bool = False
+    """Whether that is all there is to ask, whatever the time."""
+
+
+_NAMED = Known(named=True)
+
+
+class FreeSources:
+    """Feeds and replica, asked together."""
+
+    def __init__(
+        self, feeds: Naming | None, replica: Holding | None, *, ask_beyond: bool = False
+    ) -> None:
+        """With *ask_beyond*, what the replica does not hold is for the paid API."""
+        self._feeds = feeds
+        self._replica = replica
+        self._ask_beyond = ask_beyond
+
+    def look(self, addresses: Sequence[str]) -> dict[str, Known]:
+        """Return what is known; addresses that nobody knows are left out."""
+        named = set(self._feeds.among(addresses)) if self._feeds is not None else set()
+        replica = self._replica
+        if replica is None or replica.built is None:
+            return dict.fromkeys(named, _NAMED)
+        found = {}
+        for address in addresses:
+            words, answers = self._of_replica(replica, address)
+            if answers or address in named:
+                found[address] = Known(words, address in named, answers)
+        return found
+
+    @property
+    def why_silent(self) -> WhyUnanswered:
+        """Why an address that nobody knows here is unanswered, where nobody else is asked."""
+        if self._replica is not None and (self._replica.built is None or not self._ask_beyond):
+            return WhyUnanswered.NO_REPLICA
+        return WhyUnanswered.NO_SOURCE if self._feeds is None else WhyUnanswered.NOT_NAMED
+
+    def words(self, address: str, known: Known, moment: float | None) -> list[Verdict]:
+        """Return the words on an address that hold at *moment*; at any time for None."""
+        fed = self._feeds.words(address, moment) if known.named and self._feeds else []
+        if known.answers or fed:
+            return [*known.standing, *fed]
+        return []
+
+    def _of_replica(self, replica: Holding, address: str) -> tuple[tuple[Verdict, ...], bool]:
+        """Return the replica's words, and whether they are an answer."""
+        looked = replica.look(address)
+        if not looked.readable:
+            return (), False
+        built = replica.built or 0.0
+        if looked.own is not None:
+            return (_word(looked.own, built),), True
+        words = (_word(looked.around, built),) if looked.around is not None else ()
+        if self._ask_beyond:
+            return words, False
+        return words or (_word(_NOTHING_HELD, built),), True
+
+
+def _word(said: Said, built: float) -> Verdict:
+    return Verdict(
+        reputation=said.reputation,
+        source=REPLICA,
+        time=built,
+        expires=FOR_EVER,
+        address_class=said.address_class,
+        intel=said.intel,
+    )
+
+
+_NOTHING_HELD = Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)

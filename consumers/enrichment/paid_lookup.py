@@ -1,0 +1,381 @@
+"""One batch of addresses, asked of a paid source: claimed, reserved, asked, never blindly again."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import stamina
+import structlog
+
+from consumers.enrichment.circuit_breaker import Breaker
+from schemas.errors import (
+    BatchRefused,
+    KeyRefused,
+    QuotaSpent,
+    SourceFailed,
+    SourceUnavailable,
+    TooFast,
+)
+from schemas.health import Trouble, Watch
+from schemas.intel.verdicts import Answer, Reputation, Unanswered, Verdict, WhyUnanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumers.enrichment.budget import Budget, Reservation
+    from schemas.ports import Claimed, Clock, Said, Source
+
+log = structlog.get_logger()
+
+ATTEMPTS = 4
+"""Times that one request is sent while the source only asks to slow down."""
+RECONNECTS = 2
+"""Times that a request is sent again that never reached the source."""
+RELEASING = 2.0
+"""Seconds for giving claims back while being stopped; else they end by themselves."""
+BATCHES_OFF = (60.0, 300.0, 3_600.0)
+"""Seconds for which addresses are asked one by one after a refused batch: the first time, the
+second in a row, and each time after that."""
+KEY_IN_DOUBT, DOUBT_PAUSE, KEY_PAUSE = 120.0, 10.0, 600.0
+"""Seconds for which a refused key is in doubt, and between two tries then and later."""
+QUOTA_PAUSE = 3_600.0
+"""Seconds between two probes of a source that says that our lookups are used up."""
+LONGEST_POSTPONED = 6 * 3_600.0
+MOST_FAILED = 50_000
+"""Addresses of failed requests that are remembered."""
+POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
+"""Seconds, by our clock, before an address is asked again whose question may have counted: in a
+service when the source has been found well again, but not within the same replay. Four times as
+long with each failure of an address while others are answered: it may be the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """Seconds for which a verdict is believed, by its kind."""
+
+    malicious: float
+    suspicious: float
+    benign: float
+    unknown: float
+
+    def of(self, reputation: Reputation) -> float:
+        """Return the lifetime of a verdict."""
+        lifetime: float = getattr(self, reputation.value)
+        return lifetime
+
+
+@dataclass(slots=True)
+class Counts:
+    """What asking has cost so far."""
+
+    lookups: int = 0
+    requests: int = 0
+
+
+class Sharing(Protocol):
+    """The part of the ledger by which instances agree on who asks."""
+
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+        """See :class:`schemas.ports.Ledger`."""
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """See :class:`schemas.ports.Ledger`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Asking side by side with other instances."""
+
+    ledger: Sharing
+    lease: float
+    """Seconds for which a claim holds: longer than any request lasts."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What became of a batch: answers, and addresses to be asked again, one at a time."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    known: dict[str, Answer] = field(default_factory=dict)
+    """Answers that the ledger had already, by the work of another instance or process."""
+    singly: list[str] = field(default_factory=list)
+
+
+class Asker:
+    """Asks a source within the budget.
+
+    Where several instances share a ledger, *shared* makes an address be asked by one of them.
+    *degrade* makes a refused key a reason why addresses are unanswered; else KeyRefused is raised.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        budget: Budget,
+        clock: Clock,
+        *,
+        lifetimes: Lifetimes,
+        concurrency: int,
+        watch: Watch,
+        shared: Shared | None = None,
+        degrade: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = Counts()
+        self.source = source
+        self.budget = budget
+        self.breaker = Breaker(concurrency, monotonic)
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._watch = watch
+        self._shared = shared
+        self._degrade = degrade
+        self._monotonic = monotonic
+        self._singly_until = -math.inf
+        self._batches_refused = 0
+        self._single_untold = False
+        self._refused_since: float | None = None
+        self._failed: dict[str, tuple[int, int]] = {}
+        """Failures of an address, and the requests answered until the last one."""
+        self._worked = 0
+        self.why_resting = WhyUnanswered.SOURCE_DOWN
+        """Why the source is left alone, while it is."""
+
+    @property
+    def batch_size(self) -> int:
+        """Addresses that the next request may ask of."""
+        if self.breaker.probing or self._monotonic() < self._singly_until:
+            return 1
+        return self.source.batch_size
+
+    def use_key(self, key: str) -> None:
+        """Go on with another key, at once. Its quota is an account of its own."""
+        self.source.use_key(key)
+        self.budget.use_key(key)
+        self._singly_until, self._batches_refused = -math.inf, 0
+        self._single_untold = False
+        self._refused_since = None
+        self.breaker.reopen()
+
+    async def may_ask(self) -> bool:
+        """Tell whether a question could be asked now: the source is up and lookups are left."""
+        return not self.breaker.resting and await self.budget.open()
+
+    async def ask(self, addresses: Sequence[str]) -> Asked:
+        """Ask about *addresses*, as far as others do not ask and the budget allows."""
+        if self.breaker.resting:
+            return Asked(self._unanswered(addresses, self.why_resting))
+        if not await self.budget.open():
+            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+            return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
+        if self._shared is None:
+            return await self._ask_carefully(addresses)
+        claimed = await self._shared.ledger.claim(addresses, self._shared.lease)
+        asked = Asked()
+        if claimed.mine:
+            try:
+                asked = await self._ask_carefully([one for one in addresses if one in claimed.mine])
+            except asyncio.CancelledError:
+                async with asyncio.timeout(RELEASING):
+                    await self._shared.ledger.release(list(claimed.mine))
+                raise
+            kept = {one for one, answer in asked.answers.items() if answer.expires > 0}
+            if gone := [one for one in claimed.mine if one not in kept]:
+                await self._shared.ledger.release(gone)
+        asked.known = claimed.answers
+        told = claimed.mine | claimed.answers.keys()
+        others = [one for one in addresses if one not in told]
+        asked.answers |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
+        return asked
+
+    async def _ask_carefully(self, addresses: Sequence[str]) -> Asked:
+        """Ask about addresses whose batch failed before one by one: one may have been the cause."""
+        alone = [one for one in addresses if one in self._failed]
+        if not alone:
+            return await self._ask_claimed(addresses)
+        fresh = [one for one in addresses if one not in self._failed]
+        asked = await self._ask_claimed(fresh) if fresh else Asked()
+        for one in alone:
+            if self.breaker.resting:
+                asked.answers |= self._unanswered([one], self.why_resting)
+                continue
+            answered = await self._ask_claimed([one])
+            asked.answers |= answered.answers
+            asked.singly += answered.singly
+        return asked
+
+    async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
+        reservation = await self.budget.reserve(len(addresses))
+        allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
+        if await self.budget.open():
+            self._watch.well(Trouble.QUOTA_SPENT, part=self.source.name)
+            why = WhyUnanswered.NOT_YET
+        else:
+            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+            why = WhyUnanswered.QUOTA
+        asked = Asked(self._unanswered(refused, why))
+        if not allowed:
+            return asked
+        try:
+            said = await self._request(allowed)
+        except KeyRefused as error:
+            await self.budget.refund(reservation)
+            asked.answers |= self._without_key(error, allowed)
+            return asked
+        except SourceFailed as error:
+            await self._after(error, allowed, reservation, asked)
+            return asked
+        self.breaker.worked()
+        self._worked += 1
+        self._refused_since = None
+        if len(allowed) > 1:
+            self._batches_refused = 0
+        self._tell_well()
+        for one in said:
+            self._failed.pop(one, None)
+        self.counts.lookups += len(said)
+        asked.answers |= self._verdicts(said)
+        return asked
+
+    async def _request(self, addresses: Sequence[str]) -> dict[str, Said]:
+        """Ask once, and again only while the request surely does not count."""
+        tries = 0
+
+        def again(error: Exception) -> bool | float:
+            nonlocal tries
+            tries += 1
+            if isinstance(error, TooFast):
+                self.breaker.slow_down()
+                return True if error.retry_after is None else error.retry_after
+            lost = isinstance(error, SourceUnavailable) and not error.counted
+            return lost and tries <= RECONNECTS
+
+        async for attempt in stamina.retry_context(
+            on=again, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
+        ):
+            with attempt:
+                if tries and self._shared is not None:
+                    await self._shared.ledger.claim(addresses, self._shared.lease)
+                self.counts.requests += 1
+                return await self.source.ask(addresses)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _without_key(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
+        if not self._degrade:
+            raise error
+        now = self._monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        in_doubt = now - self._refused_since < KEY_IN_DOUBT
+        self.breaker.start_over()
+        self.breaker.rest(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
+        self.why_resting = WhyUnanswered.KEY_REFUSED
+        self._watch.trouble(Trouble.KEY_REFUSED, str(error), part=self.source.name)
+        return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
+
+    async def _after(
+        self, error: SourceFailed, addresses: Sequence[str], reservation: Reservation, asked: Asked
+    ) -> None:
+        """Note what a failure means for the addresses that were asked."""
+        if error.counted:
+            self.counts.lookups += len(addresses)
+        else:
+            await self.budget.refund(reservation)
+        if isinstance(error, BatchRefused):
+            asked.singly = list(addresses)
+            self._ask_singly()
+            return
+        if isinstance(error, QuotaSpent):
+            self._watch.trouble(Trouble.QUOTA_SPENT, str(error), part=self.source.name)
+            await self._wait_for_quota()
+            asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
+            return
+        self.breaker.failed(surely=isinstance(error, TooFast))
+        self.why_resting = WhyUnanswered.SOURCE_DOWN
+        if self.breaker.probing:
+            self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
+        for address in addresses:
+            postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
+            asked.answers |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
+
+    def _postponement(self, address: str) -> float:
+        """Return the seconds before an address is asked again.
+
+        Longer with each failure of it, but all failures of one outage are the source's.
+        """
+        if len(self._failed) >= MOST_FAILED:
+            self._failed.clear()
+        failures, worked = self._failed.get(address, (0, -1))
+        failures += worked != self._worked
+        self._failed[address] = failures, self._worked
+        seconds = POSTPONED[self._clock.kind] * float(4 ** min(failures - 1, 8))
+        return min(seconds, LONGEST_POSTPONED)
+
+    async def _wait_for_quota(self) -> None:
+        """Leave the source alone: for the rest of the period; in a service probe it now and then.
+
+        A refusal for quota costs nothing, and the source's period may not be ours.
+        """
+        if self._clock.kind == "event":
+            await self.budget.exhaust()
+        else:
+            self.breaker.rest(QUOTA_PAUSE)
+            self.why_resting = WhyUnanswered.QUOTA
+
+    def _ask_singly(self) -> None:
+        """Ask one by one for a while: the first single answer decides whether the key is good."""
+        now = self._monotonic()
+        if now < self._singly_until:
+            return  # another batch that was under way
+        self.breaker.start_over()
+        pause = BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF) - 1)]
+        self._batches_refused += 1
+        self._singly_until = now + pause
+        self._single_untold = True
+
+    def _tell_well(self) -> None:
+        for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED):
+            self._watch.well(trouble, part=self.source.name)
+        if self._single_untold:
+            self._single_untold = False
+            log.warning(
+                "asking one address at a time",
+                source=self.source.name,
+                why="a batch was refused; the key's plan may not allow them",
+                seconds=BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF)) - 1],
+            )
+
+    def _verdicts(self, said: Mapping[str, Said]) -> dict[str, Verdict]:
+        """Give each word a lifetime. Addresses of which the same was said share one verdict."""
+        now = self._clock.now()
+        shared: dict[int, Verdict] = {}
+        verdicts = {}
+        for address, one in said.items():
+            verdict = shared.get(id(one))
+            if verdict is None:
+                verdict = shared[id(one)] = self._verdict(one, now)
+            verdicts[address] = verdict
+        return verdicts
+
+    def _verdict(self, said: Said, now: float) -> Verdict:
+        return Verdict(
+            reputation=said.reputation,
+            source=self.source.name,
+            time=now,
+            expires=now + self._lifetimes.of(said.reputation),
+            address_class=said.address_class,
+            intel=said.intel,
+        )
+
+    @staticmethod
+    def _unanswered(
+        addresses: Sequence[str], why: WhyUnanswered, expires: float = 0.0
+    ) -> dict[str, Answer]:
+        return dict.fromkeys(addresses, Unanswered(why=why, expires=expires))
+
+
+_SPENT = "the period's lookups are used up; a wider plan, or CROWDSEC__MONTHLY_QUOTA, mends it"

@@ -1,0 +1,194 @@
+"""Whose turn it is: which waiting addresses are asked about now, and which once more later.
+
+While the pace allows, new addresses are asked about as they come. As soon as it does not, all new
+ones wait, and each lookup goes to the best that waits, until nothing is left that waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from consumers.enrichment.ranking import (
+    AGAIN_AT_EASE,
+    AGAIN_FROM,
+    REOPENED_AFTER,
+    REOPENED_FROM,
+    asked_again,
+)
+from schemas.events.sign_in import is_risky
+from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.pipeline.in_flight import Held, HeldSignIns
+    from consumers.pipeline.pending import Parking
+    from schemas.intel.verdicts import Answer
+    from schemas.ports import Clock, Due, Ledger
+
+AT_ONCE = 500
+"""Waiting addresses that are offered at once."""
+MOST_OFFERED = 10_000
+"""Addresses under way of which we remember why they were asked about."""
+HOUR = 3_600.0
+HARMLESS_SO_FAR = (Reputation.UNKNOWN, Reputation.BENIGN)
+"""Answers that may turn worse."""
+
+
+class Demand:
+    """How many addresses were new in the last day, as far as this process knows."""
+
+    def __init__(self) -> None:
+        self._hours: deque[list[float]] = deque()
+
+    def note(self, now: float, addresses: int) -> None:
+        """Note new addresses."""
+        if not self._hours or now - self._hours[-1][0] >= HOUR:
+            self._hours.append([now, 0])
+        self._hours[-1][1] += addresses
+
+    def a_day(self, now: float) -> float:
+        """Return how many were new in the last 24 hours."""
+        while self._hours and now - self._hours[0][0] > 24 * HOUR:
+            self._hours.popleft()
+        return sum(count for _, count in self._hours)
+
+
+class Turns:
+    """Decides when addresses are asked about."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lookups: Lookups,
+        parking: Parking,
+        held: HeldSignIns,
+        clock: Clock,
+        *,
+        waiting_limit: float,
+    ) -> None:
+        self._ledger = ledger
+        self._lookups = lookups
+        self._budget = lookups.asker.budget
+        self._parking = parking
+        self._held = held
+        self._clock = clock
+        self._waiting_limit = waiting_limit
+        self._offered: dict[str, Due] = {}
+        self._demand = Demand()
+        self._crowded = False
+        self._dear = False
+
+    @property
+    def scarce(self) -> bool:
+        """Whether not all can be asked about: others wait for their turn, or soon will."""
+        return self._budget.paced and (self._crowded or self._dear)
+
+    async def begin(self) -> None:
+        """Learn whether an earlier process left addresses that wait."""
+        self._crowded = bool(await self._ledger.due(1))
+
+    async def at_once(self, addresses: Sequence[str]) -> bool:
+        """Tell whether new addresses may be asked about as they come."""
+        now = self._clock.now()
+        self._demand.note(now, sum(not self._parking.rooms.knows(one, now) for one in addresses))
+        self._dear = not await self._budget.affords(self._demand.a_day(now))
+        if self._budget.paced and not self.scarce:
+            left = await self._budget.allowance() - self._lookups.wanted
+            self._crowded = left < len(addresses) and await self._lookups.may_ask()
+        return not self.scarce
+
+    async def why_not(self) -> WhyUnanswered:
+        """Return why a new address waits."""
+        if self._lookups.asker.breaker.resting:
+            return self._lookups.asker.why_resting
+        return WhyUnanswered.NOT_YET if await self._budget.open() else WhyUnanswered.QUOTA
+
+    async def offer(self) -> None:
+        """Ask about the best that waits, as many as the pace allows now."""
+        if not await self._lookups.may_ask():
+            return
+        await self._budget.look()
+        allowance = await self._budget.allowance() - self._lookups.wanted
+        if allowance <= 0:
+            return
+        due = await self._ledger.due(min(AT_ONCE, allowance))
+        self._crowded = len(due) == min(AT_ONCE, allowance)
+        if self._dear:  # a day's share is kept for where somebody gets in
+            spare = max(0, allowance - self._budget.share)
+            worthy = [one for one in due if one.score >= 0]
+            due = worthy + due[len(worthy) : max(len(worthy), spare)]
+        await self._ask(due)
+
+    async def _ask(self, due: list[Due]) -> None:
+        if len(self._offered) > MOST_OFFERED:  # what another instance answered stays in there
+            self._offered.clear()
+        self._offered.update((one.address, one) for one in due)
+        self._lookups.want([one.address for one in due])
+        if due:
+            self._lookups.flush()
+            if self._clock.kind == "event":
+                await self._lookups.finished()
+
+    async def finish(self, *, hurry: bool) -> None:
+        """Ask all that is wanted, then what waits, as far as the pace allows; with *hurry* all."""
+        await self._lookups.finished()
+        self._lookups.reopen()
+        if hurry:
+            self._budget.hurry()
+        while await self._lookups.may_ask():
+            before = self._lookups.counts.lookups
+            most = min(AT_ONCE, await self._budget.allowance())
+            if most <= 0:
+                break
+            await self._ask(await self._ledger.due(most))
+            await self._lookups.finished()
+            if self._lookups.counts.lookups == before:
+                break
+
+    async def revise(self, answers: Mapping[str, Answer]) -> dict[str, Answer]:
+        """Return answers, left open where an address deserves another question later."""
+        revised = dict(answers)
+        for address, answer in answers.items():
+            due = self._offered.pop(address, None)
+            if isinstance(answer, Verdict) and answer.reputation in HARMLESS_SO_FAR:
+                revised[address] = await self._left_open(address, answer, due)
+        return revised
+
+    async def _left_open(self, address: str, verdict: Verdict, due: Due | None) -> Verdict:
+        now = self._clock.now()
+        first = (due.asked if due else None) or now
+        again = asked_again(first, now)
+        if again is None or again >= (due.parked if due else now) + self._waiting_limit:
+            return verdict
+        held = self._held.of(address)
+        if due is None and not self.scarce and not _any_risky(held):
+            return verdict  # nothing else makes it odd enough while nothing is learned
+        score = due.score if due else await self._parking.score(address, held)
+        if score < (AGAIN_FROM if self.scarce else AGAIN_AT_EASE):
+            return verdict
+        return replace(verdict, again=again, first_asked=first)
+
+    def worth_waiting(self, verdict: Verdict) -> bool:
+        """Tell whether new sign-ins of an answered address are to wait for another answer."""
+        return verdict.open and self._clock.now() < verdict.first_asked + self._waiting_limit
+
+    def reopened(self, verdict: Verdict, score: float) -> Verdict | None:
+        """Return a verdict that is open from now on, if a sign-in says too much for an old one."""
+        now = self._clock.now()
+        if (
+            score < REOPENED_FROM
+            or verdict.reputation not in HARMLESS_SO_FAR
+            or now - verdict.time < REOPENED_AFTER
+        ):
+            return None
+        return replace(verdict, again=now, first_asked=0.0)
+
+
+def _any_risky(held: Sequence[Held]) -> bool:
+    """Tell whether Entra ID itself finds one of the sign-ins risky."""
+    return any(map(is_risky, {one.risk for one, _, _ in held if isinstance(one.risk, str)}))

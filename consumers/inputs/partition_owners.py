@@ -1,0 +1,107 @@
+"""Whether the partitions of a hub are read at all, by whomever, and whether ours get on."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumers.inputs.checkpoint_store import CheckpointStore
+    from consumers.inputs.eventhub_client import Hub
+    from consumers.inputs.partition import Claim
+    from schemas.health import Watch
+
+STANDS = 180.0
+"""Seconds without a message taken, while some wait, after which a partition is told to stand."""
+ROUNDS = 3
+"""Rounds of the balancing that may pass before its failure, or a partition without an owner, is
+more than a passing state."""
+
+
+class PartitionOwners:
+    """Reports partitions that nobody reads, and those that get no further.
+
+    The SDK swallows what goes wrong while partitions are divided, and then reads none. So what it
+    listed last is looked at here: no request is made for it.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        store: CheckpointStore,
+        watch: Watch,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.partitions: Sequence[str] = ()
+        """All partitions of the hub, once it has told them."""
+        self.unowned: Sequence[str] = ()
+        """Those that no instance has claimed lately."""
+        self.hub = hub.name
+        self._store = store
+        self._watch = watch
+        self._monotonic = monotonic
+        self._now = now
+        self._expiry = hub.settings.ownership_expiry
+        self._patience = ROUNDS * hub.settings.balance_interval
+        self._failed = -math.inf
+        self._since = monotonic()
+
+    def balancing_failed(self, error: Exception) -> None:
+        """Report an error of the balancing that is neither the hub's nor the store's."""
+        self._failed = self._monotonic()
+        self._watch.trouble(
+            Trouble.BALANCING_FAILS,
+            f"partitions of event hub {self.hub} cannot be divided among instances: "
+            f"{type(error).__name__}",
+            part=self.hub,
+        )
+
+    def look(self) -> None:
+        """Report partitions without an owner, by what the balancing listed last."""
+        now = self._monotonic()
+        if now - self._failed > self._patience:
+            self._watch.well(Trouble.BALANCING_FAILS, part=self.hub)
+        self.unowned = self._without_owner(now)
+        if not self.unowned:
+            self._since = now
+            self._watch.well(Trouble.PARTITIONS_UNOWNED, part=self.hub)
+        elif now - self._since > self._expiry + self._patience:
+            named = ", ".join(self.unowned[:8])
+            self._watch.trouble(
+                Trouble.PARTITIONS_UNOWNED,
+                f"nobody reads partition {named} of event hub {self.hub}; see the other troubles, "
+                "else start another instance",
+                part=self.hub,
+            )
+
+    def _without_owner(self, now: float) -> list[str]:
+        listing = self._store.listings.get(self.hub)
+        if listing is None or now - listing.moment > self._expiry + self._patience:
+            return list(self.partitions)
+        return listing.unowned(self.partitions, self._now(), self._expiry)
+
+    def look_at(self, claim: Claim, lag: int) -> None:
+        """Report a partition of ours that is behind and gets no further, whatever holds it."""
+        now = self._monotonic()
+        if not lag or claim.reached != claim.stood_at:
+            claim.stood_at, claim.stood_since = claim.reached, now
+            self._watch.well(Trouble.STREAM_STANDS, part=claim.name)
+        elif now - claim.stood_since > STANDS:
+            minutes = (now - claim.stood_since) / 60
+            self._watch.trouble(
+                Trouble.STREAM_STANDS,
+                f"no message was taken for {minutes:.0f} minutes, and {lag:,} wait; see the other "
+                "troubles for what holds it",
+                part=claim.name,
+            )
+
+    def forget(self, claim: Claim) -> None:
+        """Report no more of a partition that is not ours any more."""
+        self._watch.well(Trouble.STREAM_STANDS, part=claim.name)

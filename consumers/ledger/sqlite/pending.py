@@ -1,0 +1,254 @@
+"""The waiting sign-ins of the SQLite ledger, and the queue of the addresses they wait for.
+
+``queue`` holds one row for each address that sign-ins wait for, ranked by an index: so the most
+deserving are found without looking at all that waits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from consumers.enrichment.ranking import lacking
+from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed, first_asked, weight_of
+from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
+from schemas.events.sign_in import Details
+from schemas.intel.verdicts import Answer, Verdict
+from schemas.ports import Due, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from schemas.ports import Clock
+
+answer_of = msgspec.msgpack.Decoder(Answer).decode
+details_of = msgspec.msgpack.Decoder(Details).decode
+_parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...]).decode
+encode = msgspec.msgpack.Encoder().encode
+
+_QUEUE = (
+    "INSERT INTO queue VALUES (?1, ?2, ?3, ?4, ?5, ?2 + ?3) ON CONFLICT (address) DO UPDATE SET "
+    "own = max(own, ?2), place = ?3, parked = min(parked, ?4), asked = ?5, "
+    "rank = max(own, ?2) + ?3"
+)
+_LOOK_AGAIN = (
+    "UPDATE queue SET (own, parked, rank) = (SELECT max(waiting.own), min(waiting.parked), "
+    "max(waiting.own) + queue.place FROM waiting "
+    "WHERE waiting.address = queue.address) WHERE parked < ?"
+)
+_DUE = (
+    "SELECT address, rank, parked, asked FROM queue WHERE asked IS {asked} NULL AND NOT EXISTS "
+    "(SELECT 1 FROM answers WHERE answers.address = queue.address AND expires > ?1 "
+    "AND (again = 0 OR again > ?1)) ORDER BY rank DESC, parked, address {limit}"
+)
+
+
+class SqliteWaiting(SqliteFile):
+    """Parks, ranks, settles and gives up."""
+
+    def __init__(
+        self, folder: Path, clock: Clock, *, waiting_per_address: int, keep: bool = True
+    ) -> None:
+        """See :class:`SqliteFile`."""
+        super().__init__(folder, clock, keep=keep)
+        self._waiting_per_address = waiting_per_address
+
+    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+        """Return what is known and has not expired."""
+        with edge("looking up addresses"):
+            return self._answers(addresses)
+
+    def _answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+        found: dict[str, Answer] = {}
+        now = self._clock.now()
+        for part in in_parts(addresses):
+            marks = ",".join("?" * len(part))
+            query = f"SELECT address, body FROM answers WHERE expires > ? AND address IN ({marks})"  # noqa: S608
+            rows = self._database.execute(query, (now, *part))
+            found.update((address, answer_of(body)) for address, body in rows)
+        return found
+
+    async def park_unless_answered(
+        self, waiting: Sequence[Waiting], crowded: int = 0
+    ) -> dict[str, Verdict]:
+        """Park sign-ins whose address is still unanswered; return the other verdicts."""
+        by_address: defaultdict[str, list[Waiting]] = defaultdict(list)
+        for one in waiting:
+            by_address[one.address].append(one)
+        with self._transaction("parking sign-ins"):
+            answers = self._answers(list(by_address))
+            known = {one: told for one, answer in answers.items() if (told := closed(answer))}
+            for address in known:
+                del by_address[address]
+            queued = self._queued(list(by_address))
+            queued |= {
+                address
+                for address, several in by_address.items()
+                if len(several) > self._waiting_per_address
+            }
+            self._insert([one for several in by_address.values() for one in several])
+            self._database.executemany(
+                _QUEUE,
+                [
+                    (
+                        address,
+                        max(one.own for one in several),
+                        several[-1].place,
+                        several[0].parked,
+                        first_asked(answers.get(address)),
+                    )
+                    for address, several in by_address.items()
+                ],
+            )
+            for address in by_address:
+                if address in queued:
+                    self._make_room(address)
+            if crowded:
+                self._count_dropped(CROWDED_OUT, crowded)
+        return known
+
+    def _insert(self, waiting: Iterable[Waiting]) -> None:
+        self._database.executemany(
+            "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    one.address,
+                    one.key,
+                    weight_of(one),
+                    one.parked,
+                    one.own,
+                    one.place,
+                    encode(one.parts),
+                    encode(one.details),
+                )
+                for one in waiting
+            ],
+        )
+
+    def _make_room(self, address: str) -> None:
+        (count,) = self._database.execute(
+            "SELECT count(*) FROM waiting WHERE address = ?", (address,)
+        ).fetchone()
+        over = count - self._waiting_per_address
+        if over > 0:
+            self._database.execute(
+                "DELETE FROM waiting WHERE address = ?1 AND key IN (SELECT key FROM waiting "
+                "WHERE address = ?1 ORDER BY weight, parked DESC, key LIMIT ?2)",
+                (address, over),
+            )
+            self._count_dropped(CROWDED_OUT, over)
+
+    def _count_dropped(self, reason: str, signins: int) -> None:
+        self._database.execute(
+            "INSERT INTO dropped VALUES (?, ?) "
+            "ON CONFLICT (reason) DO UPDATE SET signins = signins + excluded.signins",
+            (reason, signins),
+        )
+
+    def _mark_asked(self, answers: Mapping[str, Answer]) -> None:
+        """Note since when addresses are asked about whose answer is open."""
+        self._database.executemany(
+            "UPDATE queue SET asked = ? WHERE address = ?",
+            [(first_asked(answer), one) for one, answer in answers.items() if not closed(answer)],
+        )
+
+    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
+        """Return those addresses that sign-ins wait for."""
+        with edge("reading waiting sign-ins"):
+            return self._queued(addresses)
+
+    def _queued(self, addresses: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for part in in_parts(addresses):
+            marks = ",".join("?" * len(part))
+            query = f"SELECT address FROM queue WHERE address IN ({marks})"  # noqa: S608
+            found.update(address for (address,) in self._database.execute(query, part))
+        return found
+
+    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+        """Return up to *most* sign-ins that wait for *address*, oldest first."""
+        with edge("reading waiting sign-ins"):
+            rows = self._database.execute(
+                "SELECT key, parked, details, own, place, parts FROM waiting WHERE address = ? "
+                "ORDER BY parked, key LIMIT ?",
+                (address, most),
+            )
+            return [
+                Waiting(key, address, details_of(details), parked, own, place, _parts(parts))
+                for key, parked, details, own, place, parts in rows
+            ]
+
+    async def settle(self, waiting: Sequence[Waiting]) -> None:
+        """Delete waiting sign-ins."""
+        addresses = dict.fromkeys(one.address for one in waiting)
+        with self._transaction("settling sign-ins") as database:
+            database.executemany(
+                "DELETE FROM waiting WHERE address = ? AND key = ?",
+                [(one.address, one.key) for one in waiting],
+            )
+            self._tidy_queue(addresses)
+
+    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Delete all sign-ins that wait for addresses; return how many of each."""
+        settled: dict[str, int] = {}
+        with self._transaction("settling addresses") as database:
+            for part in in_parts(addresses):
+                marks = ",".join("?" * len(part))
+                count = f"SELECT address, count(*) FROM waiting WHERE address IN ({marks})"  # noqa: S608
+                settled.update(database.execute(f"{count} GROUP BY address", part).fetchall())
+                for table in ("waiting", "queue"):
+                    gone = f"DELETE FROM {table} WHERE address IN ({marks})"  # noqa: S608
+                    database.execute(gone, part)
+        return settled
+
+    def _tidy_queue(self, addresses: Iterable[str]) -> None:
+        """Take addresses out of the queue that nothing waits for any more."""
+        self._database.executemany(
+            "DELETE FROM queue WHERE address = ?1 "
+            "AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.address = ?1)",
+            [(address,) for address in addresses],
+        )
+
+    async def answered_waiting(self) -> list[str]:
+        """Return answered addresses that still have waiting sign-ins."""
+        with edge("reading waiting sign-ins"):
+            rows = self._database.execute(
+                "SELECT address FROM queue JOIN answers USING (address) "
+                "WHERE answered AND again = 0 AND expires > ?",
+                (self._clock.now(),),
+            )
+            return [address for (address,) in rows]
+
+    async def due(self, most: int) -> list[Due]:
+        """Return addresses that may be asked, the most deserving first."""
+        now = self._clock.now()
+        with edge("ranking waiting addresses"):
+            rows = self._database.execute(_DUE.format(asked="", limit="LIMIT ?2"), (now, most))
+            due = list(starmap(Due, rows))
+            again = self._database.execute(_DUE.format(asked="NOT", limit=""), (now,))
+            due += starmap(Due, again)
+        ranked = sorted(due, key=lambda one: (lacking(one.asked, now) - one.score, one.parked))
+        return ranked[:most]
+
+    async def give_up(self, parked_before: float) -> int:
+        """Drop sign-ins that have waited too long; count those that were never asked about."""
+        with self._transaction("giving up waiting sign-ins") as database:
+            late = database.execute(
+                "SELECT address, asked FROM queue WHERE parked < ?", (parked_before,)
+            ).fetchall()
+            dropped = 0
+            for address, asked in late:
+                gone = database.execute(
+                    "DELETE FROM waiting WHERE address = ? AND parked < ?", (address, parked_before)
+                )
+                dropped += gone.rowcount if asked is None else 0
+            if dropped:
+                self._count_dropped(TOO_OLD, dropped)
+            if late:
+                database.execute(_LOOK_AGAIN, (parked_before,))
+                database.execute("DELETE FROM queue WHERE parked IS NULL")
+        return dropped

@@ -1,0 +1,1 @@
+"""The ledger in Azure Table Storage, shared by all instances."""

@@ -1,0 +1,415 @@
+"""One Azure table: reads and transactions that wait until the service answers.
+
+The SDK's own retries are switched off: they end after some tries, and nobody is told. Here every
+request is repeated until it is answered. The caller simply waits, and that is the back-pressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections import Counter
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import stamina
+import structlog
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from consumers.ledger.table.rows import Conflict, Entity, Missing
+from schemas.errors import ConfigurationError, LedgerFailed
+from schemas.health import Trouble
+from schemas.network_errors import why_no_token, why_unreached
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
+    from azure.data.tables import TableEntity
+
+    from consumers.ledger.table.rows import Value, Write
+    from schemas.health import Watch
+
+log = structlog.get_logger()
+
+Result = TypeVar("Result")
+
+AT_ONCE = 64
+"""Requests under way at the same time, over all callers."""
+LONGEST_RETRY_AFTER = 60.0
+_LONGEST_WAIT = 10.0
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
+_ABSENT = frozenset({"ResourceNotFound", "EntityNotFound"})
+_NO_TABLE = frozenset({"TableNotFound", "TableBeingDeleted"})
+_PASSING = frozenset({408, 429})
+MOST_ODD_CONFLICTS = 6
+"""Times that a request is sent which meets a conflict without having set a condition."""
+
+_MENDS = {
+    Trouble.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
+    "STATE__CONNECTION_STRING, the network, and the state of the storage account",
+    Trouble.LEDGER_REFUSED: "give the identity the role Storage Table Data Contributor (a new role "
+    "takes some minutes), or check the key of STATE__CONNECTION_STRING and the account's firewall",
+    Trouble.LEDGER_MISSING: "create the table that STATE__TABLE names, or let this do it",
+}
+
+
+class _Failing(Exception):
+    """No usable answer yet: to be tried again."""
+
+    def __init__(self, trouble: Trouble, told: str, retry_after: float | None = None) -> None:
+        super().__init__(told)
+        self.trouble = trouble
+        self.retry_after = retry_after
+
+
+class Table:
+    """One table of a storage account. Every method waits until the service has answered.
+
+    While it does not, *watch* is told at each try but the first, and again when all is well.
+    """
+
+    def __init__(self, client: TableClient, watch: Watch) -> None:
+        self._client = client
+        self._watch = watch
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._failing: Counter[Trouble] = Counter()
+
+    @classmethod
+    def at(
+        cls,
+        name: str,
+        watch: Watch,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        credential: AsyncTokenCredential | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
+    ) -> Table:
+        """Return the table *name*; nothing is sent yet.
+
+        By *connection_string*, or by *account_url* with a *credential*, which stays the caller's
+        to close. *new_transport* makes the transport, by default the SDK does.
+        ConfigurationError names the setting that cannot be right.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                "STATE__TABLE: a table's name is 3 to 63 letters and digits, a letter first"
+            )
+        options: dict[str, Any] = {
+            "retry_total": 0,
+            "permit_redirects": False,
+            "connection_timeout": 10,
+            "read_timeout": 30,
+        }
+        if new_transport is not None:
+            options["transport"] = new_transport(**options)
+        if connection_string is not None:
+            return cls(_by_connection_string(connection_string, name, options), watch)
+        return cls(_by_account_url(account_url or "", name, credential, options), watch)
+
+    async def open(self, *, create: bool) -> None:
+        """Wait until the table answers; make it if it is not there and that is allowed."""
+        if create:
+            await self._patiently(self._create_if_missing)
+        else:
+            await self._patiently(self._probe)
+
+    async def _probe(self) -> None:
+        try:
+            await self._client.get_entity("meta", "opened", select=["RowKey"])
+        except HttpResponseError as error:
+            if _code(error) not in _ABSENT:
+                raise
+
+    async def _create_if_missing(self) -> None:
+        """Look before creating: an identity that may only use the table is served as well."""
+        try:
+            await self._probe()
+        except HttpResponseError as error:
+            if _code(error) != "TableNotFound":
+                raise
+            try:
+                await self._client.create_table()
+            except HttpResponseError as refused:
+                if _code(refused) != "TableAlreadyExists":  # made by another instance just now
+                    raise
+            log.debug("ledger table created", table=self._client.table_name)
+
+    async def get(
+        self, partition: str, row: str, columns: Sequence[str] | None = None
+    ) -> Entity | None:
+        """Return one row, or None where there is none."""
+
+        async def read() -> Entity:
+            return _entity(await self._client.get_entity(partition, row, select=_select(columns)))
+
+        try:
+            return await self._patiently(read)
+        except Missing:
+            return None
+
+    async def pages(
+        self,
+        partition: str,
+        low: str,
+        high: str,
+        columns: Sequence[str] | None = (),
+        *,
+        where: str = "",
+        most: int | None = None,
+    ) -> AsyncGenerator[list[Entity]]:
+        """Yield the rows from *low* to before *high*, in order, *most* at a time.
+
+        A page that fails is asked for again by itself: a long scan gets through a bad hour.
+        """
+        condition = f"PartitionKey eq '{partition}' and RowKey ge '{low}' and RowKey lt '{high}'"
+        pages = self._client.query_entities(
+            f"{condition} and {where}" if where else condition,
+            select=_select(columns),
+            results_per_page=most,
+        ).by_page()
+
+        async def read() -> list[Entity] | None:
+            async for page in pages:
+                return [_entity(one) async for one in page]
+            return None
+
+        while (found := await self._patiently(read)) is not None:
+            yield found
+
+    async def first(self, partition: str, low: str, high: str) -> str | None:
+        """Return the name of the first row from *low* to before *high*, if there is one."""
+        async with aclosing(self.pages(partition, low, high, most=1)) as pages:
+            async for page in pages:
+                if page:
+                    return page[0].row
+        return None
+
+    async def rows(
+        self,
+        partition: str,
+        low: str,
+        high: str,
+        columns: Sequence[str] | None = (),
+        *,
+        where: str = "",
+    ) -> list[Entity]:
+        """Return all rows from *low* to before *high*, in order."""
+        pages = self.pages(partition, low, high, columns, where=where)
+        return [one async for page in pages for one in page]
+
+    async def write(self, partition: str, writes: Sequence[Write]) -> None:
+        """Do all of *writes* or, with a Conflict, none. The rows must be distinct."""
+        operations = [_operation(partition, one) for one in writes]
+        conditional = any(one.etag is not None or one.kind == "create" for one in writes)
+
+        async def send() -> None:
+            await self._client.submit_transaction(operations)
+
+        await self._patiently(send, conditional=conditional)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _patiently(
+        self, request: Callable[[], Awaitable[Result]], *, conditional: bool = False
+    ) -> Result:
+        """Send a request until it is answered.
+
+        A Conflict is an answer to a *conditional* one; else it is tried again, and LedgerFailed in
+        the end: something else uses the table.
+        """
+        told: Trouble | None = None
+        answered = False
+        try:
+            async for attempt in stamina.retry_context(
+                on=_when_again,
+                attempts=None,
+                timeout=None,
+                wait_initial=0.2,
+                wait_max=_LONGEST_WAIT,
+                wait_jitter=0.3,
+            ):
+                with attempt:
+                    try:
+                        async with self._slots:
+                            with _edge():
+                                result = await request()
+                    except _Failing as error:
+                        if attempt.num > 1:
+                            told = self._tell(told, error)
+                        raise
+                    except Conflict as conflict:
+                        if not conditional and not isinstance(conflict, Missing):
+                            raise _odd_conflict(attempt.num) from None
+                        answered = True
+                        conflict.doubtful = attempt.num > 1
+                        raise
+                    answered = True
+                    return result
+            raise AssertionError("unreachable")  # pragma: no cover
+        finally:
+            if told is not None:
+                self._failing[told] -= 1
+            if answered:
+                self._tell_well()
+
+    def _tell(self, told: Trouble | None, error: _Failing) -> Trouble:
+        """Tell of a trouble; one request has one trouble at a time."""
+        if told is not error.trouble:
+            if told is not None:
+                self._failing[told] -= 1
+            self._failing[error.trouble] += 1
+        self._watch.trouble(error.trouble, f"{error}; {_MENDS[error.trouble]}")
+        return error.trouble
+
+    def _tell_well(self) -> None:
+        """Tell the end of troubles that no request has any more.
+
+        A trouble may be one of writes alone: that a read succeeds does not end it.
+        """
+        for trouble in [one for one, requests in self._failing.items() if requests <= 0]:
+            del self._failing[trouble]
+            self._watch.well(trouble)
+
+
+def _odd_conflict(attempt: int) -> Exception:
+    told = "the storage account reports a conflict (409 or 412) that no condition of ours explains"
+    if attempt < MOST_ODD_CONFLICTS:
+        return _Failing(Trouble.LEDGER_UNREACHABLE, told)
+    return LedgerFailed(
+        f"STATE__TABLE: {told}; give each deployment a table of its own, which nothing else writes"
+    )
+
+
+def _select(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else ["RowKey", *columns]
+
+
+def _when_again(error: Exception) -> bool | float:
+    if not isinstance(error, _Failing):
+        return False
+    return True if error.retry_after is None else error.retry_after
+
+
+@contextmanager
+def _edge() -> Iterator[None]:
+    """Translate what the SDK raises. Its texts may hold URLs with signatures and are not kept."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _translated(error) from None
+    except AzureError as error:
+        raise _Failing(
+            Trouble.LEDGER_UNREACHABLE,
+            f"no answer from the storage account: {why_unreached(error)}",
+        ) from None
+    except (OSError, TimeoutError) as error:
+        raise _Failing(
+            Trouble.LEDGER_UNREACHABLE,
+            f"the storage account is out of reach: {why_unreached(error)}",
+        ) from None
+
+
+def _translated(error: HttpResponseError) -> Exception:
+    status, code = error.status_code, _code(error)
+    told = f"the storage account answers {status} {code}".rstrip()
+    if code in _NO_TABLE:
+        return _Failing(Trouble.LEDGER_MISSING, told)
+    if status == 404 and code in _ABSENT:
+        return Missing()
+    if status in (409, 412):
+        return Conflict()
+    if isinstance(error, ClientAuthenticationError) or status in (401, 403):
+        if status is None:
+            told = f"for the storage account {why_no_token(error)}"
+        return _Failing(Trouble.LEDGER_REFUSED, told)
+    if status is not None and 400 <= status < 500 and status not in (404, *_PASSING):
+        return LedgerFailed(f"STATE__TABLE: {told}")
+    return _Failing(Trouble.LEDGER_UNREACHABLE, told, _retry_after(error))
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    headers = getattr(error.response, "headers", None) or {}
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
+
+
+def _entity(found: TableEntity) -> Entity:
+    """Return what was read; columns that the row lacks come as None and are left out."""
+    values = {name: value for name, value in found.items() if value is not None}
+    return Entity(values.pop("RowKey"), values, str(found.metadata["etag"]))
+
+
+def _operation(partition: str, write: Write) -> tuple[str, dict[str, Value], dict[str, Any]]:
+    entity: dict[str, Value] = {"PartitionKey": partition, "RowKey": write.row, **write.values}
+    unchanged: dict[str, Any] = {}
+    if write.etag is not None:
+        unchanged = {"etag": write.etag, "match_condition": MatchConditions.IfNotModified}
+    if write.kind == "replace":
+        if write.etag is None:
+            return "upsert", entity, {"mode": UpdateMode.REPLACE}
+        return "update", entity, {"mode": UpdateMode.REPLACE, **unchanged}
+    if write.kind == "merge":
+        return "update", entity, {"mode": UpdateMode.MERGE, **unchanged}
+    return write.kind, entity, unchanged
+
+
+def _by_connection_string(text: str, name: str, options: Mapping[str, Any]) -> TableClient:
+    setting = "STATE__CONNECTION_STRING"
+    try:
+        client = TableClient.from_connection_string(text, name, **options)
+    except (ValueError, TypeError):  # its text may hold the key
+        raise ConfigurationError(
+            f"{setting}: not a storage account's connection string; copy it from the account's "
+            "access keys"
+        ) from None
+    for part in text.split(";"):
+        setting_name, _, value = part.strip().partition("=")
+        if setting_name.lower() == "accountkey" and not _is_key(value):
+            raise ConfigurationError(f"{setting}: its AccountKey is not in base64")
+    return client
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        return False
+
+
+def _by_account_url(
+    url: str, name: str, credential: AsyncTokenCredential | None, options: Mapping[str, Any]
+) -> TableClient:
+    setting = "STATE__ACCOUNT_URL"
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and parts.scheme == "https" and not parts.query
+    except ValueError:
+        sound = False
+    if not sound or credential is None:
+        raise ConfigurationError(
+            f"{setting}: the table endpoint of a storage account is wanted, such as "
+            "https://ACCOUNT.table.core.windows.net"
+        )
+    try:
+        return TableClient(url, name, credential=credential, **options)
+    except ValueError:
+        raise ConfigurationError(f"{setting}: not the URL of a storage account") from None

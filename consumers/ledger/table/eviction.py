@@ -1,0 +1,82 @@
+"""What is to be written to a table so that sign-ins wait, and how it fits into transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consumers.ledger.rules import weight_of
+from consumers.ledger.table.rows import (
+    LARGEST_TRANSACTION,
+    LONGEST_TRANSACTION,
+    Write,
+    key_of,
+    waiting_write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from consumers.ledger.table.rows import Entity, Entry
+    from schemas.ports import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """What is to be done so that sign-ins wait for one address, as it was read."""
+
+    entry: Entry
+    writes: Sequence[Write]
+    """New rows first, so that nothing gives way for what is not there yet."""
+    refused: int
+    """New sign-ins that give way at once."""
+
+    @classmethod
+    def plan(
+        cls, entry: Entry, parked: Iterable[Entity], wanted: Mapping[str, Waiting], most: int
+    ) -> Parking:
+        """Rank what waits and what is to wait; beyond *most* the last ones give way.
+
+        Successes stay longest; of others the latest goes first.
+        """
+        ranked = [
+            (one.values["weight"], -float(one.values["parked"]), key_of(one.row), one.row)
+            for one in parked
+        ]
+        there = {key for _, _, key, _ in ranked}
+        fresh = {key: one for key, one in wanted.items() if key not in there}
+        ranked += [(weight_of(one), -one.parked, key, "") for key, one in fresh.items()]
+        over = sorted(ranked)[: max(0, len(ranked) - most)]
+        losers = {key for _, _, key, _ in over}
+        inserts = [waiting_write(one) for key, one in fresh.items() if key not in losers]
+        deletes = [Write("delete", row) for *_, row in over if row]
+        return cls(entry, inserts + deletes, len(over) - len(deletes))
+
+
+@dataclass(slots=True)
+class Bundle:
+    """A transaction that is being filled; the last place is kept for the count of dropped ones."""
+
+    writes: list[Write] = field(default_factory=list)
+    dropped: int = 0
+    _size: int = 0
+
+    def take(self, parking: Parking) -> bool:
+        """Take what there is room for, with the entry's own write; tell whether that was all."""
+        if not parking.writes and not parking.refused:
+            return True
+        room = LONGEST_TRANSACTION - 1 - len(self.writes)
+        if room < 2:
+            return False
+        part: list[Write] = []
+        for one in parking.writes[: room - 1]:
+            if self._size + one.size > LARGEST_TRANSACTION and (self.writes or part):
+                break
+            part.append(one)
+            self._size += one.size
+        whole = len(part) == len(parking.writes)
+        if part or whole:
+            self.writes += [parking.entry.touched(), *part]
+            self.dropped += sum(one.kind == "delete" for one in part)
+            self.dropped += parking.refused if whole else 0
+        return whole

@@ -1,0 +1,190 @@
+"""The waiting sign-ins of the shared ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from consumers.enrichment.ranking import lacking
+from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed
+from consumers.ledger.table import rows as layout
+from consumers.ledger.table.client import AT_ONCE
+from consumers.ledger.table.eviction import Bundle, Parking
+from consumers.ledger.table.rows import Write
+from consumers.ledger.table.transactions import TableAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumers.ledger.table.rows import Entity
+    from schemas.intel.verdicts import Verdict
+    from schemas.ports import Due, Waiting
+
+_STEP = 45
+"""Addresses that one transaction may park for: each takes two writes or more."""
+
+
+class TableWaiting(TableAccess):
+    """Parks, ranks, settles and gives up."""
+
+    async def park_unless_answered(
+        self, waiting: Sequence[Waiting], crowded: int = 0
+    ) -> dict[str, Verdict]:
+        """Park sign-ins whose address is still unanswered; return the other verdicts."""
+        if crowded:
+            shard = layout.SHARDS[0]
+            await self._alone(shard, lambda: self._write_counted(shard, [], CROWDED_OUT, crowded))
+        pending: dict[str, dict[str, Waiting]] = {}
+        for one in waiting:
+            pending.setdefault(one.address, {}).setdefault(one.key, one)
+
+        async def park(shard: str, addresses: list[str]) -> dict[str, Verdict]:
+            known: dict[str, Verdict] = {}
+            left = {address: pending[address] for address in addresses}
+            while left:
+                known |= await self._alone(shard, lambda: self._park_some(shard, left))
+            return known
+
+        found: dict[str, Verdict] = {}
+        for known in await layout.in_shards(pending, park):
+            found |= known
+        return found
+
+    async def _park_some(
+        self, shard: str, pending: dict[str, dict[str, Waiting]]
+    ) -> dict[str, Verdict]:
+        """Park what one transaction takes, and remove from *pending* what is done."""
+        plans = await asyncio.gather(*(self._plan(*one) for one in islice(pending.items(), _STEP)))
+        now = self._clock.now()
+        known: dict[str, Verdict] = {}
+        done: list[str] = []
+        bundle = Bundle()
+        for plan in plans:
+            answer = closed(plan.entry.answer()) if plan.entry.expires > now else None
+            if answer is not None:
+                known[plan.entry.address] = answer
+            elif not bundle.take(plan):
+                continue
+            done.append(plan.entry.address)
+        await self._write_counted(shard, bundle.writes, CROWDED_OUT, bundle.dropped)
+        for address in done:
+            del pending[address]
+        return known
+
+    async def _plan(self, address: str, wanted: Mapping[str, Waiting]) -> Parking:
+        span = layout.within(layout.waiting_rows(address))
+        entry, parked = await asyncio.gather(
+            self._entry(address, None),
+            self._table.rows(layout.shard_of(address), *span, layout.WAITING_RANK),
+        )
+        return Parking.plan(entry, parked, wanted, self._waiting_per_address)
+
+    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
+        """Return those addresses that sign-ins wait for."""
+        return set().union(*await layout.in_shards(addresses, self._waiting_among))
+
+    async def _waiting_among(self, shard: str, addresses: list[str]) -> set[str]:
+        """Leap from one waiting sign-in to the next wanted address: one read if nothing waits."""
+        found: set[str] = set()
+        left = sorted(map(layout.waiting_rows, addresses))
+        while left:
+            row = await self._table.first(shard, left[0], layout.after(left[-1]))
+            if row is None:
+                break
+            here = layout.waiting_rows(layout.address_of(row))
+            if here in left:
+                found.add(layout.address_of(row))
+            left = [one for one in left if one > here]
+        return found
+
+    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+        """Return up to *most* sign-ins that wait for *address*, oldest first."""
+        span = layout.within(layout.waiting_rows(address))
+        rows = await self._table.rows(layout.shard_of(address), *span, None)
+        waiting = [layout.waiting_of(address, one) for one in rows]
+        return sorted(waiting, key=lambda one: (one.parked, one.key))[:most]
+
+    async def settle(self, waiting: Sequence[Waiting]) -> None:
+        """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
+        rows: dict[str, list[str]] = {}
+        for one in waiting:
+            rows.setdefault(one.address, []).append(layout.waiting_row(one))
+
+        async def delete(shard: str, addresses: list[str]) -> None:
+            distinct = dict.fromkeys(row for address in addresses for row in rows[address])
+            await self._delete(shard, [Write("delete", row) for row in distinct])
+
+        await layout.in_shards(rows, delete)
+
+    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Delete all sign-ins that wait for addresses; return how many of each."""
+        settled: dict[str, int] = {}
+
+        async def delete(shard: str, part: list[str]) -> None:
+            spans = [layout.within(layout.waiting_rows(address)) for address in part]
+            found = await asyncio.gather(*(self._table.rows(shard, *span) for span in spans))
+            settled.update({address: len(rows) for address, rows in zip(part, found, strict=True)})
+            await self._delete(shard, [Write("delete", one.row) for rows in found for one in rows])
+
+        await layout.in_shards(addresses, delete)
+        return settled
+
+    async def answered_waiting(self) -> list[str]:
+        """Return answered addresses that still have waiting sign-ins."""
+        addresses = dict.fromkeys(layout.address_of(one.row) for one in await self._all_waiting())
+        now = self._clock.now()
+        entries = await self._entries(addresses)
+        return [
+            one.address for one in entries if one.answered and not one.again and one.expires > now
+        ]
+
+    async def _all_waiting(self, columns: Sequence[str] = ()) -> list[Entity]:
+        span = layout.within(layout.WAITING)
+        read = (self._table.rows(shard, *span, columns) for shard in layout.SHARDS)
+        return [one for rows in await asyncio.gather(*read) for one in rows]
+
+    async def due(self, most: int) -> list[Due]:
+        """Return addresses that may be asked, the most deserving first.
+
+        Those that another instance asks about just now are left to it.
+        """
+        ranked = iter(layout.ranked(await self._all_waiting(layout.WAITING_RANK)))
+        now = self._clock.now()
+        found: list[tuple[float, Due]] = []
+        least = 0.0
+        while part := list(islice(ranked, max(most, AT_ONCE))):
+            if len(found) >= most and part[0].score < least:
+                break  # whoever comes now is less deserving even if never asked about
+            entries = await self._entries([one.address for one in part])
+            for one, entry in zip(part, entries, strict=True):
+                if entry.free(self._instance, now):
+                    asked = entry.first_asked or None
+                    found.append((one.score - lacking(asked, now), replace(one, asked=asked)))
+            found = sorted(found, key=lambda one: (-one[0], one[1].parked, one[1].address))[:most]
+            least = found[-1][0] if found else least
+        return [one for _, one in found]
+
+    async def give_up(self, parked_before: float) -> int:
+        """Drop sign-ins that have waited too long; count those that were never asked about."""
+        dropped: list[int] = []
+        span, too_old = layout.within(layout.WAITING), f"parked lt {float(parked_before)!r}"
+
+        async def drop_some(shard: str) -> int:
+            rows = await self._table.rows(shard, *span, where=too_old)
+            old = [one.row for one in rows[: layout.LONGEST_TRANSACTION - 1]]
+            addresses = list(dict.fromkeys(map(layout.address_of, old)))
+            asked = {one.address for one in await self._entries(addresses) if one.again}
+            lost = sum(layout.address_of(row) not in asked for row in old)
+            some = [Write("delete", row) for row in old]
+            await self._write_counted(shard, some, TOO_OLD, lost)
+            dropped.append(lost)
+            return len(some)
+
+        async def drop(shard: str) -> None:
+            while await self._alone(shard, lambda: drop_some(shard)):
+                pass
+
+        await asyncio.gather(*map(drop, layout.SHARDS))
+        return sum(dropped)

@@ -1,0 +1,1 @@
+"""The stages from a decoded message to an accepted finding."""

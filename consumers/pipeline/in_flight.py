@@ -1,0 +1,82 @@
+"""Sign-ins held in memory while their addresses are being asked about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import KeysView, Sequence
+    from datetime import datetime
+
+    from consumers.pipeline.batch import Ticket
+    from schemas.events.sign_in import SignIn
+
+MOST = 100_000
+"""Sign-ins."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of message bodies that they keep alive."""
+
+Held = tuple["SignIn", "datetime | None", bool]
+"""A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
+whether that is its address of first choice, by which sign-ins are counted."""
+
+
+class HeldSignIns:
+    """Held sign-ins by address, and how much memory they cost."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, list[Held]] = {}
+        self._tickets: dict[str, list[Ticket]] = {}
+        self._uses: dict[int, int] = {}
+        self._count = 0
+        self._bytes = 0
+
+    @property
+    def addresses(self) -> KeysView[str]:
+        """Return the addresses for which sign-ins are held; a live view."""
+        return self._by_address.keys()
+
+    @property
+    def too_many(self) -> bool:
+        """Tell whether it is time to wait for answers."""
+        return self._count > MOST or self._bytes > MOST_BYTES
+
+    def __len__(self) -> int:
+        """Return how many sign-ins are held."""
+        return self._count
+
+    def add(self, address: str, held: Sequence[Held], ticket: Ticket) -> None:
+        """Hold sign-ins for *address*, and their batch's ticket with them."""
+        self._by_address.setdefault(address, []).extend(held)
+        self._tickets.setdefault(address, []).append(ticket)
+        ticket.hold()
+        self._count += len(held)
+        uses = self._uses
+        for signin, _, _ in held:
+            source = signin.source
+            used = uses.get(id(source), 0)
+            if not used:
+                self._bytes += source.size
+            uses[id(source)] = used + 1
+
+    def of(self, address: str) -> Sequence[Held]:
+        """Return the sign-ins held for *address*."""
+        return self._by_address.get(address, ())
+
+    def pop(self, address: str) -> tuple[list[Held], list[Ticket]]:
+        """Return and let go of the sign-ins held for *address*.
+
+        The tickets are still held: who settles the sign-ins releases them.
+        """
+        held = self._by_address.pop(address, [])
+        self._count -= len(held)
+        uses = self._uses
+        for signin, _, _ in held:
+            source = signin.source
+            used = uses[id(source)] - 1
+            if used:
+                uses[id(source)] = used
+            else:
+                del uses[id(source)]
+                self._bytes -= source.size
+        return held, self._tickets.pop(address, [])

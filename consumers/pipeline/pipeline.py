@@ -1,0 +1,393 @@
+"""The one chain: messages in, findings out, everything between settled or durably waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from consumers.clock import EventClock
+from consumers.event_time import advance, leap
+from consumers.pipeline.batch import Ticket
+from consumers.pipeline.evaluator import Judging
+from consumers.pipeline.in_flight import HeldSignIns
+from consumers.pipeline.retro_match import Learning
+from consumers.pipeline.triage import Sorting, firsts
+from schemas.intel.verdicts import Answer, Unanswered, Verdict
+from schemas.ports import Quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from consumers.enrichment.history import History
+    from consumers.enrichment.local_sources import FreeSources
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.enrichment.scheduler import Turns
+    from consumers.ledger.cache import AnswerMemory
+    from consumers.pipeline.in_flight import Held
+    from consumers.pipeline.judge import Judge
+    from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.pending import Parking
+    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.pipeline.record_guard import RecordGuard
+    from consumers.pipeline.retro_match import Told
+    from schemas.events.addresses import Networks
+    from schemas.events.decode import Decoded, Decoder, Reject
+    from schemas.ports import Clock, Ledger, Message, Position
+
+AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
+"""How often waiting addresses are offered again, by our clock."""
+TIDY_SECONDS = 600.0
+"""How often what has waited too long is given up, by our clock."""
+DAY = 86_400.0
+TOGETHER = 25
+"""Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
+the event loop from everything else. A recording's time decides for itself."""
+FOLDED_SECONDS = 60.0
+"""How often, in a service, the rows are told that count what is folded; batches wait for that."""
+AT_ONCE = 500
+"""Answered addresses that are looked at together after a start."""
+
+
+class Pipeline:
+    """Takes messages, and holds on to each sign-in until it is judged or waits in the ledger.
+
+    Batches may be taken side by side, but not by the event clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        memory: AnswerMemory,
+        ledger: Ledger,
+        lookups: Lookups | None,
+        turns: Turns | None,
+        parking: Parking,
+        history: History,
+        free: FreeSources,
+        judge: Judge,
+        outbox: Outbox,
+        guard: RecordGuard,
+        clock: Clock,
+        own_networks: Networks,
+        waiting_limit: float,
+        lately: Lately,
+        held: HeldSignIns | None = None,
+        told: Told = lambda *_: None,
+    ) -> None:
+        """*told* hears of every new answer."""
+        self.counts = guard.counts
+        self.held = HeldSignIns() if held is None else held
+        self._decoder = decoder
+        self._memory = memory
+        self._ledger = ledger
+        self._lookups = lookups
+        self._turns = turns
+        self._parking = parking
+        self._history = history
+        self._free = free
+        self._judging = Judging(judge, history, outbox, ledger, clock, free, guard)
+        self._sorting = Sorting(self.counts, self.held, self._judging, free, lookups, own_networks)
+        self._outbox = outbox
+        self.guard = guard
+        self._clock = clock
+        self._waiting_limit = waiting_limit
+        self._lately = lately
+        self._told = told
+        self.learning = Learning(
+            free=free,
+            judging=self._judging,
+            lately=lately,
+            ledger=ledger,
+            parking=parking,
+            outbox=outbox,
+            counts=self.counts,
+            clock=clock,
+            told=told,
+        )
+        self._fold_told = 0.0
+        self._offered = 0.0
+        self._tidied: float | None = None
+        self._recoveries = 0
+        self._begun = False
+
+    # --- from outside ---
+
+    async def recover(self, before: float | None = None) -> None:
+        """Judge what was left answered but unsettled, by an earlier process or a lost instance.
+
+        With *before*, only what was answered before that time: younger answers are being worked on.
+        """
+        answered = await self._ledger.answered_waiting()
+        for start in range(0, len(answered), AT_ONCE):
+            some = await self._ledger.answers(answered[start : start + AT_ONCE])
+            await self._judge_waiting(
+                {
+                    address: answer
+                    for address, answer in some.items()
+                    if isinstance(answer, Verdict) and (before is None or answer.time < before)
+                }
+            )
+        if before is None and self._turns is not None:
+            await self._turns.begin()
+
+    async def take(self, messages: Iterable[Message], ticket: Ticket | None = None) -> None:
+        """Take messages in order. Returns when there is room for more.
+
+        Whether all of them are settled is what the *ticket* tells.
+        """
+        ticket = ticket or Ticket()
+        ticket.hold()
+        group: dict[str, list[Held]] = {}
+        started: float | None = None
+        for taken, message in enumerate(messages, 1):
+            decoded = self.guard.decode(self._decoder, message)
+            moment, started = leap(self._clock, decoded, message, started)
+            if moment is not None:
+                await self._match(group, ticket)
+                await self._let_pass(moment)
+                group, started = {}, None
+                advance(self._clock, decoded, message)
+            if started is None:
+                started = self._clock.now()
+            self.counts.decoded(decoded)
+            if decoded.rejects:
+                await self.guard.set_aside(
+                    [_set_aside(message.position, one) for one in decoded.rejects]
+                )
+            self._collect(decoded, message, group)
+            if taken % TOGETHER == 0 and self._clock.kind == "wall":
+                await self._match(group, ticket)
+                group = {}
+                await asyncio.sleep(0)  # others have their turn: partitions, answers, endpoints
+        await self._match(group, ticket)
+        await self.keep_house()
+        while self.held.too_many and self._lookups is not None:
+            await self._lookups.eased()
+        ticket.release()
+
+    async def settle(self) -> None:
+        """Wait for what is being asked, and send all findings. What waits goes on waiting."""
+        await self._judging.tell_folded(None)
+        if self._lookups is not None:
+            await self._lookups.finished()
+        await self._judging.tell_folded(None)
+        await self._outbox.flush()
+        await self._history.flush()
+        await self._lately.flush()
+
+    async def drain(self, *, hurry: bool = False) -> None:
+        """Settle everything: ask what is wanted, try once more what waits, send all findings.
+
+        With *hurry* all that is left of the budget may go, for nothing comes after.
+        """
+        if self._turns is not None:
+            await self._turns.finish(hurry=hurry)
+        await self.settle()
+
+    async def reject(self, position: Position, reject: Reject) -> None:
+        """Count and set aside a message that could not even be taken out of its recording."""
+        self.counts.messages += 1
+        self.counts.records += 1
+        self.counts.rejected += 1
+        self.counts.unreadable += 1
+        await self.guard.set_aside([_set_aside(position, reject)])
+
+    async def keep_house(self) -> None:
+        """Do what is due now and then; cheap when it is not."""
+        now = self._clock.now()
+        if self._lookups is not None and self._lookups.asker.breaker.recoveries > self._recoveries:
+            self._recoveries = self._lookups.asker.breaker.recoveries
+            self._offered = 0.0  # what waited for the source has waited long enough
+        if now - self._offered >= AGAIN_SECONDS[self._clock.kind] or now < self._offered:
+            self._offered = now
+            await self._history.flush()
+            if self._clock.kind == "event":
+                await self._judging.tell_folded(now - 3_600)
+            if self._turns is not None:
+                await self._turns.offer()
+            await self._tidy(now)
+        if self._clock.kind == "wall" and (
+            self._judging.folding and now - self._fold_told >= FOLDED_SECONDS
+        ):
+            self._fold_told = now
+            await self._judging.tell_folded(None)
+        await self._lately.flush_if_due()
+        await self._outbox.flush_if_due()
+
+    async def _let_pass(self, moment: float) -> None:
+        """Do what is due before the event clock moves on, as it would have been done meanwhile.
+
+        After the time that a sign-in may wait nothing of before is left, and the clock leaps.
+        """
+        await self.keep_house()
+        step = AGAIN_SECONDS["event"]
+        until = min(moment, self._clock.now() + self._waiting_limit + 2 * TIDY_SECONDS)
+        while (
+            isinstance(self._clock, EventClock)
+            and self._turns is not None
+            and self._turns.scarce
+            and until - self._clock.now() > step
+        ):
+            self._clock.pass_to(self._clock.now() + step)
+            await self.keep_house()
+
+    async def _tidy(self, now: float) -> None:
+        """Give up what has waited too long; by the event clock also forget what has expired."""
+        if self._tidied is None or now < self._tidied:
+            self._tidied = now  # what waited while nobody was there is offered once before
+        if now - self._tidied < TIDY_SECONDS:
+            return
+        await self._ledger.give_up(now - self._waiting_limit)
+        if self._clock.kind == "event" and now // DAY > self._tidied // DAY:
+            await self._ledger.sweep()  # in a service that is done beside the stream
+        self._tidied = now
+
+    # --- the chain ---
+
+    async def _begin(self, now: float) -> None:
+        """Let the budget's first period begin with the first record, asked about or not."""
+        if not self._begun and now > 0 and self._lookups is not None:
+            self._begun = True
+            await self._lookups.begin()
+
+    @staticmethod
+    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Held]]) -> None:
+        """Sort sign-ins by address."""
+        enqueued = message.enqueued
+        for signin in decoded.signins:
+            first = True
+            for address in signin.addresses:
+                held = group.get(address)
+                if held is None:
+                    group[address] = [(signin, enqueued, first)]
+                else:
+                    held.append((signin, enqueued, first))
+                first = False
+
+    async def _match(self, group: dict[str, list[Held]], ticket: Ticket) -> None:
+        """Judge what is answered, ask about the rest, park what may not be asked now."""
+        await self._begin(self._clock.now())
+        if not group:
+            return
+        self.counts.seen(group)
+        self._lately.note(group)
+        asked = self.held.addresses
+        known = self._free.look(list(group))
+        answers = await self._memory.answers([one for one in group if one not in asked])
+        sorted_out = self._sorting.sort(group, answers, known, ticket)
+        parked = sorted_out.parked | await self._ask(sorted_out.new, ticket)
+        for address, verdict in sorted_out.verdicts.items():
+            self.counts.cache_hits += firsts(group[address])
+            one = known.get(address)
+            await self._judging.held(address, group[address], verdict, [ticket], one)
+        for address, held in sorted_out.free.items():
+            self.counts.cache_hits += firsts(held)
+            await self._judging.held(address, held, None, [ticket], known[address])
+            if not self._judging.harmless(None, known[address]):
+                self._told({}, self.learning.words({address: known[address]}))
+        if silent := [one for one in sorted_out.silent if one not in known]:
+            nobody = Unanswered(why=self._free.why_silent, expires=0.0)
+            self._told(dict.fromkeys(silent, nobody), {})
+        verdicts = sorted_out.verdicts
+        if known:
+            verdicts = {one: verdict for one, verdict in verdicts.items() if one not in known}
+        await self._look_again(verdicts, group)
+        await self._park(parked, {address: [ticket] for address in parked})
+        await self.guard.flush()
+        if self._lookups is not None and self._clock.kind == "event":
+            await self._lookups.landed()  # the clock must not run on while questions are open
+
+    async def _look_again(
+        self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Held]]
+    ) -> None:
+        """Let sign-ins wait whose address is, or deserves to be, asked about again."""
+        if self._turns is None or not verdicts:
+            return
+        again = {one: v for one, v in verdicts.items() if self._turns.worth_waiting(v)}
+        others = verdicts.keys() - again.keys()
+        if self._turns.scarce and others:
+            scores = await self._parking.learn({one: group[one] for one in others})
+            reopened = {
+                address: verdict
+                for address, score in scores.items()
+                if (verdict := self._turns.reopened(verdicts[address], score)) is not None
+            }
+            if reopened:
+                await self._memory.answer(reopened)
+                again |= reopened
+        if again:
+            await self._parking.park({address: group[address] for address in again})
+
+    async def _ask(self, new: dict[str, list[Held]], ticket: Ticket) -> dict[str, list[Held]]:
+        """Ask about new addresses, or return them if it is not their turn."""
+        if not new or self._turns is None or self._lookups is None:
+            return {}
+        if not await self._turns.at_once(list(new)):
+            why = await self._turns.why_not()
+            self.counts.reasons[why.value] += sum(map(firsts, new.values()))
+            return new
+        for address, held in new.items():
+            self.held.add(address, held, ticket)
+        self._lookups.want(list(new))
+        return {}
+
+    async def deliver(self, answers: Mapping[str, Answer]) -> None:
+        """Take what became of a question; called by the lookups."""
+        told = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
+        waiting = await self._ledger.waiting_among(told) if told else set()
+        late: dict[str, Verdict] = {}
+        known = self._free.look(list(answers))
+        self._told(answers, self.learning.words(known))
+        open_still: dict[str, list[Held]] = {}
+        parked: dict[str, list[Held]] = {}
+        tickets: dict[str, list[Ticket]] = {}
+        for address, answer in answers.items():
+            held, tickets[address] = self.held.pop(address)
+            if isinstance(answer, Verdict):
+                self.counts.verdicts[(answer.source, answer.reputation.value)] += 1
+                self.counts.cache_hits += max(0, firsts(held) - 1)
+                one = known.get(address)
+                await self._judging.held(address, held, answer, tickets[address], one)
+                if answer.open:
+                    open_still[address] = held
+                    self.counts.answered_late(address, None)
+                elif address in waiting:
+                    late[address] = answer
+            elif held:
+                parked[address] = held
+                self.counts.reasons[answer.why.value] += firsts(held)
+        await self._judge_waiting(late)
+        await self._park(parked, tickets)
+        if any(open_still.values()):
+            await self._parking.park({one: held for one, held in open_still.items() if held})
+        for ticket in (one for several in tickets.values() for one in several):
+            ticket.release()
+
+    async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
+        for address, settled in (await self._judging.waiting(answered)).items():
+            self.counts.answered_late(address, settled)
+            self._parking.rooms.empty(address)
+
+    async def _park(
+        self, parked: Mapping[str, Sequence[Held]], tickets: Mapping[str, Sequence[Ticket]]
+    ) -> None:
+        """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
+        if not parked:
+            return
+        answered = await self._parking.park(parked)
+        self._memory.remember(answered)
+        known = self._free.look(list(answered))
+        for address, held in parked.items():
+            if address in answered:
+                self.counts.cache_hits += firsts(held)
+                verdict, one = answered[address], known.get(address)
+                await self._judging.held(address, held, verdict, tickets[address], one)
+            else:
+                self.counts.parked(address, firsts(held))
+
+
+def _set_aside(position: Position, reject: Reject) -> Quarantined:
+    place = f"{position.source}:{position.number}"
+    return Quarantined("message", reject.reason, place, reject.body, datetime.now(UTC))

@@ -1,0 +1,112 @@
+"""Around each record: a mistake in reading, scoring or judging one costs that one alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+import structlog
+
+from schemas.errors import SigninwatchError
+from schemas.events.decode import Decoded
+from schemas.events.sign_in import SignIn
+from schemas.ports import Quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from consumers.pipeline.stats import Counts
+    from schemas.events.decode import Decoder
+    from schemas.events.sign_in import Details
+    from schemas.ports import Message, Quarantine, Waiting
+
+log = structlog.get_logger()
+
+MOST_REMEMBERED = 1_000
+PENDING = "pending"
+"""The kind of a quarantined sign-in that came out of the ledger."""
+
+
+class RecordGuard:
+    """Sets a record aside, counted, where a mistake of ours raises; errors on purpose pass through.
+
+    ``with guard.around(signin): ...`` must not await. :meth:`flush` puts what was caught into
+    quarantine, before its message is settled.
+    """
+
+    def __init__(self, counts: Counts, quarantine: Quarantine) -> None:
+        self.counts = counts
+        self._quarantine = quarantine
+        self._caught: dict[int, tuple[object, Quarantined]] = {}
+        self._subject: SignIn | Waiting | Details | None = None
+        self.caught: deque[bytes] = deque(maxlen=MOST_REMEMBERED)
+        """The records that were set aside last."""
+
+    def decode(self, decoder: Decoder, message: Message) -> Decoded:
+        """Decode a message; one that makes the decoder raise is rejected whole."""
+        try:
+            return decoder.decode(message.body)
+        except Exception as error:  # noqa: BLE001 - the guard: no message may end the stream
+            decoded = Decoded()
+            decoded.reject(_reason("decoded", error), message.body)
+            return decoded
+
+    def around(self, subject: SignIn | Waiting | Details) -> Self:
+        """Guard what is done with one sign-in in the block that follows."""
+        self._subject = subject
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        if not isinstance(error, Exception) or isinstance(error, SigninwatchError):
+            return False
+        subject = self._subject
+        if subject is not None and id(subject) not in self._caught:
+            self._catch(subject, error)
+        return True
+
+    def _catch(self, subject: SignIn | Waiting | Details, error: Exception) -> None:
+        reason = _reason("judged", error)
+        log.warning("record set aside", why=reason)
+        moment = datetime.now(UTC)
+        if isinstance(subject, SignIn):
+            body = subject.source.raw(subject.index)
+            self.caught.append(body)
+            item = Quarantined("message", reason, subject.table, body, moment)
+            self.counts.signins -= 1
+        else:
+            item = Quarantined(PENDING, reason, "", msgspec.json.encode(subject), moment)
+            self.counts.records += 1
+        self.counts.rejected += 1
+        self._caught[id(subject)] = subject, item
+
+    async def set_aside(self, items: Sequence[Quarantined]) -> None:
+        """Put items into quarantine."""
+        await self._quarantine.put(items)
+
+    async def flush(self) -> None:
+        """Put into quarantine what was caught since the last time."""
+        if self._caught:
+            caught, self._caught = self._caught, {}
+            await self.set_aside([item for _, item in caught.values()])
+
+
+def _reason(done: str, error: Exception) -> str:
+    """Name the error and the line of ours that it came from; its text may hold data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_qualname}"
+    return f"could not be {done}: {type(error).__name__}{place}"

@@ -1,0 +1,95 @@
+"""What free sources speak of only now: judged for what waits, and for what went by lately."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from consumers.enrichment.local_sources import FreeSources, Known
+    from consumers.pipeline.evaluator import Judging
+    from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.pending import Parking
+    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.pipeline.stats import Counts
+    from schemas.intel.verdicts import Answer, Verdict
+    from schemas.ports import Clock, Ledger
+
+    Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
+    """Hears of new answers, and of what free sources say besides or instead."""
+
+AT_ONCE = 500
+"""Addresses that the ledger is asked about at once."""
+MOST_LOOKED_THROUGH = 100_000
+"""Waiting addresses that are looked through when a network is named that was not before."""
+
+
+class Learning:
+    """Follows what feeds and replica learn."""
+
+    def __init__(
+        self,
+        *,
+        free: FreeSources,
+        judging: Judging,
+        lately: Lately,
+        ledger: Ledger,
+        parking: Parking,
+        outbox: Outbox,
+        counts: Counts,
+        clock: Clock,
+        told: Told,
+    ) -> None:
+        self._free = free
+        self._judging = judging
+        self._lately = lately
+        self._ledger = ledger
+        self._parking = parking
+        self._outbox = outbox
+        self._counts = counts
+        self._clock = clock
+        self._told = told
+
+    async def learn(self, keys: Collection[str] | None) -> None:
+        """Judge what waits, and what went by lately, of which free sources speak only now.
+
+        *keys* are the addresses and networks that they may not have named before; None for any.
+        """
+        known = self._free.look(await self._waiting_of(keys))
+        self._told({}, self.words(known))
+        for address, settled in (await self._judging.spoken_for(known)).items():
+            self._counts.answered_late(address, settled)
+            self._parking.rooms.empty(address)
+        async for signins in self._lately.named(keys):
+            self._told({}, self.words(await self._judging.late(signins)))
+        await self._outbox.flush()
+
+    async def look_back(self, keys: Collection[str]) -> None:
+        """Judge what this instance took just now, where another one looks through the rest."""
+        signins = self._lately.own(keys)
+        if signins:
+            self._told({}, self.words(await self._judging.late(signins)))
+            await self._outbox.flush()
+
+    async def unsay(self, addresses: Sequence[str]) -> None:
+        """Tell anew of addresses that a feed does not name any more."""
+        words = self.words(self._free.look(addresses))
+        answers = await self._ledger.answers(addresses)
+        self._told(answers, {one: words.get(one, ()) for one in addresses})
+
+    def words(self, known: Mapping[str, Known]) -> dict[str, Sequence[Verdict]]:
+        """Return what free sources say of addresses now."""
+        now = self._clock.now()
+        words = {one: self._free.words(one, told, now) for one, told in known.items()}
+        return {address: told for address, told in words.items() if told}
+
+    async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
+        """Return addresses that sign-ins wait for, among those that *keys* may name."""
+        if keys is None or any("/" in key for key in keys):
+            return [one.address for one in await self._ledger.due(MOST_LOOKED_THROUGH)]
+        found: set[str] = set()
+        exact = list(keys)
+        for start in range(0, len(exact), AT_ONCE):
+            found |= await self._ledger.waiting_among(exact[start : start + AT_ONCE])
+        return list(found)

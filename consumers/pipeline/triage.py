@@ -1,0 +1,111 @@
+"""Sorting the sign-ins of a few messages by what is known of their address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from schemas.intel.verdicts import Answer, Unanswered, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumers.enrichment.local_sources import FreeSources, Known
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.pipeline.batch import Ticket
+    from consumers.pipeline.evaluator import Judging
+    from consumers.pipeline.in_flight import Held, HeldSignIns
+    from consumers.pipeline.stats import Counts
+    from schemas.events.addresses import Networks
+
+_FIRST = itemgetter(2)
+
+
+def firsts(held: Sequence[Held]) -> int:
+    """Return how many sign-ins there are: each is counted by its address of first choice."""
+    return sum(map(_FIRST, held))
+
+
+@dataclass(slots=True)
+class SortedOut:
+    """The sign-ins of a few messages, by what is known of their address."""
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    free: dict[str, list[Held]] = field(default_factory=dict)
+    """Those of which free sources speak, so that nobody has to be asked."""
+    parked: dict[str, list[Held]] = field(default_factory=dict)
+    new: dict[str, list[Held]] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+    """Addresses of which nobody speaks, and nobody is there to be asked."""
+
+
+class Sorting:
+    """Sorts, and counts what goes no further."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        held: HeldSignIns,
+        judging: Judging,
+        free: FreeSources,
+        lookups: Lookups | None,
+        own_networks: Networks,
+    ) -> None:
+        self._counts = counts
+        self._held = held
+        self._judging = judging
+        self._free = free
+        self._lookups = lookups
+        self._own_networks = own_networks
+
+    def sort(
+        self,
+        group: Mapping[str, list[Held]],
+        answers: Mapping[str, Answer],
+        known: Mapping[str, Known],
+        ticket: Ticket,
+    ) -> SortedOut:
+        """Sort addresses; sign-ins of one that is being asked about join those held for it.
+
+        Without a pause, or an answer could slip through.
+        """
+        found = SortedOut()
+        joining: list[str] = []
+        for address, held in group.items():
+            answer = answers.get(address)
+            if isinstance(answer, Verdict):
+                found.verdicts[address] = answer
+                continue
+            left = held
+            if (one := known.get(address)) is not None:
+                spoken, left = self._judging.spoken_of(address, held, one)
+                if spoken:
+                    found.free[address] = spoken
+            if left and not self._goes_no_further(address, left, found):
+                if answer is not None:
+                    self._park(address, left, answer, found)
+                elif address in self._held.addresses:
+                    self._held.add(address, left, ticket)
+                    joining.append(address)
+                else:
+                    found.new[address] = left
+        if self._lookups is not None and joining:
+            self._lookups.want(joining)
+        return found
+
+    def _goes_no_further(self, address: str, held: Sequence[Held], found: SortedOut) -> bool:
+        """Count sign-ins from own networks, and all where there is nobody to ask."""
+        if address in self._own_networks:
+            self._counts.own_network += firsts(held)
+        elif self._lookups is None:
+            self._counts.unanswered += firsts(held)
+            self._counts.reasons[self._free.why_silent.value] += firsts(held)
+            found.silent.append(address)
+        else:
+            return False
+        return True
+
+    def _park(self, address: str, held: list[Held], answer: Unanswered, found: SortedOut) -> None:
+        found.parked[address] = held
+        self._counts.reasons[answer.why.value] += firsts(held)

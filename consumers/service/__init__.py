@@ -1,0 +1,1 @@
+"""What runs beside the stream: life cycle, health, metrics, endpoints, reports."""

@@ -1,0 +1,198 @@
+"""The measurements of a running service, read where they arise; nothing is counted twice."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from schemas import metrics as m
+from schemas.ports import Coverage, LedgerSize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from prometheus_client.metrics_core import Metric as Family
+
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.inputs.partition import Claim
+    from consumers.inputs.partition_owners import PartitionOwners
+    from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.pipeline import Pipeline
+    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.service.health import Health
+    from consumers.wiring.local_sources import Intelligence
+    from schemas.metrics import Sample
+    from schemas.ports import Ledger
+
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0)
+"""Seconds. Data export itself takes minutes; this counts from the arrival in the hub."""
+
+
+class Measures:
+    """Knows where each measurement stands. What has to be asked for is asked by :meth:`refresh`."""
+
+    def __init__(
+        self,
+        *,
+        health: Health,
+        ledger: Ledger,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.claims: Callable[[], Iterable[Claim]] = tuple
+        self.lags: Callable[[], Iterable[tuple[str, int]]] = tuple
+        self.owners: Callable[[], Iterable[PartitionOwners]] = tuple
+        self.sink_errors: Callable[[], int] = int
+        self.reports_dropped: Callable[[], int] = int
+        self._intelligence: Intelligence | None = None
+        self._lately: Lately | None = None
+        self._coverage = Coverage()
+        self._free: list[Sample] = []
+        self._health = health
+        self._ledger = ledger
+        self._monotonic = monotonic
+        self._pipeline: Pipeline | None = None
+        self._outbox: Outbox | None = None
+        self._lookups: Lookups | None = None
+        self._size = LedgerSize()
+        self._quota: tuple[str, int] | None = None
+        self._registry = CollectorRegistry()
+        self._registry.register(_Families(self.samples))
+        self._seconds = Histogram(
+            m.PREFIX + m.FINDING_SECONDS.name,
+            m.FINDING_SECONDS.meaning,
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+
+    def watch(
+        self,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        lookups: Lookups | None,
+        intelligence: Intelligence,
+        lately: Lately,
+    ) -> None:
+        """Measure these."""
+        self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
+        self._intelligence, self._lately = intelligence, lately
+
+    def delivered(self, seconds: float) -> None:
+        """Take note of how long a finding took."""
+        self._seconds.observe(seconds)
+
+    async def refresh(self) -> None:
+        """Ask the ledger for what it alone knows."""
+        self._size = await self._ledger.size()
+        if self._lookups is not None:
+            self._quota = await self._lookups.asker.budget.standing()
+        if self._lately is not None and self._lately.noting:
+            self._coverage = await self._lately.coverage()
+        if self._intelligence is not None:
+            self._free = self._intelligence.samples()
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every measurement but the histogram. May be called from another thread."""
+        if self._pipeline is not None and self._outbox is not None:
+            yield from self._of_stream(self._pipeline)
+            yield from self._of_findings(self._outbox)
+            set_aside = self._pipeline.counts.rejected + self._outbox.refused
+            yield m.Sample(m.QUARANTINED, set_aside)
+        yield from self._of_ledger()
+        yield from self._of_free_sources()
+        yield from self._of_partitions()
+        for reason in self._health.reasons():
+            yield m.Sample(m.TROUBLE, 1, (reason["code"], reason["part"] or ""))
+        yield m.Sample(m.READY, float(self._health.healthy))
+        yield m.Sample(m.REPORTS_DROPPED, self.reports_dropped())
+
+    def _of_stream(self, pipeline: Pipeline) -> Iterator[Sample]:
+        counts = pipeline.counts
+        yield m.Sample(m.MESSAGES, counts.messages)
+        yield m.Sample(m.REPEATED, counts.repeated)
+        yield m.Sample(m.RECORDS, counts.records)
+        yield m.Sample(m.REJECTED, counts.rejected)
+        yield m.Sample(m.SIGNINS, counts.signins)
+        yield m.Sample(m.OWN_NETWORK, counts.own_network)
+        yield m.Sample(m.CACHE_HITS, counts.cache_hits)
+        yield m.Sample(m.CACHE_HIT_SHARE, counts.cache_hits / max(1, counts.signins))
+        yield m.Sample(m.HELD, len(pipeline.held))
+        for reason, count in list(counts.skipped.items()):
+            yield m.Sample(m.SKIPPED, count, (reason,))
+        for reason, count in list(counts.reasons.items()):
+            yield m.Sample(m.UNANSWERED, count, (reason,))
+        for labels, count in list(counts.verdicts.items()):
+            yield m.Sample(m.VERDICTS, count, labels)
+        if self._lookups is not None:
+            yield m.Sample(m.LOOKUPS, self._lookups.counts.lookups)
+            yield m.Sample(m.REQUESTS, self._lookups.counts.requests)
+
+    def _of_findings(self, outbox: Outbox) -> Iterator[Sample]:
+        for severity, count in list(outbox.accepted.items()):
+            yield m.Sample(m.FINDINGS, count, (severity,))
+        yield m.Sample(m.FINDINGS_REFUSED, outbox.refused)
+        yield m.Sample(m.FINDINGS_QUEUED, len(outbox))
+        yield m.Sample(m.SINK_ERRORS, self.sink_errors())
+
+    def _of_ledger(self) -> Iterator[Sample]:
+        if self._quota is not None:
+            yield m.Sample(m.QUOTA_LEFT, self._quota[1], (self._quota[0],))
+        yield m.Sample(m.WAITING, self._size.waiting)
+        yield m.Sample(m.WAITING_ADDRESSES, self._size.waiting_addresses)
+        yield m.Sample(m.LEDGER_VERDICTS, self._size.verdicts)
+        for reason, count in list(self._size.dropped.items()):
+            yield m.Sample(m.DROPPED, count, (reason,))
+
+    def _of_free_sources(self) -> Iterator[Sample]:
+        yield from self._free
+        if self._lately is not None and self._lately.noting:
+            since = self._coverage.since
+            age = max(0.0, time.time() - since) if since is not None else 0.0
+            yield m.Sample(m.LATE_MATCH_AGE, age)
+            yield m.Sample(m.LATE_MATCH_SIGNINS, self._coverage.signins)
+            yield m.Sample(m.LATE_MATCH_LOST, self._lately.failed)
+
+    def _of_partitions(self) -> Iterator[Sample]:
+        now = self._monotonic()
+        for claim in self.claims():
+            yield m.Sample(m.CHECKPOINT_AGE, now - claim.checkpointed_at, (claim.name,))
+            yield m.Sample(m.UNSETTLED, claim.unsettled, (claim.name,))
+            yield m.Sample(m.STANDING, now - claim.stood_since, (claim.name,))
+        for name, lag in self.lags():
+            yield m.Sample(m.LAG, lag, (name,))
+        for owners in self.owners():
+            yield m.Sample(m.PARTITIONS, len(owners.partitions), (owners.hub,))
+            yield m.Sample(m.PARTITIONS_UNOWNED, len(owners.unowned), (owners.hub,))
+
+
+class _Families(Collector):
+    """Shows samples the way Prometheus wants them."""
+
+    def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:
+        self._samples = samples
+
+    def collect(self) -> Sequence[Family]:
+        """Return a family for each metric; one without a value says 0 where that makes sense."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
+            metric.name: _family(metric) for metric in m.METRICS if metric.kind != m.HISTOGRAM
+        }
+        seen = set()
+        for sample in self._samples():
+            families[sample.metric.name].add_metric(sample.labels, sample.value)
+            seen.add(sample.metric.name)
+        for metric in m.METRICS:
+            if metric.name in families and metric.name not in seen and not metric.labels:
+                families[metric.name].add_metric((), 0)
+        return list(families.values())
+
+
+def _family(metric: m.Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if metric.kind == m.COUNTER else GaugeMetricFamily
+    return kind(m.PREFIX + metric.name, metric.meaning, labels=metric.labels)

@@ -1,0 +1,262 @@
+"""``signinwatch run``: everything that goes on at the same time, its beginning and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.inputs.partition import Claim
+    from consumers.inputs.partition_owners import PartitionOwners
+    from consumers.inputs.receiver import Receiver
+    from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.pipeline import Pipeline
+    from consumers.service.health import Health
+    from consumers.service.key_reload import Keys
+    from consumers.service.metrics import Measures
+    from consumers.service.reports import Reports
+    from consumers.settings import ServiceSettings
+    from consumers.wiring.local_sources import Intelligence
+    from consumers.wiring.sentinel import SentinelSharing
+    from schemas.ports import Ledger
+
+log = structlog.get_logger()
+
+ASKING = 0.1
+SENDING = 0.25
+PARTITIONS = 5.0
+HUB = 15.0
+HOUSE = 5.0
+RECOVERY = 60.0
+LEFT_BEHIND = 120.0
+"""Seconds after which an answer's waiting sign-ins are taken to be forgotten by who asked."""
+KEYS = 5.0
+MEASURING = 30.0
+VERDICTS = 10.0
+SWEEPING = 3_600.0
+FREE = 5.0
+"""Seconds between two looks whether feeds or the replica are due."""
+SHARING = 10.0
+"""Seconds between two looks whether Sentinel is to be told of indicators."""
+FIRST_LOOK = 20.0
+"""Seconds for which the stream waits for them to begin with: what they know costs no lookup."""
+CLOSING = 5.0
+"""Seconds of the drain's deadline that are left for closing."""
+REPORTING = 2.0
+"""Seconds for the last verdict rows; nothing is lost without them."""
+
+
+class Service:
+    """Runs until it is told to stop or fails."""
+
+    def __init__(
+        self,
+        *,
+        settings: ServiceSettings,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        lookups: Lookups | None,
+        ledger: Ledger,
+        health: Health,
+        measures: Measures,
+        reports: Reports | None,
+        keys: Keys,
+        intelligence: Intelligence,
+        sharing: SentinelSharing | None,
+        opened: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Put together what runs; *opened* waits until the ledger answers."""
+        self.receivers: Sequence[Receiver] = ()
+        self.settings = settings
+        self._pipeline = pipeline
+        self._outbox = outbox
+        self._lookups = lookups
+        self._ledger = ledger
+        self.health = health
+        self._measures = measures
+        self._reports = reports
+        self._keys = keys
+        self._intelligence = intelligence
+        self._sharing = sharing
+        self._opened = opened
+        self._over = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.ready = False
+        """Whether all loops run, and it does not drain."""
+
+    def failed(self, error: BaseException) -> None:
+        """Stop because of an error after which nothing can be promised."""
+        self._failure = self._failure or error
+        self._over.set()
+
+    def _stop(self) -> None:
+        """End at the first signal in good order, at the second at once."""
+        if self._over.is_set():
+            log.warning("ended by force; what was not settled comes again")
+            os._exit(1)
+        self._over.set()
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then drain. Raises what made it fail."""
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, self._stop)
+        self.health.trouble(Trouble.STARTING, "not connected yet")
+        try:
+            self._start(self._begin())
+            self.ready = True
+            await self._over.wait()
+        finally:
+            await self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _begin(self) -> None:
+        """Start in order: what an earlier process left is judged before anything new is read."""
+        self._start(_every(MEASURING, self._measures.refresh))
+        await self._opened()
+        await self._pipeline.recover()
+        for action in self._intelligence.actions():
+            self._start(_every(FREE, action))
+        for action in self._sharing.actions() if self._sharing is not None else ():
+            self._start(_every(SHARING, action))
+        await self._intelligence.looked(FIRST_LOOK)
+        for receiver in self.receivers:
+            self._start(receiver.run())
+        for seconds, action in self._actions():
+            self._start(_every(seconds, action))
+        for receiver in self.receivers:
+            await receiver.greeted.wait()
+        self.health.well(Trouble.STARTING)
+
+    def claims(self) -> list[Claim]:
+        """Return what we have of each partition of ours."""
+        return [claim for one in self.receivers for claim in one.claims.values()]
+
+    def owners(self) -> list[PartitionOwners]:
+        """Return what is known of the owners of each hub's partitions."""
+        return [one.owners for one in self.receivers]
+
+    def stands(self) -> str | None:
+        """Return what of our own work stands though nothing outside holds it up, or None."""
+        held_up = self.health.held_up
+        told = (one.stands(held_up=held_up) for one in self.receivers)
+        return next((one for one in told if one is not None), None)
+
+    def lags(self) -> list[tuple[str, int]]:
+        """Return the lag of each partition of ours."""
+        return [
+            (one.claims[partition].name, lag)
+            for one in self.receivers
+            for partition, lag in one.lags.items()
+            if partition in one.claims
+        ]
+
+    def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        return [
+            (ASKING, self._ask),
+            (SENDING, self._send),
+            (PARTITIONS, self._look_around),
+            (HUB, self._look_at_hubs),
+            (self.settings.checkpoint_interval, self._checkpoint),
+            (HOUSE, self._pipeline.keep_house),
+            (RECOVERY, self._recover),
+            (KEYS, self._keys.look),
+            (VERDICTS, self._send_verdicts),
+            (self.settings.report_interval, self._send_health),
+            (SWEEPING, self._ledger.sweep),
+        ]
+
+    async def _ask(self) -> None:
+        if self._lookups is not None:
+            self._lookups.flush_if_due()
+
+    async def _send(self) -> None:
+        if len(self._outbox):
+            await self._outbox.flush()
+
+    async def _look_around(self) -> None:
+        await _each(one.look_at_partitions for one in self.receivers)
+
+    async def _look_at_hubs(self) -> None:
+        await _each(one.look_at_hub for one in self.receivers if one.greeted.is_set())
+
+    async def _send_verdicts(self) -> None:
+        if self._reports is not None:
+            await self._reports.send_verdicts()
+
+    async def _send_health(self) -> None:
+        if self._reports is not None:
+            await self._reports.send_health()
+
+    async def _checkpoint(self) -> None:
+        await _each(one.checkpoint for one in self.receivers)
+
+    async def _recover(self) -> None:
+        await self._pipeline.recover(time.time() - LEFT_BEHIND)
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+    # --- the end ---
+
+    async def _end(self) -> None:
+        """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
+        self.ready = False
+        self.health.trouble(Trouble.DRAINING, "about to end")
+        for receiver in self.receivers:
+            receiver.stop_taking()
+        if self._failure is None:
+            try:
+                async with asyncio.timeout(max(0.1, self.settings.drain - CLOSING - REPORTING)):
+                    await self._settle()
+            except TimeoutError:
+                log.warning("not all is settled; what is not comes again after the next start")
+        try:
+            async with asyncio.timeout(REPORTING):
+                if self._failure is None:
+                    await self._checkpoint()  # while the partitions are still ours
+                await self._send_verdicts()
+        except TimeoutError:
+            log.debug("the last checkpoint or verdict rows were given up")
+        for task in list(self._tasks):
+            task.cancel()
+        try:
+            async with asyncio.timeout(CLOSING):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await asyncio.gather(*(one.close() for one in self.receivers))
+        except TimeoutError:
+            log.warning("partitions were not given back in time; they pass on when they expire")
+
+    async def _settle(self) -> None:
+        await _each(one.taken for one in self.receivers)
+        await self._pipeline.settle()
+
+
+async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await action()
+        await asyncio.sleep(seconds)
+
+
+async def _each(actions: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    for action in actions:
+        await action()

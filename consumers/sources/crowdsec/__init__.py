@@ -1,0 +1,1 @@
+"""CrowdSec's API and its offline replica."""

@@ -1,0 +1,89 @@
+"""Pages of a feed as they stand in the journal that instances share: packed, and small enough."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from consumers.sources.feeds.indicator_store import FeedState
+from schemas.errors import LedgerFailed
+from schemas.intel.indicators import DECISIVE, Indicator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+LARGEST = 60_000
+"""Bytes of a body; see :class:`schemas.ports.Journal`."""
+AT_ONCE = 500
+"""Indicators that are packed together to begin with."""
+
+Steps = tuple[tuple[int, tuple[Indicator, ...]], ...]
+"""Indicators, by the number of the page that they came with."""
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """One entry of the journal. The last one of a page holds the state after it."""
+
+    steps: Steps
+    identity: str
+    """Which feed it is of; see :class:`consumers.sources.feeds.indicator_store.FeedState`."""
+    state: FeedState | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_part = msgspec.msgpack.Decoder(Part)
+
+
+def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Iterator[bytes]:
+    """Yield the bodies of a page, or of a whole feed: each indicator after its step's number."""
+    some: list[tuple[int, Indicator]] = []
+    for one in indicators:
+        some.append(one)
+        if len(some) > AT_ONCE:
+            yield from _fitting(some[:-1], state.identity, None)
+            del some[:-1]
+    yield from _fitting(some, state.identity, state)
+
+
+def unpacked(body: bytes) -> Part:
+    """Return what :func:`packed` was given; LedgerFailed if it cannot be read."""
+    try:
+        return _part.decode(zlib.decompress(body))
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise LedgerFailed(f"the feeds' journal is unreadable: {error}") from None
+
+
+def _fitting(
+    some: Sequence[tuple[int, Indicator]], identity: str, state: FeedState | None
+) -> Iterator[bytes]:
+    """Pack, in as many bodies as it takes."""
+    body = zlib.compress(_encode(Part(_by_step(some), identity, state)), 6)
+    if len(body) <= LARGEST:
+        yield body
+    elif len(some) > 1:
+        half = len(some) // 2
+        yield from _fitting(some[:half], identity, None)
+        yield from _fitting(some[half:], identity, state)
+    else:
+        step, indicator = some[0]
+        bare = _bare(indicator)
+        if bare == indicator:
+            raise LedgerFailed("an indicator is too large for the journal")
+        yield from _fitting([(step, bare)], identity, state)
+
+
+def _bare(indicator: Indicator) -> Indicator:
+    """Return an indicator without names that decide nothing."""
+    labels = tuple(one for one in indicator.labels if one.lower() in DECISIVE)
+    types = tuple(one for one in indicator.types if one.lower() in DECISIVE)
+    return replace(indicator, labels=labels, types=types, kill_chain=())
+
+
+def _by_step(some: Sequence[tuple[int, Indicator]]) -> Steps:
+    steps: dict[int, list[Indicator]] = {}
+    for step, indicator in some:
+        steps.setdefault(step, []).append(indicator)
+    return tuple((step, tuple(found)) for step, found in steps.items())

@@ -1,0 +1,1 @@
+"""TAXII 2.1 servers and the STIX objects that they hold."""

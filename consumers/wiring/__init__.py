@@ -1,0 +1,1 @@
+"""Settings become objects here; the only place that meets producers."""

@@ -1,0 +1,241 @@
+"""The composition root of what every chain has in its middle: asking, parking and judging."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from consumers.clock import WallClock
+from consumers.enrichment.budget import Budget
+from consumers.enrichment.history import History
+from consumers.enrichment.local_sources import FreeSources
+from consumers.enrichment.lookup_queue import Lookups
+from consumers.enrichment.paid_lookup import Asker, Lifetimes, Shared
+from consumers.enrichment.scheduler import Turns
+from consumers.pipeline.in_flight import HeldSignIns
+from consumers.pipeline.pending import Parking
+from consumers.pipeline.pipeline import Pipeline
+from consumers.pipeline.recent_sign_ins import Lately
+from consumers.service.health import Health
+from consumers.settings import is_loopback
+from consumers.sources.crowdsec.api import LARGEST_BODY, CrowdSecApi
+from consumers.sources.http import HttpClient
+from schemas.events.addresses import Networks
+from schemas.events.decode import Decoder
+from schemas.events.tables import load_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from consumers.ledger.cache import AnswerMemory
+    from consumers.pipeline.judge import Judge
+    from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.record_guard import RecordGuard
+    from consumers.pipeline.retro_match import Told
+    from consumers.settings import Settings
+    from schemas.health import Watch
+    from schemas.intel.verdicts import Answer
+    from schemas.ports import Clock, Ledger, Recent, Source
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """Return how long verdicts are believed."""
+    policy = settings.policy
+    return Lifetimes(
+        malicious=policy.malicious_lifetime,
+        suspicious=policy.suspicious_lifetime,
+        benign=policy.benign_lifetime,
+        unknown=policy.unknown_lifetime,
+    )
+
+
+def may_ask_paid(settings: Settings) -> bool:
+    """Tell whether the paid API may be asked: with the replica only if the settings say so."""
+    crowdsec = settings.crowdsec
+    return not crowdsec.replica or crowdsec.ask_beyond_replica
+
+
+def asks_paid(settings: Settings) -> bool:
+    """Tell whether the paid API will be asked: it may be, and there is a key and a quota."""
+    crowdsec = settings.crowdsec
+    return may_ask_paid(settings) and crowdsec.api_key is not None and crowdsec.monthly_quota > 0
+
+
+def make_source(settings: Settings) -> CrowdSecApi | None:
+    """Return the paid source, or None without a key."""
+    crowdsec = settings.crowdsec
+    if crowdsec.api_key is None:
+        return None
+    http = HttpClient(
+        headers={
+            "x-api-key": crowdsec.api_key.get_secret_value(),
+            "User-Agent": f"signinwatch/{version('signinwatch')}",
+            "Accept": "application/json",
+        },
+        timeout=crowdsec.timeout,
+        connections=crowdsec.concurrency,
+        largest_body=LARGEST_BODY,
+        proxies=not is_loopback(crowdsec.url),
+        now=WallClock(),
+        ca_bundle=settings.ca_bundle,
+    )
+    return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
+
+
+def make_lookups(
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    quota: int,
+    memory: AnswerMemory,
+    deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
+    *,
+    revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
+    watch: Watch | None = None,
+    shared: bool = False,
+    paced: bool = True,
+    source: Source | None = None,
+) -> Lookups | None:
+    """Return the way to ask the paid source, or None where it must not be asked.
+
+    With a *watch*, a refused key is told to it instead of raised; with *shared*, other instances
+    ask on the same ledger. A *source* that is given is asked instead, and needs no key.
+    """
+    key = settings.crowdsec.api_key
+    if source is None and quota > 0 and may_ask_paid(settings):
+        source = make_source(settings)
+    if source is None:
+        return None
+    budget = Budget(
+        ledger,
+        clock,
+        key=key.get_secret_value() if key else source.name,
+        quota=quota,
+        reset_day=settings.crowdsec.reset_day,
+        paced=paced,
+    )
+    asker = Asker(
+        source,
+        budget,
+        clock,
+        lifetimes=lifetimes(settings),
+        concurrency=settings.crowdsec.concurrency,
+        watch=watch or Health(),
+        shared=Shared(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
+        degrade=watch is not None,
+    )
+    return Lookups(
+        asker,
+        clock,
+        memory=memory,
+        deliver=deliver,
+        revise=revise,
+    )
+
+
+def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
+    """Return the decoder for the chosen tables; see :func:`schemas.events.tables.load_tables`."""
+    return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
+
+
+class Core:
+    """The middle of every chain: what asks, parks and judges, joined to each other."""
+
+    _pipeline: Pipeline
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        quota: int,
+        memory: AnswerMemory,
+        guard: RecordGuard,
+        watch: Watch | None = None,
+        shared: bool = False,
+        paced: bool = True,
+        source: Source | None = None,
+        free: FreeSources | None = None,
+        recent: Recent | None = None,
+    ) -> None:
+        """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*.
+
+        *free* are asked first; *recent* keeps what went by lately, for when they learn more.
+        """
+        policy = settings.policy
+        self.memory = memory
+        self._settings = settings
+        self._guard = guard
+        self._ledger = ledger
+        self._clock = clock
+        self.free = free or FreeSources(None, None)
+        self.lately = Lately(recent, clock, policy.late_match)
+        self.held = HeldSignIns()
+        self.history = History(ledger, clock)
+        self.parking = Parking(
+            ledger,
+            self.history,
+            clock,
+            guard,
+            per_address=policy.waiting_per_address,
+            lasts=policy.waiting_limit,
+        )
+        self.turns: Turns | None = None
+        self.lookups = make_lookups(
+            settings,
+            ledger,
+            clock,
+            quota,
+            memory,
+            self._deliver,
+            revise=self._revise,
+            watch=watch,
+            shared=shared,
+            paced=paced,
+            source=source,
+        )
+        if self.lookups is not None:
+            self.turns = Turns(
+                ledger,
+                self.lookups,
+                self.parking,
+                self.held,
+                clock,
+                waiting_limit=policy.waiting_limit,
+            )
+
+    async def _deliver(self, answers: Mapping[str, Answer]) -> None:
+        await self._pipeline.deliver(answers)
+
+    async def _revise(self, answers: Mapping[str, Answer]) -> dict[str, Answer]:
+        return await self.turns.revise(answers) if self.turns is not None else dict(answers)
+
+    def join(
+        self,
+        *,
+        judge: Judge,
+        outbox: Outbox,
+        told: Told = lambda *_: None,
+    ) -> Pipeline:
+        """Return the pipeline around it; see there."""
+        self._pipeline = Pipeline(
+            decoder=make_decoder(self._settings, noted=self.lately.noting),
+            memory=self.memory,
+            ledger=self._ledger,
+            lookups=self.lookups,
+            turns=self.turns,
+            parking=self.parking,
+            history=self.history,
+            held=self.held,
+            free=self.free,
+            lately=self.lately,
+            judge=judge,
+            outbox=outbox,
+            guard=self._guard,
+            clock=self._clock,
+            own_networks=Networks(self._settings.trusted_networks),
+            waiting_limit=self._settings.policy.waiting_limit,
+            told=told,
+        )
+        return self._pipeline

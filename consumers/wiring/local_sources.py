@@ -1,0 +1,343 @@
+"""The composition root of what costs nothing to ask: feeds and the CrowdSec replica."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.clock import WallClock
+from consumers.enrichment.local_sources import REPLICA, FreeSources
+from consumers.service.health import Health
+from consumers.settings import is_loopback
+from consumers.sources.crowdsec.replica import Replica
+from consumers.sources.crowdsec.replica_download import ReplicaDownload
+from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
+from consumers.sources.feeds.changes import TOLD
+from consumers.sources.feeds.indicator_schema import exists
+from consumers.sources.feeds.indicator_store import IndicatorStore
+from consumers.sources.feeds.matcher import Feeds
+from consumers.sources.feeds.presets import feed_plans
+from consumers.sources.feeds.sync import FeedSync, SharedFeed
+from consumers.sources.http import HttpClient
+from consumers.sources.taxii.client import Taxii
+from schemas import metrics as m
+from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
+from schemas.intel.address_index import EveryKey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from consumers.enrichment.paid_lookup import Sharing
+    from consumers.settings import Settings
+    from consumers.sources.feeds.presets import FeedPlan
+    from schemas.health import Watch
+    from schemas.metrics import Sample
+    from schemas.ports import Clock
+
+log = structlog.get_logger()
+
+LARGEST_PAGE = 64 * 1024 * 1024
+"""Bytes of a page of a feed: 2,000 reports with long descriptions."""
+LARGEST_LISTING = 1024 * 1024
+PAGE_TIMEOUT = 120.0
+IDLE = 20.0
+"""Seconds for which a server may send nothing."""
+LONGEST_WAIT = 3_600.0
+"""Seconds that a feed's server, or the replica's, may have us wait; nobody sleeps for it."""
+DOWNLOAD_TIMEOUT = 3 * 3_600.0
+"""Seconds for the replica, which has gigabytes."""
+REPLICA_FOLDER, TOLD_OF = "replica", "told"
+SWEEPING = 3_600.0
+COUNTED = 600.0
+"""Seconds for which a count of a feed's indicators is good enough, while nothing comes."""
+
+
+def wants_free_sources(settings: Settings) -> bool:
+    """Tell whether there is any free source to ask."""
+    return bool(settings.feeds) or settings.crowdsec.replica
+
+
+def _client(
+    settings: Settings,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    timeout: float = PAGE_TIMEOUT,
+    largest: int = LARGEST_PAGE,
+) -> HttpClient:
+    return HttpClient(
+        headers={"User-Agent": f"signinwatch/{version('signinwatch')}", **headers},
+        timeout=timeout,
+        connections=2,
+        largest_body=largest,
+        proxies=not is_loopback(url),
+        now=WallClock(),
+        ca_bundle=settings.ca_bundle,
+        idle=IDLE,
+        longest_wait=LONGEST_WAIT,
+    )
+
+
+def _authorization(plan: FeedPlan) -> dict[str, str]:
+    """Return the header of Basic authentication (RFC 7617)."""
+    if plan.password is None:
+        return {}
+    pair = f"{plan.username}:{plan.password.get_secret_value()}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[Taxii, HttpClient]:
+    """Return the client of a feed, and what carries its password."""
+    http = _client(settings, plan.url, _authorization(plan))
+    client = Taxii(http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size)
+    return client, http
+
+
+def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, HttpClient]:
+    """Return what fetches the replica, and what carries its key.
+
+    ConfigurationError without a key.
+    """
+    crowdsec = settings.crowdsec
+    if crowdsec.api_key is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__API_KEY: the offline replica needs a key that allows it"
+        )
+    key = crowdsec.api_key.get_secret_value()
+    listing = _client(settings, crowdsec.url, {"x-api-key": key}, largest=LARGEST_LISTING)
+    plain = _client(settings, crowdsec.url, {}, timeout=DOWNLOAD_TIMEOUT)
+    dataset = crowdsec.replica_dataset
+    return ReplicaDownload(listing, plain, crowdsec.url, folder, dataset=dataset), listing
+
+
+class Intelligence:
+    """All free sources of one process: kept in a folder, brought up to date, asked."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        *,
+        watch: Watch | None = None,
+        clock: Clock | None = None,
+        shared: SharedFeed | None = None,
+        claims: Sharing | None = None,
+    ) -> None:
+        """Open what *folder* holds of them.
+
+        With *shared*, feeds are read together with other instances; by *claims* they agree on who
+        looks for late matches of a replica that all have. ConfigurationError names what
+        is wrong with the settings; StateRefused if another process has the folder.
+        """
+        self.feeds: Feeds | None = None
+        self.syncs: list[FeedSync] = []
+        self.replica: Replica | None = None
+        self.refresh: ReplicaRefresh | None = None
+        self._settings = settings
+        self._claims = claims
+        self._watch = watch or Health()
+        self._now = (clock or WallClock()).now
+        self._clients: dict[str, HttpClient] = {}
+        self._counts: dict[str, tuple[int, float, int]] = {}
+        self._plans = feed_plans(settings.feeds)
+        self._swept = self._now()
+        if settings.crowdsec.replica:
+            self._open_replica(folder / REPLICA_FOLDER)
+        if self._plans:
+            self._open_feeds(folder, shared)
+        self.free = FreeSources(
+            self.feeds, self.replica, ask_beyond=settings.crowdsec.ask_beyond_replica
+        )
+
+    def _open_replica(self, folder: Path) -> None:
+        download, self._clients[REPLICA] = make_download(self._settings, folder)
+        self.replica = Replica(folder)
+        self.replica.open()
+        self.refresh = ReplicaRefresh(
+            self.replica,
+            download,
+            watch=self._watch,
+            now=self._now,
+            told=folder / TOLD_OF,
+        )
+
+    def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
+        store = IndicatorStore(folder)
+        self.feeds = Feeds(store, {plan.name: plan.rules for plan in self._plans})
+        self.feeds.load()
+        for plan in self._plans:
+            client, self._clients[plan.name] = make_taxii(self._settings, plan)
+            self.syncs.append(
+                FeedSync(
+                    plan.name,
+                    client,
+                    self.feeds,
+                    identity=plan.identity,
+                    interval=plan.interval,
+                    watch=self._watch,
+                    now=self._now,
+                    shared=shared,
+                )
+            )
+
+    def listen(
+        self,
+        changed: Callable[[Collection[str] | None], Awaitable[None]],
+        beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Have *changed* told of addresses and networks that are named now; None for any.
+
+        *beside* is told instead where another instance tells the same, *unsaid* of those that no
+        feed names any more.
+        """
+        for sync in self.syncs:
+            sync.listen(changed, beside, unsaid)
+
+        async def replica_changed() -> None:
+            if await self._first_to_have():
+                await changed(None)
+
+        if self.refresh is not None:
+            self.refresh.changed = replica_changed
+
+    async def _first_to_have(self) -> bool:
+        """Tell whether no other instance has had this replica before."""
+        if self._claims is None or self.replica is None:
+            return True
+        name = f"late {REPLICA} {self.replica.built}"
+        return name in (await self._claims.claim([name], TOLD)).mine
+
+    async def bring_up_to_date(self) -> list[str]:
+        """Bring everything up to date that is due, one after the other; return what failed."""
+        failed = []
+        for sync in self.syncs:
+            try:
+                await sync.sync()
+            except (FeedFailed, LedgerFailed) as error:
+                failed.append(f"feed {sync.name}: {error}")
+        if self.refresh is not None:
+            await self.refresh.look()
+            if self.refresh.trouble is not None:
+                failed.append(self.refresh.trouble)
+        return failed
+
+    def actions(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return what is to be done every few seconds, each beside the others."""
+        actions: list[Callable[[], Awaitable[None]]] = [sync.look for sync in self.syncs]
+        if self.refresh is not None:
+            actions.append(self.refresh.look)
+        return [*actions, self.sweep]
+
+    async def looked(self, seconds: float) -> None:
+        """Wait, so long at most, until every feed was looked at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for sync in self.syncs:
+                    await sync.looked.wait()
+
+    async def sweep(self) -> None:
+        """Forget, now and then, what has ended long ago."""
+        now = self._now()
+        if self.feeds is not None and now - self._swept >= SWEEPING:
+            self._swept = now
+            try:
+                self.feeds.drop(self.feeds.store.sweep(now))
+            except LedgerFailed as error:
+                log.warning("ended indicators could not be deleted", why=str(error))
+
+    def samples(self) -> list[Sample]:
+        """Return measurements of feeds and replica, as far as they can be had."""
+        found: list[Sample] = []
+        try:
+            found.extend(self._samples())
+        except LedgerFailed as error:
+            log.warning("feeds cannot be measured", why=str(error))
+        return found
+
+    def _samples(self) -> Iterator[Sample]:
+        now = self._now()
+        for sync in self.syncs:
+            state, name = sync.state, sync.name
+            yield m.Sample(m.FEED_INDICATORS, self._counted(name, state.steps), (name,))
+            if state.synced is not None:
+                yield m.Sample(m.FEED_AGE, now - state.synced, (name,))
+            for reason, count in state.skipped.items():
+                yield m.Sample(m.FEED_SKIPPED, count, (name, reason))
+        if self.replica is not None and self.replica.built is not None:
+            yield m.Sample(m.REPLICA_AGE, now - self.replica.built)
+
+    def _counted(self, feed: str, step: int) -> int:
+        """Count a feed's indicators, which is dear where there are a million, not too often."""
+        now = self._now()
+        known = self._counts.get(feed)
+        if known is None or known[0] != step or not 0 <= now - known[1] < COUNTED:
+            count = self.feeds.store.count_valid(feed, now) if self.feeds is not None else 0
+            known = self._counts[feed] = (step, now, count)
+        return known[2]
+
+    def use_passwords(self, settings: Settings) -> list[str]:
+        """Use the passwords of other settings from now on; return the feeds that got another."""
+        changed = []
+        with suppress(ConfigurationError):
+            for plan in feed_plans(settings.feeds):
+                http = self._clients.get(plan.name)
+                headers = _authorization(plan)
+                if http is not None and headers and headers.items() - http.headers.items():
+                    http.headers.update(headers)
+                    changed.append(plan.name)
+        for sync in self.syncs:
+            if sync.name in changed:
+                sync.try_again()
+        key = settings.crowdsec.api_key
+        listing = self._clients.get(REPLICA)
+        if listing is not None and key is not None:
+            listing.headers["x-api-key"] = key.get_secret_value()
+        return changed
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
+        for sync in self.syncs:
+            await sync.close()
+        if self.feeds is not None:
+            self.feeds.store.close()
+        if self.refresh is not None:
+            await self.refresh.close()
+
+
+class KeptIntelligence:
+    """The free sources as an earlier process left them in a folder: only looked at."""
+
+    def __init__(self, settings: Settings, folder: Path | None) -> None:
+        """Open what is there, if anything; the service may be using it."""
+        self._replica: Replica | None = None
+        self._store: IndicatorStore | None = None
+        feeds: Feeds | None = None
+        if folder is not None and settings.crowdsec.replica:
+            self._replica = Replica(folder / REPLICA_FOLDER)
+            self._replica.open()
+        if folder is not None and settings.feeds and exists(folder):
+            self._store = IndicatorStore(folder, looking=True)
+            rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
+            feeds = Feeds(self._store, rules, EveryKey())
+        self.sources = FreeSources(
+            feeds, self._replica, ask_beyond=settings.crowdsec.ask_beyond_replica
+        )
+        self.unread = [name for name in settings.feeds if not self._steps(name)]
+        """The feeds of which nothing is there."""
+
+    def _steps(self, feed: str) -> int:
+        return self._store.state(feed).steps if self._store is not None else 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._replica is not None:
+            self._replica.close()
+        if self._store is not None:
+            self._store.close()

@@ -1,0 +1,65 @@
+"""The composition root of ``publish``: settings become the way into one event hub."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from consumers.inputs.eventhub_client import Hub, hub_names, require_hub_settings, trouble_of
+from consumers.wiring.credentials import Credentials
+from producers.eventhub import SDK_OPTIONS, HubSink
+from schemas.errors import ConfigurationError
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from consumers.settings import EventHubSettings, Settings
+
+RIGHT = "Send"
+ROLE = "Azure Event Hubs Data Sender"
+
+
+def chosen_hub(settings: EventHubSettings, wanted: str | None) -> str:
+    """Return the hub to send to. ConfigurationError when that is not clear."""
+    require_hub_settings(settings)
+    if wanted is not None and not settings.name:
+        return wanted
+    names = hub_names(settings)
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted is None:
+        raise ConfigurationError(f"--hub: EVENTHUB__NAME has several; say {' or '.join(names)}")
+    if wanted not in names:
+        raise ConfigurationError(f"--hub {wanted}: EVENTHUB__NAME has {', '.join(names)}")
+    return wanted
+
+
+@asynccontextmanager
+async def open_hub_sink(
+    settings: Settings, hub_name: str | None, partition: int | None
+) -> AsyncIterator[HubSink]:
+    """Connect to an event hub for sending.
+
+    ConfigurationError names what is wrong with the settings; HubFailed says why the hub does not
+    let us in.
+    """
+    name = chosen_hub(settings.eventhub, hub_name)
+    async with AsyncExitStack() as stack:
+        keyless = settings.eventhub.connection_string is None
+        credential = Credentials(stack, settings).get() if keyless else None
+        hub = Hub(name, settings.eventhub, credential, settings.ca_bundle)
+
+        def explain(error: Exception) -> tuple[str, bool]:
+            trouble, text = trouble_of(error, name, right=RIGHT, role=ROLE)
+            return text, trouble is Trouble.HUB_UNREACHABLE
+
+        sink = HubSink(
+            lambda: hub.producer(**SDK_OPTIONS),
+            name,
+            None if partition is None else str(partition),
+            explain,
+        )
+        stack.push_async_callback(sink.close)
+        await sink.open()
+        yield sink

@@ -1,0 +1,236 @@
+"""The composition root: settings become objects here, and ``consumers`` meets ``producers``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consumers.clock import EventClock, WallClock
+from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.sqlite.schema import clock_of
+from consumers.pipeline.judge import Judge
+from consumers.pipeline.outbox import Outbox
+from consumers.pipeline.record_guard import RecordGuard
+from consumers.pipeline.stats import Counts
+from consumers.settings import is_loopback
+from consumers.wiring.azure import transports
+from consumers.wiring.core import Core
+from consumers.wiring.local_sources import Intelligence, wants_free_sources
+from producers.demo import Demo, load_demo
+from producers.demo.rule import alerts, require_parts
+from producers.demo.stand_in import CrowdSecStandIn
+from producers.findings_file import FileSink, ShownSink, worst_first
+from producers.quarantine.directory import DirectoryQuarantine
+from schemas.errors import ConfigurationError
+from schemas.rows.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.pipeline.pipeline import Pipeline
+    from consumers.settings import Settings
+    from schemas.health import Watch
+    from schemas.ports import Clock, Ledger, Quarantine, Sink
+
+__all__ = [
+    "CrowdSecStandIn",
+    "Demo",
+    "DirectoryQuarantine",
+    "ShownSink",
+    "alerts",
+    "load_demo",
+    "require_parts",
+    "worst_first",
+]
+
+
+@dataclass(slots=True)
+class Chain:
+    """Everything that a run needs, ready to take messages."""
+
+    pipeline: Pipeline
+    lookups: Lookups | None
+    outbox: Outbox
+    ledger: Ledger
+    clock: Clock
+    notes: list[str]
+    """What a person should know about how it was built."""
+
+
+class StateFolder:
+    """The state directory: the user's own, or a temporary one that goes away after use."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.temporary = folder is None
+        self.path = folder or Path(tempfile.mkdtemp(prefix="signinwatch-"))
+        self.kept = not self.temporary
+
+    @property
+    def clock_kind(self) -> str:
+        """Return the kind of clock by which the state was kept; wall for a new one."""
+        return clock_of(self.path) or "wall"
+
+    def __enter__(self) -> StateFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.kept:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_sink(settings: Settings, findings: str) -> Sink:
+    """Return the sink that ``--findings`` names: ``azure``, ``-`` or a file."""
+    if findings != "azure":
+        return FileSink(findings)
+    logs = settings.logs
+    if not logs.endpoint or not logs.rule_id:
+        missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
+        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: --findings azure needs it")
+    from producers.logs_ingestion import LogsIngestionSink
+
+    return LogsIngestionSink(
+        logs.endpoint,
+        logs.rule_id,
+        None if is_loopback(logs.endpoint) else make_credential(settings),
+        patience=logs.patience,
+        new_transport=transports(settings.ca_bundle),
+    )
+
+
+def make_credential(settings: Settings) -> AsyncTokenCredential:
+    """Return Entra ID's credential, which finds out by itself who we are."""
+    from azure.identity.aio import DefaultAzureCredential
+
+    ca_bundle = settings.ca_bundle
+    return DefaultAzureCredential(connection_verify=str(ca_bundle) if ca_bundle else True)
+
+
+def make_quarantine(
+    settings: Settings,
+    folder: Path | None,
+    *,
+    instance: str = "command",
+    patient: bool = False,
+    watch: Watch | None = None,
+) -> Quarantine:
+    """Return the quarantine of a state folder; without a folder the one beside the checkpoints.
+
+    See BlobQuarantine for *patient* and *watch*. *instance* tells who wrote what.
+    """
+    if folder is not None:
+        return DirectoryQuarantine(folder)
+    checkpoint = settings.checkpoint
+    secret = checkpoint.connection_string
+    if secret is None and checkpoint.account_url is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine; or "
+            "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL for the service's own"
+        )
+    if not checkpoint.container:
+        raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: the quarantine lies in it")
+    from producers.quarantine.blob import BlobQuarantine
+
+    quarantine = BlobQuarantine(
+        checkpoint.container,
+        connection_string=secret.get_secret_value() if secret else None,
+        account_url=checkpoint.account_url,
+        credential=make_credential(settings) if secret is None else None,
+        instance=instance,
+        patient=patient,
+        watch=watch,
+        new_transport=transports(settings.ca_bundle),
+    )
+    if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
+        raise ConfigurationError(
+            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: http:// is allowed on loopback only"
+        )
+    return quarantine
+
+
+def make_clock(kind: str) -> EventClock | WallClock:
+    """Return a clock by its kind."""
+    return EventClock() if kind == "event" else WallClock()
+
+
+def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteStore:
+    """Open the ledger in a folder."""
+    return SqliteStore(
+        folder.path,
+        clock,
+        waiting_per_address=settings.policy.waiting_per_address,
+        keep=not folder.temporary,
+    )
+
+
+def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecent | None:
+    """Return where sign-ins of lately are kept, if anything may be learned of them later."""
+    if folder.temporary or not wants_free_sources(settings):
+        return None
+    return SqliteRecent(folder.path, clock)
+
+
+@asynccontextmanager
+async def open_chain(
+    settings: Settings,
+    folder: StateFolder,
+    new_sink: Callable[[], Sink],
+    *,
+    clock_kind: str,
+    quota: int,
+    origin: str,
+    quarantine: Quarantine | None = None,
+    paced: bool = True,
+    late_origin: str = "late",
+) -> AsyncIterator[Chain]:
+    """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
+
+    A *quarantine* that is given stays open; without one, that of the folder is used. Feeds and
+    replica are brought up to date first, if that is due.
+    """
+    clock = make_clock(clock_kind)
+    policy = settings.policy
+    async with AsyncExitStack() as stack:
+        judge = Judge(
+            Policy(policy.lines),
+            origin=origin,
+            most_per_hour=policy.findings_per_hour,
+            late_origin=late_origin,
+        )
+        ledger = make_ledger(settings, folder, clock)
+        stack.push_async_callback(ledger.close)
+        quarantine = quarantine or DirectoryQuarantine(folder.path)
+        sink = new_sink()
+        stack.push_async_callback(sink.close)
+        outbox = Outbox(sink, quarantine)
+        intelligence = Intelligence(settings, folder.path)
+        stack.push_async_callback(intelligence.close)
+        recent = make_recent(settings, folder, clock)
+        if recent is not None:
+            stack.push_async_callback(recent.close)
+        core = Core(
+            settings,
+            ledger,
+            clock,
+            quota=quota,
+            memory=AnswerMemory(ledger, clock),
+            guard=RecordGuard(Counts(), quarantine),
+            paced=paced,
+            free=intelligence.free,
+            recent=recent,
+        )
+        if core.lookups is not None:
+            stack.push_async_callback(core.lookups.close)
+        pipeline = core.join(judge=judge, outbox=outbox)
+        await pipeline.recover()
+        intelligence.listen(pipeline.learning.learn)
+        notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
+        yield Chain(pipeline, core.lookups, outbox, ledger, clock, notes)

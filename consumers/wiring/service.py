@@ -1,0 +1,308 @@
+"""The composition root of ``run``: settings become the always-on service here."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from consumers.clock import WallClock
+from consumers.inputs.checkpoint_container import Checkpoints
+from consumers.inputs.eventhub_client import Hub, hub_names, require_hub_settings
+from consumers.inputs.receiver import Receiver
+from consumers.inputs.unreadable_guard import UnreadableGuard
+from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.table.ledger import TableStore
+from consumers.pipeline.judge import Judge
+from consumers.pipeline.outbox import Outbox
+from consumers.pipeline.record_guard import RecordGuard
+from consumers.pipeline.stats import Counts
+from consumers.service.azure_monitor import exported
+from consumers.service.clock_check import ClockCheck
+from consumers.service.file_limit import ensure_open_files
+from consumers.service.health import GRACE, Health
+from consumers.service.http_endpoints import serve_endpoints
+from consumers.service.key_reload import Keys
+from consumers.service.metrics import Measures
+from consumers.service.reports import Reports
+from consumers.service.service import Service
+from consumers.settings import is_loopback
+from consumers.wiring.azure import transports
+from consumers.wiring.core import Core, asks_paid
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.local_sources import wants_free_sources
+from consumers.wiring.replay import make_quarantine
+from consumers.wiring.sentinel import make_sharing
+from consumers.wiring.service_sources import make_table, open_intelligence
+from producers.findings_file import FileSink
+from producers.logs_ingestion import LogsIngestionSink
+from schemas.errors import ConfigurationError
+from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
+from schemas.rows.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+
+    from consumers.pipeline.pipeline import Pipeline
+    from consumers.pipeline.retro_match import Learning, Told
+    from consumers.settings import Settings
+    from consumers.wiring.local_sources import Intelligence
+    from schemas.health import Watch
+    from schemas.intel.verdicts import Answer, Verdict
+    from schemas.ports import Clock, Ledger, Sink
+
+REPORT_PATIENCE = 60.0
+"""Seconds for which verdict and health rows are tried; findings are tried for ever."""
+
+
+def service_quota(settings: Settings) -> int:
+    """Return the lookups that the service may make in a month: what it leaves is for people."""
+    crowdsec = settings.crowdsec
+    return crowdsec.monthly_quota - math.floor(crowdsec.monthly_quota * crowdsec.peoples_share)
+
+
+def require_run_settings(settings: Settings) -> None:
+    """Raise ConfigurationError for what the service cannot start without, naming the setting."""
+    state = settings.state
+    require_hub_settings(settings.eventhub)
+    shared = state.connection_string is not None or state.account_url is not None
+    if state.dir is None and not shared:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say where the ledger is kept: it for one process on one "
+            "machine, STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for Azure Table Storage"
+        )
+    if state.dir is not None and shared:
+        raise ConfigurationError(
+            "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+        )
+    if settings.crowdsec.monthly_quota == 0 and not wants_free_sources(settings):
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: with 0 nobody is asked and nothing is judged"
+        )
+    if settings.crowdsec.api_key is None and not wants_free_sources(settings):
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__API_KEY: without it, and without feeds, nobody can be asked"
+        )
+
+
+def instance_name(settings: Settings) -> str:
+    """Return what tells this process from its like."""
+    return settings.service.instance or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def make_hubs(settings: Settings, credentials: Credentials) -> list[Hub]:
+    """Return the hubs to be read."""
+    hub = settings.eventhub
+    credential = credentials.get() if hub.connection_string is None else None
+    return [Hub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
+
+
+def make_checkpoints(settings: Settings, credentials: Credentials, watch: Watch) -> Checkpoints:
+    """Return the checkpoint container."""
+    keyless = settings.checkpoint.connection_string is None
+    return Checkpoints(
+        settings.checkpoint,
+        credentials.get() if keyless else None,
+        watch,
+        transport=transports(settings.ca_bundle, ClockCheck(watch).answered)(
+            connection_timeout=5, read_timeout=20
+        ),
+    )
+
+
+def make_run_ledger(
+    settings: Settings, clock: Clock, watch: Watch, credentials: Credentials
+) -> tuple[Ledger, Callable[[], Awaitable[None]]]:
+    """Return the ledger, and what waits until it answers."""
+    state = settings.state
+    limit = settings.policy.waiting_per_address
+    if state.dir is not None:
+
+        async def opened() -> None:
+            """Return at once: a directory needs no waiting for."""
+
+        return SqliteStore(state.dir, clock, waiting_per_address=limit), opened
+    table = make_table(settings, watch, credentials)
+    store = TableStore(table, clock, waiting_per_address=limit, instance=instance_name(settings))
+    return store, store.open
+
+
+def make_logs_sink(
+    settings: Settings,
+    table: str,
+    credentials: Credentials,
+    *,
+    patience: float | None = None,
+    watch: Watch | None = None,
+) -> LogsIngestionSink:
+    """Return the sink of one of our tables."""
+    logs = settings.logs
+    if not logs.endpoint or not logs.rule_id:
+        missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
+        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: where findings are to go")
+    return LogsIngestionSink(
+        logs.endpoint,
+        logs.rule_id,
+        None if is_loopback(logs.endpoint) else credentials.get(),
+        patience=patience,
+        table=table,
+        watch=watch,
+        new_transport=transports(settings.ca_bundle),
+    )
+
+
+def make_reports(
+    settings: Settings, credentials: Credentials, measures: Measures, health: Health
+) -> Reports:
+    """Return what tells of verdicts and of the service's own health."""
+    return Reports(
+        make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_PATIENCE),
+        make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_PATIENCE),
+        measures,
+        health,
+        instance=instance_name(settings),
+        version=version("signinwatch"),
+    )
+
+
+def open_sink(
+    settings: Settings,
+    findings: str | None,
+    stack: AsyncExitStack,
+    credentials: Credentials,
+    measures: Measures,
+    health: Health,
+) -> tuple[Sink, Reports | None]:
+    """Return where findings go, and what tells of the rest; the stack closes both."""
+    if findings is not None:
+        file = FileSink(findings, append=True)
+        stack.push_async_callback(file.close)
+        return file, None
+    sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
+    stack.push_async_callback(sink.close)
+    reports = make_reports(settings, credentials, measures, health)
+    stack.push_async_callback(reports.close)
+    measures.sink_errors = lambda: sink.errors
+    measures.reports_dropped = lambda: reports.dropped
+    return sink, reports
+
+
+def connect(intelligence: Intelligence, learning: Learning, reports: Reports | None) -> None:
+    """Have *learning* follow what free sources say, and what they say no more."""
+
+    async def unsaid(keys: Collection[str]) -> None:
+        if reports is not None and (addresses := reports.among(keys)):
+            await learning.unsay(addresses)
+
+    intelligence.listen(learning.learn, learning.look_back, unsaid)
+
+
+def tell_all(*listeners: Told) -> Told:
+    """Return what tells several listeners."""
+
+    def told(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
+        for listener in listeners:
+            listener(answers, words)
+
+    return told
+
+
+def make_pipeline(settings: Settings, core: Core, outbox: Outbox, told: Told) -> Pipeline:
+    """Return the service's pipeline around *core*."""
+    policy = settings.policy
+    return core.join(
+        judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
+        outbox=outbox,
+        told=told,
+    )
+
+
+def make_receivers(
+    hubs: Sequence[Hub], checkpoints: Checkpoints, pipeline: Pipeline, service: Service
+) -> list[Receiver]:
+    """Return what reads the hubs; who cannot go on ends the service."""
+    health, share = service.health, service.settings.unreadable_share
+    guard = UnreadableGuard(pipeline.counts, health, share=share)
+    return [
+        Receiver(hub, checkpoints, pipeline, guard, health, failed=service.failed) for hub in hubs
+    ]
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings, load: Callable[[], Settings], findings: str | None
+) -> AsyncIterator[Service]:
+    """Build the service; ConfigurationError names what is wrong with the settings.
+
+    *load* reads the settings anew, for keys that change. *findings* is a file instead of the
+    ingestion service, which then gets no reports either.
+    """
+    require_run_settings(settings)
+    async with AsyncExitStack() as stack:
+        credentials = Credentials(stack, settings)
+        clock = WallClock()
+        health = Health(grace=GRACE)
+        ensure_open_files(health)
+        hubs = make_hubs(settings, credentials)
+        checkpoints = make_checkpoints(settings, credentials, health)
+        stack.push_async_callback(checkpoints.close)
+        ledger, opened = make_run_ledger(settings, clock, health, credentials)
+        stack.push_async_callback(ledger.close)
+        measures = Measures(health=health, ledger=ledger)
+        instance = instance_name(settings)
+        quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
+        stack.push_async_callback(quarantine.close)
+        sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
+        outbox = Outbox(sink, quarantine, delivered=measures.delivered, watch=health)
+        intelligence, recent = await stack.enter_async_context(
+            open_intelligence(settings, ledger, clock, health, credentials)
+        )
+        sharing = make_sharing(settings, ledger, clock, health, credentials, intelligence)
+        if sharing is not None:
+            stack.push_async_callback(sharing.close)
+        shared = settings.state.dir is None
+        core = Core(
+            settings,
+            ledger,
+            clock,
+            quota=service_quota(settings),
+            memory=AnswerMemory(ledger, clock, claims_tell=shared and asks_paid(settings)),
+            guard=RecordGuard(Counts(exact=False), quarantine),
+            watch=health,
+            shared=shared,
+            free=intelligence.free,
+            recent=recent,
+        )
+        if core.lookups is not None:
+            stack.push_async_callback(core.lookups.close)
+        told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
+        pipeline = make_pipeline(settings, core, outbox, told)
+        connect(intelligence, pipeline.learning, reports)
+        measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
+        service = Service(
+            settings=settings.service,
+            pipeline=pipeline,
+            outbox=outbox,
+            lookups=core.lookups,
+            ledger=ledger,
+            health=health,
+            measures=measures,
+            reports=reports,
+            keys=Keys(settings, load, core.lookups, intelligence.use_passwords),
+            intelligence=intelligence,
+            sharing=sharing,
+            opened=opened,
+        )
+        service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
+        measures.claims = service.claims
+        measures.lags = service.lags
+        measures.owners = service.owners
+        if (telemetry := settings.service.telemetry) is not None:
+            stack.enter_context(exported(telemetry.get_secret_value(), instance, measures))
+        http = settings.http
+        await stack.enter_async_context(serve_endpoints(http.host, http.port, service, measures))
+        yield service

@@ -1,0 +1,91 @@
+"""The composition root of free sources in the service: where they lie, and what is shared."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.table.client import Table
+from consumers.ledger.table.journal import TableJournal
+from consumers.ledger.table.recent import TableRecent
+from consumers.service.clock_check import ClockCheck
+from consumers.sources.feeds.sync import SharedFeed
+from consumers.wiring.azure import transports
+from consumers.wiring.local_sources import Intelligence, wants_free_sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from consumers.settings import Settings
+    from consumers.wiring.credentials import Credentials
+    from schemas.health import Watch
+    from schemas.ports import Clock, Ledger, Recent
+
+RECENT_SUFFIX = "recent"
+
+
+def make_table(
+    settings: Settings, watch: Watch, credentials: Credentials, suffix: str = ""
+) -> Table:
+    """Return the ledger's table, or one beside it whose name ends in *suffix*."""
+    state = settings.state
+    secret = state.connection_string
+    return Table.at(
+        state.table + suffix,
+        watch,
+        connection_string=secret.get_secret_value() if secret else None,
+        account_url=state.account_url,
+        credential=credentials.get() if secret is None else None,
+        new_transport=transports(settings.ca_bundle, ClockCheck(watch).answered),
+    )
+
+
+@asynccontextmanager
+async def scratch_folder(settings: Settings) -> AsyncIterator[Path]:
+    """Give the folder for what can be fetched again: the state's own, or one on a local disk."""
+    folder = settings.state.dir or settings.state.scratch
+    if folder is not None:
+        yield folder
+        return
+    temporary = Path(tempfile.mkdtemp(prefix="signinwatch-"))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_intelligence(
+    settings: Settings, ledger: Ledger, clock: Clock, watch: Watch, credentials: Credentials
+) -> AsyncIterator[tuple[Intelligence, Recent | None]]:
+    """Open the free sources of the service, and where sign-ins of lately are kept for them.
+
+    Instances on one Table Storage ledger read feeds together.
+    """
+    alone = settings.state.dir is not None
+    async with scratch_folder(settings) as folder:
+        journal = recent = shared = None
+        if wants_free_sources(settings):
+            recent = (
+                SqliteRecent(folder, clock)
+                if alone
+                else TableRecent(make_table(settings, watch, credentials, RECENT_SUFFIX), clock)
+            )
+        if settings.feeds and not alone:
+            journal = TableJournal(make_table(settings, watch, credentials))
+            shared = SharedFeed(journal, ledger)
+        intelligence = Intelligence(
+            settings, folder, watch=watch, shared=shared, claims=None if alone else ledger
+        )
+        try:
+            yield intelligence, recent
+        finally:
+            await intelligence.close()
+            if journal is not None:
+                await journal.close()
+            if recent is not None:
+                await recent.close()

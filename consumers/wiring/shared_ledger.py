@@ -1,0 +1,66 @@
+"""The ledger that instances share, opened by a command: a person waits, so not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from consumers.clock import WallClock
+from consumers.ledger.table.ledger import TableStore
+from consumers.service.health import GRACE, Health
+from consumers.wiring.credentials import Credentials
+from consumers.wiring.service import make_run_ledger
+from schemas.errors import LedgerFailed
+from schemas.health import Trouble
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from consumers.settings import Settings
+    from schemas.ports import Ledger
+
+PATIENCE = 20.0
+"""Seconds for which the ledger's table is tried; then a person should look."""
+
+
+class _Watch(Health):
+    """Ends the wait for a table at once where only a person can mend what is wrong."""
+
+    limit: asyncio.Timeout | None = None
+
+    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+        """Note that something is wrong."""
+        super().trouble(what, detail, part=part)
+        if self.limit is not None and what is not Trouble.LEDGER_UNREACHABLE:
+            self.limit.reschedule(asyncio.get_running_loop().time())
+            self.limit = None
+
+
+def is_shared(settings: Settings) -> bool:
+    """Tell whether the settings name a ledger that instances share."""
+    state = settings.state
+    return state.connection_string is not None or state.account_url is not None
+
+
+async def open_shared_ledger(
+    settings: Settings, stack: AsyncExitStack, *, create: bool = True
+) -> Ledger:
+    """Open it, and have *stack* close it; with *create*, make the table if it is not there.
+
+    LedgerFailed where it does not answer for a while, or a person has to mend something.
+    """
+    watch = _Watch(grace=GRACE)
+    ledger, opened = make_run_ledger(settings, WallClock(), watch, Credentials(stack, settings))
+    stack.push_async_callback(ledger.close)
+    if isinstance(ledger, TableStore) and not create:
+        opened = partial(ledger.open, create=False)
+    try:
+        async with asyncio.timeout(PATIENCE) as watch.limit:
+            await opened()
+    except TimeoutError:
+        troubles = watch.reasons()
+        why = troubles[0]["detail"] if troubles else "the storage account does not answer"
+        raise LedgerFailed(f"STATE__TABLE: {why}") from None
+    watch.limit = None
+    return ledger

@@ -1,0 +1,80 @@
+"""Findings as lines of JSON, in a file or on standard output; or kept to be shown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import orjson
+
+from schemas.errors import ConfigurationError, SinkHeldBack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.rows.findings import Row
+
+
+def open_for_writing(name: str, *, append: bool) -> BinaryIO:
+    """Open a file whose life does not end with a block of code."""
+    return Path(name).open("ab" if append else "wb")
+
+
+class FileSink:
+    """See :class:`schemas.ports.Sink`. Starts the file anew, or appends to it.
+
+    ``-`` is standard output.
+    """
+
+    def __init__(self, name: str, *, append: bool = False) -> None:
+        """ConfigurationError when the file cannot be written."""
+        self._name = name
+        if name == "-" and sys.stdout is None:
+            raise ConfigurationError("--findings -: standard output is closed")
+        try:
+            self._file: BinaryIO = (
+                sys.stdout.buffer if name == "-" else open_for_writing(name, append=append)
+            )
+        except OSError as error:
+            raise ConfigurationError(f"--findings {name}: {error.strerror}") from None
+
+    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Write *rows*; none is ever refused."""
+        try:
+            self._file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+            self._file.flush()
+        except OSError as error:
+            raise SinkHeldBack(
+                f"--findings {self._name}: {error.strerror}", mend="make room and run again"
+            ) from None
+        return []
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._name != "-":
+            self._file.close()
+
+
+class ShownSink:
+    """Keeps the worst findings in memory, to be shown at the end; forgets the rest."""
+
+    def __init__(self, most: int = 200) -> None:
+        self.rows: list[Row] = []
+        self._most = most
+
+    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Keep the worst of all rows seen so far."""
+        self.rows = sorted([*self.rows, *rows], key=worst_first)[: self._most]
+        return []
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+_ORDER = {"High": 0, "Medium": 1, "Low": 2, "Informational": 3}
+
+
+def worst_first(row: Row) -> tuple[int, str]:
+    """Return a sort key: severity, then time."""
+    return _ORDER[row["Severity"]], row["EventTime"]

@@ -1,0 +1,389 @@
+"""What could not be read or was refused for good, in Azure Blob Storage beside the checkpoints.
+
+One block blob for each put, under ``quarantine/YYYY-MM-DD/``, never appended to: writers need not
+know of each other, and a blob is there whole or not at all. The SDK's retries are switched off:
+they know neither "without end" nor anybody to tell.
+
+Answers of the service: Microsoft's "Put Blob", "List Blobs", "Status and error codes of the Blob
+service" (404 ContainerNotFound, 409 BlobAlreadyExists, 412 ConditionNotMet, 503 ServerBusy).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import stamina
+import structlog
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+)
+from azure.storage.blob import BlobType, StorageErrorCode
+from azure.storage.blob.aio import ContainerClient
+
+from producers.quarantine.blob_errors import (
+    LONGEST_WAIT,
+    SETTING,
+    SHORTEST_WAIT,
+    NoAnswer,
+    denial,
+    refusal,
+    silence,
+)
+from producers.quarantine.directory import (
+    LARGEST_IN_ALL,
+    bodies_of,
+    day_of,
+    goes,
+    oldest_day,
+    read_line,
+)
+from schemas.errors import ConfigurationError, LedgerFailed
+from schemas.health import Trouble
+from schemas.network_errors import why_no_token, why_unreached
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
+
+    from schemas.health import Watch
+    from schemas.ports import Quarantined
+
+T = TypeVar("T")
+log = structlog.get_logger()
+# It warns of every error that is not XML, as a gateway's; what matters of it is told by us.
+logging.getLogger("azure.storage").setLevel(logging.ERROR)
+
+PREFIX = "quarantine/"
+PAGE = 1_000
+REQUEST = 1024 * 1024
+"""Bytes that one request writes; aiohttp warns beyond. Several lines never need more: the SDK
+stages more in blocks, by ids that two writers of one blob would share. A longer line lies alone in
+its blob, which is written once and then deleted, but never rewritten."""
+LARGEST_BLOB = 16 * 1024 * 1024
+"""Bytes of a blob that is read; ours stay below, whatever they hold."""
+TRIM_SECONDS = 3_600.0
+"""How often what is too old or too much is looked for."""
+FEW = 3
+"""Tries of a command, with a person waiting for it."""
+MOST_CHANGES = 10
+"""Times that others may change a blob under our hands before we say so."""
+
+_OURS = re.compile(r"quarantine/(\d{4}-\d\d-\d\d)/\d{6}\.\d{6}-[\w.-]+-[0-9a-f]{16}-\d+\.ndjson")
+
+
+class _Blob(NamedTuple):
+    name: str
+    day: str
+    size: int
+
+
+class BlobQuarantine:
+    """See :class:`schemas.ports.Quarantine`. The container must exist; it is never made here.
+
+    With *patient* every trouble is told to *watch* and waited out, without end. Otherwise
+    ConfigurationError says which setting to mend, and LedgerFailed that the service does not
+    answer. Blobs of other names are left alone; what is no item in one of ours is passed over.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        credential: AsyncTokenCredential | None = None,
+        instance: str,
+        patient: bool,
+        watch: Watch | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
+        largest: int = LARGEST_IN_ALL,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Give a connection string, or an account URL and the *credential*, closed with this."""
+        self._setting = "CONNECTION_STRING" if connection_string else "ACCOUNT_URL"
+        self._credential = credential
+        self._client = _client(container, connection_string, account_url, credential, new_transport)
+        self._patient = patient
+        self._watch = watch
+        self._largest = largest
+        self._now = now
+        self._trimmed: float | None = None
+        self._writer = f"{_nameable(instance)}-{secrets.token_hex(8)}"
+        self._numbers = count()
+
+    @property
+    def endpoint(self) -> str:
+        """Scheme and host of the storage account."""
+        return f"{self._client.scheme}://{self._client.primary_hostname}"
+
+    async def put(self, items: Sequence[Quarantined]) -> None:
+        """Write items, then remove what is too old or too much, about once an hour.
+
+        When it raises, some may have been written: put again, they are still one thing each.
+        """
+        for lines in bodies_of(items, REQUEST):
+            await self._steadily(partial(self._write_new, self._new_name(), lines))
+        now = self._now()
+        if items and (self._trimmed is None or abs(now - self._trimmed) >= TRIM_SECONDS):
+            self._trimmed = now
+            await self._trim(now)
+
+    async def items(self) -> AsyncIterator[Quarantined]:
+        """Yield what is kept, oldest first, each thing once."""
+        seen: set[str] = set()
+        async for blob in self._blobs(self._patient):
+            lines, _ = await self._read(blob)
+            for line in lines:
+                item = read_line(line)
+                if item is not None and item.id not in seen:
+                    seen.add(item.id)
+                    yield item
+
+    async def remove(self, ids: Collection[str] | None, before: datetime | None = None) -> int:
+        """Remove items by id, or all; only those older than *before* if given. Return how many."""
+        removed: set[str] = set()
+        if ids is None or ids:
+            async for blob in self._blobs(self._patient):
+                removed |= await self._remove_from(blob, ids, before)
+        return len(removed)
+
+    async def close(self) -> None:
+        """Close the connection and the credential."""
+        await self._client.close()
+        if self._credential is not None:
+            await self._credential.close()
+
+    # --- blobs ---
+
+    def _new_name(self) -> str:
+        now = self._now()
+        moment = datetime.fromtimestamp(now, UTC)
+        number = next(self._numbers)
+        return f"{PREFIX}{day_of(now)}/{moment:%H%M%S.%f}-{self._writer}-{number:06}.ndjson"
+
+    async def _write_new(self, name: str, lines: bytes) -> None:
+        try:
+            await self._client.upload_blob(name, lines, length=len(lines), overwrite=False)
+        except ResourceExistsError as error:
+            # The name is ours alone: an earlier try got through and its answer was lost.
+            if _code(error) != StorageErrorCode.BLOB_ALREADY_EXISTS:
+                raise
+
+    async def _blobs(self, patient: bool) -> AsyncIterator[_Blob]:
+        """Yield our blobs, oldest first, a page at a time: there may be many."""
+        token: str | None = ""
+        while token is not None:
+            page, token = await self._steadily(partial(self._page, token), patient)
+            for blob in page:
+                yield blob
+
+    async def _page(self, token: str) -> tuple[list[_Blob], str | None]:
+        blobs = self._client.list_blobs(name_starts_with=PREFIX, results_per_page=PAGE)
+        pages = blobs.by_page(token or None)
+        found = []
+        async for page in pages:
+            async for one in page:
+                ours = _OURS.fullmatch(one.name)
+                if ours and one.blob_type == BlobType.BLOCKBLOB:
+                    found.append(_Blob(one.name, ours[1], one.size))
+            break
+        return found, getattr(pages, "continuation_token", None) or None
+
+    async def _read(self, blob: _Blob) -> tuple[list[bytes], str | None]:
+        """Return the lines of a blob and its ETag; no lines where it is gone or cannot be ours."""
+        if blob.size > LARGEST_BLOB:
+            log.warning("a blob is too large to be of the quarantine", blob=blob.name)
+            return [], None
+        return await self._steadily(partial(self._download, blob.name))
+
+    async def _download(self, name: str) -> tuple[list[bytes], str | None]:
+        try:
+            stream = await self._client.download_blob(name)
+            body = await stream.readall()
+        except HttpResponseError as error:
+            if _is_gone(error):
+                return [], None
+            if error.status_code == 409:  # archived, say
+                log.warning("a blob cannot be read now", blob=name, why=_code(error))
+                return [], None
+            raise
+        return body.splitlines(keepends=True), stream.properties.etag
+
+    async def _remove_from(
+        self, blob: _Blob, ids: Collection[str] | None, before: datetime | None
+    ) -> set[str]:
+        """Take items out of a blob, again if somebody else has changed it; return their ids."""
+        for _ in range(MOST_CHANGES):
+            lines, etag = await self._read(blob)
+            items = {line: item for line in lines if (item := read_line(line)) is not None}
+            leaving = {line: one.id for line, one in items.items() if goes(one, ids, before)}
+            if not leaving or etag is None:
+                return set()
+            rest = b"".join(line for line in lines if line not in leaving)
+            if len(rest) > REQUEST:
+                log.warning("a blob of the quarantine was changed from outside", blob=blob.name)
+                return set()
+            if await self._steadily(partial(self._replace, blob.name, rest, etag)):
+                return set(leaving.values())
+        raise LedgerFailed(f"{blob.name}: is leased, or being changed by others; try again")
+
+    async def _replace(self, name: str, rest: bytes, etag: str) -> bool:
+        """Write *rest* over a blob, or delete it; False when it is no longer the one of *etag*."""
+        unchanged: dict[str, Any] = {
+            "etag": etag,
+            "match_condition": MatchConditions.IfNotModified,
+        }
+        try:
+            if rest:
+                await self._client.upload_blob(
+                    name, rest, length=len(rest), overwrite=True, **unchanged
+                )
+            else:
+                await self._client.delete_blob(name, delete_snapshots="include", **unchanged)
+        except HttpResponseError as error:
+            if _is_gone(error) or error.status_code == 412:
+                return False
+            raise
+        return True
+
+    # --- bounds ---
+
+    async def _trim(self, now: float) -> None:
+        """Remove what is too old or too much. The items are safe by now: failing costs nothing."""
+        try:
+            removed = await self._trim_to(self._largest, oldest_day(now))
+        except (ConfigurationError, LedgerFailed) as error:
+            log.warning("the quarantine could not be trimmed", why=str(error))
+        else:
+            if removed:
+                log.warning("old items of the quarantine were removed", blobs=removed)
+
+    async def _trim_to(self, largest: int, oldest: str) -> int:
+        size = removed = 0
+        async for blob in self._blobs(patient=False):
+            if blob.day < oldest:
+                removed += await self._steadily(
+                    partial(self._delete_once, blob.name), patient=False
+                )
+            else:
+                size += blob.size
+        if size <= largest:
+            return removed
+        async for blob in self._blobs(patient=False):
+            if size <= largest:
+                break
+            removed += await self._steadily(partial(self._delete_once, blob.name), patient=False)
+            size -= blob.size
+        return removed
+
+    async def _delete_once(self, name: str) -> int:
+        try:
+            await self._client.delete_blob(name, delete_snapshots="include")
+        except HttpResponseError as error:
+            if _is_gone(error) or error.status_code in (409, 412):  # kept, or leased, by others
+                return 0
+            raise
+        return 1
+
+    # --- trouble ---
+
+    async def _steadily(self, call: Callable[[], Awaitable[T]], patient: bool | None = None) -> T:
+        """Call until it works; where nobody is *patient*, a few times, and once if refused."""
+        patient = self._patient if patient is None else patient
+
+        def again(error: Exception) -> bool | float:
+            if isinstance(error, NoAnswer):
+                return error.retry_after or True
+            return patient and isinstance(error, ConfigurationError)
+
+        async for attempt in stamina.retry_context(
+            on=again,
+            attempts=None if patient else FEW,
+            timeout=None,
+            wait_initial=SHORTEST_WAIT,
+            wait_max=LONGEST_WAIT,
+        ):
+            with attempt:
+                result = await self._once(call, self._watch if patient else None)
+        return result
+
+    async def _once(self, call: Callable[[], Awaitable[T]], watch: Watch | None) -> T:
+        try:
+            result = await call()
+        except AzureError as error:
+            failed = _translated(error, self._setting)
+            if watch is not None:
+                watch.trouble(Trouble.QUARANTINE_UNREACHABLE, str(failed))
+            raise failed from None
+        if watch is not None:
+            watch.well(Trouble.QUARANTINE_UNREACHABLE)
+        return result
+
+
+def _client(
+    container: str,
+    connection_string: str | None,
+    account_url: str | None,
+    credential: AsyncTokenCredential | None,
+    new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None,
+) -> ContainerClient:
+    options: dict[str, Any] = {
+        "retry_total": 0,
+        "connection_timeout": 10,
+        "read_timeout": 60,
+        "max_single_put_size": REQUEST,
+        "max_block_size": REQUEST,
+    }
+    if new_transport is not None:
+        options["transport"] = new_transport(
+            connection_timeout=options["connection_timeout"], read_timeout=options["read_timeout"]
+        )
+    if connection_string:
+        try:
+            return ContainerClient.from_connection_string(connection_string, container, **options)
+        except ValueError:  # its text may hold a part of it
+            raise ConfigurationError(
+                f"{SETTING}CONNECTION_STRING: is no connection string of a storage account"
+            ) from None
+    if not account_url or account_url.startswith("http://"):
+        raise ConfigurationError(
+            f"{SETTING}ACCOUNT_URL: must be a https:// URL; an emulator takes a connection string"
+        )
+    return ContainerClient(account_url, container, credential, **options)
+
+
+def _nameable(instance: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", instance)[:60] or "instance"
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
+
+
+def _is_gone(error: HttpResponseError) -> bool:
+    return _code(error) == StorageErrorCode.BLOB_NOT_FOUND
+
+
+def _translated(error: AzureError, setting: str) -> ConfigurationError | NoAnswer:
+    """Say what went wrong. The SDK's own text, which may tell secrets, is not shown."""
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    if isinstance(error, HttpResponseError) and status is not None:
+        headers = getattr(error.response, "headers", None) or {}
+        return refusal(setting, status, _code(error), headers)
+    if isinstance(error, ClientAuthenticationError):
+        return denial(setting, why_no_token(error))
+    return silence(setting, why_unreached(error))

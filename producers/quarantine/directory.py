@@ -1,0 +1,216 @@
+"""What could not be read or was refused for good, in a directory: a file of lines for each day."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from schemas.errors import LedgerFailed
+from schemas.events.times import iso, parse_time
+from schemas.ports import Quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+FOLDER = "quarantine"
+KEEP_DAYS = 14
+LARGEST_ITEM = 1024 * 1024
+"""Bytes of a body that are kept; an event hub message of the Standard tier is no larger."""
+LARGEST_IN_ALL = 512 * 1024 * 1024
+"""Bytes of lines in all; beyond that the oldest give way."""
+
+
+class DirectoryQuarantine:
+    """See :class:`schemas.ports.Quarantine`. What gives way is a whole day, never today."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        largest: int = LARGEST_IN_ALL,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._largest = largest
+        self._now = now
+        self._size: int | None = None
+        self._today = ""
+
+    async def put(self, items: Sequence[Quarantined]) -> None:
+        """Append items to the file of today."""
+        lines = b"".join(map(line_of, items))
+        path = self._folder / f"{day_of(self._now())}.ndjson"
+        with _edge("written"):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_room(len(lines), keep=path)
+            with path.open("ab") as file:
+                file.write(b"\n" + lines if _ends_half_way(path) else lines)
+
+    def _make_room(self, wanted: int, keep: Path) -> None:
+        """Remove days that are too old, and the oldest others while there is too much."""
+        if self._size is None or self._today != keep.stem:
+            self._today = keep.stem
+            oldest = oldest_day(self._now())
+            for path in self._days():
+                if path.stem < oldest:
+                    path.unlink()
+            self._size = sum(path.stat().st_size for path in self._days())
+        self._size += wanted
+        for path in self._days():
+            if self._size <= self._largest or path == keep:
+                break
+            self._size -= path.stat().st_size
+            path.unlink()
+
+    def _days(self) -> list[Path]:
+        return sorted(self._folder.glob("*.ndjson")) if self._folder.is_dir() else []
+
+    async def items(self) -> AsyncIterator[Quarantined]:
+        """Yield what is kept, oldest first, each thing once."""
+        seen: set[str] = set()
+        for path in self._days():
+            for line in _lines(path):
+                item = read_line(line)
+                if item is not None and item.id not in seen:
+                    seen.add(item.id)
+                    yield item
+
+    async def remove(self, ids: Collection[str] | None, before: datetime | None = None) -> int:
+        """Remove items by id, or all; only those older than *before* if given. Return how many."""
+        removed: set[str] = set()
+        with _edge("written"):
+            for path in self._days():
+                removed |= _rewrite(path, lambda item: goes(item, ids, before))
+        self._size = None
+        return len(removed)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+@contextmanager
+def _edge(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LedgerFailed(f"the quarantine cannot be {doing}: {error.strerror}") from error
+
+
+def _ends_half_way(path: Path) -> bool:
+    """Tell whether a crash or a full disk has cut off the last line: the next must not join it."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with _edge("read"), suppress(FileNotFoundError), path.open("rb") as file:
+        yield from file
+
+
+def _rewrite(path: Path, leaves: Callable[[Quarantined], bool]) -> set[str]:
+    """Drop the lines of what leaves, and the file with the last of them; return their ids."""
+    removed: set[str] = set()
+    rest = path.with_suffix(".rest")
+    with path.open("rb") as file, rest.open("wb") as kept:
+        for line in file:
+            item = read_line(line)
+            if item is not None and leaves(item):
+                removed.add(item.id)
+            else:
+                kept.write(line)
+    if rest.stat().st_size:
+        rest.replace(path)
+    else:
+        rest.unlink()
+        path.unlink()
+    return removed
+
+
+# --- what every quarantine shares ---
+
+
+def day_of(moment: float) -> str:
+    """Return the day under which things of *moment* are kept."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+
+
+def oldest_day(now: float) -> str:
+    """Return the first day that is kept."""
+    return f"{datetime.fromtimestamp(now, UTC) - timedelta(days=KEEP_DAYS):%Y-%m-%d}"
+
+
+def goes(item: Quarantined, ids: Collection[str] | None, before: datetime | None) -> bool:
+    """Tell whether ``remove(ids, before)`` means *item*."""
+    return (ids is None or item.id in ids) and (before is None or item.time < before)
+
+
+def line_of(item: Quarantined) -> bytes:
+    """Return *item* as a line of JSON, its body cut at :data:`LARGEST_ITEM`.
+
+    The id depends on kind, position and the whole body: the same thing has the same one again.
+    """
+    body = item.body[:LARGEST_ITEM]
+    written: dict[str, Any] = {
+        "id": _identity(item),
+        "time": iso(item.time),
+        "kind": item.kind,
+        "reason": _encodable(item.reason),
+        "position": _encodable(item.position),
+        "bytes": len(item.body),
+    }
+    try:
+        written["body"] = body.decode("utf-8")
+    except UnicodeDecodeError:
+        written["base64"] = base64.b64encode(body).decode("ascii")
+    return orjson.dumps(written) + b"\n"
+
+
+def bodies_of(items: Sequence[Quarantined], full: int) -> Iterator[bytes]:
+    """Yield the lines of *items* in parts of at most *full* bytes; a longer line goes alone."""
+    lines: list[bytes] = []
+    size = 0
+    for line in map(line_of, items):
+        if lines and size + len(line) > full:
+            yield b"".join(lines)
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield b"".join(lines)
+
+
+def _identity(item: Quarantined) -> str:
+    place = f"{item.kind}\0{_encodable(item.position)}\0"
+    return hashlib.sha256(place.encode() + item.body).hexdigest()[:12]
+
+
+def _encodable(text: str) -> str:
+    """Replace what no UTF-8 can say, as a file's name may hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def read_line(line: bytes) -> Quarantined | None:
+    """Return the item of a line; None for one that was cut off, or that somebody else wrote."""
+    try:
+        told = orjson.loads(line)
+        encoded = told.get("base64")
+        body = base64.b64decode(encoded) if encoded else told["body"].encode()
+        texts = [told[name] for name in ("kind", "reason", "position", "id")]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    kind, reason, position, id_ = texts
+    moment = parse_time(told.get("time")) or datetime.now(UTC)
+    return Quarantined(kind, reason, position, body, moment, id_)

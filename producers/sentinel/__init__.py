@@ -1,0 +1,1 @@
+"""Indicators for Microsoft Sentinel's threat intelligence."""

@@ -1,0 +1,332 @@
+"""Indicators to Sentinel's threat intelligence, by the STIX objects upload API.
+
+An upload replaces what was uploaded before under the same id, so it may be repeated safely.
+
+Path, limits and answers: Microsoft's "Import threat intelligence to Microsoft Sentinel with the
+upload API" (preview, 2024-02-01): 100 objects a request, 100 requests a minute for each user; a
+200 may tell that single objects were refused; 404 for an unknown workspace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+import orjson
+import structlog
+from azure.core import AsyncPipelineClient
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.policies import (
+    AsyncBearerTokenCredentialPolicy,
+    RequestIdPolicy,
+    UserAgentPolicy,
+)
+from azure.core.rest import HttpRequest
+
+from producers.logs_ingestion import PlaceholderToken
+from schemas.errors import ConfigurationError, SinkHeldBack, SinkRefused
+from schemas.events.sign_in import clean_text
+from schemas.health import Trouble
+from schemas.network_errors import why_no_token, why_unreached
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AsyncHttpTransport
+    from azure.core.rest import AsyncHttpResponse
+
+    from schemas.health import Watch
+    from schemas.intel.stix_export import StixObject
+
+log = structlog.get_logger()
+
+SCOPE = "https://management.azure.com/.default"
+API_VERSION = "2024-02-01-preview"
+MOST_OBJECTS = 100
+MOST_REQUESTS = 100
+"""Requests in a minute."""
+MINUTE = 60.0
+LARGEST_BODY = 1_000_000
+"""Bytes of a request. No limit is documented; this is the one of Azure's other ingestion."""
+LARGEST_ANSWER = 1_000_000
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries."""
+LONGEST_RETRY_AFTER = 120.0
+LONGEST_REASON = 300
+SURELY_ALL = 8
+"""Objects refused one by one, all of them, of which not each can be wrong by itself."""
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_AGAIN_IN = re.compile(rb"[Tt]ry again in (\d{1,5}) seconds")
+"""How a 429 tells its wait in the body."""
+_RESTRICTED = "microsoft sentinel"
+_REFUSED = (400, 413)
+_MENDS = {
+    401: "check the identity that runs this (managed identity, or az login)",
+    403: "give the identity the role Microsoft Sentinel Contributor on the workspace; a new role "
+    "takes up to 30 minutes",
+    404: "check SENTINEL__WORKSPACE_ID (the Log Analytics workspace's id), and that Sentinel is "
+    "enabled on it",
+}
+_BUSY = "nothing to mend; the service is busy or out of reach"
+_NO_ANSWER = "nothing to mend if it passes; else check SENTINEL__URL and the network"
+_STRANGE = "check SENTINEL__URL, and whether a proxy answers in its place"
+_CHANGED = "see whether the upload API has changed; a newer version of signinwatch may be needed"
+
+
+class _Refusal(msgspec.Struct):
+    record: int = msgspec.field(name="recordIndex")
+    reasons: list[Any] = msgspec.field(name="errorMessages", default_factory=list)
+
+
+class _Answer(msgspec.Struct):
+    errors: list[_Refusal] | None = None
+
+
+class Pace:
+    """Lets at most so many requests through in any minute; the others wait."""
+
+    def __init__(
+        self,
+        most: int,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._most = most
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._begun: deque[float] = deque()
+
+    async def turn(self) -> None:
+        """Return when a request may begin."""
+        while len(self._begun) >= self._most:
+            wait = self._begun[0] + MINUTE - self._monotonic()
+            if wait > 0:
+                await self._sleep(wait)
+            else:
+                self._begun.popleft()
+        self._begun.append(self._monotonic())
+
+
+class IndicatorUpload:
+    """Uploads STIX objects to one workspace.
+
+    A body that is refused as malformed is halved until the bad object is found. Every other
+    trouble is waited out for *patience* seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        workspace_id: str,
+        credential: AsyncTokenCredential | None,
+        *,
+        source: str,
+        patience: float = 60.0,
+        requests_per_minute: int = MOST_REQUESTS,
+        watch: Watch | None = None,
+        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """*source* is what Sentinel shows as the source system.
+
+        Without a *credential* (loopback only) a placeholder token is sent. The credential stays
+        its owner's, to close. ConfigurationError for a workspace or source that cannot be.
+        """
+        if credential is not None and not _GUID.fullmatch(workspace_id):
+            raise ConfigurationError(
+                "SIGNINWATCH_SENTINEL__WORKSPACE_ID: must be the workspace's id, a GUID"
+            )
+        if not source.strip() or source.strip().lower() == _RESTRICTED:
+            raise ConfigurationError(
+                "SIGNINWATCH_SENTINEL__SOURCE: must be a name, and not Microsoft Sentinel"
+            )
+        options: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
+        if new_transport is not None:
+            options["transport"] = new_transport(**options)
+        token = (
+            PlaceholderToken()
+            if credential is None
+            else AsyncBearerTokenCredentialPolicy(credential, SCOPE)
+        )
+        policies = [RequestIdPolicy(), UserAgentPolicy("signinwatch"), token]
+        self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
+            url, policies=policies, **options
+        )
+        workspace = quote(workspace_id, safe="")
+        self._url = (
+            f"{url.rstrip('/')}/workspaces/{workspace}/threat-intelligence-stix-objects:upload"
+        )
+        self._head = b'{"sourcesystem":' + orjson.dumps(source) + b',"stixobjects":['
+        self._patience = patience
+        self._pace = Pace(requests_per_minute, monotonic, sleep)
+        self._watch = watch
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self.errors = 0
+        """Uploads that failed, whether or not they were tried again."""
+
+    async def send(self, objects: Sequence[StixObject]) -> list[tuple[StixObject, str]]:
+        """Upload *objects*; return those refused for good, each with the reason.
+
+        All others are kept by Sentinel when this returns. SinkHeldBack when patience ends; any of
+        them may have arrived then.
+        """
+        refused: list[tuple[StixObject, str]] = []
+        for part in _parts([(one, orjson.dumps(one)) for one in objects], len(self._head) + 2):
+            refused += await self._send_part(part)
+        return refused
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _send_part(
+        self, part: Sequence[tuple[StixObject, bytes]]
+    ) -> list[tuple[StixObject, str]]:
+        body = self._head + b",".join(encoded for _, encoded in part) + b"]}"
+        try:
+            found = await self._post_patiently(body)
+        except SinkRefused as error:
+            return await self._send_halves(part, error)
+        reasons = {one.record: _reason(one) for one in found}
+        refused = [(part[at][0], why) for at, why in reasons.items() if 0 <= at < len(part)]
+        if len(refused) < len(reasons):
+            log.warning("refusals of what was not sent", refusals=len(reasons) - len(refused))
+        return refused
+
+    async def _send_halves(
+        self, part: Sequence[tuple[StixObject, bytes]], error: SinkRefused
+    ) -> list[tuple[StixObject, str]]:
+        """Find the bad ones. SinkHeldBack where all are: then it is not the objects."""
+        if len(part) == 1:
+            return [(part[0][0], str(error))]
+        middle = len(part) // 2
+        refused = await self._send_part(part[:middle]) + await self._send_part(part[middle:])
+        if len(refused) == len(part) >= SURELY_ALL:
+            raise SinkHeldBack(f"SENTINEL__URL: every object is {error}", mend=_CHANGED)
+        return refused
+
+    async def _post_patiently(self, body: bytes) -> list[_Refusal]:
+        if len(body) > LARGEST_BODY:
+            raise SinkRefused(f"{len(body):,} bytes are more than one request may hold")
+        began, pause = self._monotonic(), FIRST_PAUSE
+        while True:
+            await self._pace.turn()
+            try:
+                refusals = await self._post(body)
+            except SinkHeldBack as error:
+                self.errors += 1
+                if self._watch is not None:
+                    detail = f"{error}; {error.mend}"
+                    self._watch.trouble(Trouble.INDICATORS_HELD_BACK, detail)
+                wait = pause if error.retry_after is None else error.retry_after
+                if self._monotonic() + wait > began + self._patience:
+                    raise
+            else:
+                if self._watch is not None:
+                    self._watch.well(Trouble.INDICATORS_HELD_BACK)
+                return refusals
+            await self._sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _post(self, body: bytes) -> list[_Refusal]:
+        """Send one body once, and translate what the SDK raises."""
+        request = HttpRequest(
+            "POST",
+            self._url,
+            params={"api-version": API_VERSION},
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+            content=body,
+        )
+        try:
+            response = await self._client.send_request(request, stream=True)
+            async with response:
+                answer = await _bounded(response)
+        except ClientAuthenticationError as error:
+            told = f"SENTINEL__URL: {why_no_token(error)}"
+            raise SinkHeldBack(told, mend=_MENDS[401]) from None
+        except (ServiceRequestError, ServiceResponseError) as error:
+            told = f"SENTINEL__URL: no answer: {why_unreached(error)}"
+            raise SinkHeldBack(told, mend=_NO_ANSWER) from None
+        except AzureError as error:
+            raise SinkHeldBack(f"SENTINEL__URL: {type(error).__name__}", mend=_BUSY) from None
+        if response.status_code != 200:
+            raise _translated(response, answer)
+        return _refusals(answer)
+
+
+async def _bounded(response: AsyncHttpResponse) -> bytes:
+    """Return what of the answer may be kept; the rest is not even read."""
+    told = b""
+    async for chunk in response.iter_raw():
+        told += chunk
+        if len(told) > LARGEST_ANSWER:
+            break
+    return told[:LARGEST_ANSWER]
+
+
+def _refusals(answer: bytes) -> list[_Refusal]:
+    if not answer.strip():
+        return []
+    try:
+        told = msgspec.json.decode(answer, type=_Answer | None)
+    except msgspec.MsgspecError:
+        raise SinkHeldBack("SENTINEL__URL: an answer that cannot be read", mend=_STRANGE) from None
+    return [] if told is None else told.errors or []
+
+
+def _reason(refusal: _Refusal) -> str:
+    """Return the service's own words, bounded."""
+    words = "; ".join(str(one) for one in refusal.reasons[:5])
+    return clean_text(words, LONGEST_REASON) or "no reason given"
+
+
+def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | SinkRefused:
+    status = response.status_code
+    if status in _REFUSED:
+        return SinkRefused(f"refused by the upload API ({status})")
+    mend = _BUSY if status in (408, 429) or status >= 500 else _STRANGE
+    return SinkHeldBack(
+        f"SENTINEL__URL: the upload API answers {status}",
+        mend=_MENDS.get(status, mend),
+        retry_after=_retry_after(response.headers.get("Retry-After"), answer),
+    )
+
+
+def _retry_after(header: str | None, answer: bytes) -> float | None:
+    """Return the seconds that the service asks for, in a header or in words, within reason."""
+    told = _AGAIN_IN.search(answer[:1_000])
+    try:
+        asked = float(header if header is not None else told[1] if told else "")
+    except ValueError:
+        return None
+    return min(asked, LONGEST_RETRY_AFTER) if asked >= 0 else None  # NaN is neither
+
+
+def _parts(
+    objects: Sequence[tuple[StixObject, bytes]], around: int
+) -> Iterator[Sequence[tuple[StixObject, bytes]]]:
+    """Yield slices that one request may hold, by number and by bytes."""
+    start, size = 0, around
+    for end, (_, encoded) in enumerate(objects):
+        larger = size + len(encoded) + 1
+        if end > start and (end - start == MOST_OBJECTS or larger > LARGEST_BODY):
+            yield objects[start:end]
+            start, larger = end, around + len(encoded) + 1
+        size = larger
+    if start < len(objects):
+        yield objects[start:]

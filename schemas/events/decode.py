@@ -1,0 +1,389 @@
+"""From the bytes of a message body to sign-ins, skips and rejects. Pure, and total: never raises.
+
+What a record becomes depends on its own bytes alone. Two ways lead there. The fast one decodes a
+whole body into typed records, when it is one of the known wrappers and all its records are of one
+form. Whatever the fast way does not take is cut into records, and each is read by itself; that
+slow way reads the same typed columns first, so that both say the same of a record that both read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
+from schemas.events.framing import INVALID, MOST_WRAPPERS, records_in, texts_in
+from schemas.events.lenient_json import TooDeep, load_json, shallow
+from schemas.events.record_shapes import looks_of
+from schemas.events.sign_in import RecordReader, SignIn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.events.tables import Form, Tables, Typed
+
+LARGEST_BODY = 64 * 1024 * 1024
+"""Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may hold more."""
+
+MOST_REJECTS = 100
+"""Rejects of one body that are kept one by one."""
+
+NULL_ITEM = "null item"
+UNKNOWN_TABLE = "unknown table"
+TABLE_OFF = "table not chosen"
+NOT_JSON = "not JSON"
+NOT_AN_OBJECT = "not an object"
+TOO_DEEP = "nested too deeply"
+
+_WINDOW = 2_048
+"""Bytes at either end of a body in which a name that tells its form is looked for."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+_DEEP = 600
+_DEEP_LIST, _DEEP_OBJECT = b"]" * _DEEP, b"}" * _DEEP
+"""How deep nesting mostly ends. The fast way leaves such a body to the slow one, which rejects the
+record unless it is strict JSON. Depth itself cannot decide: msgspec passes over nested values that
+nobody reads, as deep as the stack of the moment lets it."""
+_SAMPLE = _DEEP // 3
+"""Every so manieth byte is looked at first, since another pass over all bytes is felt."""
+
+
+class _Head(msgspec.Struct):
+    """The two names by which a record tells its table."""
+
+    type_name: Any = msgspec.field(default=None, name="Type")
+    category: Any = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record, or a whole message, that could not be read."""
+
+    reason: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What one message body holds. ``records`` is the sum of the three kinds.
+
+    ``rejects`` holds the first :data:`MOST_REJECTS`; if there are more, the last one stands for
+    all others and holds the whole body.
+    """
+
+    signins: list[SignIn] = field(default_factory=list)
+    skips: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+    rejected: int = 0
+
+    @property
+    def records(self) -> int:
+        """How many records the body held; an unreadable message counts as one."""
+        return len(self.signins) + self.skips.total() + self.rejected
+
+    def reject(self, reason: str, body: bytes) -> None:
+        """Count a reject; keep its *body* if it is among the first."""
+        self.rejected += 1
+        if len(self.rejects) < MOST_REJECTS:
+            self.rejects.append(Reject(reason, body))
+
+    def closed(self, body: bytes) -> Decoded:
+        """Let one last reject stand for those beyond the first, if there are any."""
+        more = self.rejected - len(self.rejects)
+        if more > 0:
+            self.rejects.append(Reject(f"{more} more unreadable items", body))
+        return self
+
+
+def _ends_deep(raw: bytes) -> bool:
+    sample = raw[::_SAMPLE]
+    return (b"]]]" in sample and _DEEP_LIST in raw) or (b"}}}" in sample and _DEEP_OBJECT in raw)
+
+
+def _loaded(raw: bytes) -> Any:
+    """Return the value of a record, with null for what is nested too deeply; see load_json."""
+    try:
+        return load_json(raw)
+    except TooDeep:
+        if _ends_deep(raw):
+            raise
+        return load_json(shallow(raw))
+
+
+def _rejected(reason: str, body: bytes) -> Decoded:
+    decoded = Decoded()
+    decoded.reject(reason, body)
+    return decoded
+
+
+class _Body:
+    """A body that was decoded the fast way, kept to read single records of it again."""
+
+    __slots__ = ("_data", "_items", "size")
+
+    def __init__(self, data: bytes, *, bare: bool = False) -> None:
+        """Keep *data*: an envelope or, with *bare*, one record."""
+        self._data = data
+        self._items = [data] if bare else None
+        self.size = len(data)
+
+    def raw(self, index: int) -> bytes:
+        """Return the bytes of one record."""
+        if self._items is None:
+            self._items = records_in(self._data.strip()) or []
+        return self._items[index]
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Read one record again, with null for what msgspec passed over and nothing else reads."""
+        record = _loaded(self.raw(index))
+        return record if isinstance(record, dict) else {}
+
+
+class _Single:
+    """A record that was decoded the slow way."""
+
+    __slots__ = ("_raw", "_record", "size")
+
+    def __init__(self, record: dict[str, Any], raw: bytes) -> None:
+        self._record = record
+        self._raw = raw
+        self.size = len(raw) + 100 * len(record)  # near enough; counting would cost more
+
+    def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is only one
+        """Return the record."""
+        return self._record
+
+    def raw(self, index: int) -> bytes:  # noqa: ARG002 - there is only one
+        """Return its bytes."""
+        return self._raw
+
+
+def _near_the_end(body: bytes, name: bytes) -> int:
+    return body.rfind(name, -_WINDOW // 4)
+
+
+def _near_the_start(body: bytes, name: bytes) -> int:
+    return body.find(name, 0, _WINDOW)
+
+
+class Decoder:
+    """Decodes message bodies by a set of tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._address = AddressMemo()
+        self._addresses = AddressesMemo(self._address)
+
+    def decode(self, body: bytes) -> Decoded:
+        """Return what *body* holds; see :class:`Decoded`. Never raises on any bytes."""
+        body = body.removeprefix(_BYTE_ORDER_MARK)
+        if len(body) > LARGEST_BODY:
+            return _rejected("message too large", body)
+        return (self._decode_quickly(body) or self._decode_slowly(body)).closed(body)
+
+    # --- the fast way ---
+
+    def _decode_quickly(self, body: bytes) -> Decoded | None:
+        typed = self._guess(body)
+        if typed is None:
+            return None
+        try:
+            rows, bare = self._rows(body, typed)
+        except INVALID:
+            return None
+        if rows is None or _ends_deep(body):  # looked at last, when the body is in the cache
+            return None
+        return self._decode_rows(rows, typed, _Body(body, bare=bare))
+
+    def _rows(self, body: bytes, typed: Typed) -> tuple[list[Any] | None, bool]:
+        """Return the typed rows of a body, and whether it is one bare record."""
+        if body.lstrip()[:1] == b"[":
+            return typed.array.decode(body), False
+        if body.find(b'"records"', 0, 256) < 0:
+            return [typed.bare.decode(body)], True
+        wrapper = typed.wrapper.decode(body)
+        tells_its_table = self._form_told(wrapper.Type, wrapper.category) is not None
+        return None if tells_its_table else wrapper.records, False
+
+    def _guess(self, body: bytes) -> Typed | None:
+        """Guess the form of a body from the first name in it that could tell. Verified later."""
+        tables = self._tables
+        for name, form_of, find in (
+            (b'"Type"', tables.form_of_type, _near_the_end),
+            (b'"category"', tables.form_of_category, _near_the_start),
+            (b'"Type"', tables.form_of_type, _near_the_start),
+        ):
+            place = find(body, name)
+            if place >= 0:
+                start = body.find(b'"', place + len(name), place + len(name) + 8) + 1
+                value = body[start : body.find(b'"', start, start + 80)]
+                form = form_of(value.decode("ascii", "replace"))
+                if form is not None:
+                    return form.typed
+        return None
+
+    def _decode_rows(self, rows: list[Any], typed: Typed, source: _Body) -> Decoded:
+        decoded = Decoded()
+        add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
+        type_of, category_of = typed.type_of, typed.category_of
+        addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
+        noted_of = typed.noted_of
+        form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
+        for index, row in enumerate(rows):
+            if row is None:
+                skips[NULL_ITEM] += 1
+                continue
+            form = form_of_type[type_of(row)] or form_of_category[category_of(row)]
+            if form is None or form.typed is not typed:
+                self._add_item(source.raw(index), decoded)
+            elif not form.on:
+                skips[TABLE_OFF] += 1
+            else:
+                try:
+                    values = addresses_of(row)
+                    # Without a value of first choice, another spelling of its name may hold it.
+                    found = () if values[0] is None else addresses[values]
+                    written, risk = written_of(row), risk_of(row)
+                    noted = noted_of(row) if noted_of is not None else None
+                except (AttributeError, TypeError):  # no object on the way, or one at its end
+                    found = ()
+                if found:
+                    name = form.table or type_of(row)
+                    add(SignIn(form, name, found, written, source, index, risk, noted))
+                else:
+                    self._add_item(source.raw(index), decoded)
+        return decoded
+
+    # --- the slow way ---
+
+    def _decode_slowly(self, body: bytes) -> Decoded:
+        decoded = Decoded()
+        for text in texts_in(body):
+            items = records_in(text)
+            if items is None or self._tells_its_table(text):
+                self._add_record(text, decoded)
+            else:
+                for item in items:
+                    self._add_item(item, decoded)
+        return decoded
+
+    def _add_item(self, raw: bytes, decoded: Decoded, wrappers: int = MOST_WRAPPERS) -> None:
+        """Add an item of an envelope: a record, or an envelope of records."""
+        items = records_in(raw, arrays=False) if wrappers else None
+        if items is None or self._tells_its_table(raw):
+            self._add_record(raw, decoded)
+        else:
+            for item in items:
+                self._add_item(item, decoded, wrappers - 1)
+
+    def _tells_its_table(self, raw: bytes) -> bool:
+        """Return True for a record of a known table; its own ``records`` are no envelope's."""
+        if raw[:1] != b"{":
+            return False
+        try:
+            if not _ends_deep(raw):
+                head = _head.decode(raw)
+                return self._form_told(head.type_name, head.category) is not None
+        except INVALID:
+            pass
+        try:
+            record = _loaded(raw)
+        except ValueError:
+            return False
+        return self._form_told(record.get("Type"), record.get("category")) is not None
+
+    def _add_record(self, raw: bytes, decoded: Decoded) -> None:
+        try:
+            record = _loaded(raw)
+        except ValueError as error:
+            decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
+            return
+        if record is None:
+            decoded.skips[NULL_ITEM] += 1
+        elif not isinstance(record, dict):
+            decoded.reject(NOT_AN_OBJECT, raw)
+        elif not self._add_as_typed(record, raw, decoded):
+            self._add_object(record, raw, decoded)
+
+    def _add_as_typed(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> bool:
+        """Add a record as the fast way would; return False if that would not take it."""
+        form = self._form_told(record.get("Type"), record.get("category"))
+        if form is None:
+            return False
+        if not form.on:
+            decoded.skips[TABLE_OFF] += 1
+            return True
+        typed = form.typed
+        try:
+            row = msgspec.convert(record, typed.row)
+            values = typed.addresses_of(row)
+            found = () if values[0] is None else self._addresses[values]
+            written, risk = typed.written_of(row), typed.risk_of(row)
+            noted = typed.noted_of(row) if typed.noted_of is not None else None
+        except (msgspec.ValidationError, AttributeError, TypeError):
+            return False
+        if not found:
+            return False
+        table = form.table or record["Type"]
+        source = _Single(record, raw)
+        decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
+        return True
+
+    def _form_told(self, type_name: object, category: object) -> Form | None:
+        """Return the form that a record's exactly spelled ``Type`` or ``category`` tells."""
+        names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
+        return next((form for name, forms in names if (form := _told(name, forms))), None)
+
+    def _add_object(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> None:
+        """Add a record whose names may be spelled in any case."""
+        reader = RecordReader(record)
+        form, table = self._form_of(reader.record)
+        if form is None:
+            decoded.skips[UNKNOWN_TABLE] += 1
+            return
+        if not form.on:
+            decoded.skips[TABLE_OFF] += 1
+            return
+        answers = [self._answer(reader.at(place)) for (place,) in form.columns["address"]]
+        found = tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, str)))
+        if found:
+            risk = reader.first(form.columns.get("risk_level", ()))
+            source = _Single(record, raw)
+            decoded.signins.append(SignIn(form, table, found, None, source, 0, risk))
+        else:
+            told = (answer for answer in answers if isinstance(answer, Unusable))
+            reason = next((one for one in told if one is not Unusable.MISSING), Unusable.MISSING)
+            decoded.skips[reason.value] += 1
+
+    def _answer(self, value: object) -> str | Unusable:
+        return self._address[value] if isinstance(value, str) else usable_address(value)
+
+    def _form_of(self, record: dict[str, Any]) -> tuple[Form | None, str]:
+        """Return the form of a record of lower-case names, and the name of its table."""
+        tables = self._tables
+        if form := tables.form_of_type(record.get("type")):
+            return form, form.table or str(record["type"])
+        if form := tables.form_of_category(record.get("category")):
+            if _lost_its_type(record, form):
+                form = tables.form_of_type(form.table) or form
+            return form, form.table
+        form = tables.by_looks.get(looks_of(record) or "")
+        return form, form.table if form else ""
+
+
+def _lost_its_type(record: dict[str, Any], form: Form) -> bool:
+    """Tell whether a record of lower-case names is a row that is told by its category alone."""
+    nested = any("properties" in place for (place,) in form.columns["address"])
+    return nested and "properties" not in record and "ipaddress" in record
+
+
+def _told(name: object, forms: Mapping[object, Form | None]) -> Form | None:
+    return forms[name] if isinstance(name, str) else None

@@ -1,0 +1,172 @@
+"""Where one record of a message body ends and the next begins, told by brackets and texts alone.
+
+A record is cut out without being read, so that nothing inside one record changes another. Valid
+JSON is split by msgspec; what it refuses, by a scanner that knows texts, brackets and commas. Both
+keep the record's own bytes. The scanner is linear and does not recurse.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.events.lenient_json import STRING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MOST_WRAPPERS = 4
+"""Wrappers that may lie within each other."""
+INVALID = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on a text that is not what its type says, or that nests too deeply."""
+
+_value = msgspec.json.Decoder(msgspec.Raw)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_PASSED_OVER = rb'(?:[^"\[\]{},]++|' + STRING + rb")*+"
+_MARK = re.compile(_PASSED_OVER + rb"([\[\]{},])", re.DOTALL)
+"""Up to and with the next bracket or comma that stands in no text."""
+_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + STRING + rb")*+([\[\]{}])", re.DOTALL)
+_NAME_OR_BRACKET = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
+_ARRAY_FOLLOWS = re.compile(rb"\s*:\s*\[")
+_BLANK = b" \t\r\n"
+_OPENING = b"[{"
+
+
+def texts_in(body: bytes) -> list[bytes]:
+    """Return the JSON texts of a body: its lines, or values one after another; mostly one."""
+    text = body.strip(_BLANK) or body
+    if _is_valid(text):
+        return [text]
+    lines = [line.strip(_BLANK) for line in text.split(b"\n")]
+    lines = [line for line in lines if line]
+    if len(lines) > 1 and 2 * sum(map(_is_bracketed, lines)) >= len(lines):
+        return lines
+    values = list(_items(text))
+    told_apart = values and all(value[:1] in (b"[", b"{") for value in values)
+    return values if told_apart else [text]
+
+
+def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
+    """Return the items of an envelope: an array, or what an object holds as its ``records``.
+
+    That name counts in any case, its usual one first. None if *text* is no envelope; with
+    ``arrays=False`` a bare array is none. The last item of an envelope that is cut off may be
+    incomplete.
+    """
+    if text[:1] == b"[":
+        return array_items(text) if arrays else None
+    if text[:1] != b"{" or b"records" not in text.lower():
+        return None
+    try:
+        fields = _object.decode(text)
+    except INVALID:
+        value = _records_value(text)
+    else:
+        name = _records_name(fields)
+        value = None if name is None else bytes(fields[name])
+    if value is None:
+        return None
+    return array_items(value) if value[:1] == b"[" else [value]
+
+
+def records_of(body: bytes) -> list[bytes]:
+    """Return every record of a body, out of the envelopes around it."""
+    found: list[bytes] = []
+    for text in texts_in(body):
+        items = records_in(text)
+        found += [text] if items is None else _unwrapped(items, MOST_WRAPPERS)
+    return found
+
+
+def _unwrapped(items: Iterable[bytes], wrappers: int) -> Iterator[bytes]:
+    for item in items:
+        inner = records_in(item, arrays=False) if wrappers else None
+        yield from [item] if inner is None else _unwrapped(inner, wrappers - 1)
+
+
+def array_items(array: bytes) -> list[bytes] | None:
+    """Return the items of an array, and one item more for what follows its end, if anything.
+
+    None for a broken array without an object: nothing of it is worth telling apart.
+    """
+    try:
+        return [bytes(item) for item in _list.decode(array)]
+    except INVALID:
+        end = _end_of_value(array, 1)
+        inner = array[1 : end - 1] if array[end - 1 : end] == b"]" else array[1:end]
+        items = [*_items(inner), *_filled(array[end:])]
+        return items if any(item[:1] == b"{" for item in items) else None
+
+
+def _is_valid(text: bytes) -> bool:
+    try:
+        _value.decode(text)
+    except INVALID:
+        return False
+    return True
+
+
+def _is_bracketed(line: bytes) -> bool:
+    """Return True if a line looks like a whole object or array."""
+    return line[:1] in (b"{", b"[") and _closing_of(line, 1) == len(line)
+
+
+def _items(text: bytes) -> Iterator[bytes]:
+    """Yield the values of *text* that brackets or commas part at its outermost level."""
+    start = place = 0
+    while (mark := _MARK.match(text, place)) is not None:
+        place = mark.end()
+        if mark[1] in _OPENING:
+            place = _end_of_value(text, place)
+            yield from _filled(text[start:place])  # with what stands before it, if it is broken
+            start = place
+        elif mark[1] == b",":
+            yield from _filled(text[start : place - 1])
+            start = place
+    yield from _filled(text[start:])
+
+
+def _filled(text: bytes) -> Iterator[bytes]:
+    if text := text.strip(_BLANK):
+        yield text
+
+
+def _records_name(names: Iterable[str]) -> str | None:
+    found = [name for name in names if name.lower() == "records"]
+    return "records" if "records" in found else next(iter(found), None)
+
+
+def _records_value(text: bytes) -> bytes | None:
+    """Return the ``records`` array of an object that is no valid JSON, or None."""
+    arrays: dict[str, bytes] = {}
+    place = 1
+    while (token := _NAME_OR_BRACKET.search(text, place)) is not None:
+        place = token.end()
+        if token[0] in _OPENING:
+            place = _end_of_value(text, place)
+        elif token[0].lower() == b'"records"' and (array := _ARRAY_FOLLOWS.match(text, place)):
+            place = _end_of_value(text, array.end())
+            arrays[token[0][1:-1].decode()] = text[array.end() - 1 : place]
+    name = _records_name(arrays)
+    return None if name is None else arrays[name]
+
+
+def _end_of_value(text: bytes, start: int) -> int:
+    """Return where a value ends whose first bracket ends at *start*; the end of a text cut off."""
+    return _closing_of(text, start) or len(text)
+
+
+def _closing_of(text: bytes, start: int) -> int | None:
+    """Return the end of the bracket that closes the one before *start*; None if none does."""
+    depth = 1
+    place = start
+    while (bracket := _BRACKET.match(text, place)) is not None:
+        place = bracket.end()
+        depth += 1 if bracket[1] in _OPENING else -1
+        if depth == 0:
+            return place
+    return None

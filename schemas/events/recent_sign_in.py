@@ -1,0 +1,188 @@
+"""The little that is noted of every sign-in, for the case that its address turns out bad later."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.events.outcomes import Outcome, number_of, outcome_of_code
+from schemas.events.sign_in import Details
+from schemas.events.times import LONGEST_TEXT, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from schemas.events.sign_in import SignIn
+    from schemas.events.tables import Scalar
+
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
+"""Services write the last moment there is for none, and a float rounds it up beyond."""
+_PLAIN = 200
+"""Characters of a text that needs no cleaning."""
+_BETWEEN = "\x1f"
+"""Stands between texts that are looked at together; not printable."""
+_PRINTABLE = bytes(range(ord(" "), ord("~") + 1))
+
+
+_CODES = {str, int}
+"""What a result code is; to a dictionary 1 is also True and 1.0."""
+
+
+class Noted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A sign-in from one address, as far as a late finding needs it.
+
+    ``time`` is that of the event: seconds since the epoch, or a text that ``parse_time`` reads.
+    """
+
+    address: str
+    table: str
+    event_id: str
+    account: str
+    outcome: Outcome
+    time: float | str
+
+    def details(self) -> Details:
+        """Return it the way the judge takes it; all else is unknown."""
+        return Details(
+            table=self.table,
+            event_id=self.event_id,
+            event_time=_moment(self.time),
+            addresses=((self.address, self.address),),
+            account=self.account,
+            outcome=self.outcome,
+        )
+
+
+class Notes(msgspec.Struct, array_like=True):
+    """Sign-ins by column, in order: all are noted, and hardly one is ever looked at again."""
+
+    addresses: list[str] = []
+    tables: list[str] = []
+    event_ids: list[str] = []
+    accounts: list[str] = []
+    outcomes: list[Outcome] = []
+    times: list[float | str] = []
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not belong together; ValueError."""
+        if len({len(column) for column in msgspec.structs.astuple(self)}) != 1:
+            raise ValueError("columns of different lengths")
+
+    @classmethod
+    def of(cls, signins: Iterable[Noted]) -> Notes:
+        """Return sign-ins by column."""
+        columns = zip(*map(msgspec.structs.astuple, signins), strict=True)
+        return cls(*map(list, columns))
+
+    def __len__(self) -> int:
+        """Return how many sign-ins there are."""
+        return len(self.addresses)
+
+    def __iter__(self) -> Iterator[Noted]:
+        """Yield them one by one."""
+        return starmap(Noted, zip(*msgspec.structs.astuple(self), strict=True))
+
+    def part(self, start: int, end: int) -> Notes:
+        """Return some of them."""
+        return Notes(*(column[start:end] for column in msgspec.structs.astuple(self)))
+
+    def add(
+        self,
+        addresses: Sequence[str],
+        signins: Sequence[SignIn],
+        enqueued: Sequence[datetime | None],
+        fallback_time: datetime,
+    ) -> int:
+        """Note sign-ins; of each its address, the record, and when its message arrived.
+
+        Those whose first places hold what is surely the same after cleaning are taken together.
+        One that is odd is parted from the others by halves, and read whole. Return how many could
+        not be read.
+        """
+        if not addresses or self._added_quickly(addresses, signins):
+            return 0
+        if len(addresses) == 1:
+            try:
+                details = signins[0].details(enqueued=enqueued[0], fallback_time=fallback_time)
+            except Exception:  # noqa: BLE001 - set aside, with its reason, by who judges it
+                return 1
+            self.addresses += addresses
+            self.tables.append(details.table)
+            self.event_ids.append(details.event_id)
+            self.accounts.append(details.account)
+            self.outcomes.append(details.outcome)
+            self.times.append(details.event_time.timestamp())
+            return 0
+        half = len(addresses) // 2
+        return sum(
+            self.add(addresses[part], signins[part], enqueued[part], fallback_time)
+            for part in (slice(half), slice(half, None))
+        )
+
+    def _added_quickly(self, addresses: Sequence[str], signins: Sequence[SignIn]) -> bool:
+        """Note plain sign-ins; return False, with nothing done, if one of them is not."""
+        if {signin.form.outcome for signin in signins} != {"code"}:
+            return False
+        try:
+            event_ids, accounts, results, times = zip(*[one.noted for one in signins], strict=True)
+            if not set(map(type, results)) <= _CODES:
+                return False
+            outcomes = [_outcomes[result] for result in results]
+            if not (_plain(event_ids) and _plain(accounts) and _are_times(times)):
+                return False
+        except (TypeError, ValueError, KeyError):  # nothing decoded; no text, no time, no number
+            return False
+        self.addresses += addresses
+        self.tables += [signin.table for signin in signins]
+        self.event_ids += event_ids
+        self.accounts += map(str.lower, accounts)
+        self.outcomes += outcomes
+        self.times += times
+        return True
+
+
+def _plain(texts: Collection[str]) -> bool:
+    """Tell whether texts are as they would be after cleaning; TypeError where one is none."""
+    joined = _BETWEEN.join(texts)
+    if not joined.isascii() or "<null>" in joined:
+        return False
+    odd = len(joined.encode().translate(None, _PRINTABLE))
+    spaced = " " in joined and (
+        " " in (joined[0], joined[-1]) or f"{_BETWEEN} " in joined or f" {_BETWEEN}" in joined
+    )
+    lengths = set(map(len, texts))
+    return odd == len(texts) - 1 and not spaced and min(lengths) > 1 and max(lengths) < _PLAIN
+
+
+def _are_times(texts: Collection[str]) -> bool:
+    """Tell whether ``parse_time`` reads all; TypeError or ValueError where one is no time.
+
+    At the ends of time a zone may lead beyond what can be told.
+    """
+    deque(map(datetime.fromisoformat, texts), maxlen=0)
+    return max(map(len, texts)) <= LONGEST_TEXT and min(texts) > "0002" and max(texts) < "9999"
+
+
+def _moment(time: float | str) -> datetime:
+    if isinstance(time, str):
+        return parse_time(time) or datetime.fromtimestamp(0, UTC)
+    return datetime.fromtimestamp(min(time, LAST_MOMENT), UTC)
+
+
+class _Outcomes(dict["Scalar", Outcome]):
+    """The outcomes that result codes tell. KeyError where another place has to be read too."""
+
+    def __missing__(self, result: Scalar) -> Outcome:
+        if number_of(result) is None:
+            raise KeyError
+        outcome = outcome_of_code(result)
+        if len(self) < 1_000:
+            self[result] = outcome
+        return outcome
+
+
+_outcomes = _Outcomes()

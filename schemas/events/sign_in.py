@@ -1,0 +1,389 @@
+"""From one record to a sign-in, and from a sign-in to all that is known of it.
+
+A :class:`SignIn` is cheap: most are from addresses known to be harmless and need no more than
+their address. Everything else is read from the record when somebody asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import orjson
+
+from schemas.events.addresses import usable_address
+from schemas.events.lenient_json import DEEPEST, parse_object
+from schemas.events.outcomes import (
+    RESULT_WORDS,
+    Outcome,
+    number_of,
+    outcome_of_code,
+    outcome_of_status,
+    outcome_of_word,
+)
+from schemas.events.tables import Form, Scalar, joined
+from schemas.events.times import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.events.tables import Alternative, Place
+
+LONGEST_VALUE = 1_024
+"""Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
+
+_NOTHING = frozenset(("", "-", "<null>"))
+_DEEPEST_NAMES = 8
+"""How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
+_TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, marks that turn the direction of text, and halves of characters."""
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that is kept of a sign-in: what a finding needs, and what waits in the ledger.
+
+    ``addresses`` pairs each canonical address with its text as it came, first choice first.
+    Times are UTC. Missing, null and empty all become None.
+    """
+
+    table: str
+    event_id: str
+    event_time: datetime
+    addresses: tuple[tuple[str, str], ...]
+    account: str
+    outcome: Outcome
+    enqueued: datetime | None = None
+    account_object_id: str | None = None
+    account_type: str | None = None
+    aad_tenant_id: str | None = None
+    application: str | None = None
+    app_id: str | None = None
+    resource_name: str | None = None
+    result_code: str | None = None
+    result_description: str | None = None
+    correlation_id: str | None = None
+    session_id: str | None = None
+    unique_token_identifier: str | None = None
+    client_app_used: str | None = None
+    user_agent: str | None = None
+    is_interactive: bool | None = None
+    authentication_requirement: str | None = None
+    conditional_access_status: str | None = None
+    device_id: str | None = None
+    device_compliant: bool | None = None
+    risk_level: str | None = None
+    risk_state: str | None = None
+    sign_in_country: str | None = None
+    sign_in_city: str | None = None
+    sign_in_as_number: int | None = None
+
+
+_TEXT_COLUMNS = [
+    "account_object_id",
+    "application",
+    "app_id",
+    "resource_name",
+    "result_description",
+    "correlation_id",
+    "session_id",
+    "unique_token_identifier",
+    "client_app_used",
+    "user_agent",
+    "authentication_requirement",
+    "conditional_access_status",
+    "device_id",
+    "risk_level",
+    "risk_state",
+    "sign_in_country",
+    "sign_in_city",
+]
+
+
+def clean_text(value: object, longest: int = LONGEST_VALUE) -> str | None:
+    """Return *value* as bounded text without control characters, or None for nothing."""
+    if type(value) is str:
+        text = value[:longest].strip()
+        if not (text.isascii() and text.isprintable()):
+            text = _CONTROL.sub("�", text)
+        return None if text in _NOTHING else text
+    if value is None or isinstance(value, dict | list):
+        return None
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    text = text[:longest].strip()
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub("�", text)
+    return None if text in _NOTHING else text
+
+
+def clean_bool(value: object) -> bool | None:
+    """Return the truth that *value* tells, as boolean, 0 or 1, or a word; else None."""
+    if isinstance(value, bool):
+        return value
+    if number_of(value) in (0, 1):
+        return number_of(value) == 1
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    return words.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+@cache
+def lowered(place: Place) -> Place:
+    """Return a place in lower case."""
+    return tuple(part.lower() for part in place)
+
+
+class RecordReader:
+    """Reads places in one record without regard to the case of names.
+
+    An object written as text is read like an object, and of a list of objects the first one
+    tells. An empty value counts as missing.
+    """
+
+    __slots__ = ("_parsed", "record")
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = fold_names(record)
+        self._parsed: dict[str, dict[str, Any] | None] = {}
+
+    def at(self, place: Place) -> Any:
+        """Return what stands at *place*, or None."""
+        value: Any = self.record
+        for part in lowered(place):
+            if type(value) is not dict:
+                value = self._object_in(value)
+                if value is None:
+                    return None
+            value = value.get(part)
+        return value
+
+    def _object_in(self, value: Any) -> dict[str, Any] | None:
+        """Return the object that a text writes or that a list begins with, else None."""
+        if isinstance(value, str):
+            if value not in self._parsed:
+                found = parse_object(value)
+                self._parsed[value] = None if found is None else fold_names(found)
+            return self._parsed[value]
+        first = value[0] if isinstance(value, list) and value else None
+        return fold_names(first) if isinstance(first, dict) else None
+
+    def first(self, alternatives: Iterable[Alternative]) -> Scalar:
+        """Return the first of *alternatives* that holds a value, or None."""
+        for alternative in alternatives:
+            if len(alternative) == 1:
+                value = self.at(alternative[0])
+                if value is None:
+                    continue
+            else:
+                value = joined([self.at(place) for place in alternative])
+            if type(value) is str:
+                if value[:LONGEST_VALUE].strip() not in _NOTHING:
+                    return value
+            elif isinstance(value, str | int | float) and clean_text(value) is not None:
+                return value
+        return None
+
+
+def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:
+    """Lower the names of *record* and of the objects in it; of two like names a filled one wins."""
+    folded: dict[str, Any] = {}
+    for name, value in record.items():
+        low = name.lower()
+        if folded.get(low) in (None, ""):
+            inner = isinstance(value, dict) and depth > 0
+            folded[low] = fold_names(value, depth - 1) if inner else value
+    return folded
+
+
+def is_risky(level: Scalar) -> bool:
+    """Tell whether a risk level says that Entra ID itself finds the sign-in risky."""
+    return isinstance(level, str) and level.lower() in ("low", "medium", "high")
+
+
+class Records(Protocol):
+    """Where the records of one message body can be read again; ``size`` is its bytes, about."""
+
+    size: int
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Return the record at *index*. Never raises."""
+
+    def raw(self, index: int) -> bytes:
+        """Return the bytes of that record."""
+
+
+class SignIn(msgspec.Struct, gc=False):
+    """A readable record of an enabled table that has a usable public address.
+
+    ``addresses`` are the distinct canonical ones, first choice first; ``written`` is when the
+    record was written, as it stands there, if the fast way met it. A structure rather than a
+    class, because one is made for every record.
+    """
+
+    form: Form
+    table: str
+    addresses: tuple[str, ...]
+    written: Scalar
+    source: Records
+    index: int
+    risk: Scalar = None
+    """Entra ID's risk level, as it stands there."""
+    noted: tuple[Scalar, ...] | None = None
+    """What stands at the first places of ``tables.NOTED``, if those were decoded."""
+
+    def record_time(self) -> datetime | None:
+        """Return when the record was written, else when the event began; None if it tells none."""
+        time = parse_time(self.written)
+        if time is None:
+            reader = RecordReader(self.source.record(self.index))
+            for column in ("emitted", "event_time"):
+                time = time or parse_time(reader.first(self.form.columns.get(column, ())))
+        return time
+
+    def details(self, *, enqueued: datetime | None, fallback_time: datetime) -> Details:
+        """Read everything. The event time falls back to *enqueued*, then to *fallback_time*."""
+        record = self.source.record(self.index)
+        reader = RecordReader(record)
+        columns = self.form.columns
+
+        def first(column: str) -> Scalar:
+            return reader.first(columns.get(column, ()))
+
+        texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
+        times = (parse_time(reader.first((one,))) for one in columns.get("event_time", ()))
+        event_time = next((time for time in times if time), None) or enqueued or fallback_time
+        return Details(
+            table=self.table,
+            event_id=_event_id(first("event_id"), reader, self.form),
+            event_time=event_time,
+            addresses=tuple(self._spelled(reader)),
+            account=(clean_text(first("account")) or "").lower(),
+            outcome=outcome_of(reader, self.form),
+            enqueued=enqueued,
+            account_type=clean_text(first("account_type")) or self.form.account_type,
+            aad_tenant_id=_tenant(reader, columns.get("aad_tenant_id", ())),
+            result_code=clean_text(first("result")),
+            is_interactive=clean_bool(first("is_interactive")),
+            device_compliant=clean_bool(first("device_compliant")),
+            sign_in_as_number=as_number(first("sign_in_as_number")),
+            **texts,
+        )
+
+    def _spelled(self, reader: RecordReader) -> Iterable[tuple[str, str]]:
+        written = {
+            usable_address(reader.at(place)): reader.at(place)
+            for (place,) in reversed(self.form.columns["address"])
+        }
+        for address in self.addresses:
+            yield address, clean_text(written.get(address)) or address
+
+
+def _tenant(reader: RecordReader, alternatives: Iterable[Alternative]) -> str | None:
+    text = clean_text(reader.first(alternatives))
+    if text and (inside := _TENANT_IN_RESOURCE.search(text)):
+        return inside.group(1)
+    return None if text and "/" in text else text
+
+
+def as_number(value: object) -> int | None:
+    """Return the number of an autonomous system that *value* tells, or None."""
+    number = number_of(value)
+    return number if number is not None and 0 < number < 2**31 else None
+
+
+def _event_id(own: Scalar, reader: RecordReader, form: Form) -> str:
+    """Return the source's own id, else ``_ItemId``, else a hash of the canonical record."""
+    text = clean_text(own, longest=LONGEST_VALUE + 1)
+    if text is None and form.row:
+        text = clean_text(reader.at(("_ItemId",)), longest=LONGEST_VALUE + 1)
+    if text is None:
+        return record_hash(reader.record)
+    return text if len(text) <= LONGEST_VALUE else record_hash({"id": text})
+
+
+def record_hash(record: dict[str, Any]) -> str:
+    """Return a hash that does not depend on the order of names or on white space."""
+    try:
+        canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a character, a number beyond 64 bits, or nesting beyond orjson's
+        canonical = json.dumps(_shallow(record, DEEPEST), sort_keys=True).encode()
+    return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+def _shallow(value: Any, depth: int) -> Any:
+    """Return *value* with None for what nests deeper: json recurses as far as the stack lets it."""
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return None
+    if isinstance(value, dict):
+        return {name: _shallow(one, depth - 1) for name, one in value.items()}
+    return [_shallow(one, depth - 1) for one in value]
+
+
+def outcome_of(reader: RecordReader, form: Form) -> Outcome:
+    """Return how far the sign-in got, told differently in each table."""
+    places = form.columns.get("result", ())
+    results = [reader.first((one,)) for one in places]
+    match form.outcome:
+        case "code":
+            return outcome_of_code(*results)
+        case "status":
+            return next(
+                (
+                    found
+                    for found in map(outcome_of_status, results)
+                    if found is not Outcome.UNKNOWN
+                ),
+                Outcome.UNKNOWN,
+            )
+        case "audit":
+            return _audit_outcome(reader, form)
+        case "cloudtrail":
+            return _cloudtrail_outcome(*results)
+        case "word":
+            return _word_outcome(results, form)
+        case _:
+            return Outcome.UNKNOWN
+
+
+def _word_outcome(results: list[Scalar], form: Form) -> Outcome:
+    for result in results:
+        word = str(result).strip().lower() if result is not None else ""
+        if word in form.success:
+            return Outcome.SUCCESS
+        if word in form.failure:
+            return Outcome.FAILURE
+        known = RESULT_WORDS.get(word) or outcome_of_word(result)
+        if known is not Outcome.UNKNOWN:
+            return known
+    return Outcome.UNKNOWN
+
+
+def _audit_outcome(reader: RecordReader, form: Form) -> Outcome:
+    """Microsoft 365 audit records: for sign-ins the operation decides, never ``ResultStatus``.
+
+    Recorded ``UserLoginFailed`` events mostly say ``ResultStatus`` "Success".
+    """
+    operation = str(reader.first(form.columns["operation"]) or "").lower()
+    if operation == "userloggedin":
+        return Outcome.SUCCESS
+    if operation == "userloginfailed":
+        told = outcome_of_code(number_of(reader.at(("ErrorNumber",))))
+        known = (Outcome.PASSWORD_ACCEPTED, Outcome.INTERRUPTED)
+        return told if told in known else Outcome.FAILURE
+    return outcome_of_word(reader.at(("ResultStatus",)))
+
+
+def _cloudtrail_outcome(error: Scalar, console: Scalar) -> Outcome:
+    """AWS: a console sign-in tells in its response; any other call by the lack of an error."""
+    told = outcome_of_word(console)
+    if told is not Outcome.UNKNOWN:
+        return told
+    return Outcome.SUCCESS if error is None else Outcome.FAILURE

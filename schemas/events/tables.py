@@ -1,0 +1,346 @@
+"""Which tables exist, how their records are told apart, and which column holds what.
+
+The data is ``tables.toml``; this module turns it into :class:`Form` objects. A form is one way in
+which the records of one table arrive: a table, its layout with absolute places, and the typed
+decoder for the few columns that every sign-in needs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Scalar = str | int | float | bool | None
+Place = tuple[str, ...]
+"""The names on the way from a record to one value."""
+Alternative = tuple[Place, ...]
+"""Places whose values belong together; mostly one."""
+Columns = dict[str, tuple[Alternative, ...]]
+
+COLUMNS = [
+    "address",
+    "event_id",
+    "event_time",
+    "emitted",
+    "account",
+    "account_object_id",
+    "account_type",
+    "aad_tenant_id",
+    "application",
+    "app_id",
+    "resource_name",
+    "operation",
+    "result",
+    "result_description",
+    "correlation_id",
+    "session_id",
+    "unique_token_identifier",
+    "client_app_used",
+    "user_agent",
+    "is_interactive",
+    "authentication_requirement",
+    "conditional_access_status",
+    "device_id",
+    "device_compliant",
+    "risk_level",
+    "risk_state",
+    "sign_in_country",
+    "sign_in_city",
+    "sign_in_as_number",
+]
+"""What a layout may name."""
+
+EVERY_SIGN_IN = ("address", "emitted", "risk_level")
+"""The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
+others are read from the record when a sign-in turns out to matter."""
+
+NOTED = ("event_id", "account", "result", "event_time")
+"""The columns decoded besides for each sign-in where it is noted for a late match: of each the
+place of first choice. Whatever stands elsewhere is read from the record."""
+
+OWN_OUTCOMES = ("code", "word", "status", "none")
+"""How a user's own table may tell its outcome."""
+
+
+class Typed:
+    """Decoders for one set of columns, shared by all forms that have the same ones."""
+
+    def __init__(self, columns: Columns, *, noted: bool = False) -> None:
+        noted_places = _first_places(columns) if noted else ()
+        tree: dict[str, Any] = {"Type": {}, "category": {}}
+        of_every_one = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
+        for place in (*of_every_one, *noted_places):
+            node = tree
+            for part in place:
+                node = node.setdefault(part, {})
+        self._attributes: dict[Place, str] = {}
+        row: Any = self._struct(tree, (), "")
+        rows: Any = list[row | None]
+        self.row = row
+        self.bare = msgspec.json.Decoder(row)
+        self.array = msgspec.json.Decoder(rows)
+        wrapper: Any = msgspec.defstruct(
+            "Wrapper", [("records", rows), ("Type", Any, None), ("category", Any, None)]
+        )
+        self.wrapper = msgspec.json.Decoder(wrapper)
+        self.type_of = attrgetter(self._attributes[("Type",)])
+        self.category_of = attrgetter(self._attributes[("category",)])
+        self.addresses_of = self._tuple_getter(columns["address"])
+        self.written_of = self._first_getter(columns["emitted"])
+        self.risk_of = self._first_getter(columns.get("risk_level", ()))
+        self.noted_of = self._all_getter(noted_places) if noted_places else None
+
+    def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
+        fields: list[tuple[str, Any, Any]] = []
+        names: dict[str, str] = {}
+        for number, (part, below) in enumerate(tree.items()):
+            own = f"f{number}"
+            names[own] = part
+            path = f"{attribute}.{own}" if attribute else own
+            self._attributes[(*place, part)] = path
+            kind = Scalar if not below else self._struct(below, (*place, part), path) | Scalar
+            fields.append((own, kind, None))
+        return msgspec.defstruct("Row", fields, rename=names, gc=False)
+
+    def _tuple_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+        attributes = [self._attributes[place] for (place,) in alternatives]
+        if len(attributes) == 1:
+            only = attrgetter(attributes[0])
+            return lambda row: (only(row),)
+        return attrgetter(*attributes)
+
+    def _all_getter(self, places: tuple[Place, ...]) -> Callable[[Any], Any]:
+        return attrgetter(*(self._attributes[place] for place in places))
+
+    def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+        getters = [attrgetter(self._attributes[place]) for (place,) in alternatives]
+        if not getters:
+            return lambda _: None
+        first, *others = getters
+        if not others:
+            return first
+        second = others[0]
+        return lambda row: first(row) or second(row)
+
+
+def _first_places(columns: Columns) -> tuple[Place, ...]:
+    """Return the place of first choice of each noted column; nothing if one has no simple one."""
+    firsts = [columns.get(name, ((),))[0] for name in NOTED]
+    if any(len(places) != 1 for places in firsts):
+        return ()
+    return tuple(places[0] for places in firsts)
+
+
+def joined(values: Iterable[object]) -> str | None:
+    """Join values that identify an event together; None unless all are there."""
+    texts = [str(value) if isinstance(value, str | int | float) else "" for value in values]
+    return ":".join(texts) if all(texts) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """One way in which the records of one table arrive."""
+
+    table: str
+    """The Log Analytics table name; empty for one whose records name it themselves."""
+    on: bool
+    outcome: str
+    account_type: str | None
+    columns: Columns
+    typed: Typed
+    row: bool
+    """Whether this is a row of a workspace table, told by its ``Type``."""
+    success: frozenset[str] = frozenset()
+    failure: frozenset[str] = frozenset()
+
+
+class _AnyCase(dict[object, "Form | None"]):
+    """Finds forms by name in any case; remembers the spellings seen, within reason."""
+
+    def __init__(self, forms: dict[str, Form]) -> None:
+        super().__init__()
+        self._forms = forms
+
+    def __missing__(self, name: object) -> Form | None:
+        form = self._forms.get(name.lower()) if isinstance(name, str) else None
+        if len(self) < 1_000 and (name is None or (isinstance(name, str) and len(name) < 100)):
+            self[name] = form
+        return form
+
+
+@dataclass(slots=True)
+class Tables:
+    """All forms, by what tells them apart. Names are lower case."""
+
+    by_type: dict[str, Form] = field(default_factory=dict)
+    by_category: dict[str, Form] = field(default_factory=dict)
+    by_looks: dict[str, Form] = field(default_factory=dict)
+    exact_types: _AnyCase = field(init=False)
+    exact_categories: _AnyCase = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exact_types = _AnyCase(self.by_type)
+        self.exact_categories = _AnyCase(self.by_category)
+
+    def form_of_type(self, name: object) -> Form | None:
+        """Return the form whose ``Type`` is *name*, whatever its case."""
+        return self.by_type.get(name.lower()) if isinstance(name, str) else None
+
+    def form_of_category(self, name: object) -> Form | None:
+        """Return the form whose ``category`` is *name*, whatever its case."""
+        return self.by_category.get(name.lower()) if isinstance(name, str) else None
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    text = resources.files("schemas.events").joinpath("tables.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def table_names() -> dict[str, bool]:
+    """Return the shipped tables and whether each is on by default."""
+    return {name: table["on"] for name, table in _shipped()["tables"].items()}
+
+
+def load_tables(
+    chosen: Iterable[str] | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    noted: bool = False,
+) -> Tables:
+    """Build the tables.
+
+    *chosen* names the tables that count (``all``, or any shipped or own name, in any case); None
+    takes the shipped defaults. *own* holds the user's tables: column names as in a layout (a text
+    or a list), with ``success`` and ``failure`` words; they count unless *chosen* leaves them out.
+    *noted* has :data:`NOTED` decoded as well. ConfigurationError names what is wrong.
+    """
+    own = own or {}
+    wanted = _wanted(chosen, own)
+    shared: dict[str, Typed] = {}
+    tables = Tables()
+    for name, table in _shipped()["tables"].items():
+        on = table["on"] if wanted is None else name.lower() in wanted
+        for spec in table["forms"]:
+            columns = _columns(_layout(spec["layout"]), spec.get("under"))
+            typed = shared.get(repr(columns)) or Typed(columns, noted=noted)
+            shared[repr(columns)] = typed
+            form = Form(
+                name,
+                on,
+                table["outcome"],
+                table.get("account_type"),
+                columns,
+                typed,
+                row="type" in spec,
+                success=frozenset(table.get("success", ())),
+            )
+            for index, key in (
+                (tables.by_type, "type"),
+                (tables.by_category, "category"),
+                (tables.by_looks, "looks"),
+            ):
+                if key in spec:
+                    index[spec[key].lower()] = form
+    for name, spec in own.items():
+        on = wanted is None or name.lower() in wanted
+        tables.by_type[name.lower()] = _own_form(name, spec, on, noted=noted)
+    return tables
+
+
+def _wanted(
+    chosen: Iterable[str] | None, own: Mapping[str, Mapping[str, Any]]
+) -> frozenset[str] | None:
+    if chosen is None:
+        return None
+    known = {name.lower(): name for name in (*table_names(), *own)}
+    wanted = {name.strip().lower() for name in chosen if name.strip()}
+    if "all" in wanted:
+        return frozenset(known)
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"TABLES: no table is called {unknown[0]!r}; known are {', '.join(known.values())}. "
+            "Add a table of your own under [own_tables]."
+        )
+    return frozenset(wanted)
+
+
+def _layout(name: str) -> dict[str, Any]:
+    layout: dict[str, Any] = dict(_shipped()["layouts"][name])
+    like = layout.pop("like", None)
+    return {**_layout(like), **layout} if like else layout
+
+
+def _columns(layout: Mapping[str, Any], under: str | None) -> Columns:
+    return {
+        name: tuple(
+            _alternative(one, under) for one in ([places] if isinstance(places, str) else places)
+        )
+        for name, places in layout.items()
+    }
+
+
+def _alternative(spec: str | list[str], under: str | None) -> Alternative:
+    prefix = (under,) if under else ()
+    if isinstance(spec, list):
+        return ((*prefix, *spec),)
+    return tuple(
+        tuple(part[1:].split(".")) if part.startswith("^") else (*prefix, *part.split("."))
+        for part in spec.split("+")
+    )
+
+
+def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> Form:
+    spec = {key: value for key, value in spec.items() if value is not None}
+    success, failure = _words(name, "success", spec), _words(name, "failure", spec)
+    outcome = spec.pop("outcome", "word")
+    if outcome not in OWN_OUTCOMES:
+        raise _wrong(name, "outcome", f"{outcome!r} is not one of {', '.join(OWN_OUTCOMES)}")
+    for column, places in spec.items():
+        _require_places(name, column, places)
+    if "address" not in spec:
+        raise _wrong(name, "address", "must name the column that holds the client's address")
+    spec.setdefault("event_time", ["TimeGenerated"])
+    spec.setdefault("emitted", ["TimeGenerated"])
+    columns = _columns(spec, None)
+    for column in EVERY_SIGN_IN:
+        if any(len(alternative) > 1 for alternative in columns.get(column, ())):
+            raise _wrong(name, column, "cannot be joined from two columns")
+    typed = Typed(columns, noted=noted)
+    spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
+    return Form(spelled, on, outcome, None, columns, typed, True, success, failure)
+
+
+def _wrong(table: str, key: str, text: str) -> ConfigurationError:
+    return ConfigurationError(f"OWN_TABLES.{table}.{key}: {text}")
+
+
+def _words(table: str, key: str, spec: dict[str, Any]) -> frozenset[str]:
+    words = spec.pop(key, [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _wrong(table, key, "must be a list of words")
+    return frozenset(word.strip().lower() for word in words)
+
+
+def _require_places(table: str, column: str, places: object) -> None:
+    if column not in COLUMNS:
+        raise _wrong(table, column, f"is no column; known are {', '.join(COLUMNS)}")
+    listed = [places] if isinstance(places, str) else places
+    if not isinstance(listed, list) or not listed:
+        raise _wrong(table, column, "must be the name of a column, or a list of names")
+    for place in listed:
+        parts = place if isinstance(place, list) else [place]
+        if not parts or not all(isinstance(part, str) and part for part in parts):
+            raise _wrong(table, column, "must be the name of a column, or a list of names")

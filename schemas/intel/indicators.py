@@ -1,0 +1,128 @@
+"""What a feed says of addresses: STIX indicators, reduced to what a match needs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from schemas.events.sign_in import clean_text
+from schemas.events.times import iso_of
+from schemas.intel.address_class import class_of_intel
+from schemas.intel.verdicts import Intel, Reputation, Verdict
+
+SURELY_BAD = 50
+"""Confidence from which an indicator of malicious activity is believed to be one."""
+_BENIGN = frozenset({"benign", "safe"})
+DECISIVE = _BENIGN | {"malicious", "malicious-activity"}
+"""Labels and types by which :func:`reputation_of` decides."""
+
+
+class WhySkipped(StrEnum):
+    """Why an object of a feed is no indicator of ours. Each is counted."""
+
+    NOT_AN_INDICATOR = "not an indicator"
+    MALFORMED = "malformed"
+    NOT_STIX = "pattern type is not STIX"
+    UNREADABLE = "pattern cannot be read"
+    NO_ADDRESS = "pattern names no address"
+    NEEDS_MORE = "pattern needs more than an address"
+    SEVERAL_EVENTS = "pattern needs several observations"
+    NEGATED = "pattern says what an address is not"
+    UNSUPPORTED = "pattern compares in a way that would fit nearly everything"
+    NOT_PUBLIC = "address is not public"
+    TOO_WIDE = "network is too wide"
+    TOO_MANY = "pattern names too many addresses"
+    BEYOND_LIMIT = "more indicators than can be held"
+
+
+class Indicator(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One version of an indicator. Times are seconds since the epoch.
+
+    ``keys`` are canonical public addresses and networks in CIDR form that it names; any of them is
+    enough. A ``withdrawn`` one was revoked or deprecated; it may have no keys.
+    """
+
+    id: str
+    modified: float
+    withdrawn: bool = False
+    keys: tuple[str, ...] = ()
+    valid_from: float = 0.0
+    valid_until: float | None = None
+    confidence: int | None = None
+    """0 to 100 (STIX 2.1 section 3.2), None where none is given."""
+    types: tuple[str, ...] = ()
+    """``indicator_types`` (STIX 2.1 section 10.7)."""
+    labels: tuple[str, ...] = ()
+    tlp: str | None = None
+    kill_chain: tuple[str, ...] = ()
+    """Names of phases, each after the name of its chain and a colon."""
+    destination: bool = False
+    """The pattern names the address as a destination: known to be bad, though not as a client."""
+
+    def valid_at(self, moment: float) -> bool:
+        """Tell whether it speaks of what happened at *moment* (STIX 2.1 section 4.7)."""
+        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
+
+
+def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation:
+    """Return what an indicator says; UNKNOWN where it does not reach the feed's minimum.
+
+    Malicious needs the type ``malicious-activity`` or the label ``malicious``, and a confidence of
+    50 or none at all.
+    """
+    labels = {label.lower() for label in indicator.labels}
+    types = {kind.lower() for kind in indicator.types}
+    bad = "malicious-activity" in types or "malicious" in labels
+    if not bad and ("benign" in types or labels & _BENIGN):
+        return Reputation.BENIGN
+    confidence = indicator.confidence
+    if confidence is not None and confidence < least_confidence:
+        return Reputation.UNKNOWN
+    if bad and (confidence is None or confidence >= SURELY_BAD):
+        return Reputation.MALICIOUS
+    return Reputation.SUSPICIOUS
+
+
+def confidence_word(confidence: int | None) -> str | None:
+    """Return STIX's scale of confidence in words (STIX 2.1 appendix A): none for 0."""
+    if not confidence:
+        return None
+    return "high" if confidence >= 70 else "medium" if confidence >= 30 else "low"
+
+
+def word_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
+    """Return an indicator as a feed's word on an address that *key* names, or that lies in it."""
+    intel = Intel(
+        told_reputation=reputation_of(indicator).value,
+        confidence=confidence_word(indicator.confidence),
+        classifications=indicator.labels,
+        ip_range=key if "/" in key else None,
+        indicator=_evidence(key, indicator),
+    )
+    return Verdict(
+        reputation=reputation_of(indicator, least_confidence),
+        source=feed,
+        time=indicator.modified,
+        expires=indicator.valid_until or float("inf"),
+        address_class=class_of_intel(intel),
+        intel=intel,
+    )
+
+
+def _evidence(key: str, indicator: Indicator) -> dict[str, Any]:
+    told = {
+        "id": clean_text(indicator.id, 200),
+        "names": key,
+        "validFrom": iso_of(indicator.valid_from),
+        "validUntil": iso_of(indicator.valid_until),
+        "modified": iso_of(indicator.modified),
+        "confidence": indicator.confidence,
+        "types": list(indicator.types),
+        "labels": list(indicator.labels),
+        "tlp": indicator.tlp,
+        "killChain": list(indicator.kill_chain),
+        "asDestination": indicator.destination or None,
+    }
+    return {name: value for name, value in told.items() if value not in (None, [])}

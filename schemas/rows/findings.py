@@ -1,0 +1,128 @@
+"""A finding: one bad sign-in, one row of the findings table."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from schemas.events.times import iso, iso_of, parse_time
+from schemas.rows.columns import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from schemas.events.sign_in import Details
+    from schemas.intel.merge import Combined
+    from schemas.intel.verdicts import AddressClass, Intel, Reputation
+    from schemas.rows.policy import Line
+
+REPORT_URL = "https://app.crowdsec.net/cti/"
+"""CrowdSec's public page of an address."""
+
+Row = dict[str, Any]
+
+
+def finding_id(table: str, event_id: str, address: str) -> str:
+    """Return the id of a finding: the same event and address give the same one, always.
+
+    Its form is frozen: rules and exceptions of users refer to it.
+    """
+    return hashlib.sha256(orjson.dumps([table, event_id, address])).hexdigest()[:32]
+
+
+def finding_row(
+    *,
+    details: Details,
+    address: str,
+    told: Combined,
+    line: Line,
+    reputation: Reputation,
+    address_class: AddressClass,
+    origin: str,
+    wall: datetime,
+    delay: float,
+    accounts: int | None = None,
+) -> Row:
+    """Return the row for one sign-in from one bad address; see :mod:`schemas.rows.columns`."""
+    return {
+        "TimeGenerated": iso(wall),
+        "FindingId": finding_id(details.table, details.event_id, address),
+        "EventTime": iso(details.event_time),
+        "EventId": details.event_id,
+        "SourceTable": details.table,
+        "IPAddress": address,
+        "Account": details.account,
+        "Outcome": details.outcome.value,
+        "SignInSucceeded": details.outcome.succeeded,
+        "Reputation": reputation.value,
+        "Severity": line.severity.value,
+        "Sources": list(told.sources),
+        "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
+        "Origin": origin,
+        "DelaySeconds": round(delay, 3),
+        "SchemaVersion": SCHEMA_VERSION,
+        "AccountObjectId": details.account_object_id,
+        "AccountType": details.account_type,
+        "AadTenantId": details.aad_tenant_id,
+        "Application": details.application,
+        "AppId": details.app_id,
+        "ResourceName": details.resource_name,
+        "ResultCode": details.result_code,
+        "ResultDescription": details.result_description,
+        "CorrelationId": details.correlation_id,
+        "SessionId": details.session_id,
+        "UniqueTokenIdentifier": details.unique_token_identifier,
+        "SourceIPAddress": dict(details.addresses).get(address),
+        "ClientAppUsed": details.client_app_used,
+        "UserAgent": details.user_agent,
+        "IsInteractive": details.is_interactive,
+        "AuthenticationRequirement": details.authentication_requirement,
+        "ConditionalAccessStatus": details.conditional_access_status,
+        "DeviceId": details.device_id,
+        "DeviceCompliant": details.device_compliant,
+        "RiskLevel": details.risk_level,
+        "RiskState": details.risk_state,
+        "SignInCountry": details.sign_in_country,
+        "SignInCity": details.sign_in_city,
+        "SignInAsNumber": details.sign_in_as_number,
+        "AddressClass": address_class.value,
+        "AccountsFromAddress": accounts,
+        **_intel_columns(told.intel, asked=told.asked is not None),
+        "VerdictTime": iso_of(told.asked),
+        "ReportUrl": REPORT_URL + address if told.asked is not None else None,
+        "Evidence": told.evidence,
+    }
+
+
+def _intel_columns(intel: Intel, *, asked: bool) -> Row:
+    """Return what is told of the address; with *asked*, a source that would tell was asked."""
+
+    def names(told: Sequence[str]) -> list[str] | None:
+        return list(told) if told or asked else None
+
+    confidence = intel.confidence if intel.confidence in ("high", "medium", "low") else None
+    return {
+        "Confidence": confidence,
+        "Score": intel.score,
+        "BackgroundNoise": intel.background_noise,
+        "Behaviors": names(intel.behaviors),
+        "Classifications": names(intel.classifications),
+        "FalsePositives": names(intel.false_positives),
+        "MitreTechniques": names(intel.mitre_techniques),
+        "Cves": names(intel.cves),
+        "IntelCountry": intel.country,
+        "IntelAsNumber": intel.as_number,
+        "IntelAsName": intel.as_name,
+        "IpRange": intel.ip_range,
+        "ReverseDns": intel.reverse_dns,
+        "IntelFirstSeen": _moment(intel.first_seen),
+        "IntelLastSeen": _moment(intel.last_seen),
+    }
+
+
+def _moment(text: str | None) -> str | None:
+    moment = parse_time(text)
+    return iso(moment) if moment else None

@@ -1,0 +1,1 @@
+"""Measurements that have no goal, and what they share."""

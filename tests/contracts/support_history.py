@@ -1,0 +1,68 @@
+"""What the suites of the history share: what sign-ins say, and what is kept of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from consumers.enrichment.history_entries import DAY, Account, Group, Place, pseudonym
+from schemas.events.outcomes import Outcome
+from schemas.events.ranking_signals import Signals
+
+if TYPE_CHECKING:
+    from schemas.ports import Ledger
+
+ADA, BO = "ada@example.net", "bo@example.net"
+NOON = 20_000.5 * DAY
+
+
+def signals(account: str = ADA, outcome: Outcome = Outcome.SUCCESS, **more: Any) -> Signals:
+    """Return what a sign-in says."""
+    told: dict[str, Any] = {
+        "person": True,
+        "interactive": True,
+        "risk_level": "",
+        "risk_state": "",
+        "device": "",
+        "compliant": None,
+        "as_number": 3320,
+        "country": "de",
+        "client": "",
+        "event": "1",
+    }
+    return Signals(account=account, outcome=outcome, **(told | more))
+
+
+def failed(account: str = ADA, **more: Any) -> Signals:
+    """Return what a failure says."""
+    return signals(account, Outcome.FAILURE, **more)
+
+
+async def account_in(ledger: Ledger, name: str) -> Account | None:
+    """Return what is kept of an account."""
+    key = f"a|{pseudonym(name)}"
+    found = await ledger.history([key])
+    return msgspec.msgpack.decode(found[key], type=Account) if found else None
+
+
+async def place_in(ledger: Ledger, place: str) -> Place | None:
+    """Return what is kept of a place."""
+    found = await ledger.history([f"p|{place}"])
+    return msgspec.msgpack.decode(found[f"p|{place}"], type=Place) if found else None
+
+
+async def group_in(ledger: Ledger, key: str) -> Group | None:
+    """Return what is kept of a network or a bad address."""
+    found = await ledger.history([key])
+    return msgspec.msgpack.decode(found[key], type=Group) if found else None
+
+
+def names(*accounts: str) -> set[str]:
+    """Return what stands for accounts."""
+    return set(map(pseudonym, accounts))
+
+
+def never(key: str, mine: bytes, theirs: bytes) -> bytes:
+    """Join nothing: there must be nothing to join."""
+    raise AssertionError((key, mine, theirs))

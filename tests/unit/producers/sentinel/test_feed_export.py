@@ -1,0 +1,281 @@
+"""Passing a feed on to Sentinel: page by page, once, from where another process ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
+from producers.sentinel import feed_export as module
+from producers.sentinel.feed_export import DAY, LEASE, PassingOn
+from schemas.errors import SinkHeldBack
+from schemas.intel.indicators import Indicator
+from schemas.ports import Claimed
+from tests.contracts.support_ledger import A
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOW = 1_772_000_000.0
+FEED = "sekoia"
+
+
+class Notes:
+    """The part of a ledger that is needed, shared by instances; with a clock."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+        self.notes: dict[str, str] = {}
+        self.claimed: dict[str, tuple[str, float]] = {}
+
+
+class Ledger:
+    """What one instance sees of it."""
+
+    def __init__(self, notes: Notes, name: str) -> None:
+        self.shared = notes
+        self.name = name
+
+    async def note(self, name: str) -> str | None:
+        """See the port."""
+        return self.shared.notes.get(name)
+
+    async def leave_note(self, name: str, text: str) -> None:
+        """See the port."""
+        self.shared.notes[name] = text
+
+    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+        """See the port."""
+        mine = set()
+        for one in addresses:
+            owner, until = self.shared.claimed.get(one, (self.name, 0.0))
+            if owner == self.name or until <= self.shared.time:
+                self.shared.claimed[one] = (self.name, self.shared.time + seconds)
+                mine.add(one)
+        return Claimed(mine, {})
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """See the port."""
+        for one in addresses:
+            if self.shared.claimed.get(one, ("",))[0] == self.name:
+                del self.shared.claimed[one]
+
+
+class World:
+    """One instance with its store; keeps the ids that it passed on."""
+
+    def __init__(self, folder: Path, notes: Notes | None = None, **more: Any) -> None:
+        self.notes = notes or Notes()
+        self.store = IndicatorStore(folder)
+        self.sent: list[list[str]] = []
+        self.failures = 0
+        self.meanwhile: Any = None
+        options: dict[str, Any] = {"valid": 7 * DAY, "shared": notes is not None, **more}
+        self.passing = PassingOn(
+            FEED,
+            self.store,
+            self,
+            Ledger(self.notes, folder.name),  # type: ignore[arg-type]
+            now=lambda: self.notes.time,
+            **options,
+        )
+
+    async def feed_changes(
+        self, feed: str, changed: Sequence[Indicator], before: Any = None
+    ) -> None:
+        """Take changes, unless it is to fail."""
+        assert (feed, before) == (FEED, None)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        if self.failures:
+            self.failures -= 1
+            raise SinkHeldBack("no", mend="wait")
+        self.sent.append([one.id for one in changed])
+
+    def add(self, step: int, *names: str, **more: Any) -> None:
+        """Take in a page."""
+        indicators = [
+            Indicator(**{"id": name, "modified": float(step), "keys": (A,), **more})
+            for name in names
+        ]
+        self.store.apply(FEED, [(step, indicators)], FeedState(steps=step), now=NOW)
+
+    def passed(self) -> list[str]:
+        """Return what was passed on since this was last asked, in order."""
+        sent, self.sent = self.sent, []
+        return [name for some in sent for name in some]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Return one instance."""
+    one = World(tmp_path / "one")
+    yield one
+    one.store.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[World, World]]:
+    """Return two that share a ledger."""
+    notes = Notes()
+    both = World(tmp_path / "one", notes), World(tmp_path / "other", notes)
+    yield both
+    for one in both:
+        one.store.close()
+
+
+async def test_what_is_new_is_passed_on_once(world: World) -> None:
+    """Also what was withdrawn; and again when it has another version."""
+    await world.passing.look()
+    assert world.passed() == []
+    world.add(1, "a", "b")
+    world.add(2, "c")
+    await world.passing.look()
+    assert world.passed() == ["a", "b", "c"]
+    await world.passing.look()
+    assert world.passed() == []
+    world.add(3, "b", withdrawn=True)
+    world.add(4, "d")
+    await world.passing.look()
+    assert world.passed() == ["b", "d"]
+
+
+async def test_another_process_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After what Sentinel took; what it did not is tried again."""
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    for step in range(1, 7):
+        world.add(step, f"a{step}")
+
+    async def third() -> None:
+        world.failures = len(world.sent) == 1
+
+    world.meanwhile = third
+    await world.passing.look()
+    assert world.passed() == ["a1", "a2"]
+    world.meanwhile = None
+    await world.passing.look()
+    assert world.passed() == ["a3", "a4", "a5", "a6"]
+
+
+async def test_what_was_read_anew_is_passed_on_anew(tmp_path: Path, world: World) -> None:
+    """The indicators were lost, and there are fewer pages than were passed on."""
+    for step in range(1, 5):
+        world.add(step, f"a{step}")
+    await world.passing.look()
+    again = World(tmp_path / "again")
+    again.notes.notes |= world.notes.notes
+    again.add(1, "b")
+    await again.passing.look()
+    assert again.passed() == ["b"]
+    again.store.close()
+
+
+async def test_what_has_no_end_is_told_again(world: World) -> None:
+    """Before Sentinel forgets it: that alone, and not more often."""
+    world.add(1, "endless")
+    world.add(2, "ends", valid_until=NOW + 90 * DAY)
+    world.add(3, "gone", withdrawn=True)
+    await world.passing.look()
+    assert world.passed() == ["endless", "ends", "gone"]
+    world.notes.time += 7 * DAY / 3 - 1.0
+    await world.passing.look()
+    assert world.passed() == []
+    world.notes.time += 2.0
+    await world.passing.look()
+    assert world.passed() == ["endless"]
+    await world.passing.look()
+    assert world.passed() == []
+    world.notes.time += 7 * DAY / 3 + 1.0
+    await world.passing.look()
+    assert world.passed() == ["endless"]
+
+
+async def test_telling_again_goes_on_after_a_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From where it ended."""
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    for step in range(1, 5):
+        world.add(step, f"a{step}")
+    await world.passing.look()
+    world.passed()
+    world.notes.time += 30 * DAY
+
+    async def third() -> None:
+        world.failures = len(world.sent) == 2
+
+    world.meanwhile = third
+    await world.passing.look()
+    assert world.passed() == ["a1", "a2"]
+    world.meanwhile = None
+    await world.passing.look()
+    assert world.passed() == ["a3", "a4"]
+    await world.passing.look()
+    assert world.passed() == []
+
+
+async def test_one_of_two_passes_a_feed_on(two: tuple[World, World]) -> None:
+    """The other one finds what was done."""
+    one, other = two
+    for each in two:
+        each.add(1, "a")
+    one.meanwhile = other.passing.look
+    await one.passing.look()
+    one.meanwhile = None
+    assert (one.passed(), other.passed()) == (["a"], [])
+    await other.passing.look()
+    assert other.passed() == []
+    for each in two:
+        each.add(2, "b")
+    await other.passing.look()
+    await one.passing.look()
+    assert (one.passed(), other.passed()) == ([], ["b"])
+
+
+async def test_who_is_behind_passes_nothing_on_twice(two: tuple[World, World]) -> None:
+    """It has not read the last page in the journal yet."""
+    one, other = two
+    for each in two:
+        each.add(1, "a")
+    await one.passing.look()
+    one.add(2, "b")
+    await one.passing.look()
+    assert one.passed() == ["a", "b"]
+    await other.passing.look()
+    assert other.passed() == []
+    other.add(2, "b")
+    other.add(3, "c")
+    await other.passing.look()
+    assert other.passed() == ["c"]
+
+
+async def test_a_page_in_several_parts_is_passed_on_whole(world: World) -> None:
+    """Part of it is here: the state that ends the page comes with the last one."""
+    world.add(1, "a")
+    first = Indicator(id="b", modified=2.0, keys=(A,))
+    world.store.apply(FEED, [(2, [first])], FeedState(steps=1), now=NOW)
+    await world.passing.look()
+    world.add(2, "c")
+    await world.passing.look()
+    assert sorted(world.passed()) == ["a", "b", "c"]
+
+
+async def test_a_claim_is_renewed(
+    two: tuple[World, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentinel takes a hundred objects a request, and not many requests a minute."""
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    one, other = two
+    for each in two:
+        for step in range(1, 5):
+            each.add(step, f"a{step}")
+
+    async def slowly() -> None:
+        one.notes.time += 0.4 * LEASE
+        await other.passing.look()
+
+    one.meanwhile = slowly
+    await one.passing.look()
+    assert (one.passed(), other.passed()) == (["a1", "a2", "a3", "a4"], [])
