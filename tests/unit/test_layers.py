@@ -1,0 +1,85 @@
+"""Who may import whom: a package imports those above it in the list, and no other.
+
+Types count as imports. What breaks the order still is named here, to shrink.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = (
+    "schemas",
+    "consumers/clock.py",
+    "consumers/event_time.py",
+    "consumers/coalesce.py",
+    "consumers/settings",
+    "consumers/ledger",
+    "consumers/sources",
+    "consumers/enrichment",
+    "consumers/pipeline",
+    "consumers/inputs",
+    "consumers/service",
+    "producers",
+    "consumers/wiring",
+    "consumers/commands",
+    "consumers/cli.py",
+)
+EXCEPTIONS = {
+    "consumers/enrichment/scheduler.py": {
+        "consumers/pipeline/in_flight.py",
+        "consumers/pipeline/pending.py",
+    },
+    "consumers/ledger/sqlite/pending.py": {"consumers/enrichment/ranking.py"},
+    "consumers/ledger/table/pending.py": {"consumers/enrichment/ranking.py"},
+    "consumers/service/metrics.py": {"consumers/wiring/local_sources.py"},
+    "consumers/service/service.py": {
+        "consumers/wiring/local_sources.py",
+        "consumers/wiring/sentinel.py",
+    },
+    "consumers/sources/crowdsec/replica_refresh.py": {"consumers/enrichment/local_sources.py"},
+    "consumers/sources/feeds/changes.py": {"consumers/enrichment/paid_lookup.py"},
+    "consumers/sources/feeds/presets.py": {"consumers/enrichment/local_sources.py"},
+    "consumers/sources/feeds/sync.py": {"consumers/enrichment/paid_lookup.py"},
+}
+FILES = [
+    path.relative_to(ROOT).as_posix()
+    for top in ("schemas", "consumers", "producers")
+    for path in sorted((ROOT / top).rglob("*.py"))
+    if path.name != "__init__.py" or path.parent.name in ("settings", "demo")
+]
+MODULES = {
+    one.removesuffix(".py").removesuffix("/__init__").replace("/", "."): one for one in FILES
+}
+
+
+def layer(path: str) -> int:
+    """Return the place of a file in the order."""
+    return next(n for n, top in enumerate(LAYERS) if path == top or path.startswith(f"{top}/"))
+
+
+def imported(path: str) -> set[str]:
+    """Return the files of ours that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {MODULES[name] for name in names if name in MODULES}
+    return found - {path}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_imports_go_up_the_list(path: str) -> None:
+    """Data flows down the list, imports point up; consumers meet producers in wiring."""
+    wiring = path.startswith(("producers/", "consumers/wiring/"))
+    wrong = {
+        other
+        for other in imported(path)
+        if layer(other) > layer(path)
+        or (path.startswith("producers/") and other.startswith("consumers/"))
+        or (other.startswith("producers/") and not wiring)
+    }
+    assert wrong == EXCEPTIONS.get(path, set())
