@@ -167,25 +167,24 @@ class LogsIngestionSink:
         self._monotonic = monotonic
         self._told: tuple[str, float] | None = None
         self._accepted_at = -math.inf
-        self._refused_in_a_row = 0
+        self._malformed_in_a_row = 0
 
     async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         """Upload *rows*; return those refused for good. SinkHeldBack when patience ends."""
         refused: list[tuple[Row, str]] = []
         for part, body in _bodies(rows):
             bad = await self._send_part(part, body)
-            while bad and len(bad) == len(part) and self._is_about_the_request(bad):
+            while len(bad) == len(part) and self._is_about_the_request(len(bad)):
                 await self._wait_until_accepted(bad)
                 bad = await self._send_part(part, body)
             refused += bad
         return refused
 
-    def _is_about_the_request(self, bad: Sequence[tuple[Row, str]]) -> bool:
-        """Return True if rows were refused, and none accepted, so that it is not their fault."""
+    def _is_about_the_request(self, rows: int) -> bool:
+        """Return True if all *rows* of an upload were refused through no fault of theirs."""
         lately = self._monotonic() - self._accepted_at < ACCEPTED_LATELY
-        too_large = all(str(_TOO_LARGE) in reason for _, reason in bad)
-        alone = len(bad) == 1 and self._refused_in_a_row < REFUSED_IN_A_ROW
-        return not (lately or too_large or alone)
+        enough = min(rows, REFUSED_IN_A_ROW) if rows > 1 else REFUSED_IN_A_ROW
+        return not lately and self._malformed_in_a_row >= enough
 
     async def _wait_until_accepted(self, bad: Sequence[tuple[Row, str]]) -> None:
         """Try one of the refused rows now and then, each in its turn, until one is accepted."""
@@ -215,7 +214,7 @@ class LogsIngestionSink:
             await self._upload_patiently(body)
         except SinkRefused as error:
             if len(rows) == 1:
-                self._refused_in_a_row += 1
+                self._malformed_in_a_row += not error.too_large
                 return [(rows[0], str(error))]
             middle = len(rows) // 2
             halves = (rows[:middle], rows[middle:])
@@ -224,7 +223,8 @@ class LogsIngestionSink:
 
     async def _upload_patiently(self, body: bytes) -> None:
         if len(body) > LARGEST_BODY:
-            raise SinkRefused(f"{len(body):,} bytes are more than one call may hold")
+            told = f"{len(body):,} bytes are more than one call may hold"
+            raise SinkRefused(told, too_large=True)
         async for attempt in stamina.retry_context(
             on=_when_again,
             attempts=None,
@@ -240,7 +240,7 @@ class LogsIngestionSink:
                     self._tell(error)
                     raise
         self._accepted_at = self._monotonic()
-        self._refused_in_a_row = 0
+        self._malformed_in_a_row = 0
         if self._watch is not None:
             self._watch.well(Trouble.FINDINGS_HELD_BACK)
 
@@ -289,7 +289,8 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
         )
     if status in (400, _TOO_LARGE):
         told = f"{status} {code}".rstrip()
-        return SinkRefused(f"refused by the ingestion service ({told})")
+        refused = f"refused by the ingestion service ({told})"
+        return SinkRefused(refused, too_large=status == _TOO_LARGE)
     if status is None and isinstance(error, ClientAuthenticationError):
         return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_MENDS[401])
     return SinkHeldBack(

@@ -106,4 +106,8 @@ class SinkHeldBack(SigninwatchError):
 
 
 class SinkRefused(SigninwatchError):
-    """The sink will never accept this body."""
+    """The sink will never accept this body; ``too_large`` tells that its size is why."""
+
+    def __init__(self, text: str, *, too_large: bool = False) -> None:
+        super().__init__(text)
+        self.too_large = too_large

@@ -72,6 +72,8 @@ class CheckpointStore(BlobCheckpointStore):
         self._starts: dict[Key, int] = {}
         self._made: dict[str, datetime] = {}
         self._etags: dict[Key, str] = {}
+        self._reached: dict[Key, int] = {}
+        """The sequence number that stands where the ETag is known."""
         self._owner_ids: dict[Key, str] = {}
         self._unconfirmed: dict[Key, set[int]] = {}
         self.listings: dict[str, Listing] = {}
@@ -151,6 +153,7 @@ class CheckpointStore(BlobCheckpointStore):
             key = eventhub_name, partition
             self._etags[key] = blob.etag
             position = _position_in(blob.metadata)
+            self._reached[key] = -1 if position is None else position["sequence_number"]
             if made is not None and blob.last_modified < made:
                 self.void(*key)
             elif position is None:
@@ -181,6 +184,8 @@ class CheckpointStore(BlobCheckpointStore):
         """Write a position over the one before. CheckpointLost if the partition has moved on."""
         key: Key = checkpoint["eventhub_name"], checkpoint["partition_id"]
         number = int(checkpoint["sequence_number"])
+        if number < self._reached.get(key, -1) and key not in self._void:
+            raise CheckpointLost(key[1])
         metadata = {"offset": str(checkpoint["offset"]), "sequencenumber": str(number)}
         blob = self._get_blob_client(_blob_name(checkpoint, "checkpoint"))
         self._unconfirmed.setdefault(key, set()).add(number)
@@ -191,11 +196,12 @@ class CheckpointStore(BlobCheckpointStore):
                 if not await self._may_go_on(checkpoint, blob, number):
                     break
             else:
+                self._reached[key] = number
                 self._unconfirmed.pop(key, None)
                 self._void.discard(key)
                 self._watch.well(Trouble.CHECKPOINT_UNREADABLE, part="/".join(key))
                 return
-        raise CheckpointLost(checkpoint["partition_id"])
+        raise CheckpointLost(key[1])
 
     async def _may_go_on(self, checkpoint: dict[str, Any], blob: Any, number: int) -> bool:
         """Read again what is there; return True if it may be replaced: by its owner, forwards."""

@@ -50,7 +50,7 @@ _DEEP_LIST, _DEEP_OBJECT = b"]" * _DEEP, b"}" * _DEEP
 record unless it is strict JSON. Depth itself cannot decide: msgspec passes over nested values that
 nobody reads, as deep as the stack of the moment lets it."""
 _SAMPLE = _DEEP // 3
-"""Every so manieth byte is looked at first, since another pass over all bytes is felt."""
+"""Bytes between two that are looked at first: another pass over all bytes costs too much."""
 
 
 class _Head(msgspec.Struct):

@@ -125,6 +125,9 @@ async def test_a_process_that_wakes_moves_no_checkpoint_back(azurite: Azurite) -
             await stopped.update_checkpoint(position(4_203))
         with pytest.raises(CheckpointLost):
             await stopped.update_checkpoint(position(7_000))
+        assert await numbers(stopped) == {"0": 6_151}, "it claims another partition, and lists all"
+        with pytest.raises(CheckpointLost):
+            await stopped.update_checkpoint(position(4_203))
         assert await numbers(other) == {"0": 6_151}
         await other.update_checkpoint(position(6_200))
         assert await numbers(other) == {"0": 6_200}
