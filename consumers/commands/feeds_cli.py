@@ -10,9 +10,7 @@ import orjson
 from rich.console import Console
 
 from consumers.commands import console as screens
-from consumers.commands.feeds import feeds_status, require_free_sources, sync_feeds
 from consumers.commands.options import state_option
-from consumers.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +41,9 @@ def sync_command(
     NAME is a feed, or crowdsec-replica; all without one. The service does this by itself; where
     instances share a ledger, it follows what this command reads.
     """
+    from consumers.commands.feeds import require_free_sources, sync_feeds
+    from consumers.settings import load_settings
+
     settings = load_settings(config)
     lowered = [name.lower() for name in names]
     require_free_sources(settings, lowered)
@@ -63,6 +64,9 @@ def sync_command(
 @click.pass_obj
 def status_command(config: Path | None, state: Path | None, as_json: bool) -> None:
     """Show age and size of feeds and replica, as they are kept."""
+    from consumers.commands.feeds import feeds_status, require_free_sources
+    from consumers.settings import load_settings
+
     settings = load_settings(config)
     require_free_sources(settings, ())
     _show(asyncio.run(feeds_status(settings, state)), as_json=as_json)

@@ -12,16 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.commands import console as screens
-from consumers.commands.forget import Stores, forget, notes_on
-from consumers.commands.forget_matching import Wanted
 from consumers.commands.options import state_option
-from consumers.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from consumers.commands.forget import Deleted
+    from consumers.commands.forget import Deleted, Stores
+    from consumers.commands.forget_matching import Wanted
     from consumers.settings import Settings
 
 
@@ -38,6 +36,10 @@ def forget_command(
     ACCOUNT is a user principal name, in any case; IP an address in any spelling. In the directory
     of --state; else in that of STATE__DIR, or in the ledger's table, and beside the checkpoints.
     """
+    from consumers.commands.forget import Stores, forget, notes_on
+    from consumers.commands.forget_matching import Wanted
+    from consumers.settings import load_settings
+
     wanted = Wanted.of(texts)
     settings = load_settings(config)
     stores = Stores.of(settings, state)

@@ -11,9 +11,6 @@ from rich.console import Console
 
 from consumers.commands import console as screens
 from consumers.commands.options import require_outputs, write_summary
-from consumers.commands.publish import Publish, publish
-from consumers.inputs.recording import sizes_of
-from consumers.settings import load_settings
 from schemas.errors import ConfigurationError, HubFailed
 
 if TYPE_CHECKING:
@@ -50,6 +47,10 @@ def publish_command(
     FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. To send one
     twice is harmless: the same event gives the same FindingId.
     """
+    from consumers.commands.publish import Publish, publish
+    from consumers.inputs.recording import sizes_of
+    from consumers.settings import load_settings
+
     settings = load_settings(config)
     if rate is not None and not math.isfinite(rate):
         raise ConfigurationError("--rate: must be a number of messages a second")

@@ -17,9 +17,6 @@ from rich.console import Console
 
 from consumers.commands import console as screens
 from consumers.commands.options import quota_option, spend_option, state_option
-from consumers.commands.quarantine import items_of, purge, retry
-from consumers.settings import Settings, load_settings
-from consumers.wiring.replay import make_sink
 from schemas.errors import ConfigurationError
 from schemas.events.times import iso
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from consumers.settings import Settings
     from schemas.ports import Quarantined
 
 
@@ -46,6 +44,8 @@ def _beside_checkpoints(settings: Settings) -> bool:
 
 def _place(config: Path | None, state: Path | None) -> tuple[Settings, Path | None]:
     """Return the settings, and the directory of the quarantine if it is one."""
+    from consumers.settings import load_settings
+
     settings = load_settings(config)
     folder = state or (None if _beside_checkpoints(settings) else settings.state.dir)
     if folder is not None and not folder.is_dir():
@@ -59,6 +59,8 @@ def _place(config: Path | None, state: Path | None) -> tuple[Settings, Path | No
 @click.pass_obj
 def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> None:
     """List what is kept aside."""
+    from consumers.commands.quarantine import items_of
+
     items = asyncio.run(items_of(*_place(config, state)))
     if as_json:
         for item in items:
@@ -82,6 +84,8 @@ def _chosen(
     settings: Settings, folder: Path | None, ids: Sequence[str]
 ) -> tuple[list[Quarantined], set[str] | None]:
     """Return the items of *ids*, or all, and what *ids* mean to a quarantine."""
+    from consumers.commands.quarantine import items_of
+
     items = asyncio.run(items_of(settings, folder))
     known = {item.id for item in items}
     for id_ in ids:
@@ -126,6 +130,9 @@ def quarantine_retry(
     With a quarantine beside the checkpoints nothing is asked unless --quota says how much: the
     service alone knows what it has spent this month.
     """
+    from consumers.commands.quarantine import retry
+    from consumers.wiring.replay import make_sink
+
     settings, folder = _place(config, state)
     if findings is None and settings.logs.endpoint is None:
         raise ConfigurationError("--findings: say where findings go, or set LOGS__ENDPOINT")
@@ -162,6 +169,8 @@ def quarantine_purge(
     state: Path | None,
 ) -> None:
     """Delete items for good."""
+    from consumers.commands.quarantine import purge
+
     if not ids and older_than is None and not all_:
         raise ConfigurationError("say which: ID, --older-than DAYS or --all")
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)

@@ -53,6 +53,11 @@ EDGES = {
     "pydantic_settings": {"consumers/settings/__init__.py"},
     "click": {
         "consumers/cli.py",
+        "consumers/commands/check_cli.py",
+        "consumers/commands/demo_cli.py",
+        "consumers/commands/lookup_cli.py",
+        "consumers/commands/replay_cli.py",
+        "consumers/commands/run_cli.py",
         "consumers/commands/feeds_cli.py",
         "consumers/commands/forget_cli.py",
         "consumers/commands/options.py",

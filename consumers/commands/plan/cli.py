@@ -12,12 +12,6 @@ from rich.console import Console
 
 from consumers.commands import console as screens
 from consumers.commands.options import require_outputs
-from consumers.commands.plan.command import plan
-from consumers.commands.plan.console import plan_screen
-from consumers.commands.plan.html import plan_page
-from consumers.commands.plan.report import as_json
-from consumers.inputs.recording import require_recording, sizes_of
-from consumers.settings import load_settings
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,6 +31,11 @@ def plan_command(
     FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. Several are
     read one after another, in the order of their time. Asks nobody, and needs no key.
     """
+    from consumers.commands.plan.command import plan
+    from consumers.commands.plan.console import plan_screen
+    from consumers.inputs.recording import require_recording, sizes_of
+    from consumers.settings import load_settings
+
     settings = load_settings(config)
     for name in files:
         require_recording(name)
@@ -52,6 +51,9 @@ def plan_command(
 
 
 def _write(planned: Planned, html: str | None, as_object: str | None) -> None:
+    from consumers.commands.plan.html import plan_page
+    from consumers.commands.plan.report import as_json
+
     if html is not None:
         _write_file("--html", html, plan_page(planned).encode())
     if as_object is not None:

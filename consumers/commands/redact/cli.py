@@ -8,8 +8,6 @@ import click
 from rich.console import Console
 
 from consumers.commands import console as screens
-from consumers.commands.redact.command import redact, require_new, tables_of
-from consumers.inputs.recording import sizes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +37,9 @@ def redact_command(
     that could tell a person, device, place or company is replaced, the same by the same, and
     addresses keep their networks. Times, countries, networks' AS numbers, results and risk stay.
     """
+    from consumers.commands.redact.command import redact, require_new, tables_of
+    from consumers.inputs.recording import sizes_of
+
     require_new(files, out, force=force)
     tables = tables_of(config)
     console = Console(stderr=True)
