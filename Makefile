@@ -6,6 +6,17 @@ RUN := $(VENV)/bin
 AZURITE := tests/servers/azurite
 KUSTO := tests/deployment/kusto
 
+# Python 3.11 or newer; a .venv of an older one is made anew.
+TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11) and \
+	"signinwatch needs Python 3.11 or newer, and %s is %d.%d; say which to take: make PYTHON=python3.11" \
+	% (("$(PYTHON)",) + tuple(sys.version_info[:2])))
+ifneq ($(wildcard $(VENV)/bin/python),)
+ifneq ($(shell $(VENV)/bin/python -c '$(TOO_OLD)' 2>/dev/null && echo fits),fits)
+$(info $(VENV) has a Python older than 3.11, or none: it is made anew)
+$(shell rm -rf $(VENV))
+endif
+endif
+
 .PHONY: demo test check bench template lock wheel clean
 
 demo: $(VENV)/.installed
@@ -24,6 +35,7 @@ bench: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed
 	$(RUN)/python -m tests.bench
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c '$(TOO_OLD)'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
