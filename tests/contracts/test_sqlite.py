@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.schema import VERSION
 from schemas.errors import StateRefused
-from schemas.events.outcomes import Outcome
-from schemas.intel.verdicts import Unanswered, Verdict, WhyUnanswered
-from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, verdict, waiting
+from schemas.intel.verdicts import Unanswered, WhyUnanswered
+from tests.contracts.support_ledger import LIMIT, A, Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,55 +55,11 @@ async def test_a_directory_serves_one_process(opened: Open) -> None:
     assert await opened().answers([A]) == {}
 
 
-VERSION_1 = """
-CREATE TABLE answers (
-    address TEXT PRIMARY KEY, expires REAL NOT NULL, answered INTEGER NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE waiting (
-    key TEXT PRIMARY KEY, address TEXT NOT NULL, weight INTEGER NOT NULL, parked REAL NOT NULL,
-    details BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX waiting_by_address ON waiting (address, weight, parked);
-CREATE INDEX waiting_by_age ON waiting (parked);
-CREATE TABLE dropped (reason TEXT PRIMARY KEY, signins INTEGER NOT NULL);
-CREATE TABLE budget (
-    account TEXT, period TEXT, spent INTEGER NOT NULL, PRIMARY KEY (account, period)
-) WITHOUT ROWID;
-CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-INSERT INTO notes VALUES ('clock', 'wall');
-INSERT INTO budget VALUES ('key', 'march', 7);
-PRAGMA user_version = 1;
-"""
-"""The schema as it was before addresses were ranked."""
-
-
-async def test_a_file_of_version_1_is_brought_along(tmp_path: Path, opened: Open) -> None:
-    """Verdicts, what waits and what was spent are as they were; successes rank first."""
-    old, other = waiting("1", A, Outcome.SUCCESS), waiting("2", B)
+async def test_a_file_of_another_version_is_refused(tmp_path: Path, opened: Open) -> None:
+    """It says what it knows, and leaves the file as it is."""
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
-        database.executescript(VERSION_1)
-        database.execute(
-            "INSERT INTO answers VALUES (?, ?, 1, ?)", (C, 2_000.0, _old_body(verdict()))
-        )
-        database.executemany(
-            "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
-            [
-                (one.key, one.address, weight, one.parked, msgspec.msgpack.encode(one.details))
-                for one, weight in ((old, 3), (other, 1))
-            ],
-        )
-        database.commit()
-    ledger = opened()
-    assert await ledger.answers([C]) == {C: verdict()}
-    assert await ledger.spent("key", "march") == 7
-    assert [one.address for one in await ledger.due(9)] == [A, B]
-    (found,) = await ledger.waiting_for(A, 9)
-    assert (found.key, found.details, found.parked) == (old.key, old.details, old.parked)
-    await ledger.close()
-    assert [one.address for one in await opened().due(9)] == [A, B]
-
-
-def _old_body(verdict: Verdict) -> bytes:
-    """Return a verdict as version 1 wrote it: without the last two values."""
-    values = msgspec.msgpack.decode(msgspec.msgpack.encode(verdict))
-    return msgspec.msgpack.encode(values[:-2])
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StateRefused, match="another version"):
+        opened()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
+        assert database.execute("SELECT * FROM sqlite_schema").fetchall() == []

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FILE = "ledger.sqlite"
 LOCK = "ledger.lock"
-VERSION = 2
-"""Raise it with every change of the schema, and write the step that brings old files along."""
+VERSION = 1
+"""Raise it with every change of the schema."""
 
 AT_ONCE = 500
 """Values in one statement; SQLite's own limit is higher in every version that Python ships."""
@@ -49,19 +49,6 @@ CREATE TABLE IF NOT EXISTS budget (
     account TEXT, period TEXT, spent INTEGER NOT NULL, PRIMARY KEY (account, period)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-"""
-_FROM_1 = """
-ALTER TABLE answers ADD COLUMN again REAL NOT NULL DEFAULT 0;
-DROP INDEX waiting_by_address;
-DROP INDEX waiting_by_age;
-ALTER TABLE waiting RENAME TO waiting_1;
-"""
-_QUEUE_FROM_1 = """
-INSERT INTO waiting
-SELECT address, key, weight, parked, weight * 20, 0, x'90', details FROM waiting_1;
-DROP TABLE waiting_1;
-INSERT OR IGNORE INTO queue
-SELECT address, max(own), 0, min(parked), NULL, max(own) FROM waiting GROUP BY address;
 """
 
 
@@ -99,24 +86,22 @@ def locked(
 
 
 def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
-    """Open or make the file; StateRefused when it is of a newer version, or none of ours."""
+    """Open or make the file; StateRefused when it is of another version, or none of ours."""
     path.touch(mode=0o600)  # SQLite gives its other files the same permissions
     database = sqlite3.connect(path, isolation_level=None)
     try:
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
+        if version not in (0, VERSION):
             raise StateRefused(
-                f"STATE__DIR: {path} was written by a newer version of signinwatch "
+                f"STATE__DIR: {path} was written by another version of signinwatch "
                 f"(schema {version}, this one knows {VERSION})"
             )
         database.execute(f"PRAGMA journal_mode = {'WAL' if keep else 'MEMORY'}")
         database.execute("PRAGMA wal_autocheckpoint = 20000")
         database.execute("PRAGMA cache_size = -65536")
         database.execute(f"PRAGMA synchronous = {'FULL' if keep else 'OFF'}")
-        old = version == 1
-        steps = (_FROM_1 if old else "") + _SCHEMA + (_QUEUE_FROM_1 if old else "")
         # In one piece: a process that is killed here leaves the file as it was.
-        database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version = {VERSION};COMMIT;")
+        database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
     except sqlite3.DatabaseError as error:
         database.close()
         raise StateRefused(f"STATE__DIR: {path} cannot be used: {error}") from None
@@ -157,7 +142,7 @@ class SqliteFile:
     def __init__(self, folder: Path, clock: Clock, *, keep: bool = True) -> None:
         """Open or make the state in *folder*; ``keep=False`` trades durability for speed.
 
-        StateRefused when another process has it, it is of another clock, or of a newer version.
+        StateRefused when another process has it, it is of another clock, or of another version.
         """
         self._clock = clock
         self._lock = locked(folder)

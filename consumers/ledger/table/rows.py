@@ -58,7 +58,6 @@ encode = msgspec.msgpack.Encoder().encode
 _answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _details = msgspec.msgpack.Decoder(Details)
 _parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...])
-_NO_PARTS = b"\x90"
 
 
 class Conflict(Exception):
@@ -263,7 +262,7 @@ def waiting_of(address: str, found: Entity) -> Waiting:
     """Read a waiting sign-in."""
     try:
         details = _details.decode(_body(found.values))
-        parts = _parts.decode(found.values.get("parts", _NO_PARTS))
+        parts = _parts.decode(found.values["parts"])
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"a sign-in waiting for {address} is unreadable: {error}") from None
     own, place = _points(found)
@@ -273,12 +272,8 @@ def waiting_of(address: str, found: Entity) -> Waiting:
 
 
 def _points(found: Entity) -> tuple[float, float]:
-    """Return what a waiting sign-in says itself, and what it says of the place.
-
-    An earlier version kept neither, and weighed successes with 3.
-    """
-    weight = float(found.values["weight"])
-    return float(found.values.get("own", 20 * weight)), float(found.values.get("place", 0.0))
+    """Return what a waiting sign-in says itself, and what it says of the place."""
+    return float(found.values["own"]), float(found.values["place"])
 
 
 def _split(body: bytes) -> dict[str, Value]:
