@@ -82,7 +82,7 @@ class RecordGuard:
         log.warning("record set aside", why=reason)
         moment = datetime.now(UTC)
         if isinstance(subject, SignIn):
-            body = subject.source.raw(subject.index)
+            body = _bytes_of(subject)
             self.caught.append(body)
             item = Quarantined("message", reason, subject.table, body, moment)
             self.counts.signins -= 1
@@ -101,6 +101,14 @@ class RecordGuard:
         if self._caught:
             caught, self._caught = self._caught, {}
             await self.set_aside([item for _, item in caught.values()])
+
+
+def _bytes_of(signin: SignIn) -> bytes:
+    """Return the bytes of a record; of one whose place in its body cannot be found again, none."""
+    try:
+        return signin.source.raw(signin.index)
+    except LookupError:
+        return b""
 
 
 def _reason(done: str, error: Exception) -> str:

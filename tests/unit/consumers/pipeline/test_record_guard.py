@@ -19,7 +19,7 @@ from schemas.errors import LedgerFailed
 from schemas.events.decode import Decoder
 from schemas.ports import Message, Position
 from tests.contracts.support_ledger import waiting
-from tests.recorded import every_table
+from tests.recorded import FALLBACK, every_table
 from tests.servers.crowdsec import CrowdSec
 from tests.support.command import crowdsec_at
 from tests.support.sign_ins import address, message, row
@@ -135,6 +135,21 @@ async def test_it_names_the_error_and_none_of_the_data(tmp_path: Path) -> None:
     assert Decoder(every_table()).decode(first.body).signins[0].addresses == (BAD[0],)
     counts = guard.counts
     assert (counts.records, counts.rejected, counts.signins) == (3, 2, 1)
+
+
+async def test_a_record_that_is_not_found_again_is_set_aside_without_its_bytes(
+    tmp_path: Path,
+) -> None:
+    """Even then the stream goes on."""
+    guard = RecordGuard(Counts(signins=1, records=1), DirectoryQuarantine(tmp_path))
+    (signin,) = Decoder(every_table()).decode(message(row(BAD[0]))).signins
+    signin.index = 7
+    with guard.around(signin):
+        signin.details(enqueued=None, fallback_time=FALLBACK)
+    await guard.flush()
+    (item,) = await _kept(tmp_path)
+    assert (item.body, guard.counts.rejected) == (b"", 1)
+    assert "IndexError in _Body.raw" in item.reason
 
 
 async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None:
