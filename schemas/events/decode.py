@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
-from schemas.events.framing import INVALID, MOST_WRAPPERS, records_in, texts_in
+from schemas.events.framing import INVALID, MOST_WRAPPERS, records_in, records_name, texts_in
 from schemas.events.lenient_json import TooDeep, load_json, shallow
 from schemas.events.record_shapes import looks_of
 from schemas.events.sign_in import RecordReader, SignIn
@@ -306,6 +306,9 @@ class Decoder:
         except ValueError as error:
             decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
             return
+        if isinstance(record, dict) and (name := records_name(record)) is not None:
+            told = self._form_told(record.get("Type"), record.get("category"))
+            record = record if told is not None else record[name]  # an envelope of one
         if record is None:
             decoded.skips[NULL_ITEM] += 1
         elif not isinstance(record, dict):

@@ -51,11 +51,10 @@ def texts_in(body: bytes) -> list[bytes]:
 
 
 def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
-    """Return the items of an envelope: an array, or what an object holds as its ``records``.
+    """Return the items of an envelope: an array, or the array that an object holds as ``records``.
 
-    That name counts in any case, its usual one first. None if *text* is no envelope; with
-    ``arrays=False`` a bare array is none. The last item of an envelope that is cut off may be
-    incomplete.
+    None if *text* is no envelope; with ``arrays=False`` a bare array is none. The last item of an
+    envelope that is cut off may be incomplete.
     """
     if text[:1] == b"[":
         return array_items(text) if arrays else None
@@ -66,11 +65,9 @@ def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
     except INVALID:
         value = _records_value(text)
     else:
-        name = _records_name(fields)
+        name = records_name(fields)
         value = None if name is None else bytes(fields[name])
-    if value is None:
-        return None
-    return array_items(value) if value[:1] == b"[" else [value]
+    return array_items(value) if value is not None and value[:1] == b"[" else None
 
 
 def records_of(body: bytes) -> list[bytes]:
@@ -135,7 +132,8 @@ def _filled(text: bytes) -> Iterator[bytes]:
         yield text
 
 
-def _records_name(names: Iterable[str]) -> str | None:
+def records_name(names: Iterable[str]) -> str | None:
+    """Return which of an object's names is ``records``, in any case, its usual one first."""
     found = [name for name in names if name.lower() == "records"]
     return "records" if "records" in found else next(iter(found), None)
 
@@ -151,7 +149,7 @@ def _records_value(text: bytes) -> bytes | None:
         elif token[0].lower() == b'"records"' and (array := _ARRAY_FOLLOWS.match(text, place)):
             place = _end_of_value(text, array.end())
             arrays[token[0][1:-1].decode()] = text[array.end() - 1 : place]
-    name = _records_name(arrays)
+    name = records_name(arrays)
     return None if name is None else arrays[name]
 
 

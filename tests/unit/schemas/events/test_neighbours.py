@@ -45,6 +45,10 @@ UNREADABLE = {
         _row(9, b'"x":1e400,"y":' + b"[" * 971 + b"]" * 971),
         TOO_DEEP,
     ),
+    "1,000 deep, with records of its own": (
+        _row(9, b'"Records":{},"x":NaN,"y":' + b"[" * 1_000 + b"]" * 1_000),
+        TOO_DEEP,
+    ),
     "1,100 deep": (_row(9, b'"y":' + b'{"a":' * 1_100 + b"0" + b"}" * 1_100), TOO_DEEP),
     "a tab in a text": (_row(9, b'"x":"a\tb"'), NOT_JSON),
     "no value": (_row(9, b'"x":'), NOT_JSON),
