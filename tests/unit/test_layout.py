@@ -28,6 +28,7 @@ EDGES = {
         "consumers/inputs/checkpoint_container.py",
         "consumers/inputs/eventhub_client.py",
         "consumers/ledger/table/client.py",
+        "consumers/ledger/table/endpoint.py",
         "consumers/inputs/receiver.py",
         "consumers/service/azure_monitor.py",
         "consumers/wiring/replay.py",

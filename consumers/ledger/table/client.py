@@ -7,32 +7,30 @@ request is repeated until it is answered. The caller simply waits, and that is t
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import re
 from collections import Counter
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import stamina
 import structlog
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.data.tables import UpdateMode
-from azure.data.tables.aio import TableClient
 
+from consumers.ledger.table.endpoint import client_by_account_url, client_by_connection_string
 from consumers.ledger.table.rows import Conflict, Entity, Missing
 from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Trouble
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.data.tables import TableEntity
+    from azure.data.tables.aio import TableClient
 
     from consumers.ledger.table.rows import Value, Write
     from schemas.health import Watch
@@ -112,8 +110,8 @@ class Table:
         if new_transport is not None:
             options["transport"] = new_transport(**options)
         if connection_string is not None:
-            return cls(_by_connection_string(connection_string, name, options), watch)
-        return cls(_by_account_url(account_url or "", name, credential, options), watch)
+            return cls(client_by_connection_string(connection_string, name, options), watch)
+        return cls(client_by_account_url(account_url or "", name, credential, options), watch)
 
     async def open(self, *, create: bool) -> None:
         """Wait until the table answers; make it if it is not there and that is allowed."""
@@ -370,46 +368,3 @@ def _operation(partition: str, write: Write) -> tuple[str, dict[str, Value], dic
     if write.kind == "merge":
         return "update", entity, {"mode": UpdateMode.MERGE, **unchanged}
     return write.kind, entity, unchanged
-
-
-def _by_connection_string(text: str, name: str, options: Mapping[str, Any]) -> TableClient:
-    setting = "STATE__CONNECTION_STRING"
-    try:
-        client = TableClient.from_connection_string(text, name, **options)
-    except (ValueError, TypeError):  # its text may hold the key
-        raise ConfigurationError(
-            f"{setting}: not a storage account's connection string; copy it from the account's "
-            "access keys"
-        ) from None
-    for part in text.split(";"):
-        setting_name, _, value = part.strip().partition("=")
-        if setting_name.lower() == "accountkey" and not _is_key(value):
-            raise ConfigurationError(f"{setting}: its AccountKey is not in base64")
-    return client
-
-
-def _is_key(text: str) -> bool:
-    try:
-        return bool(base64.b64decode(text, validate=True))
-    except binascii.Error:
-        return False
-
-
-def _by_account_url(
-    url: str, name: str, credential: AsyncTokenCredential | None, options: Mapping[str, Any]
-) -> TableClient:
-    setting = "STATE__ACCOUNT_URL"
-    try:
-        parts = urlsplit(url)
-        sound = bool(parts.hostname) and parts.scheme == "https" and not parts.query
-    except ValueError:
-        sound = False
-    if not sound or credential is None:
-        raise ConfigurationError(
-            f"{setting}: the table endpoint of a storage account is wanted, such as "
-            "https://ACCOUNT.table.core.windows.net"
-        )
-    try:
-        return TableClient(url, name, credential=credential, **options)
-    except ValueError:
-        raise ConfigurationError(f"{setting}: not the URL of a storage account") from None
