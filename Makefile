@@ -17,7 +17,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo test check bench template lock wheel clean
+.PHONY: demo test check bench docs template lock wheel clean
 
 demo: $(VENV)/.installed
 	$(RUN)/signinwatch demo
@@ -56,9 +56,13 @@ $(KUSTO)/node_modules/.installed: $(KUSTO)/package-lock.json
 	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(KUSTO)
 	touch $@
 
+# The pages of docs/ that are made from code.
+docs: $(VENV)/.installed-for-tests
+	$(RUN)/python -m docs.build_reference
+
 # deploy/azuredeploy.json, from its parts, the columns in schemas/ and the rules.
 template: $(VENV)/.installed-for-tests
-	$(RUN)/python -m tests.deployment.build_template
+	$(RUN)/python -m deploy.build.template
 
 # New versions of everything, within what pyproject.toml allows. The lock names no registry.
 LOCK := $(RUN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-header \

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from consumers.inputs.recording import read_recording, require_recording
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.wiring.replay import StateFolder, open_chain
 from schemas.errors import ConfigurationError, RecordingUnreadable
 from schemas.events.decode import Reject

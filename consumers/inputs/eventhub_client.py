@@ -20,7 +20,7 @@ from azure.eventhub import TransportType, parse_connection_string
 from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
-from consumers.settings import proxy_for
+from consumers.settings.proxies import proxy_for
 from schemas.errors import ConfigurationError
 from schemas.health import Trouble, Watch
 from schemas.network_errors import why_unreached

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from consumers.settings import keep_telemetry_to_ourselves
+from consumers.settings.load import disable_exporter_statistics
 from schemas import metrics as m
 from schemas.errors import ConfigurationError
 
@@ -34,7 +34,7 @@ def exported(connection_string: str, instance: str, measures: Measures) -> Itera
         raise ConfigurationError(
             "SIGNINWATCH_SERVICE__TELEMETRY: needs the extra: pip install 'signinwatch[telemetry]'"
         ) from None
-    keep_telemetry_to_ourselves()
+    disable_exporter_statistics()
     try:
         exporter = AzureMonitorMetricExporter(
             connection_string=connection_string, disable_offline_storage=True

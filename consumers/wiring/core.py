@@ -17,7 +17,7 @@ from consumers.pipeline.pending import Parking
 from consumers.pipeline.pipeline import Pipeline
 from consumers.pipeline.recent_sign_ins import Lately
 from consumers.service.health import Health
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.api import LARGEST_BODY, CrowdSecApi
 from consumers.sources.http import HttpClient
 from schemas.events.addresses import Networks
@@ -52,7 +52,7 @@ def lifetimes(settings: Settings) -> Lifetimes:
 def may_ask_paid(settings: Settings) -> bool:
     """Tell whether the paid API may be asked: with the replica only if the settings say so."""
     crowdsec = settings.crowdsec
-    return not crowdsec.replica or crowdsec.ask_beyond_replica
+    return not crowdsec.replica or crowdsec.look_up_beyond_replica
 
 
 def asks_paid(settings: Settings) -> bool:

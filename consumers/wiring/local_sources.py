@@ -13,7 +13,7 @@ import structlog
 from consumers.clock import WallClock
 from consumers.enrichment.local_sources import REPLICA, FreeSources
 from consumers.service.health import Health
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
@@ -152,7 +152,7 @@ class Intelligence:
         if self._plans:
             self._open_feeds(folder, shared)
         self.free = FreeSources(
-            self.feeds, self.replica, ask_beyond=settings.crowdsec.ask_beyond_replica
+            self.feeds, self.replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
 
     def _open_replica(self, folder: Path) -> None:
@@ -327,7 +327,7 @@ class KeptIntelligence:
             rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
             feeds = Feeds(self._store, rules, EveryKey())
         self.sources = FreeSources(
-            feeds, self._replica, ask_beyond=settings.crowdsec.ask_beyond_replica
+            feeds, self._replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
         self.unread = [name for name in settings.feeds if not self._steps(name)]
         """The feeds of which nothing is there."""

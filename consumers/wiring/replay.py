@@ -18,7 +18,7 @@ from consumers.pipeline.judge import Judge
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import RecordGuard
 from consumers.pipeline.stats import Counts
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.core import Core
 from consumers.wiring.local_sources import Intelligence, wants_free_sources
@@ -101,7 +101,7 @@ def make_sink(settings: Settings, findings: str) -> Sink:
         logs.endpoint,
         logs.rule_id,
         None if is_loopback(logs.endpoint) else make_credential(settings),
-        patience=logs.patience,
+        patience=logs.retry_limit,
         new_transport=transports(settings.ca_bundle),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.azure import transports
 from producers.sentinel.feed_export import PassingOn
@@ -73,7 +73,7 @@ class SentinelSharing:
                     intelligence.feeds.store,
                     self.sharing,
                     ledger,
-                    valid=settings.sentinel.valid,
+                    valid=settings.sentinel.valid_for,
                     now=clock.now,
                     shared=settings.state.dir is None,
                 )

@@ -30,7 +30,7 @@ from consumers.service.key_reload import Keys
 from consumers.service.metrics import Measures
 from consumers.service.reports import Reports
 from consumers.service.service import Service
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.core import Core, asks_paid
 from consumers.wiring.credentials import Credentials
@@ -62,7 +62,7 @@ REPORT_PATIENCE = 60.0
 def service_quota(settings: Settings) -> int:
     """Return the lookups that the service may make in a month: what it leaves is for people."""
     crowdsec = settings.crowdsec
-    return crowdsec.monthly_quota - math.floor(crowdsec.monthly_quota * crowdsec.peoples_share)
+    return crowdsec.monthly_quota - math.floor(crowdsec.monthly_quota * crowdsec.manual_share)
 
 
 def require_run_settings(settings: Settings) -> None:

@@ -114,11 +114,11 @@ class SharingSettings(Protocol):
     """What is shared, and how."""
 
     @property
-    def judged(self) -> bool:
-        """Whether judged addresses are shared at all."""
+    def upload_malicious(self) -> bool:
+        """Whether malicious addresses are uploaded at all."""
 
     @property
-    def valid(self) -> float:
+    def valid_for(self) -> float:
         """Seconds for which an indicator without an end is valid."""
 
     @property
@@ -187,14 +187,14 @@ class Sharing:
         *expires* is when the verdict ends, *time* when it was decided, by the ledger's clock.
         *tlps* are markings of what it rests on, besides the one of *intel*'s own indicator.
         """
-        if not self._settings.judged:
+        if not self._settings.upload_malicious:
             return
         bad = reputation is Reputation.MALICIOUS and not false_positive
         told = bad and address_class is not AddressClass.RELAY
         if told and any(map(for_readers_only, (intel.indicator.get("tlp"), *tlps))):
             self.counts["marked"] += 1
             told = False
-        until = min(expires, self._clock.now() + self._settings.valid) if told else None
+        until = min(expires, self._clock.now() + self._settings.valid_for) if told else None
         self._note(address, _Wanted(intel, time, until))
 
     def _note(self, address: str, wanted: _Wanted) -> None:
@@ -338,7 +338,7 @@ class Sharing:
 
     def _fed(self, feed: str, one: Indicator, before: Indicator | None) -> Iterable[StixObject]:
         """Return the objects by which Sentinel comes to know of one change."""
-        now, valid = self._clock.now(), self._settings.valid
+        now, valid = self._clock.now(), self._settings.valid_for
         why = "feed withdrawn" if one.withdrawn else self._why_not(one)
         told: list[StixObject] = []
         if why is None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from consumers.settings import PREFIX, Settings
+from consumers.settings import Settings
+from consumers.settings.model import PREFIX
 from consumers.sources.feeds.presets import PRESETS
 from consumers.wiring.service_sources import RECENT_SUFFIX
 from tests.deployment.template_facts import (

@@ -169,7 +169,7 @@ async def test_an_account_url_without_a_token_is_named() -> None:
     assert "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: access is refused" in str(error)
     assert "Storage Blob Data Contributor" in str(error)
     assert credential.closed
-    with pytest.raises(ConfigurationError, match="ACCOUNT_URL: must be a https"):
+    with pytest.raises(ConfigurationError, match="ACCOUNT_URL: must be an https"):
         BlobQuarantine("c", account_url="http://127.0.0.1", instance="test", patient=False)
 
 

@@ -232,7 +232,7 @@ async def test_the_replica_answers_everything(tmp_path: Path) -> None:
         assert (row_found["Sources"], row_found["Severity"]) == (["crowdsec-replica"], "High")
         counts = ("lookups", "requests", "cache_hits", "unanswered")
         assert [ran.summary[one] for one in counts] == [0, 0, 3, 0]
-        more = {"CROWDSEC__ASK_BEYOND_REPLICA": "true"}
+        more = {"CROWDSEC__LOOK_UP_BEYOND_REPLICA": "true"}
         state = tmp_path / "state"
         (report,) = await told("feeds", "sync", "--state", state, **settings)
         assert report["ok"], report

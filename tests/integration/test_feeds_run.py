@@ -64,7 +64,7 @@ async def test_what_waits_is_found_when_a_feed_names_it(site: Site) -> None:
     """Without lookups left it would wait on; the finding has all that the record told."""
     taxii = TaxiiServer()
     site.settings["CROWDSEC__MONTHLY_QUOTA"] = "1"
-    site.settings["CROWDSEC__PEOPLES_SHARE"] = "0.9"
+    site.settings["CROWDSEC__MANUAL_SHARE"] = "0.9"
     async with taxii.server() as server:
         settings = {**site.settings, **feed_at(server, INTERVAL="0.5")}
         async with Running(settings) as service:

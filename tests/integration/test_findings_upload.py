@@ -121,7 +121,7 @@ async def test_a_missing_role_tells_the_mend_and_loses_nothing(
     state = ("--state", tmp_path / "state", "--findings", "azure")
     async with crowdsec.server() as intel, ingestion.server() as logs:
         settings = {**crowdsec_at(intel.url), **logs_at(logs.url)}
-        failed = await replay(recording, *state, **settings, LOGS__PATIENCE="1")
+        failed = await replay(recording, *state, **settings, LOGS__RETRY_LIMIT="1")
         asked = crowdsec.asked.total()
         ingestion.fault = lambda *_: None
         mended = await replay(recording, *state, **settings)

@@ -175,7 +175,7 @@ async def test_patience_is_paid_once(tmp_path: Path) -> None:
     crowdsec.serve_bad(*bad)
     ingestion = Ingestion(fault=lambda *_: web.Response(status=403))
     async with crowdsec.server() as intel, ingestion.server() as logs:
-        settings = {**crowdsec_at(intel.url), **logs_at(logs.url), "LOGS__PATIENCE": "0.01"}
+        settings = {**crowdsec_at(intel.url), **logs_at(logs.url), "LOGS__RETRY_LIMIT": "0.01"}
         ran = await replay(recording, "--findings", "azure", **settings)
     assert ran.status == 1
     assert ingestion.requests <= 2  # of seven uploads

@@ -32,7 +32,7 @@ async def test_nothing_is_lost_with_the_old_ones_disk(
     taxii.add(indicator(address(9_999)))
     old_disk, new_disk = tmp_path / "old", tmp_path / "new"
     async with open_site(azurite.connection_string) as site, taxii.server() as feed:
-        common = {**site.settings, **feed_at(feed), "CROWDSEC__PEOPLES_SHARE": "0"}
+        common = {**site.settings, **feed_at(feed), "CROWDSEC__MANUAL_SHARE": "0"}
         scarce = {**common, "CROWDSEC__MONTHLY_QUOTA": SCARCE, "CROWDSEC__BATCH_SIZE": "1"}
         site.crowdsec.serve_bad(*(address(number) for number in range(ADDRESSES)))
         async with Running({**scarce, "STATE__SCRATCH": str(old_disk)}) as old:

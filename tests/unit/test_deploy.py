@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import orjson
 from azure.eventhub import parse_connection_string
 
-from consumers.settings import PREFIX, load_settings
+from consumers.settings import load_settings
+from consumers.settings.model import PREFIX
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.service import require_run_settings
 from tests.servers.azurite import KEY

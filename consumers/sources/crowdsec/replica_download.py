@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from consumers.settings import is_loopback
+from consumers.settings.urls import is_loopback
 from consumers.sources.http import TooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
 from schemas.events.sign_in import clean_text

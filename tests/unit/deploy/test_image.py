@@ -7,7 +7,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from consumers.settings import PREFIX
+from consumers.settings.model import PREFIX
 from tests.unit.deploy.dockerfile import DOCKERFILE, ROOT, admitted, instructions, stages
 from tests.unit.deploy.linters import complaints
 

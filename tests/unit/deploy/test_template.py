@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.settings import PREFIX, load_settings
+from consumers.settings import load_settings
+from consumers.settings.model import PREFIX
 from consumers.wiring.service import require_run_settings
 from consumers.wiring.service_sources import RECENT_SUFFIX
+from deploy.build.template import DEPLOY, FILE, build
 from schemas.events.tables import table_names
 from schemas.metrics import LAG
 from schemas.rows.columns import HEALTH_TABLE
 from tests.deployment.arm_deployment import Scope, deployed
-from tests.deployment.build_template import DEPLOY, FILE, build
 from tests.deployment.kql import check, own_tables
 from tests.deployment.template_app import App, app_problems
 from tests.deployment.template_cases import CASES, EVERYTHING, LEAST

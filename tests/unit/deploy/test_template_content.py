@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.deployment.arm_deployment import Scope, deployed
-from tests.deployment.arm_expressions import ExpressionError, parse
-from tests.deployment.build_template import DEPLOY, FILE
-from tests.deployment.template_cases import LEAST, WORKSPACE
-from tests.deployment.template_content import (
+from deploy.build.content import (
     OPERATORS,
     PREVIEW,
     STABLE,
     content_resources,
     iso_span,
 )
-from tests.deployment.template_fragments import as_expression, expanded, literal, merged
+from deploy.build.fragments import as_expression, expanded, literal, merged
+from deploy.build.template import DEPLOY, FILE
+from tests.deployment.arm_deployment import Scope, deployed
+from tests.deployment.arm_expressions import ExpressionError, parse
+from tests.deployment.template_cases import LEAST, WORKSPACE
 
 if TYPE_CHECKING:
     from pathlib import Path

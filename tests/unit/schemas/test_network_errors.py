@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from consumers.settings import DIRECT, proxy_for, settle_proxies
+from consumers.settings.proxies import NEVER_PROXIED, normalise_proxies, proxy_for
 from schemas.errors import ConfigurationError
 from schemas.network_errors import why_no_token, why_unreached
 
@@ -26,7 +26,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_settled_without_a_proxy() -> None:
     """The environment stays as it is."""
     before = dict(os.environ)
-    settle_proxies()
+    normalise_proxies()
     assert dict(os.environ) == before
 
 
@@ -41,10 +41,10 @@ def test_nothing_is_settled_without_a_proxy() -> None:
 def test_a_proxy_means_the_same_to_all(named: str, meant: str) -> None:
     """With or without a scheme; settled twice is settled once."""
     os.environ["HTTPS_PROXY"] = named
-    settle_proxies()
-    settle_proxies()
+    normalise_proxies()
+    normalise_proxies()
     assert getproxies()["https"] == meant == proxy_for("https://hub.example.net")
-    assert all(proxy_bypass(host) for host in DIRECT)
+    assert all(proxy_bypass(host) for host in NEVER_PROXIED)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_proxy_that_cannot_be_used(named: str) -> None:
     """Refused, and not shown."""
     os.environ["https_proxy"] = f"{named}?secret"
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY: ") as caught:
-        settle_proxies()
+        normalise_proxies()
     assert "secret" not in str(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_a_proxy_that_cannot_be_used(named: str) -> None:
 def test_hosts_that_are_reached_directly(hosts: str, direct: list[str], proxied: list[str]) -> None:
     """Names with their subdomains, in the forms that companies write."""
     os.environ |= {"HTTPS_PROXY": "http://p:1", "NO_PROXY": hosts}
-    settle_proxies()
+    normalise_proxies()
     assert [proxy_for(f"https://{one}") for one in direct] == [None] * len(direct)
     assert [proxy_for(f"https://{one}") for one in proxied] == ["http://p:1"] * len(proxied)
 

@@ -125,7 +125,7 @@ async def test_what_lapsed_is_uploaded_again(world: World) -> None:
 
 async def test_a_long_validity_is_written_again_before_the_history_forgets(world: World) -> None:
     """The ledger forgets after 45 days what nobody wrote."""
-    world.sharing = world.new_sharing(settings=SentinelSettings(valid=90 * DAY))
+    world.sharing = world.new_sharing(settings=SentinelSettings(valid_for=90 * DAY))
     await world.judged(A, expires=float("inf"))
     world.go_on(29 * DAY)
     await world.judged(A, expires=float("inf"))
@@ -309,6 +309,6 @@ async def test_what_is_refused_is_not_noted_as_uploaded(world: World) -> None:
 
 async def test_addresses_may_be_kept_out(world: World) -> None:
     """By a setting."""
-    world.sharing = world.new_sharing(settings=SentinelSettings(judged=False))
+    world.sharing = world.new_sharing(settings=SentinelSettings(upload_malicious=False))
     await world.judged(A)
     assert (len(world.sharing), world.taker.objects) == (0, 0)

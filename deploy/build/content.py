@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.deployment.template_fragments import literal
+from deploy.build.fragments import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """Writes ``deploy/azuredeploy.json``, so that template, columns and rules cannot differ.
 
 Made from ``deploy/template`` (hand-written), ``schemas/rows/columns.py`` (tables, streams) and
-``deploy/sentinel`` (rules, queries, workbook). Run ``python -m tests.deployment.build_template``
+``deploy/sentinel`` (rules, queries, workbook). Run ``python -m deploy.build.template``
 after a change of one of them.
 """
 
@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.build.content import content_resources
+from deploy.build.fragments import expanded, literal, merged
 from schemas.rows.columns import TABLES
-from tests.deployment.template_content import content_resources
-from tests.deployment.template_fragments import expanded, literal, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
