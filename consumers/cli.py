@@ -1,6 +1,7 @@
 """The command line: its commands, and exit status 0, 1 or 2.
 
-A module of a command imports what it works with when it runs: help and usage errors come at once.
+Each command is a file or folder of ``consumers/commands``. Its functions import what is slow to
+load, so that help and usage errors come at once.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import TYPE_CHECKING
 import click
 
 from consumers.commands import console as screens
-from consumers.commands.check_cli import check_command
-from consumers.commands.demo_cli import demo_command
-from consumers.commands.feeds_cli import feeds_group
-from consumers.commands.forget_cli import forget_command
-from consumers.commands.lookup_cli import lookup_command
+from consumers.commands.check.command import check_command
+from consumers.commands.demo import demo_command
+from consumers.commands.feeds import feeds_group
+from consumers.commands.forget import forget_command
+from consumers.commands.lookup import lookup_command
 from consumers.commands.options import PATH
-from consumers.commands.plan.cli import plan_command
-from consumers.commands.publish_cli import publish_command
-from consumers.commands.quarantine_cli import quarantine_group
-from consumers.commands.redact.cli import redact_command
-from consumers.commands.replay_cli import replay_command
-from consumers.commands.run_cli import run_command
+from consumers.commands.plan.command import plan_command
+from consumers.commands.publish import publish_command
+from consumers.commands.quarantine import quarantine_group
+from consumers.commands.redact.command import redact_command
+from consumers.commands.replay import replay_command
+from consumers.commands.run import run_command
 from schemas.errors import ConfigurationError, SigninwatchError
 
 if TYPE_CHECKING:

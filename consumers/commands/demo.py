@@ -5,37 +5,44 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import orjson
-from pydantic import SecretStr
+from rich.console import Console
 
 from consumers.commands import console as screens
-from consumers.commands.replay import Progress, Replay, replay
-from consumers.settings import CrowdSecSettings, Settings
-from consumers.wiring.replay import (
-    CrowdSecStandIn,
-    StateFolder,
-    alerts,
-    load_demo,
-    make_sink,
-    require_parts,
-    worst_first,
-)
+from consumers.commands.options import PATH
+from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from consumers.commands.replay import Told
-    from consumers.wiring.replay import Chain, Demo
+    from consumers.commands.replay import Progress, Told
+    from consumers.wiring.replay import Chain, Demo, StateFolder
     from schemas.rows.findings import Row
+
 
 QUOTA = 25_000
 """Lookups a month of CrowdSec's Premium plan."""
 SHOWN = 12
 """Findings that the demo lists; all are in the file."""
+
+
+@click.command("demo")
+@click.option(
+    "--findings",
+    type=PATH,
+    default=Path("signinwatch-demo-findings.jsonl"),
+    show_default=True,
+    help="File for the findings.",
+)
+def demo_command(findings: Path) -> None:
+    """Show the whole job on embedded parts: no account, no network."""
+    if str(findings) == "-" or findings.is_dir() or not findings.resolve().parent.is_dir():
+        raise ConfigurationError(
+            f"--findings {findings}: a file is needed, in a folder that exists"
+        )
+    raise SystemExit(run_demo(findings, Console(stderr=True), Console()))
 
 
 def run_demo(findings: Path, errors: Console, out: Console) -> int:
@@ -45,6 +52,8 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
     rule alerts. Raises
     ConfigurationError, before anything is done, where the extra ``demo`` is not installed.
     """
+    from consumers.wiring.replay import StateFolder, load_demo, require_parts
+
     require_parts()
     demo = load_demo()
     out.print(
@@ -70,6 +79,12 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
 async def _replay(
     demo: Demo, recording: Path, folder: StateFolder, findings: Path, progress: Progress
 ) -> Told:
+    from pydantic import SecretStr
+
+    from consumers.commands.replay import Replay, replay
+    from consumers.settings import CrowdSecSettings, Settings
+    from consumers.wiring.replay import CrowdSecStandIn, make_sink
+
     async with CrowdSecStandIn(demo.crowdsec) as url:
         crowdsec = CrowdSecSettings(api_key=SecretStr("demo"), url=url, monthly_quota=QUOTA)
         settings = Settings.model_construct(crowdsec=crowdsec)
@@ -79,6 +94,8 @@ async def _replay(
 
 
 def _show(demo: Demo, rows: list[Row], told: Told, findings: Path, out: Console) -> None:
+    from consumers.wiring.replay import worst_first
+
     worst = sorted(rows, key=worst_first)[:SHOWN]
     out.print(screens.findings_table(worst, len(rows), out.width))
     out.print(screens.addresses_table(rows, demo.planted))
@@ -97,6 +114,8 @@ def _show(demo: Demo, rows: list[Row], told: Told, findings: Path, out: Console)
 
 
 def _show_alerts(rows: list[Row], out: Console) -> int:
+    from consumers.wiring.replay import alerts
+
     told = alerts(rows, datetime.now(UTC))
     out.print(
         "\n[bold]What Microsoft Sentinel makes of them[/bold]: the shipped rule on sign-ins that "

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
+import orjson
+from rich.console import Console
+
 from consumers.clock import WallClock
-from consumers.enrichment.local_sources import REPLICA
-from consumers.service.health import Health
-from consumers.sources.crowdsec.replica import Replica
-from consumers.sources.feeds.indicator_schema import exists
-from consumers.sources.feeds.indicator_store import IndicatorStore
-from consumers.sources.feeds.presets import feed_plans
-from consumers.wiring.credentials import Credentials
-from consumers.wiring.local_sources import REPLICA_FOLDER, Intelligence, wants_free_sources
-from consumers.wiring.service import make_run_ledger
-from consumers.wiring.service_sources import open_intelligence
+from consumers.commands import console as screens
+from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError, FeedFailed
 from schemas.events.times import iso_of
 
@@ -26,13 +23,73 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.settings import Settings
+    from consumers.sources.crowdsec.replica import Replica
     from consumers.sources.feeds.conversion import Synced
+    from consumers.sources.feeds.indicator_store import IndicatorStore
     from consumers.sources.feeds.sync import FeedSync
+    from consumers.wiring.local_sources import Intelligence
 
+STDERR = Console(stderr=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _WHERE = (
     "SIGNINWATCH_STATE__DIR: say where feeds are kept: it or --state, or "
     "STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for those that instances share"
 )
+
+
+@click.group("feeds")
+def feeds_group() -> None:
+    """TAXII feeds and the CrowdSec replica: what they know costs no lookup."""
+
+
+@feeds_group.command("sync")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@state_option
+@json_option
+@click.pass_obj
+def sync_command(
+    config: Path | None, names: tuple[str, ...], state: Path | None, as_json: bool
+) -> None:
+    """Read feeds, and fetch the replica, now.
+
+    NAME is a feed, or crowdsec-replica; all without one. The service does this by itself; where
+    instances share a ledger, it follows what this command reads.
+    """
+    from consumers.settings import load_settings
+
+    settings = load_settings(config)
+    lowered = [name.lower() for name in names]
+    require_free_sources(settings, lowered)
+    with screens.progress_bar(STDERR, None) as advance:
+
+        def progress(name: str, synced: Synced) -> None:
+            advance(1, f"{name}: {synced.objects:,} objects, {synced.fresh:,} new")
+
+        reports = asyncio.run(sync_feeds(settings, state, lowered, progress))
+    _show(reports, as_json=as_json)
+    if any(report.trouble for report in reports):
+        raise SystemExit(1)
+
+
+@feeds_group.command("status")
+@state_option
+@json_option
+@click.pass_obj
+def status_command(config: Path | None, state: Path | None, as_json: bool) -> None:
+    """Show age and size of feeds and replica, as they are kept."""
+    from consumers.settings import load_settings
+
+    settings = load_settings(config)
+    require_free_sources(settings, ())
+    _show(asyncio.run(feeds_status(settings, state)), as_json=as_json)
+
+
+def _show(reports: Sequence[FeedReport], *, as_json: bool) -> None:
+    if as_json:
+        for report in reports:
+            click.echo(orjson.dumps(report.as_row()).decode())
+    else:
+        Console().print(screens.feeds_table([report.as_row() for report in reports]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +123,10 @@ class FeedReport:
 
 def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
     """Raise ConfigurationError where there is nothing to read, or not what *names* say."""
+    from consumers.enrichment.local_sources import REPLICA
+    from consumers.sources.feeds.presets import feed_plans
+    from consumers.wiring.local_sources import wants_free_sources
+
     if not wants_free_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_FEEDS__<NAME>__URL: no feed is configured, nor CROWDSEC__REPLICA; "
@@ -80,6 +141,12 @@ def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Intelligence]:
+    from consumers.service.health import Health
+    from consumers.wiring.credentials import Credentials
+    from consumers.wiring.local_sources import Intelligence
+    from consumers.wiring.service import make_run_ledger
+    from consumers.wiring.service_sources import open_intelligence
+
     watch = Health()
     if folder is not None:
         intelligence = Intelligence(settings, folder, watch=watch)
@@ -109,6 +176,8 @@ async def sync_feeds(
     progress: Callable[[str, Synced], None],
 ) -> list[FeedReport]:
     """Bring feeds up to date, due or not: those that *names* say, or all. One report each."""
+    from consumers.enrichment.local_sources import REPLICA
+
     reports = []
     async with _opened(settings, state or settings.state.dir) as intelligence:
         for sync in intelligence.syncs:
@@ -137,6 +206,9 @@ async def _synced(intelligence: Intelligence, sync: FeedSync) -> FeedReport:
 
 async def feeds_status(settings: Settings, state: Path | None) -> list[FeedReport]:
     """Tell how feeds and replica are, as they are kept; nothing is asked of their servers."""
+    from consumers.sources.feeds.indicator_schema import exists
+    from consumers.sources.feeds.indicator_store import IndicatorStore
+
     folder = state or settings.state.dir
     if folder is None:
         async with _opened(settings, None) as intelligence:
@@ -155,6 +227,10 @@ async def feeds_status(settings: Settings, state: Path | None) -> list[FeedRepor
 def _status(
     settings: Settings, store: IndicatorStore | None, folder: Path | None
 ) -> list[FeedReport]:
+    from consumers.sources.crowdsec.replica import Replica
+    from consumers.sources.feeds.presets import feed_plans
+    from consumers.wiring.local_sources import REPLICA_FOLDER
+
     reports = [_of_feed(store, plan.name, None, None) for plan in feed_plans(settings.feeds)]
     if settings.crowdsec.replica:
         replica = Replica(folder / REPLICA_FOLDER) if folder else None
@@ -188,6 +264,8 @@ def _of_feed(
 
 
 def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
+    from consumers.enrichment.local_sources import REPLICA
+
     if replica is None:
         return FeedReport(REPLICA, None, None, None, {}, trouble, "each instance has its own")
     if replica.built is None:

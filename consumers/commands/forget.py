@@ -5,26 +5,22 @@ What lies in Log Analytics, in the hub and in recordings is not ours to delete.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import click
 import structlog
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
+from consumers.commands import console as screens
 from consumers.commands.forget_matching import Mentions
-from consumers.enrichment.history_entries import without
-from consumers.ledger.sqlite.recent import FILE as RECENT_FILE
-from consumers.ledger.sqlite.recent import SqliteRecent
-from consumers.ledger.sqlite.schema import FILE
-from consumers.ledger.table.recent import TableRecent
-from consumers.pipeline.recent_sign_ins import Lately
-from consumers.service.health import Health
-from consumers.wiring.credentials import Credentials
-from consumers.wiring.local_sources import wants_free_sources
-from consumers.wiring.replay import StateFolder, make_clock, make_ledger, make_quarantine
-from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
-from consumers.wiring.shared_ledger import open_shared_ledger
+from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError, StateRefused
 from schemas.ports import Forgotten
 
@@ -36,7 +32,57 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.ports import Ledger, Quarantine, Recent
 
+
 log = structlog.get_logger()
+
+
+@click.command("forget")
+@click.argument("texts", nargs=-1, required=True, metavar="ACCOUNT|IP...")
+@state_option
+@click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
+@click.pass_obj
+def forget_command(
+    config: Path | None, texts: tuple[str, ...], state: Path | None, yes: bool
+) -> None:
+    """Delete what is kept of accounts and addresses, in the ledger and the quarantine.
+
+    ACCOUNT is a user principal name, in any case; IP an address in any spelling. In the directory
+    of --state; else in that of STATE__DIR, or in the ledger's table, and beside the checkpoints.
+    """
+    from consumers.commands.forget_matching import Wanted
+    from consumers.settings import load_settings
+
+    wanted = Wanted.of(texts)
+    settings = load_settings(config)
+    stores = Stores.of(settings, state)
+    if not yes and sys.stdin.isatty():
+        click.confirm(_question(settings, stores, wanted), abort=True, err=True)
+    told = asyncio.run(forget(settings, stores, wanted))
+    console = Console()
+    console.print(_table(told))
+    for note in notes_on(stores):
+        console.print(screens.plain(note, 1_000), soft_wrap=True)
+
+
+def _question(settings: Settings, stores: Stores, wanted: Wanted) -> str:
+    places = "; ".join(str(screens.plain(one, 1_000)) for one in stores.names(settings))
+    numbers = [(len(wanted.accounts), "account"), (len(wanted.addresses), "address")]
+    whom = " and ".join(
+        f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
+        for number, what in numbers
+        if number
+    )
+    return f"Delete what is kept of {whom}, for good? From {places}"
+
+
+def _table(told: Sequence[Deleted]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Where", overflow="fold")
+    table.add_column("What", overflow="fold")
+    table.add_column("Deleted", justify="right")
+    for one in told:
+        table.add_row(screens.plain(one.store, 300), screens.plain(one.what), f"{one.number:,}")
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +147,8 @@ async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Del
     Once more does no harm. StateRefused when another process has the directory; then, as with
     every other wrong setting, nothing was deleted.
     """
+    from consumers.wiring.replay import make_quarantine
+
     log.debug("forgetting", accounts=wanted.accounts, addresses=wanted.addresses)
     async with AsyncExitStack() as stack:
         quarantines: list[Quarantine] = []
@@ -130,6 +178,16 @@ async def _of_lately(
     settings: Settings, stores: Stores, wanted: Wanted, stack: AsyncExitStack
 ) -> int:
     """Delete what is noted of lately; return how many sign-ins."""
+    from consumers.ledger.sqlite.recent import FILE as RECENT_FILE
+    from consumers.ledger.sqlite.recent import SqliteRecent
+    from consumers.ledger.table.recent import TableRecent
+    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.service.health import Health
+    from consumers.wiring.credentials import Credentials
+    from consumers.wiring.local_sources import wants_free_sources
+    from consumers.wiring.replay import StateFolder, make_clock
+    from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
+
     recent: Recent
     if stores.folder is not None:
         if not (stores.folder / RECENT_FILE).is_file():
@@ -161,6 +219,10 @@ async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:
 
 async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
     """Open the ledger, never making one; None for a directory that has none."""
+    from consumers.ledger.sqlite.schema import FILE
+    from consumers.wiring.replay import StateFolder, make_clock, make_ledger
+    from consumers.wiring.shared_ledger import open_shared_ledger
+
     if folder is None:
         return await open_shared_ledger(settings, stack, create=False)
     if not (folder / FILE).is_file():
@@ -175,6 +237,8 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
 
 
 async def _from_ledger(ledger: Ledger | None, wanted: Wanted) -> Forgotten:
+    from consumers.enrichment.history_entries import without
+
     whole = Forgotten()
     if ledger is None:
         return whole

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
+import orjson
+from rich.console import Console
+
 from consumers.clock import WallClock
-from consumers.ledger.cache import AnswerMemory
-from consumers.service.health import Health
-from consumers.sources.feeds.indicator_schema import exists
-from consumers.wiring.core import make_lookups, may_ask_paid
-from consumers.wiring.credentials import Credentials
-from consumers.wiring.local_sources import KeptIntelligence, wants_free_sources
-from consumers.wiring.replay import make_clock, make_ledger
-from consumers.wiring.service_sources import open_intelligence
-from consumers.wiring.shared_ledger import open_shared_ledger
+from consumers.commands import console as screens
+from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError
 from schemas.events.addresses import Unusable, usable_address
 from schemas.events.times import iso
@@ -29,12 +28,66 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.enrichment.local_sources import FreeSources
+    from consumers.ledger.cache import AnswerMemory
     from consumers.settings import Settings
     from consumers.wiring.replay import StateFolder
     from schemas.ports import Clock, Ledger
 
+
 _MOST_WAITING = 10_000
 Row = dict[str, Any]
+_UNEXPLAINED: Row = {
+    "AgeSeconds": None,
+    "Rank": None,
+    "RankedAddresses": 0,
+    "Waiting": 0,
+    "RankScore": None,
+    "RankParts": {},
+    "NextAsking": None,
+    "Cached": False,
+    "Asked": False,
+}
+"""Of what is no address that could be asked about."""
+
+
+@click.command("lookup")
+@click.argument("addresses", nargs=-1, required=True, metavar="IP...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--explain", is_flag=True, help="Show cache, age, rank and why, next asking.")
+@click.option("--cached", is_flag=True, help="Ask nobody; show what the ledger knows.")
+@state_option
+@click.pass_obj
+def lookup_command(
+    config: Path | None,
+    addresses: tuple[str, ...],
+    as_json: bool,
+    explain: bool,
+    cached: bool,
+    state: Path | None,
+) -> None:
+    """Show the verdicts on addresses."""
+    from consumers.ledger.sqlite.schema import clock_of
+    from consumers.settings import load_settings
+    from consumers.wiring.replay import StateFolder
+    from consumers.wiring.shared_ledger import is_shared
+
+    settings = load_settings(config)
+    kept = place = state or settings.state.dir
+    if cached and kept is not None and clock_of(kept) is None:
+        kept = None  # looking must not make a ledger
+    shown = partial(look_up, settings, texts=addresses, cached=cached, explain=explain)
+    if place is None and is_shared(settings):
+        rows = asyncio.run(shown(None, place=settings.state.scratch))
+    else:
+        with StateFolder(kept) as folder:
+            rows = asyncio.run(shown(folder, place=place or settings.state.scratch))
+    if as_json:
+        for row in rows:
+            click.echo(orjson.dumps(row).decode())
+    else:
+        Console().print(screens.verdicts_table(rows, explain))
+    if not cached and any(row["Verdict"] == "unanswered" for row in rows):
+        raise SystemExit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +128,11 @@ async def look_up(
     waiting addresses with score and reasons, and when it would be asked next. ConfigurationError
     without a key, unless *cached*.
     """
+    from consumers.ledger.cache import AnswerMemory
+    from consumers.wiring.core import may_ask_paid
+    from consumers.wiring.local_sources import wants_free_sources
+    from consumers.wiring.replay import make_clock
+
     may_ask = may_ask_paid(settings)
     if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
@@ -123,6 +181,11 @@ async def _opened(
 
     Where instances share and nothing lies here, feeds are followed by what the others have read.
     """
+    from consumers.sources.feeds.indicator_schema import exists
+    from consumers.wiring.local_sources import KeptIntelligence
+    from consumers.wiring.replay import make_ledger
+    from consumers.wiring.shared_ledger import open_shared_ledger
+
     ledger: Ledger
     async with AsyncExitStack() as stack:
         if folder is not None:
@@ -141,6 +204,10 @@ async def _opened(
 async def _followed(
     settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
 ) -> _Free:
+    from consumers.service.health import Health
+    from consumers.wiring.credentials import Credentials
+    from consumers.wiring.service_sources import open_intelligence
+
     credentials = Credentials(stack, settings)
     intelligence, _ = await stack.enter_async_context(
         open_intelligence(settings, ledger, clock, Health(), credentials)
@@ -165,6 +232,9 @@ async def _ask(
     *,
     shared: bool,
 ) -> dict[str, Answer]:
+    from consumers.wiring.core import make_lookups
+    from consumers.wiring.replay import make_clock
+
     told: dict[str, Answer] = {}
 
     async def deliver(answers: Mapping[str, Answer]) -> None:
@@ -183,20 +253,6 @@ async def _ask(
     finally:
         await lookups.close()
     return told
-
-
-_UNEXPLAINED: Row = {
-    "AgeSeconds": None,
-    "Rank": None,
-    "RankedAddresses": 0,
-    "Waiting": 0,
-    "RankScore": None,
-    "RankParts": {},
-    "NextAsking": None,
-    "Cached": False,
-    "Asked": False,
-}
-"""Of what is no address that could be asked about."""
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -10,29 +11,85 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import click
+from rich.console import Console
+
+from consumers.commands import console as screens
+from consumers.commands.options import require_outputs, write_summary
 from consumers.commands.publish_rate import Pace
-from consumers.inputs.read_ahead import ReadAhead
-from consumers.inputs.recording import require_recording
-from consumers.wiring.publish import open_hub_sink
-from schemas.errors import HubFailed
-from schemas.events.decode import LARGEST_BODY
-from schemas.events.envelopes import count_records, split_envelope
+from schemas.errors import ConfigurationError, HubFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
+    from consumers.inputs.read_ahead import ReadAhead
     from consumers.settings import Settings
     from schemas.ports import Message, MessageSink
+
 
 LINGER = 0.2
 """Seconds that a batch waits to become full, where a recording comes slower than it is sent."""
 MOST_TOLD = 10
 """Messages that were too large that are told of one by one."""
-
 Progress = Callable[[int, str], None]
 """Is told of bytes read, and of what was sent."""
 CANCELLED_AGAIN = 2.0
 """Seconds after which a cancellation that had no effect is repeated."""
+
+
+@click.command("publish")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Messages a second, kept evenly. Default: as fast as it goes.",
+)
+@click.option("--hub", help="The event hub, where EVENTHUB__NAME has several.")
+@click.option(
+    "--partition",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Send to this partition alone. Default: all in turn.",
+)
+@click.option("--summary", help="Where one JSON object with the figures goes: a file or -.")
+@click.pass_obj
+def publish_command(
+    config: Path | None,
+    files: tuple[str, ...],
+    rate: float | None,
+    hub: str | None,
+    partition: int | None,
+    summary: str | None,
+) -> None:
+    """Send recordings to the event hub, as they are.
+
+    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. To send one
+    twice is harmless: the same event gives the same FindingId.
+    """
+    from consumers.inputs.recording import sizes_of
+    from consumers.settings import load_settings
+
+    settings = load_settings(config)
+    if rate is not None and not math.isfinite(rate):
+        raise ConfigurationError("--rate: must be a number of messages a second")
+    require_outputs(files, {"--summary": summary})
+    console = Console(stderr=True)
+    plan = Publish(files, rate, hub, partition)
+    with screens.progress_bar(console, sizes_of(files)) as advance:
+        told = asyncio.run(publish(settings, plan, advance))
+    figures = told.summary()
+    write_summary(summary, figures)
+    console.print(screens.published_panel(figures))
+    for note in told.notes:
+        click.echo(f"signinwatch: {screens.plain(note, 1_000)}", err=True)
+    if told.failure is not None:
+        raise HubFailed(told.failure, again=False)
+    if told.interrupted:
+        click.echo("signinwatch: interrupted", err=True)
+    if not told.complete:
+        raise SystemExit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +150,10 @@ async def publish(settings: Settings, plan: Publish, progress: Progress) -> Publ
     HubFailed if the hub does not let us in; what happens after that is told in the result, an
     interruption too: it ends the sending and not this function.
     """
+    from consumers.inputs.read_ahead import ReadAhead
+    from consumers.inputs.recording import require_recording
+    from consumers.wiring.publish import open_hub_sink
+
     for name in plan.files:
         require_recording(name)
     async with open_hub_sink(settings, plan.hub, plan.partition) as sink:
@@ -175,6 +236,9 @@ class _Sending:
 
     async def _take(self, message: Message) -> None:
         """Put a message into batches, split if it must be."""
+        from schemas.events.decode import LARGEST_BODY
+        from schemas.events.envelopes import split_envelope
+
         body = message.body
         if await self._add(body):
             return
@@ -199,6 +263,8 @@ class _Sending:
 
     async def _add(self, body: bytes) -> bool:
         """Put a body into the batch, or the next one; False if it is too large for any."""
+        from schemas.events.envelopes import count_records
+
         if not self._sink.add(body):
             if not self._sink.waiting:
                 return False

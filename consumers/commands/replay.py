@@ -2,31 +2,116 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from consumers.inputs.recording import read_recording, require_recording
-from consumers.settings.urls import is_loopback
-from consumers.wiring.replay import StateFolder, open_chain
+import click
+from rich.console import Console
+
+from consumers.commands import console as screens
+from consumers.commands.options import (
+    quota_option,
+    require_outputs,
+    spend_option,
+    state_option,
+    write_summary,
+)
 from schemas.errors import ConfigurationError, RecordingUnreadable
-from schemas.events.decode import Reject
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from consumers.settings import Settings
-    from consumers.wiring.replay import Chain
+    from consumers.wiring.replay import Chain, ShownSink, StateFolder
     from schemas.ports import Sink
 
+STDERR = Console(stderr=True)
+findings_option = click.option(
+    "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
+)
 Progress = Callable[[int, "Chain | None"], None]
 """Is told of bytes read, and now and then shown the chain."""
-
 MOST_MESSAGES = 256
 MOST_BYTES = 16 * 1024 * 1024
 """What is handed to the pipeline at once."""
+
+
+@click.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@findings_option
+@click.option("--summary", help="Where one JSON object with the counts goes: a file or -.")
+@state_option
+@click.option("--clock", type=click.Choice(["event", "wall"]), default="event", show_default=True)
+@quota_option
+@spend_option
+@click.pass_obj
+def replay_command(
+    config: Path | None,
+    files: tuple[str, ...],
+    findings: str | None,
+    summary: str | None,
+    state: Path | None,
+    clock: str,
+    quota: int | None,
+    spend: bool,
+) -> None:
+    """Run recordings through the pipeline.
+
+    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
+    """
+    from consumers.settings import load_settings
+    from consumers.wiring.replay import ShownSink, StateFolder
+
+    settings = load_settings(config)
+    outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
+    require_outputs(files, outputs)
+    late_origin = "replay" if findings == "azure" else "late"  # the shipped rules alert on late
+    plan = Replay(files, clock, quota, spend, late_origin=late_origin)
+    shown = ShownSink()
+    with StateFolder(state) as folder:
+        told = _replay(settings, plan, folder, shown, findings)
+        if told.summary["findings_refused"] and folder.temporary:
+            folder.kept = True
+            told.notes.append(f"Findings were refused; they are kept in {folder.path}.")
+    write_summary(summary, told.summary)
+    _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
+
+
+def _replay(
+    settings: Settings, plan: Replay, folder: StateFolder, shown: ShownSink, findings: str | None
+) -> Told:
+    from consumers.inputs.recording import sizes_of
+    from consumers.wiring.replay import make_sink
+
+    def new_sink() -> Sink:
+        return shown if findings is None else make_sink(settings, findings)
+
+    with screens.progress_bar(STDERR, sizes_of(plan.files)) as advance:
+
+        def progress(read: int, chain: Chain | None) -> None:
+            advance(read, _described(chain) if chain else "")
+
+        return asyncio.run(replay(settings, plan, folder, new_sink, progress))
+
+
+def _described(chain: Chain) -> str:
+    counts = chain.pipeline.counts
+    lookups = chain.lookups.counts.lookups if chain.lookups else 0
+    findings = chain.outbox.accepted.total()
+    return f"{counts.signins:,} sign-ins, {lookups:,} lookups, {findings:,} findings"
+
+
+def _show(told: Told, shown: ShownSink | None, *, quiet: bool) -> None:
+    """Show findings and summary to people; on standard error where output is for programs."""
+    console = STDERR if quiet else Console()
+    if shown is not None and shown.rows:
+        console.print(screens.findings_table(shown.rows, told.summary["findings"], console.width))
+    console.print(screens.summary_panel(told.summary, told.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +147,9 @@ async def replay(
 
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
     """
+    from consumers.inputs.recording import require_recording
+    from consumers.wiring.replay import open_chain
+
     quota = settings.crowdsec.monthly_quota if plan.quota is None else plan.quota
     refuse_to_spend_unasked(settings, plan.clock, quota, spend=plan.spend)
     for name in plan.files:
@@ -100,6 +188,8 @@ async def _nothing_follows(chain: Chain, folder: StateFolder) -> bool:
 
 def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
     """Raise ConfigurationError where real lookups would be spent as fast as a recording is read."""
+    from consumers.settings.urls import is_loopback
+
     crowdsec = settings.crowdsec
     would_ask = crowdsec.api_key is not None and quota > 0 and not is_loopback(crowdsec.url)
     if clock == "event" and would_ask and not spend:
@@ -110,6 +200,9 @@ def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend
 
 
 async def _replay_file(name: str, chain: Chain, progress: Progress, notes: list[str]) -> None:
+    from consumers.inputs.recording import read_recording
+    from schemas.events.decode import Reject
+
     batch: list[Message] = []
     size = last = 0
     try:

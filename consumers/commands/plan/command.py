@@ -6,38 +6,96 @@ and may come from a pipe.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+import orjson
+from rich.console import Console
+
 from consumers.clock import EventClock
-from consumers.commands.plan.traffic import PLANS, Coverage, Planned, Traffic
-from consumers.event_time import advance
-from consumers.inputs.recording import read_recording, require_recording
-from consumers.wiring.core import lifetimes, make_decoder
-from consumers.wiring.plan import open_plan_chain
-from schemas.errors import RecordingUnreadable
+from consumers.commands import console as screens
+from consumers.commands.options import require_outputs
+from schemas.errors import ConfigurationError, RecordingUnreadable
 from schemas.events.addresses import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from consumers.commands.plan.traffic import Planned
     from consumers.settings import Settings
     from consumers.wiring.plan import PlanChain
     from schemas.ports import Message
 
+
 MOST_MESSAGES = 256
 MOST_BYTES = 16 * 1024 * 1024
 """What is handed to the pipelines at once."""
-
 Progress = Callable[[int, str], None]
 """Is told of bytes read, and of what was counted."""
+
+
+@click.command("plan")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--html", metavar="FILE", help="Write one self-contained page.")
+@click.option("--json", "as_object", metavar="FILE", help="Write one JSON object; - is stdout.")
+@click.pass_obj
+def plan_command(
+    config: Path | None, files: tuple[str, ...], html: str | None, as_object: str | None
+) -> None:
+    """Tell what the sign-ins of recordings cost, under each CrowdSec plan.
+
+    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. Several are
+    read one after another, in the order of their time. Asks nobody, and needs no key.
+    """
+    from consumers.commands.plan.console import plan_screen
+    from consumers.inputs.recording import require_recording, sizes_of
+    from consumers.settings import load_settings
+
+    settings = load_settings(config)
+    for name in files:
+        require_recording(name)
+    if html == "-":
+        raise ConfigurationError("--html -: a file is needed")
+    require_outputs(files, {"--html": html, "--json": as_object})
+    console = Console(stderr=True)
+    with screens.progress_bar(console, sizes_of(files)) as advance:
+        planned = asyncio.run(plan(settings, files, advance))
+    _write(planned, html, as_object)
+    console = console if as_object == "-" else Console()
+    console.print(plan_screen(planned, console.width))
+
+
+def _write(planned: Planned, html: str | None, as_object: str | None) -> None:
+    from consumers.commands.plan.html import plan_page
+    from consumers.commands.plan.report import as_json
+
+    if html is not None:
+        _write_file("--html", html, plan_page(planned).encode())
+    if as_object is not None:
+        text = orjson.dumps(as_json(planned))
+        if as_object == "-":
+            click.echo(text.decode())
+        else:
+            _write_file("--json", as_object, text + b"\n")
+
+
+def _write_file(option: str, name: str, content: bytes) -> None:
+    try:
+        Path(name).write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"{option} {name}: {error.strerror}") from None
 
 
 class _Runs:
     """The chains, and a clock beside theirs that tells when each sign-in came."""
 
     def __init__(self, settings: Settings, planned: Planned) -> None:
+        from consumers.wiring.core import make_decoder
+
         self._planned = planned
         self._decoder = make_decoder(settings)
         self._clock = EventClock()
@@ -45,6 +103,8 @@ class _Runs:
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Count messages, then run each chain over them."""
+        from consumers.event_time import advance
+
         planned = self._planned
         before = self._clock.now()
         for message in messages:
@@ -72,6 +132,11 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
 
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
     """
+    from consumers.commands.plan.traffic import PLANS, Coverage, Planned, Traffic
+    from consumers.inputs.recording import require_recording
+    from consumers.wiring.core import lifetimes
+    from consumers.wiring.plan import open_plan_chain
+
     for name in files:
         require_recording(name)
     lifetime = lifetimes(settings).unknown
@@ -92,6 +157,8 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
 
 
 async def _read(name: str, runs: _Runs, planned: Planned, progress: Progress) -> None:
+    from consumers.inputs.recording import read_recording
+
     batch: list[Message] = []
     size = 0
     try:

@@ -32,7 +32,7 @@ def check_command(config: Path | None, as_json: bool) -> None:
 
 
 async def _check(settings: Settings, *, as_json: bool) -> int:
-    from consumers.commands.check import check
+    from consumers.commands.check.connections import check
 
     failed = 0
     async for one in check(settings):

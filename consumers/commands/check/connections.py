@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from consumers.clock import WallClock
-from consumers.commands.check_sources import feeds_to_check, try_replica, try_sentinel
+from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
 from consumers.inputs.eventhub_client import reach, refusal_explained, why_refused
 from consumers.ledger.cache import AnswerMemory
 from consumers.wiring.core import make_lookups, may_ask_paid
