@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Together(Generic[Item, Result]):
+class Coalescer(Generic[Item, Result]):
     """Joins the calls of one turn of the event loop into a single piece of work.
 
     A durable transaction costs the same for one batch of addresses as for ten, and batches tend to

@@ -43,11 +43,11 @@ LONGEST_CLOSE = 5.0
 OVERHEAD = 1_024
 """Bytes that a message of its own takes beside its body, and some to spare."""
 SDK_OPTIONS: dict[str, Any] = {"retry_total": 0}
-"""What the clients that :class:`HubSink` takes are made with."""
+"""What the clients that :class:`EventHubSink` takes are made with."""
 _BUSY = ("server-busy", "resource-limit-exceeded")
 
 
-class HubSink:
+class EventHubSink:
     """See :class:`schemas.ports.MessageSink`. Sends bodies to one event hub, in order.
 
     Without *partition* the hub gives its partitions their turns, batch by batch. *connect* makes a

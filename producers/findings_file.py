@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError, SinkHeldBack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 
 def open_for_writing(name: str, *, append: bool) -> BinaryIO:
@@ -39,7 +39,7 @@ class FileSink:
         except OSError as error:
             raise ConfigurationError(f"--findings {name}: {error.strerror}") from None
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Write *rows*; none is ever refused."""
         try:
             self._file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
@@ -56,14 +56,14 @@ class FileSink:
             self._file.close()
 
 
-class ShownSink:
+class TopFindings:
     """Keeps the worst findings in memory, to be shown at the end; forgets the rest."""
 
     def __init__(self, most: int = 200) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[FindingRow] = []
         self._most = most
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Keep the worst of all rows seen so far."""
         self.rows = sorted([*self.rows, *rows], key=worst_first)[: self._most]
         return []
@@ -75,6 +75,6 @@ class ShownSink:
 _ORDER = {"High": 0, "Medium": 1, "Low": 2, "Informational": 3}
 
 
-def worst_first(row: Row) -> tuple[int, str]:
+def worst_first(row: FindingRow) -> tuple[int, str]:
     """Return a sort key: severity, then time."""
     return _ORDER[row["Severity"]], row["EventTime"]

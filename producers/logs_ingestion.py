@@ -33,7 +33,7 @@ from azure.monitor.ingestion.aio import LogsIngestionClient
 from isal import igzip
 
 from schemas.errors import SinkHeldBack, SinkRefused
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
 from schemas.rows.columns import FINDINGS_TABLE
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
 
-    from schemas.health import Watch
-    from schemas.rows.findings import Row
+    from schemas.health import HealthReporter
+    from schemas.rows.findings import FindingRow
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
         request.http_request.headers["Authorization"] = "Bearer placeholder"
 
 
-class NoCredential:
+class MissingCredential:
     """The credential of a loopback endpoint: the client insists on one and never asks it."""
 
     async def get_token(self, *_: str, **__: Any) -> AccessToken:
@@ -119,7 +119,7 @@ class NoCredential:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def __aenter__(self) -> NoCredential:
+    async def __aenter__(self) -> MissingCredential:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -142,7 +142,7 @@ class LogsIngestionSink:
         *,
         patience: float | None,
         table: str = FINDINGS_TABLE,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -156,7 +156,7 @@ class LogsIngestionSink:
             options["transport"] = new_transport(**options)
         if credential is None:
             options["authentication_policy"] = PlaceholderToken()
-        self._credential: AsyncTokenCredential = credential or NoCredential()
+        self._credential: AsyncTokenCredential = credential or MissingCredential()
         self._client = LogsIngestionClient(endpoint, self._credential, **options)
         self._rule_id = rule_id
         self.errors = 0
@@ -169,9 +169,9 @@ class LogsIngestionSink:
         self._accepted_at = -math.inf
         self._malformed_in_a_row = 0
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Upload *rows*; return those refused for good. SinkHeldBack when patience ends."""
-        refused: list[tuple[Row, str]] = []
+        refused: list[tuple[FindingRow, str]] = []
         for part, body in _bodies(rows):
             bad = await self._send_part(part, body)
             while len(bad) == len(part) and self._is_about_the_request(len(bad)):
@@ -186,7 +186,7 @@ class LogsIngestionSink:
         enough = min(rows, REFUSED_IN_A_ROW) if rows > 1 else REFUSED_IN_A_ROW
         return not lately and self._malformed_in_a_row >= enough
 
-    async def _wait_until_accepted(self, bad: Sequence[tuple[Row, str]]) -> None:
+    async def _wait_until_accepted(self, bad: Sequence[tuple[FindingRow, str]]) -> None:
         """Try one of the refused rows now and then, each in its turn, until one is accepted."""
         rows = cycle(row for row, _ in bad)
         reason = bad[0][1]
@@ -209,7 +209,9 @@ class LogsIngestionSink:
                     self._tell(error)
                     raise error from None
 
-    async def _send_part(self, rows: Sequence[Row], body: bytes) -> list[tuple[Row, str]]:
+    async def _send_part(
+        self, rows: Sequence[FindingRow], body: bytes
+    ) -> list[tuple[FindingRow, str]]:
         try:
             await self._upload_patiently(body)
         except SinkRefused as error:
@@ -242,7 +244,7 @@ class LogsIngestionSink:
         self._accepted_at = self._monotonic()
         self._malformed_in_a_row = 0
         if self._watch is not None:
-            self._watch.well(Trouble.FINDINGS_HELD_BACK)
+            self._watch.well(Problem.FINDINGS_HELD_BACK)
 
     async def _upload(self, body: bytes) -> None:
         """Send one body once, and translate what the SDK raises."""
@@ -261,7 +263,7 @@ class LogsIngestionSink:
     def _tell(self, error: SinkHeldBack) -> None:
         """Warn of the same trouble once in a while, not at each try."""
         if self._watch is not None:
-            self._watch.trouble(Trouble.FINDINGS_HELD_BACK, f"{error}; {error.mend}")
+            self._watch.trouble(Problem.FINDINGS_HELD_BACK, f"{error}; {error.mend}")
             return
         now = self._monotonic()
         if self._told is None or self._told[0] != str(error) or now - self._told[1] > TELL_AGAIN:
@@ -314,11 +316,11 @@ def _retry_after(error: HttpResponseError) -> float | None:
         return None
 
 
-def _json(rows: Sequence[Row]) -> bytes:
+def _json(rows: Sequence[FindingRow]) -> bytes:
     return orjson.dumps(list(rows))
 
 
-def _bodies(rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], bytes]]:
+def _bodies(rows: Sequence[FindingRow]) -> Iterator[tuple[Sequence[FindingRow], bytes]]:
     """Yield slices of *rows* with the JSON array of each, planned to stay below the limit.
 
     Slices are encoded whole: one bytes object for each row costs many times as much.

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Trouble(StrEnum):
+class Problem(StrEnum):
     """What can be wrong, by code. ``docs/runbook.md`` has a paragraph on each, held by a test."""
 
     STARTING = "starting"
@@ -46,52 +46,52 @@ class Trouble(StrEnum):
 
 DEGRADED_ONLY = frozenset(
     {
-        Trouble.SOURCE_DOWN,
-        Trouble.QUOTA_SPENT,
-        Trouble.FEED_DOWN,
-        Trouble.FEED_REFUSED,
-        Trouble.FEED_STALE,
-        Trouble.REPLICA_REFUSED,
-        Trouble.REPLICA_STALE,
-        Trouble.INDICATORS_HELD_BACK,
-        Trouble.CHECKPOINT_UNREADABLE,
-        Trouble.FINDINGS_REFUSED,
-        Trouble.CLOCK_OFF,
-        Trouble.FEW_FILES,
+        Problem.SOURCE_DOWN,
+        Problem.QUOTA_SPENT,
+        Problem.FEED_DOWN,
+        Problem.FEED_REFUSED,
+        Problem.FEED_STALE,
+        Problem.REPLICA_REFUSED,
+        Problem.REPLICA_STALE,
+        Problem.INDICATORS_HELD_BACK,
+        Problem.CHECKPOINT_UNREADABLE,
+        Problem.FINDINGS_REFUSED,
+        Problem.CLOCK_OFF,
+        Problem.FEW_FILES,
     }
 )
 """Troubles that a person may want to know of, while the service does all that it can."""
 
 OUTSIDE = frozenset(
     {
-        Trouble.STARTING,
-        Trouble.HUB_UNREACHABLE,
-        Trouble.HUB_REFUSED,
-        Trouble.HUB_MISSING,
-        Trouble.PARTITION_SILENT,
-        Trouble.CHECKPOINT_UNREACHABLE,
-        Trouble.CHECKPOINT_REFUSED,
-        Trouble.CHECKPOINT_MISSING,
-        Trouble.LEDGER_UNREACHABLE,
-        Trouble.LEDGER_REFUSED,
-        Trouble.LEDGER_MISSING,
-        Trouble.QUARANTINE_UNREACHABLE,
-        Trouble.STREAM_UNREADABLE,
-        Trouble.FINDINGS_HELD_BACK,
+        Problem.STARTING,
+        Problem.HUB_UNREACHABLE,
+        Problem.HUB_REFUSED,
+        Problem.HUB_MISSING,
+        Problem.PARTITION_SILENT,
+        Problem.CHECKPOINT_UNREACHABLE,
+        Problem.CHECKPOINT_REFUSED,
+        Problem.CHECKPOINT_MISSING,
+        Problem.LEDGER_UNREACHABLE,
+        Problem.LEDGER_REFUSED,
+        Problem.LEDGER_MISSING,
+        Problem.QUARANTINE_UNREACHABLE,
+        Problem.STREAM_UNREADABLE,
+        Problem.FINDINGS_HELD_BACK,
     }
 )
 """Troubles by which work rightly waits for something outside the process; a restart mends none."""
 
 
-class Watch(Protocol):
+class HealthReporter(Protocol):
     """Is told of trouble, and of its end. Cheap: may be called at every try."""
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong; the first call of several counts as its beginning.
 
         *detail* is one line that says how to mend it, without secrets; *part* tells several of one
         kind apart (a partition, a source).
         """
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Note that it is right (again)."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from schemas.events.sign_in import Details
     from schemas.intel.verdicts import AddressClass, Answer, Intel, Reputation, Verdict
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 
 class Clock(Protocol):
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SourceVerdict:
     """What a source says of one address; the ledger turns it into a verdict with a lifetime."""
 
     reputation: Reputation
@@ -41,7 +41,7 @@ class Source(Protocol):
     batch_size: int
     """Addresses that one request may ask of. May fall during work, never rises."""
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
+    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once about at most ``batch_size`` distinct addresses and return a word on each.
 
         Raises :class:`schemas.errors.SourceFailed`, or KeyRefused. Never repeats a request that
@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingSignIn:
     """A sign-in whose address is unanswered, as kept in the ledger. ``key`` is its FindingId.
 
     ``own`` is what it says itself for a question about its address, ``place`` what was known of
@@ -73,7 +73,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class PendingAddress:
     """An address that sign-ins wait for and that may be asked about."""
 
     address: str
@@ -86,7 +86,7 @@ class Due:
 
 
 @dataclass(slots=True)
-class Forgotten:
+class ErasedCounts:
     """How much was deleted of an address or an account."""
 
     verdicts: int = 0
@@ -95,7 +95,7 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LeaseResult:
     """What became of a claim: addresses that are ours to ask, and answers that are there already.
 
     What is in neither is being asked about by another instance.
@@ -130,7 +130,7 @@ class Ledger(Protocol):
     async def answer(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires. Ends the claims on their addresses."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return those addresses that this instance may ask about now, and no other one.
 
         Left out are those with an answer that has not expired, and those that another instance
@@ -142,7 +142,7 @@ class Ledger(Protocol):
         """End this instance's claims without an answer: nothing was asked."""
 
     async def park_unless_answered(
-        self, waiting: Sequence[Waiting], crowded: int = 0
+        self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
 
@@ -155,10 +155,10 @@ class Ledger(Protocol):
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
         """Return those addresses that sign-ins wait for."""
 
-    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+    async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
 
-    async def settle(self, waiting: Sequence[Waiting]) -> None:
+    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
 
     async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
@@ -167,7 +167,7 @@ class Ledger(Protocol):
     async def answered_waiting(self) -> list[str]:
         """Return answered addresses that still have waiting sign-ins; not those that are open."""
 
-    async def due(self, most: int) -> list[Due]:
+    async def due(self, most: int) -> list[PendingAddress]:
         """Return addresses that sign-ins wait for and that may be asked, most deserving first.
 
         One that was asked about before has to be more deserving than one that was not, see
@@ -200,7 +200,7 @@ class Ledger(Protocol):
         *,
         address: str | None = None,
         account: str | None = None,
-    ) -> Forgotten:
+    ) -> ErasedCounts:
         """Delete what is kept of an address, and the sign-ins of an account or an address.
 
         *revise* returns what is to be left of an entry of the history, None for nothing.
@@ -223,7 +223,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JournalPosition:
     """A place in a journal. Each renewal begins a generation; numbers count within it from 1."""
 
     generation: int = 0
@@ -231,34 +231,38 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One entry of a journal, and its place."""
 
-    place: Place
+    place: JournalPosition
     body: bytes
 
 
-class Journal(Protocol):
+class FeedJournal(Protocol):
     """What instances tell each other of a feed: an ordered list of entries, durable and shared.
 
     Many read, one writes at a time: who finds that another one was first reads on and tries again.
     """
 
-    def entries(self, feed: str, after: Place) -> AsyncIterator[list[Entry]]:
+    def entries(self, feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
         """Yield the entries after a place, in order, some at a time.
 
         If the journal was renewed since, all of the new generation: the reader sees by its first
         entry's generation that it has to forget what it knew.
         """
 
-    async def extend(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def extend(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Add entries right after a place, all or none; return the new end.
 
         None if *after* is not the end any more: another instance was first. At most 20 bodies of
         60,000 bytes each.
         """
 
-    async def renew(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def renew(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Replace all entries by these, as a new generation, in one step; return the new end.
 
         None if *after* is not the end. What is cut off by a crash is never seen by a reader.
@@ -269,7 +273,7 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class RecentChunk:
     """Some sign-ins of lately, packed. Times are those of the ledger's clock."""
 
     first: float
@@ -284,7 +288,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class RecentCoverage:
     """How far back sign-ins are kept for late matches."""
 
     since: float | None = None
@@ -294,28 +298,28 @@ class Coverage:
     """Bytes."""
 
 
-class Recent(Protocol):
+class RecentStore(Protocol):
     """Sign-ins of lately, packed in chunks, of all instances. As well as can be: no guarantees.
 
     May raise LedgerFailed; who uses it goes on without.
     """
 
-    async def keep(self, chunk: Chunk) -> None:
+    async def keep(self, chunk: RecentChunk) -> None:
         """Keep a chunk."""
 
-    def outlines(self, since: float) -> AsyncIterator[list[Chunk]]:
+    def outlines(self, since: float) -> AsyncIterator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies."""
 
     async def body(self, key: str) -> bytes | None:
         """Return a chunk's body, None if it has gone."""
 
-    async def replace(self, key: str, chunk: Chunk | None) -> None:
+    async def replace(self, key: str, chunk: RecentChunk | None) -> None:
         """Put another chunk in the place of one, or nothing."""
 
     async def trim(self, before: float, largest: int) -> None:
         """Drop what ended before a time, and the oldest while all takes more bytes than that."""
 
-    async def coverage(self) -> Coverage:
+    async def coverage(self) -> RecentCoverage:
         """Return how much there is; where counting is dear, as counted some minutes ago."""
 
     async def close(self) -> None:
@@ -325,7 +329,7 @@ class Recent(Protocol):
 class Sink(Protocol):
     """Where findings go."""
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Deliver *rows*; return those refused for good, each with the reason.
 
         All others are accepted when this returns. Raises SinkHeldBack when it gives up waiting;
@@ -381,7 +385,7 @@ class MessageSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class QuarantineItem:
     """Something that could not be read or was refused for good."""
 
     kind: str
@@ -396,10 +400,10 @@ class Quarantined:
 class Quarantine(Protocol):
     """Where it is kept until somebody looks."""
 
-    async def put(self, items: Sequence[Quarantined]) -> None:
+    async def put(self, items: Sequence[QuarantineItem]) -> None:
         """Keep items durably."""
 
-    def items(self) -> AsyncIterator[Quarantined]:
+    def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield what is kept, oldest first, each thing once."""
 
     async def remove(self, ids: Collection[str] | None, before: datetime | None = None) -> int:

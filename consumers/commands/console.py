@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 Advance = Callable[[int, str], None]
 """Moves a progress bar on by so much, and tells what is going on."""
@@ -35,7 +35,7 @@ def plain(value: object, longest: int = 60) -> Text:
     return Text(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
-def findings_table(rows: Sequence[Row], total: int, width: int) -> Table:
+def findings_table(rows: Sequence[FindingRow], total: int, width: int) -> Table:
     """Return a table of findings, in the order given; a wide terminal shows more columns."""
     title = f"{total:,} findings" if total == len(rows) else f"{len(rows):,} worst of {total:,}"
     table = Table(title=f"{title} (times are UTC)", box=box.SIMPLE_HEAD, title_justify="left")
@@ -78,9 +78,9 @@ def alerts_table(alerts: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def addresses_table(rows: Sequence[Row], stories: Mapping[str, str]) -> Table:
+def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> Table:
     """Return a table with one line for each bad address and its story, the worst first."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[FindingRow]] = {}
     for row in rows:
         groups.setdefault(row["IPAddress"], []).append(row)
     order = list(COLOURS)

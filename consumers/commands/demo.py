@@ -17,9 +17,10 @@ from consumers.commands.options import PATH
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from consumers.commands.replay import Progress, Told
-    from consumers.wiring.replay import Chain, Demo, StateFolder
-    from schemas.rows.findings import Row
+    from consumers.commands.replay import Progress, ReplayResult
+    from consumers.wiring.replay import ReplayPipeline, StateFolder
+    from producers.demo import Demo
+    from schemas.rows.findings import FindingRow
 
 
 QUOTA = 25_000
@@ -52,7 +53,9 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
     rule alerts. Raises
     ConfigurationError, before anything is done, where the extra ``demo`` is not installed.
     """
-    from consumers.wiring.replay import StateFolder, load_demo, require_parts
+    from consumers.wiring.replay import StateFolder
+    from producers.demo import load_demo
+    from producers.demo.rule import require_parts
 
     require_parts()
     demo = load_demo()
@@ -66,11 +69,11 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
         screens.progress_bar(errors, recording.stat().st_size) as advance,
     ):
 
-        def progress(read: int, chain: Chain | None) -> None:
+        def progress(read: int, chain: ReplayPipeline | None) -> None:
             advance(read, f"{chain.pipeline.counts.signins:,} sign-ins" if chain else "")
 
         told = asyncio.run(_replay(demo, recording, folder, findings, progress))
-    rows: list[Row] = [orjson.loads(line) for line in findings.read_bytes().splitlines()]
+    rows: list[FindingRow] = [orjson.loads(line) for line in findings.read_bytes().splitlines()]
     _show(demo, rows, told, findings, out)
     alerted = _show_alerts(rows, out)
     return 0 if alerted and {row["IPAddress"] for row in rows} == set(demo.planted) else 1
@@ -78,23 +81,26 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
 
 async def _replay(
     demo: Demo, recording: Path, folder: StateFolder, findings: Path, progress: Progress
-) -> Told:
+) -> ReplayResult:
     from pydantic import SecretStr
 
-    from consumers.commands.replay import Replay, replay
+    from consumers.commands.replay import ReplayOptions, replay
     from consumers.settings import CrowdSecSettings, Settings
-    from consumers.wiring.replay import CrowdSecStandIn, make_sink
+    from consumers.wiring.replay import make_sink
+    from producers.demo.stand_in import CrowdSecStandIn
 
     async with CrowdSecStandIn(demo.crowdsec) as url:
         crowdsec = CrowdSecSettings(api_key=SecretStr("demo"), url=url, monthly_quota=QUOTA)
         settings = Settings.model_construct(crowdsec=crowdsec)
-        plan = Replay([str(recording)])
+        plan = ReplayOptions([str(recording)])
         sink = lambda: make_sink(settings, str(findings))  # noqa: E731
         return await replay(settings, plan, folder, sink, progress)
 
 
-def _show(demo: Demo, rows: list[Row], told: Told, findings: Path, out: Console) -> None:
-    from consumers.wiring.replay import worst_first
+def _show(
+    demo: Demo, rows: list[FindingRow], told: ReplayResult, findings: Path, out: Console
+) -> None:
+    from producers.findings_file import worst_first
 
     worst = sorted(rows, key=worst_first)[:SHOWN]
     out.print(screens.findings_table(worst, len(rows), out.width))
@@ -113,8 +119,8 @@ def _show(demo: Demo, rows: list[Row], told: Told, findings: Path, out: Console)
         )
 
 
-def _show_alerts(rows: list[Row], out: Console) -> int:
-    from consumers.wiring.replay import alerts
+def _show_alerts(rows: list[FindingRow], out: Console) -> int:
+    from producers.demo.rule import alerts
 
     told = alerts(rows, datetime.now(UTC))
     out.print(

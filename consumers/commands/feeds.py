@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from consumers.settings import Settings
     from consumers.sources.crowdsec.replica import Replica
-    from consumers.sources.feeds.conversion import Synced
+    from consumers.sources.feeds.conversion import SyncResult
     from consumers.sources.feeds.indicator_store import IndicatorStore
     from consumers.sources.feeds.sync import FeedSync
-    from consumers.wiring.local_sources import Intelligence
+    from consumers.wiring.local_sources import SourceManager
 
 STDERR = Console(stderr=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -62,7 +62,7 @@ def sync_command(
     require_free_sources(settings, lowered)
     with screens.progress_bar(STDERR, None) as advance:
 
-        def progress(name: str, synced: Synced) -> None:
+        def progress(name: str, synced: SyncResult) -> None:
             advance(1, f"{name}: {synced.objects:,} objects, {synced.fresh:,} new")
 
         reports = asyncio.run(sync_feeds(settings, state, lowered, progress))
@@ -140,16 +140,16 @@ def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Intelligence]:
+async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[SourceManager]:
     from consumers.service.health import Health
     from consumers.wiring.credentials import Credentials
-    from consumers.wiring.local_sources import Intelligence
+    from consumers.wiring.local_sources import SourceManager
     from consumers.wiring.service import make_run_ledger
     from consumers.wiring.service_sources import open_intelligence
 
     watch = Health()
     if folder is not None:
-        intelligence = Intelligence(settings, folder, watch=watch)
+        intelligence = SourceManager(settings, folder, watch=watch)
         try:
             yield intelligence
         finally:
@@ -173,7 +173,7 @@ async def sync_feeds(
     settings: Settings,
     state: Path | None,
     names: Sequence[str],
-    progress: Callable[[str, Synced], None],
+    progress: Callable[[str, SyncResult], None],
 ) -> list[FeedReport]:
     """Bring feeds up to date, due or not: those that *names* say, or all. One report each."""
     from consumers.enrichment.local_sources import REPLICA
@@ -195,7 +195,7 @@ async def sync_feeds(
     return reports
 
 
-async def _synced(intelligence: Intelligence, sync: FeedSync) -> FeedReport:
+async def _synced(intelligence: SourceManager, sync: FeedSync) -> FeedReport:
     try:
         done = await sync.sync(force=True)
     except FeedFailed:
@@ -243,7 +243,7 @@ def _status(
 
 
 def _of_feed(
-    store: IndicatorStore | None, name: str, trouble: str | None, done: Synced | None
+    store: IndicatorStore | None, name: str, trouble: str | None, done: SyncResult | None
 ) -> FeedReport:
     state = store.state(name) if store is not None else None
     if store is None or state is None or not state.steps:

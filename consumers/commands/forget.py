@@ -19,18 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.commands import console as screens
-from consumers.commands.forget_matching import Mentions
+from consumers.commands.forget_matching import BodyMatcher
 from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError, StateRefused
-from schemas.ports import Forgotten
+from schemas.ports import ErasedCounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from consumers.commands.forget_matching import Wanted
+    from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import Settings
-    from schemas.ports import Ledger, Quarantine, Recent
+    from schemas.ports import Ledger, Quarantine, RecentStore
 
 
 log = structlog.get_logger()
@@ -49,12 +49,12 @@ def forget_command(
     ACCOUNT is a user principal name, in any case; IP an address in any spelling. In the directory
     of --state; else in that of STATE__DIR, or in the ledger's table, and beside the checkpoints.
     """
-    from consumers.commands.forget_matching import Wanted
+    from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import load_settings
 
-    wanted = Wanted.of(texts)
+    wanted = DataSubjects.of(texts)
     settings = load_settings(config)
-    stores = Stores.of(settings, state)
+    stores = ErasureStores.of(settings, state)
     if not yes and sys.stdin.isatty():
         click.confirm(_question(settings, stores, wanted), abort=True, err=True)
     told = asyncio.run(forget(settings, stores, wanted))
@@ -64,7 +64,7 @@ def forget_command(
         console.print(screens.plain(note, 1_000), soft_wrap=True)
 
 
-def _question(settings: Settings, stores: Stores, wanted: Wanted) -> str:
+def _question(settings: Settings, stores: ErasureStores, wanted: DataSubjects) -> str:
     places = "; ".join(str(screens.plain(one, 1_000)) for one in stores.names(settings))
     numbers = [(len(wanted.accounts), "account"), (len(wanted.addresses), "address")]
     whom = " and ".join(
@@ -75,7 +75,7 @@ def _question(settings: Settings, stores: Stores, wanted: Wanted) -> str:
     return f"Delete what is kept of {whom}, for good? From {places}"
 
 
-def _table(told: Sequence[Deleted]) -> Table:
+def _table(told: Sequence[DeletedCount]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Where", overflow="fold")
     table.add_column("What", overflow="fold")
@@ -86,7 +86,7 @@ def _table(told: Sequence[Deleted]) -> Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class ErasureStores:
     """Where something may be kept: the ledger, and one quarantine or two.
 
     A *folder* of None is the table, or the quarantine beside the checkpoints.
@@ -96,7 +96,7 @@ class Stores:
     quarantines: tuple[Path | None, ...]
 
     @classmethod
-    def of(cls, settings: Settings, state: Path | None) -> Stores:
+    def of(cls, settings: Settings, state: Path | None) -> ErasureStores:
         """Find them: *state* alone if it is given, else all that the settings name."""
         shared = (
             settings.state.connection_string is not None or settings.state.account_url is not None
@@ -133,7 +133,7 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class DeletedCount:
     """How much was deleted of one kind of thing in one store."""
 
     store: str
@@ -141,7 +141,9 @@ class Deleted:
     number: int
 
 
-async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Deleted]:
+async def forget(
+    settings: Settings, stores: ErasureStores, wanted: DataSubjects
+) -> list[DeletedCount]:
     """Delete what the stores keep of *wanted*, and return how much.
 
     Once more does no harm. StateRefused when another process has the directory; then, as with
@@ -160,56 +162,56 @@ async def forget(settings: Settings, stores: Stores, wanted: Wanted) -> list[Del
         names = stores.names(settings)
         forgotten = await _from_ledger(ledger, wanted)
         told = [
-            Deleted(names[0], "verdicts", forgotten.verdicts),
-            Deleted(names[0], "waiting sign-ins", forgotten.waiting),
-            Deleted(names[0], "entries of the history", forgotten.history),
-            Deleted(
+            DeletedCount(names[0], "verdicts", forgotten.verdicts),
+            DeletedCount(names[0], "waiting sign-ins", forgotten.waiting),
+            DeletedCount(names[0], "entries of the history", forgotten.history),
+            DeletedCount(
                 names[0],
                 "sign-ins noted for late matches",
                 await _of_lately(settings, stores, wanted, stack),
             ),
         ]
         for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
-            told.append(Deleted(name, "messages and findings", await quarantine.remove(ids)))
+            told.append(DeletedCount(name, "messages and findings", await quarantine.remove(ids)))
         return told
 
 
 async def _of_lately(
-    settings: Settings, stores: Stores, wanted: Wanted, stack: AsyncExitStack
+    settings: Settings, stores: ErasureStores, wanted: DataSubjects, stack: AsyncExitStack
 ) -> int:
     """Delete what is noted of lately; return how many sign-ins."""
     from consumers.ledger.sqlite.recent import FILE as RECENT_FILE
-    from consumers.ledger.sqlite.recent import SqliteRecent
-    from consumers.ledger.table.recent import TableRecent
-    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.ledger.sqlite.recent import SqliteRecentStore
+    from consumers.ledger.table.recent import TableRecentStore
+    from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.service.health import Health
     from consumers.wiring.credentials import Credentials
     from consumers.wiring.local_sources import wants_free_sources
     from consumers.wiring.replay import StateFolder, make_clock
     from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
 
-    recent: Recent
+    recent: RecentStore
     if stores.folder is not None:
         if not (stores.folder / RECENT_FILE).is_file():
             return 0
         clock = make_clock(StateFolder(stores.folder).clock_kind)
-        recent = SqliteRecent(stores.folder, clock)
+        recent = SqliteRecentStore(stores.folder, clock)
     elif wants_free_sources(settings):
         table = make_table(settings, Health(), Credentials(stack, settings), RECENT_SUFFIX)
         clock = make_clock("wall")
-        recent = TableRecent(table, clock)
+        recent = TableRecentStore(table, clock)
     else:
         return 0
-    lately = Lately(recent, clock, 1.0)
+    lately = RecentSignIns(recent, clock, 1.0)
     stack.push_async_callback(lately.close)
     accounts = {account.lower() for account in wanted.accounts}
     addresses = set(wanted.addresses)
     return await lately.forget(lambda one: one.account in accounts or one.address in addresses)
 
 
-async def _mentioning(quarantine: Quarantine, wanted: Wanted) -> set[str]:
+async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
     """Return the ids of what mentions one of *wanted*."""
-    mentions = Mentions(wanted)
+    mentions = BodyMatcher(wanted)
     return {
         item.id
         async for item in quarantine.items()
@@ -236,10 +238,10 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
     return ledger
 
 
-async def _from_ledger(ledger: Ledger | None, wanted: Wanted) -> Forgotten:
+async def _from_ledger(ledger: Ledger | None, wanted: DataSubjects) -> ErasedCounts:
     from consumers.enrichment.history_entries import without
 
-    whole = Forgotten()
+    whole = ErasedCounts()
     if ledger is None:
         return whole
     for account in wanted.accounts:
@@ -251,13 +253,13 @@ async def _from_ledger(ledger: Ledger | None, wanted: Wanted) -> Forgotten:
     return whole
 
 
-def _add(whole: Forgotten, part: Forgotten) -> None:
+def _add(whole: ErasedCounts, part: ErasedCounts) -> None:
     whole.verdicts += part.verdicts
     whole.waiting += part.waiting
     whole.history += part.history
 
 
-def notes_on(stores: Stores) -> Sequence[str]:
+def notes_on(stores: ErasureStores) -> Sequence[str]:
     """Return what a person should know who thinks that all is gone now."""
     notes = [
         "Not touched: findings, verdicts and sign-ins in Log Analytics, what the event hub still "

@@ -34,7 +34,7 @@ _DEEPEST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DataSubjects:
     """Accounts in lower case, and canonical addresses.
 
     Private addresses as well: nothing waits for them, but what was not read may mention them.
@@ -44,7 +44,7 @@ class Wanted:
     addresses: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Wanted:
+    def of(cls, texts: Sequence[str]) -> DataSubjects:
         """Read what a person has typed; ConfigurationError tells which text is neither.
 
         By its number: an account does not belong into what may be logged.
@@ -95,10 +95,10 @@ def _why_no_account(text: str) -> str | None:
     return None
 
 
-class Mentions:
+class BodyMatcher:
     """Tells whether a body mentions one of the accounts or addresses."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: DataSubjects) -> None:
         names = "|".join(re.escape(one) for one in wanted.accounts)
         # A longer name that holds this one is somebody else's.
         self._names = (

@@ -19,7 +19,7 @@ from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError
 from schemas.events.addresses import Unusable, usable_address
 from schemas.events.times import iso
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 from schemas.rows.verdicts import verdict_row
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from consumers.enrichment.local_sources import FreeSources
-    from consumers.ledger.cache import AnswerMemory
+    from consumers.enrichment.local_sources import LocalSources
+    from consumers.ledger.cache import VerdictCache
     from consumers.settings import Settings
     from consumers.wiring.replay import StateFolder
     from schemas.ports import Clock, Ledger
 
 
 _MOST_WAITING = 10_000
-Row = dict[str, Any]
-_UNEXPLAINED: Row = {
+LookupRow = dict[str, Any]
+_UNEXPLAINED: LookupRow = {
     "AgeSeconds": None,
     "Rank": None,
     "RankedAddresses": 0,
@@ -91,10 +91,10 @@ def lookup_command(
 
 
 @dataclass(frozen=True, slots=True)
-class _Free:
+class _LocalSourcesRead:
     """What is kept of free sources; ``unread`` names the feeds of which nothing is."""
 
-    sources: FreeSources
+    sources: LocalSources
     unread: list[str]
 
     def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
@@ -120,7 +120,7 @@ async def look_up(
     cached: bool,
     explain: bool,
     place: Path | None = None,
-) -> list[Row]:
+) -> list[LookupRow]:
     """Return one row for each text, in order, with the columns of the verdicts table.
 
     Without a *folder*, from the ledger that instances share. *place* is where feeds and the replica
@@ -128,7 +128,7 @@ async def look_up(
     waiting addresses with score and reasons, and when it would be asked next. ConfigurationError
     without a key, unless *cached*.
     """
-    from consumers.ledger.cache import AnswerMemory
+    from consumers.ledger.cache import VerdictCache
     from consumers.wiring.core import may_ask_paid
     from consumers.wiring.local_sources import wants_free_sources
     from consumers.wiring.replay import make_clock
@@ -144,7 +144,7 @@ async def look_up(
     addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
     clock = make_clock(kind)
     async with _opened(settings, folder, clock, place) as (ledger, free):
-        memory = AnswerMemory(ledger, clock)
+        memory = VerdictCache(ledger, clock)
         answers: dict[str, Answer] = await memory.answers(addresses)
         known = set(answers)
         words = free.words(addresses)
@@ -176,13 +176,13 @@ async def look_up(
 @asynccontextmanager
 async def _opened(
     settings: Settings, folder: StateFolder | None, clock: Clock, place: Path | None
-) -> AsyncIterator[tuple[Ledger, _Free]]:
+) -> AsyncIterator[tuple[Ledger, _LocalSourcesRead]]:
     """Open the ledger, and what is kept of free sources.
 
     Where instances share and nothing lies here, feeds are followed by what the others have read.
     """
     from consumers.sources.feeds.indicator_schema import exists
-    from consumers.wiring.local_sources import KeptIntelligence
+    from consumers.wiring.local_sources import StoredSources
     from consumers.wiring.replay import make_ledger
     from consumers.wiring.shared_ledger import open_shared_ledger
 
@@ -196,14 +196,14 @@ async def _opened(
             if settings.feeds and (place is None or not exists(place)):
                 yield ledger, await _followed(settings, ledger, clock, stack)
                 return
-        kept = KeptIntelligence(settings, place)
+        kept = StoredSources(settings, place)
         stack.callback(kept.close)
-        yield ledger, _Free(kept.sources, kept.unread)
+        yield ledger, _LocalSourcesRead(kept.sources, kept.unread)
 
 
 async def _followed(
     settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
-) -> _Free:
+) -> _LocalSourcesRead:
     from consumers.service.health import Health
     from consumers.wiring.credentials import Credentials
     from consumers.wiring.service_sources import open_intelligence
@@ -215,19 +215,19 @@ async def _followed(
     for sync in intelligence.syncs:
         await sync.follow()
     unread = [sync.name for sync in intelligence.syncs if not sync.state.steps]
-    return _Free(intelligence.free, unread)
+    return _LocalSourcesRead(intelligence.free, unread)
 
 
-def evidence(answer: Answer | None, words: Sequence[Verdict]) -> Row:
+def evidence(answer: Answer | None, words: Sequence[Verdict]) -> LookupRow:
     """Return what each source says of an address, by its name."""
     told = [*([answer] if isinstance(answer, Verdict) else []), *words]
-    return combined(told).evidence if told else {}
+    return merge_verdicts(told).evidence if told else {}
 
 
 async def _ask(
     settings: Settings,
     ledger: Ledger,
-    memory: AnswerMemory,
+    memory: VerdictCache,
     addresses: Sequence[str],
     *,
     shared: bool,
@@ -255,7 +255,7 @@ async def _ask(
     return told
 
 
-async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Row:
+async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> LookupRow:
     due = await ledger.due(_MOST_WAITING)
     rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
     waiting = await ledger.waiting_for(address, _MOST_WAITING)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from consumers.commands import console as screens
 from consumers.commands.options import require_outputs, write_summary
-from consumers.commands.publish_rate import Pace
+from consumers.commands.publish_rate import SendRate
 from schemas.errors import ConfigurationError, HubFailed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def publish_command(
         raise ConfigurationError("--rate: must be a number of messages a second")
     require_outputs(files, {"--summary": summary})
     console = Console(stderr=True)
-    plan = Publish(files, rate, hub, partition)
+    plan = PublishOptions(files, rate, hub, partition)
     with screens.progress_bar(console, sizes_of(files)) as advance:
         told = asyncio.run(publish(settings, plan, advance))
     figures = told.summary()
@@ -93,7 +93,7 @@ def publish_command(
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
+class PublishOptions:
     """What to send, and how."""
 
     files: Sequence[str]
@@ -103,7 +103,7 @@ class Publish:
 
 
 @dataclass(slots=True)
-class Published:
+class PublishResult:
     """What was sent. Counted is what the hub has confirmed, and nothing else."""
 
     messages: int = 0
@@ -144,7 +144,7 @@ class Published:
         }
 
 
-async def publish(settings: Settings, plan: Publish, progress: Progress) -> Published:
+async def publish(settings: Settings, plan: PublishOptions, progress: Progress) -> PublishResult:
     """Send recordings. ConfigurationError for what a person must mend first.
 
     HubFailed if the hub does not let us in; what happens after that is told in the result, an
@@ -157,7 +157,7 @@ async def publish(settings: Settings, plan: Publish, progress: Progress) -> Publ
     for name in plan.files:
         require_recording(name)
     async with open_hub_sink(settings, plan.hub, plan.partition) as sink:
-        sending = _Sending(sink, plan.rate, progress)
+        sending = _Publisher(sink, plan.rate, progress)
         ahead = ReadAhead(plan.files, lambda read: progress(read, ""))
         try:
             async with _terminating():
@@ -198,13 +198,13 @@ async def _terminating() -> AsyncIterator[None]:
             signal.signal(one, handler)
 
 
-class _Sending:
+class _Publisher:
     """One run: messages into batches, batches to the hub at the rate that is wanted."""
 
     def __init__(self, sink: MessageSink, rate: float | None, progress: Progress) -> None:
-        self.told = Published()
+        self.told = PublishResult()
         self._sink = sink
-        self._pace = None if rate is None else Pace(rate)
+        self._pace = None if rate is None else SendRate(rate)
         self._progress = progress
         self._bytes = 0
         self._records = 0
@@ -222,7 +222,7 @@ class _Sending:
             if messages is None:
                 return
 
-    def finish(self, unreadable: Sequence[str]) -> Published:
+    def finish(self, unreadable: Sequence[str]) -> PublishResult:
         """Return what is to be told at the end."""
         told = self.told
         more = told.too_large - len(told.notes)

@@ -8,7 +8,7 @@ SLACK = 0.2
 """Seconds of delay that are made up for. More is not: a rate after a pause is the same rate."""
 
 
-class Pace:
+class SendRate:
     """Tells when the next messages are due. Times are seconds of any clock that never goes back."""
 
     def __init__(self, rate: float) -> None:

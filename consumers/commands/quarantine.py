@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.settings import Settings
-    from consumers.wiring.replay import Chain
+    from consumers.wiring.replay import ReplayPipeline
     from schemas.events.decode import Decoder
-    from schemas.ports import Quarantine, Quarantined, Sink
+    from schemas.ports import Quarantine, QuarantineItem, Sink
 
 
 @click.group("quarantine")
@@ -69,7 +69,7 @@ def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> N
         Console().print(screens.quarantine_table(items))
 
 
-def _listed(item: Quarantined) -> dict[str, Any]:
+def _listed(item: QuarantineItem) -> dict[str, Any]:
     return {
         "id": item.id,
         "time": iso(item.time),
@@ -82,7 +82,7 @@ def _listed(item: Quarantined) -> dict[str, Any]:
 
 def _chosen(
     settings: Settings, folder: Path | None, ids: Sequence[str]
-) -> tuple[list[Quarantined], set[str] | None]:
+) -> tuple[list[QuarantineItem], set[str] | None]:
     """Return the items of *ids*, or all, and what *ids* mean to a quarantine."""
     items = asyncio.run(items_of(settings, folder))
     known = {item.id for item in items}
@@ -175,7 +175,7 @@ def quarantine_purge(
 
 
 @dataclass(slots=True)
-class Retried:
+class RetryResult:
     """What became of a retry."""
 
     tried: int = 0
@@ -194,7 +194,7 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Quar
         await quarantine.close()
 
 
-async def items_of(settings: Settings, folder: Path | None) -> list[Quarantined]:
+async def items_of(settings: Settings, folder: Path | None) -> list[QuarantineItem]:
     """Return what is kept, oldest first."""
     async with _opened(settings, folder) as quarantine:
         return [item async for item in quarantine.items()]
@@ -214,12 +214,12 @@ async def purge(
 async def retry(
     settings: Settings,
     folder: Path | None,
-    items: Sequence[Quarantined],
+    items: Sequence[QuarantineItem],
     new_sink: Callable[[], Sink],
     *,
     quota: int,
     spend: bool,
-) -> Retried:
+) -> RetryResult:
     """Read messages anew and send findings anew; remove what is settled by that.
 
     A message that is still unreadable, or of which a record is set aside again, stays, as does a
@@ -256,10 +256,10 @@ async def retry(
                 and not (state.temporary and await _waits(item, chain, decoder))
             }
             await quarantine.remove(settled)
-            return Retried(len(items), len(settled), chain.outbox.accepted.total())
+            return RetryResult(len(items), len(settled), chain.outbox.accepted.total())
 
 
-async def _taken(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
+async def _taken(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
     """Offer an item to the pipeline; tell whether it may go, once all is drained."""
     from consumers.pipeline.record_guard import PENDING
 
@@ -275,7 +275,7 @@ async def _taken(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
     return chain.lookups is not None or chain.pipeline.counts.unanswered == before
 
 
-async def _sent(item: Quarantined, chain: Chain) -> bool:
+async def _sent(item: QuarantineItem, chain: ReplayPipeline) -> bool:
     try:
         row = orjson.loads(item.body)
     except orjson.JSONDecodeError:  # cut, for it was too large
@@ -288,7 +288,7 @@ async def _sent(item: Quarantined, chain: Chain) -> bool:
     return chain.outbox.refused == refused
 
 
-async def _waits(item: Quarantined, chain: Chain, decoder: Decoder) -> bool:
+async def _waits(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
     """Tell whether a sign-in of the message waits in the ledger, which goes away."""
     if item.kind == "finding":
         return False

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.settings import Settings
-    from consumers.wiring.replay import Chain, ShownSink, StateFolder
+    from consumers.wiring.replay import ReplayPipeline, StateFolder
+    from producers.findings_file import TopFindings
     from schemas.ports import Sink
 
 STDERR = Console(stderr=True)
 findings_option = click.option(
     "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
 )
-Progress = Callable[[int, "Chain | None"], None]
+Progress = Callable[[int, "ReplayPipeline | None"], None]
 """Is told of bytes read, and now and then shown the chain."""
 MOST_MESSAGES = 256
 MOST_BYTES = 16 * 1024 * 1024
@@ -65,14 +66,15 @@ def replay_command(
     FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
     """
     from consumers.settings import load_settings
-    from consumers.wiring.replay import ShownSink, StateFolder
+    from consumers.wiring.replay import StateFolder
+    from producers.findings_file import TopFindings
 
     settings = load_settings(config)
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
     require_outputs(files, outputs)
     late_origin = "replay" if findings == "azure" else "late"  # the shipped rules alert on late
-    plan = Replay(files, clock, quota, spend, late_origin=late_origin)
-    shown = ShownSink()
+    plan = ReplayOptions(files, clock, quota, spend, late_origin=late_origin)
+    shown = TopFindings()
     with StateFolder(state) as folder:
         told = _replay(settings, plan, folder, shown, findings)
         if told.summary["findings_refused"] and folder.temporary:
@@ -83,8 +85,12 @@ def replay_command(
 
 
 def _replay(
-    settings: Settings, plan: Replay, folder: StateFolder, shown: ShownSink, findings: str | None
-) -> Told:
+    settings: Settings,
+    plan: ReplayOptions,
+    folder: StateFolder,
+    shown: TopFindings,
+    findings: str | None,
+) -> ReplayResult:
     from consumers.inputs.recording import sizes_of
     from consumers.wiring.replay import make_sink
 
@@ -93,20 +99,20 @@ def _replay(
 
     with screens.progress_bar(STDERR, sizes_of(plan.files)) as advance:
 
-        def progress(read: int, chain: Chain | None) -> None:
+        def progress(read: int, chain: ReplayPipeline | None) -> None:
             advance(read, _described(chain) if chain else "")
 
         return asyncio.run(replay(settings, plan, folder, new_sink, progress))
 
 
-def _described(chain: Chain) -> str:
+def _described(chain: ReplayPipeline) -> str:
     counts = chain.pipeline.counts
     lookups = chain.lookups.counts.lookups if chain.lookups else 0
     findings = chain.outbox.accepted.total()
     return f"{counts.signins:,} sign-ins, {lookups:,} lookups, {findings:,} findings"
 
 
-def _show(told: Told, shown: ShownSink | None, *, quiet: bool) -> None:
+def _show(told: ReplayResult, shown: TopFindings | None, *, quiet: bool) -> None:
     """Show findings and summary to people; on standard error where output is for programs."""
     console = STDERR if quiet else Console()
     if shown is not None and shown.rows:
@@ -115,7 +121,7 @@ def _show(told: Told, shown: ShownSink | None, *, quiet: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayOptions:
     """What to replay, and how."""
 
     files: Sequence[str]
@@ -128,7 +134,7 @@ class Replay:
 
 
 @dataclass(slots=True)
-class Told:
+class ReplayResult:
     """What a replay has to tell besides its findings."""
 
     summary: dict[str, Any]
@@ -138,11 +144,11 @@ class Told:
 
 async def replay(
     settings: Settings,
-    plan: Replay,
+    plan: ReplayOptions,
     folder: StateFolder,
     new_sink: Callable[[], Sink],
     progress: Progress,
-) -> Told:
+) -> ReplayResult:
     """Run recordings through the pipeline; see the contract for the summary.
 
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
@@ -171,10 +177,10 @@ async def replay(
         size = await chain.ledger.size()
         notes += _advice(chain, size.waiting, quota)
         summary = summarise(chain, time.monotonic() - started)
-        return Told(summary, dict(chain.outbox.accepted), notes)
+        return ReplayResult(summary, dict(chain.outbox.accepted), notes)
 
 
-async def _nothing_follows(chain: Chain, folder: StateFolder) -> bool:
+async def _nothing_follows(chain: ReplayPipeline, folder: StateFolder) -> bool:
     """Tell whether the rest of the budget may go at the end of a recording.
 
     That is when half a day or less was met, which tells nothing of the demand to come: if the
@@ -199,7 +205,9 @@ def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend
         )
 
 
-async def _replay_file(name: str, chain: Chain, progress: Progress, notes: list[str]) -> None:
+async def _replay_file(
+    name: str, chain: ReplayPipeline, progress: Progress, notes: list[str]
+) -> None:
     from consumers.inputs.recording import read_recording
     from schemas.events.decode import Reject
 
@@ -223,7 +231,7 @@ async def _replay_file(name: str, chain: Chain, progress: Progress, notes: list[
     progress(0, chain)
 
 
-def summarise(chain: Chain, seconds: float) -> dict[str, Any]:
+def summarise(chain: ReplayPipeline, seconds: float) -> dict[str, Any]:
     """Return the summary of the contract, and some more."""
     counts = chain.pipeline.counts
     asked = chain.lookups.counts if chain.lookups else None
@@ -247,7 +255,7 @@ def summarise(chain: Chain, seconds: float) -> dict[str, Any]:
     }
 
 
-def _advice(chain: Chain, waiting: int, quota: int) -> list[str]:
+def _advice(chain: ReplayPipeline, waiting: int, quota: int) -> list[str]:
     """Say what a person may want to do about what was not answered or not read."""
     counts = chain.pipeline.counts
     notes = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from consumers.coalesce import Together
+from consumers.coalesce import Coalescer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Pacing:
     """The line along which a period's lookups may be spent. Times in seconds since the epoch."""
 
     began: float
@@ -82,9 +82,9 @@ class Budget:
         self._spent_period: str | None = None
         self._first: float | None = None
         self._paced = paced
-        self._pace: tuple[str, Pace] | None = None
+        self._pace: tuple[str, Pacing] | None = None
         self._spent = 0
-        self._reserving: Together[int, Reservation] = Together(self._reserve)
+        self._reserving: Coalescer[int, Reservation] = Coalescer(self._reserve)
 
     @property
     def share(self) -> int:
@@ -162,7 +162,7 @@ class Budget:
             self._pace = period, await self._begun(period)
         return min(self._quota, self._pace[1].by(self._clock.now(), self._quota))
 
-    async def _begun(self, period: str) -> Pace:
+    async def _begun(self, period: str) -> Pacing:
         """Return the pace of a period, which begins when anybody first asks for it."""
         name = f"pace {self._account} {period}"
         self._spent = await self._ledger.spent(self._account, period)
@@ -171,7 +171,7 @@ class Budget:
             told = f"{self._clock.now()!r} {self._spent}"
             await self._ledger.leave_note(name, told)
         began, _, base = told.partition(" ")
-        return Pace(float(began), int(base), self._end())
+        return Pacing(float(began), int(base), self._end())
 
     async def refund(self, reservation: Reservation) -> None:
         """Give back lookups that surely did not count."""

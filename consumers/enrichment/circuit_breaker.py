@@ -15,7 +15,7 @@ LONGEST_PAUSE = 900.0
 """Seconds; a probe of a source that is down may cost a lookup, so they become rare."""
 
 
-class Breaker:
+class CircuitBreaker:
     """How many requests a source may get at once: none while it rests, one to probe it."""
 
     def __init__(self, concurrency: int, monotonic: Callable[[], float]) -> None:

@@ -21,12 +21,12 @@ from consumers.enrichment.history_entries import (
     MOST_OF_ACCOUNT,
     MOST_PLACES,
     MOST_TRIES,
-    Account,
+    AccountEntry,
+    AttemptCounts,
     Days,
     Entry,
-    Group,
-    Place,
-    Tries,
+    GroupEntry,
+    LocationEntry,
     decoded,
     merged,
     place_of,
@@ -44,10 +44,10 @@ HOUR = 3_600.0
 MOST_ENTRIES = 100_000
 """Entries in memory; the ledger has the others."""
 NEVER = -1
-NO_TRIES = Tries()
+NO_TRIES = AttemptCounts()
 
 
-class Seen(NamedTuple):
+class HistorySummary(NamedTuple):
     """What was known when a sign-in came. Days are those before today with a success, or NEVER."""
 
     experience: float
@@ -134,16 +134,16 @@ class History:
             entry = self._young[key] = KINDS[key[0]]()
         return entry
 
-    def _account(self, key: str) -> Account:
-        return cast("Account", self._entry(key))
+    def _account(self, key: str) -> AccountEntry:
+        return cast("AccountEntry", self._entry(key))
 
-    def _place(self, key: str) -> Place:
-        return cast("Place", self._entry(key))
+    def _place(self, key: str) -> LocationEntry:
+        return cast("LocationEntry", self._entry(key))
 
-    def _group(self, key: str) -> Group:
-        return cast("Group", self._entry(key))
+    def _group(self, key: str) -> GroupEntry:
+        return cast("GroupEntry", self._entry(key))
 
-    def seen(self, address: str, one: Signals) -> Seen:
+    def seen(self, address: str, one: Signals) -> HistorySummary:
         """Tell what is known of a sign-in, without learning from it."""
         now = self._clock.now()
         today = int(now // DAY)
@@ -155,7 +155,7 @@ class History:
         before = account.days - (account.last == today)
         own = account.tries.get(where, NO_TRIES)
         recent = now - own.last < DAY
-        return Seen(
+        return HistorySummary(
             experience=min(1.0, 0.3 + 0.1 * before),
             place_days=_days(account.places.get(where), today),
             network_days=_days(account.networks.get(one.as_number or 0), today),
@@ -223,7 +223,7 @@ class History:
         if tries is None:
             if len(account.tries) >= MOST_OF_ACCOUNT:
                 del account.tries[next(iter(account.tries))]
-            tries = account.tries[where] = Tries()
+            tries = account.tries[where] = AttemptCounts()
         elif now - tries.last >= DAY:
             tries.failed, tries.accepted = [], []
         events = tries.failed if one.outcome is Outcome.FAILURE else tries.accepted
@@ -306,7 +306,7 @@ def _make_room(known: dict[Any, Any], most: int) -> None:
         del known[min(known, key=known.__getitem__)]
 
 
-def _spraying(place: Place, now: float) -> int:
+def _spraying(place: LocationEntry, now: float) -> int:
     if not place.bad:
         return 0
     failing = sum(now - last < DAY for last in place.bad.values())

@@ -34,7 +34,7 @@ SHARED = "ti|"
 """Before an address, the key of what was uploaded of it (:mod:`producers.sentinel`)."""
 
 
-class Tries(msgspec.Struct, array_like=True):
+class AttemptCounts(msgspec.Struct, array_like=True):
     """What failed of an account at a place: events by a short hash, and when the last one was."""
 
     failed: list[int] = []
@@ -42,7 +42,7 @@ class Tries(msgspec.Struct, array_like=True):
     last: float = 0.0
 
 
-class Account(msgspec.Struct, array_like=True):
+class AccountEntry(msgspec.Struct, array_like=True):
     """What an account succeeded with, and where it failed."""
 
     days: int = 0
@@ -53,27 +53,32 @@ class Account(msgspec.Struct, array_like=True):
     networks: dict[int, Days] = {}
     countries: dict[str, Days] = {}
     devices: dict[str, Days] = {}
-    tries: dict[str, Tries] = {}
+    tries: dict[str, AttemptCounts] = {}
     country: str = ""
     moved: float = 0.0
     """When it was in that country last."""
 
 
-class Place(msgspec.Struct, array_like=True):
+class LocationEntry(msgspec.Struct, array_like=True):
     """Who succeeded at a place, and when first; who failed there, and when last."""
 
     good: dict[str, float] = {}
     bad: dict[str, float] = {}
 
 
-class Group(msgspec.Struct, array_like=True):
+class GroupEntry(msgspec.Struct, array_like=True):
     """Which accounts were seen in a network or at a bad address, and when last."""
 
     accounts: dict[str, float] = {}
 
 
-Entry = Account | Place | Group
-KINDS: dict[str, type[Entry]] = {"a": Account, "p": Place, "n": Group, "b": Group}
+Entry = AccountEntry | LocationEntry | GroupEntry
+KINDS: dict[str, type[Entry]] = {
+    "a": AccountEntry,
+    "p": LocationEntry,
+    "n": GroupEntry,
+    "b": GroupEntry,
+}
 
 
 @lru_cache(maxsize=100_000)
@@ -98,7 +103,7 @@ def place_of(address: str, as_number: int | None) -> str:
 def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
     """Join what two instances have learned of the same thing."""
     one, other = decoded(key, mine), decoded(key, theirs)
-    if isinstance(one, Account) and isinstance(other, Account):
+    if isinstance(one, AccountEntry) and isinstance(other, AccountEntry):
         one.days, one.last = max(one.days, other.days), max(one.last, other.last)
         one.found = max(one.found, other.found)
         one.places = _both(one.places, other.places, MOST_PLACES)
@@ -111,11 +116,11 @@ def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
         one.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MOST_OF_ACCOUNT:])
         if other.moved > one.moved:
             one.country, one.moved = other.country, other.moved
-    elif isinstance(one, Place) and isinstance(other, Place):
+    elif isinstance(one, LocationEntry) and isinstance(other, LocationEntry):
         first = {who: min(at, one.good.get(who, at)) for who, at in other.good.items()}
         one.good = dict(sorted((one.good | first).items(), key=_second)[:MOST_ACCOUNTS])
         one.bad = _latest(one.bad, other.bad, MOST_ACCOUNTS)
-    elif isinstance(one, Group) and isinstance(other, Group):
+    elif isinstance(one, GroupEntry) and isinstance(other, GroupEntry):
         most = MOST_AT_BAD if key.startswith("b") else MOST_ACCOUNTS
         one.accounts = _latest(one.accounts, other.accounts, most)
     return msgspec.msgpack.encode(one)
@@ -140,7 +145,7 @@ def without(key: str, body: bytes, *, account: str | None, address: str | None) 
         entry = decoded(key, body)
     except LedgerFailed:
         return None
-    if isinstance(entry, Account) and (place in entry.places or place in entry.tries):
+    if isinstance(entry, AccountEntry) and (place in entry.places or place in entry.tries):
         entry.places.pop(place, None)
         entry.tries.pop(place, None)
         return msgspec.msgpack.encode(entry)
@@ -152,9 +157,9 @@ def _without_account(key: str, body: bytes, name: str) -> bytes | None:
         entry = decoded(key, body)
     except LedgerFailed:
         return None
-    if isinstance(entry, Account):
+    if isinstance(entry, AccountEntry):
         return body
-    known = (entry.good, entry.bad) if isinstance(entry, Place) else (entry.accounts,)
+    known = (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
     if not any(name in some for some in known):
         return body
     for some in known:
@@ -170,10 +175,10 @@ def decoded(key: str, body: bytes) -> Entry:
         raise LedgerFailed(f"the ledger's history of {key[0]}|… is unreadable: {error}") from None
 
 
-def _joined(one: Tries, other: Tries) -> Tries:
+def _joined(one: AttemptCounts, other: AttemptCounts) -> AttemptCounts:
     """Join what failed at one place, leaving out what was a day before the last."""
     alive = [tries for tries in (one, other) if max(one.last, other.last) - tries.last < DAY]
-    return Tries(
+    return AttemptCounts(
         list(dict.fromkeys(event for tries in alive for event in tries.failed))[:MOST_TRIES],
         list(dict.fromkeys(event for tries in alive for event in tries.accepted))[:MOST_TRIES],
         max(one.last, other.last),

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.sources.crowdsec.replica import Looked
+    from consumers.sources.crowdsec.replica import ReplicaLookup
 
 REPLICA = "crowdsec-replica"
 FOR_EVER = float("inf")
 
 
-class Naming(Protocol):
+class IndicatorMatcher(Protocol):
     """Feeds, as a match needs them."""
 
     def among(self, addresses: Sequence[str]) -> list[str]:
@@ -32,19 +32,19 @@ class Naming(Protocol):
         """Return what the feeds say of an address at a time; at any time for None."""
 
 
-class Holding(Protocol):
+class ReplicaReader(Protocol):
     """The replica, as a match needs it."""
 
     @property
     def built(self) -> float | None:
         """When CrowdSec made it; None while there is none in use."""
 
-    def look(self, address: str) -> Looked:
+    def look(self, address: str) -> ReplicaLookup:
         """Return what it says of an address itself, and of the network around it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LocalMatch:
     """What free sources know of one address."""
 
     standing: tuple[Verdict, ...] = ()
@@ -55,21 +55,25 @@ class Known:
     """Whether that is all there is to ask, whatever the time."""
 
 
-_NAMED = Known(named=True)
+_NAMED = LocalMatch(named=True)
 
 
-class FreeSources:
+class LocalSources:
     """Feeds and replica, asked together."""
 
     def __init__(
-        self, feeds: Naming | None, replica: Holding | None, *, ask_beyond: bool = False
+        self,
+        feeds: IndicatorMatcher | None,
+        replica: ReplicaReader | None,
+        *,
+        ask_beyond: bool = False,
     ) -> None:
         """With *ask_beyond*, what the replica does not hold is for the paid API."""
         self._feeds = feeds
         self._replica = replica
         self._ask_beyond = ask_beyond
 
-    def look(self, addresses: Sequence[str]) -> dict[str, Known]:
+    def look(self, addresses: Sequence[str]) -> dict[str, LocalMatch]:
         """Return what is known; addresses that nobody knows are left out."""
         named = set(self._feeds.among(addresses)) if self._feeds is not None else set()
         replica = self._replica
@@ -79,7 +83,7 @@ class FreeSources:
         for address in addresses:
             words, answers = self._of_replica(replica, address)
             if answers or address in named:
-                found[address] = Known(words, address in named, answers)
+                found[address] = LocalMatch(words, address in named, answers)
         return found
 
     @property
@@ -89,14 +93,14 @@ class FreeSources:
             return WhyUnanswered.NO_REPLICA
         return WhyUnanswered.NO_SOURCE if self._feeds is None else WhyUnanswered.NOT_NAMED
 
-    def words(self, address: str, known: Known, moment: float | None) -> list[Verdict]:
+    def words(self, address: str, known: LocalMatch, moment: float | None) -> list[Verdict]:
         """Return the words on an address that hold at *moment*; at any time for None."""
         fed = self._feeds.words(address, moment) if known.named and self._feeds else []
         if known.answers or fed:
             return [*known.standing, *fed]
         return []
 
-    def _of_replica(self, replica: Holding, address: str) -> tuple[tuple[Verdict, ...], bool]:
+    def _of_replica(self, replica: ReplicaReader, address: str) -> tuple[tuple[Verdict, ...], bool]:
         """Return the replica's words, and whether they are an answer."""
         looked = replica.look(address)
         if not looked.readable:
@@ -110,7 +114,7 @@ class FreeSources:
         return words or (_word(_NOTHING_HELD, built),), True
 
 
-def _word(said: Said, built: float) -> Verdict:
+def _word(said: SourceVerdict, built: float) -> Verdict:
     return Verdict(
         reputation=said.reputation,
         source=REPLICA,
@@ -121,4 +125,4 @@ def _word(said: Said, built: float) -> Verdict:
     )
 
 
-_NOTHING_HELD = Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
+_NOTHING_HELD = SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)

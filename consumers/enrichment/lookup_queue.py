@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.coalesce import Together
+from consumers.coalesce import Coalescer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from consumers.enrichment.paid_lookup import Asker, Counts
-    from consumers.ledger.cache import AnswerMemory
+    from consumers.enrichment.paid_lookup import LookupCounts, PaidLookup
+    from consumers.ledger.cache import VerdictCache
     from schemas.intel.verdicts import Answer
     from schemas.ports import Clock
 
@@ -25,7 +25,7 @@ LINGER = {"event": 86_400.0, "wall": 0.25}
 no longer than a sign-in may wait; in a service no longer than a person would notice."""
 
 
-class Lookups:
+class LookupQueue:
     """Collects addresses and has the asker ask about them in full batches.
 
     An address is in flight once, however many batches want it. What comes of it, an answer or a
@@ -34,10 +34,10 @@ class Lookups:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: PaidLookup,
         clock: Clock,
         *,
-        memory: AnswerMemory,
+        memory: VerdictCache,
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
         revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class Lookups:
         self._revise = revise
         self._clock = clock
         self._memory = memory
-        self._keeping: Together[Mapping[str, Answer], None] = Together(self._keep)
+        self._keeping: Coalescer[Mapping[str, Answer], None] = Coalescer(self._keep)
         self._deliver = deliver
         self._flushing = False
         self._queue: deque[tuple[str, float]] = deque()
@@ -55,7 +55,7 @@ class Lookups:
         self._failure: BaseException | None = None
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> LookupCounts:
         """What asking has cost so far."""
         return self.asker.counts
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import stamina
 import structlog
 
-from consumers.enrichment.circuit_breaker import Breaker
+from consumers.enrichment.circuit_breaker import CircuitBreaker
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -20,14 +20,14 @@ from schemas.errors import (
     SourceUnavailable,
     TooFast,
 )
-from schemas.health import Trouble, Watch
+from schemas.health import HealthReporter, Problem
 from schemas.intel.verdicts import Answer, Reputation, Unanswered, Verdict, WhyUnanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumers.enrichment.budget import Budget, Reservation
-    from schemas.ports import Claimed, Clock, Said, Source
+    from schemas.ports import Clock, LeaseResult, Source, SourceVerdict
 
 log = structlog.get_logger()
 
@@ -69,17 +69,17 @@ class Lifetimes:
 
 
 @dataclass(slots=True)
-class Counts:
+class LookupCounts:
     """What asking has cost so far."""
 
     lookups: int = 0
     requests: int = 0
 
 
-class Sharing(Protocol):
+class Leases(Protocol):
     """The part of the ledger by which instances agree on who asks."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """See :class:`schemas.ports.Ledger`."""
 
     async def release(self, addresses: Sequence[str]) -> None:
@@ -87,16 +87,16 @@ class Sharing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class AddressLease:
     """Asking side by side with other instances."""
 
-    ledger: Sharing
+    ledger: Leases
     lease: float
     """Seconds for which a claim holds: longer than any request lasts."""
 
 
 @dataclass(slots=True)
-class Asked:
+class LookupResult:
     """What became of a batch: answers, and addresses to be asked again, one at a time."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Asked:
     singly: list[str] = field(default_factory=list)
 
 
-class Asker:
+class PaidLookup:
     """Asks a source within the budget.
 
     Where several instances share a ledger, *shared* makes an address be asked by one of them.
@@ -120,15 +120,15 @@ class Asker:
         *,
         lifetimes: Lifetimes,
         concurrency: int,
-        watch: Watch,
-        shared: Shared | None = None,
+        watch: HealthReporter,
+        shared: AddressLease | None = None,
         degrade: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.counts = Counts()
+        self.counts = LookupCounts()
         self.source = source
         self.budget = budget
-        self.breaker = Breaker(concurrency, monotonic)
+        self.breaker = CircuitBreaker(concurrency, monotonic)
         self._clock = clock
         self._lifetimes = lifetimes
         self._watch = watch
@@ -165,17 +165,17 @@ class Asker:
         """Tell whether a question could be asked now: the source is up and lookups are left."""
         return not self.breaker.resting and await self.budget.open()
 
-    async def ask(self, addresses: Sequence[str]) -> Asked:
+    async def ask(self, addresses: Sequence[str]) -> LookupResult:
         """Ask about *addresses*, as far as others do not ask and the budget allows."""
         if self.breaker.resting:
-            return Asked(self._unanswered(addresses, self.why_resting))
+            return LookupResult(self._unanswered(addresses, self.why_resting))
         if not await self.budget.open():
-            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
-            return Asked(self._unanswered(addresses, WhyUnanswered.QUOTA))
+            self._watch.trouble(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
+            return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._shared is None:
             return await self._ask_carefully(addresses)
         claimed = await self._shared.ledger.claim(addresses, self._shared.lease)
-        asked = Asked()
+        asked = LookupResult()
         if claimed.mine:
             try:
                 asked = await self._ask_carefully([one for one in addresses if one in claimed.mine])
@@ -192,13 +192,13 @@ class Asker:
         asked.answers |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
         return asked
 
-    async def _ask_carefully(self, addresses: Sequence[str]) -> Asked:
+    async def _ask_carefully(self, addresses: Sequence[str]) -> LookupResult:
         """Ask about addresses whose batch failed before one by one: one may have been the cause."""
         alone = [one for one in addresses if one in self._failed]
         if not alone:
             return await self._ask_claimed(addresses)
         fresh = [one for one in addresses if one not in self._failed]
-        asked = await self._ask_claimed(fresh) if fresh else Asked()
+        asked = await self._ask_claimed(fresh) if fresh else LookupResult()
         for one in alone:
             if self.breaker.resting:
                 asked.answers |= self._unanswered([one], self.why_resting)
@@ -208,16 +208,16 @@ class Asker:
             asked.singly += answered.singly
         return asked
 
-    async def _ask_claimed(self, addresses: Sequence[str]) -> Asked:
+    async def _ask_claimed(self, addresses: Sequence[str]) -> LookupResult:
         reservation = await self.budget.reserve(len(addresses))
         allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
         if await self.budget.open():
-            self._watch.well(Trouble.QUOTA_SPENT, part=self.source.name)
+            self._watch.well(Problem.QUOTA_SPENT, part=self.source.name)
             why = WhyUnanswered.NOT_YET
         else:
-            self._watch.trouble(Trouble.QUOTA_SPENT, _SPENT, part=self.source.name)
+            self._watch.trouble(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
             why = WhyUnanswered.QUOTA
-        asked = Asked(self._unanswered(refused, why))
+        asked = LookupResult(self._unanswered(refused, why))
         if not allowed:
             return asked
         try:
@@ -241,7 +241,7 @@ class Asker:
         asked.answers |= self._verdicts(said)
         return asked
 
-    async def _request(self, addresses: Sequence[str]) -> dict[str, Said]:
+    async def _request(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once, and again only while the request surely does not count."""
         tries = 0
 
@@ -274,11 +274,15 @@ class Asker:
         self.breaker.start_over()
         self.breaker.rest(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
         self.why_resting = WhyUnanswered.KEY_REFUSED
-        self._watch.trouble(Trouble.KEY_REFUSED, str(error), part=self.source.name)
+        self._watch.trouble(Problem.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
 
     async def _after(
-        self, error: SourceFailed, addresses: Sequence[str], reservation: Reservation, asked: Asked
+        self,
+        error: SourceFailed,
+        addresses: Sequence[str],
+        reservation: Reservation,
+        asked: LookupResult,
     ) -> None:
         """Note what a failure means for the addresses that were asked."""
         if error.counted:
@@ -290,14 +294,14 @@ class Asker:
             self._ask_singly()
             return
         if isinstance(error, QuotaSpent):
-            self._watch.trouble(Trouble.QUOTA_SPENT, str(error), part=self.source.name)
+            self._watch.trouble(Problem.QUOTA_SPENT, str(error), part=self.source.name)
             await self._wait_for_quota()
             asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
         self.breaker.failed(surely=isinstance(error, TooFast))
         self.why_resting = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
-            self._watch.trouble(Trouble.SOURCE_DOWN, str(error), part=self.source.name)
+            self._watch.trouble(Problem.SOURCE_DOWN, str(error), part=self.source.name)
         for address in addresses:
             postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
             asked.answers |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
@@ -338,7 +342,7 @@ class Asker:
         self._single_untold = True
 
     def _tell_well(self) -> None:
-        for trouble in (Trouble.SOURCE_DOWN, Trouble.KEY_REFUSED):
+        for trouble in (Problem.SOURCE_DOWN, Problem.KEY_REFUSED):
             self._watch.well(trouble, part=self.source.name)
         if self._single_untold:
             self._single_untold = False
@@ -349,7 +353,7 @@ class Asker:
                 seconds=BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF)) - 1],
             )
 
-    def _verdicts(self, said: Mapping[str, Said]) -> dict[str, Verdict]:
+    def _verdicts(self, said: Mapping[str, SourceVerdict]) -> dict[str, Verdict]:
         """Give each word a lifetime. Addresses of which the same was said share one verdict."""
         now = self._clock.now()
         shared: dict[int, Verdict] = {}
@@ -361,7 +365,7 @@ class Asker:
             verdicts[address] = verdict
         return verdicts
 
-    def _verdict(self, said: Said, now: float) -> Verdict:
+    def _verdict(self, said: SourceVerdict, now: float) -> Verdict:
         return Verdict(
             reputation=said.reputation,
             source=self.source.name,

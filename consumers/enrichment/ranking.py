@@ -17,7 +17,7 @@ from schemas.intel.address_class import HOSTING_NETWORKS, MOBILE_NETWORKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from consumers.enrichment.history import Seen
+    from consumers.enrichment.history import HistorySummary
     from schemas.events.ranking_signals import Signals
 
 Part = tuple[str, float]
@@ -104,7 +104,7 @@ _OUTCOMES = {
 _AT_RISK = ("atrisk", "confirmedcompromised")
 
 
-def parts_of(one: Signals, seen: Seen) -> list[Part]:
+def parts_of(one: Signals, seen: HistorySummary) -> list[Part]:
     """Return the reasons for and against a question about the address of a sign-in."""
     reasons = [(_OUTCOMES[one.outcome], 1.0), *_risk(one), *_place(one, seen), *_device(one, seen)]
     reasons += [*_others(one, seen), *_manner(one, seen)]
@@ -120,7 +120,7 @@ def _risk(one: Signals) -> Iterator[tuple[str, float]]:
         yield "remediated", 1.0
 
 
-def _place(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
+def _place(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
     if seen.place_days < 0:
         if seen.network_days < 0:
             yield "new network", seen.experience
@@ -141,7 +141,7 @@ def _place(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
         yield "settled network", min(max(seen.network_days, 0), 5) / 5
 
 
-def _device(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
+def _device(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
     if one.compliant:
         yield "compliant device", 1.0
     elif one.device:
@@ -151,7 +151,7 @@ def _device(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
         yield "device missing", 1.0
 
 
-def _others(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
+def _others(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
     hosting = one.as_number in HOSTING_NETWORKS
     if not hosting:
         yield "shared place", min(seen.known_others, 3) / 3
@@ -164,7 +164,7 @@ def _others(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
             yield "mobile", 1.0
 
 
-def _manner(one: Signals, seen: Seen) -> Iterator[tuple[str, float]]:
+def _manner(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
     got_in = one.outcome in (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
     if got_in and seen.place_days <= 0 and max(seen.own_failures, seen.own_accepted) > 1:
         yield "tried here before", 1.0

@@ -24,11 +24,11 @@ from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumers.enrichment.lookup_queue import Lookups
-    from consumers.pipeline.in_flight import Held, HeldSignIns
-    from consumers.pipeline.pending import Parking
+    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.pipeline.in_flight import InFlight, Sighting
+    from consumers.pipeline.pending import PendingSignIns
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Due, Ledger
+    from schemas.ports import Clock, Ledger, PendingAddress
 
 AT_ONCE = 500
 """Waiting addresses that are offered at once."""
@@ -39,7 +39,7 @@ HARMLESS_SO_FAR = (Reputation.UNKNOWN, Reputation.BENIGN)
 """Answers that may turn worse."""
 
 
-class Demand:
+class DemandEstimate:
     """How many addresses were new in the last day, as far as this process knows."""
 
     def __init__(self) -> None:
@@ -58,15 +58,15 @@ class Demand:
         return sum(count for _, count in self._hours)
 
 
-class Turns:
+class LookupScheduler:
     """Decides when addresses are asked about."""
 
     def __init__(
         self,
         ledger: Ledger,
-        lookups: Lookups,
-        parking: Parking,
-        held: HeldSignIns,
+        lookups: LookupQueue,
+        parking: PendingSignIns,
+        held: InFlight,
         clock: Clock,
         *,
         waiting_limit: float,
@@ -78,8 +78,8 @@ class Turns:
         self._held = held
         self._clock = clock
         self._waiting_limit = waiting_limit
-        self._offered: dict[str, Due] = {}
-        self._demand = Demand()
+        self._offered: dict[str, PendingAddress] = {}
+        self._demand = DemandEstimate()
         self._crowded = False
         self._dear = False
 
@@ -124,7 +124,7 @@ class Turns:
             due = worthy + due[len(worthy) : max(len(worthy), spare)]
         await self._ask(due)
 
-    async def _ask(self, due: list[Due]) -> None:
+    async def _ask(self, due: list[PendingAddress]) -> None:
         if len(self._offered) > MOST_OFFERED:  # what another instance answered stays in there
             self._offered.clear()
         self._offered.update((one.address, one) for one in due)
@@ -159,7 +159,9 @@ class Turns:
                 revised[address] = await self._left_open(address, answer, due)
         return revised
 
-    async def _left_open(self, address: str, verdict: Verdict, due: Due | None) -> Verdict:
+    async def _left_open(
+        self, address: str, verdict: Verdict, due: PendingAddress | None
+    ) -> Verdict:
         now = self._clock.now()
         first = (due.asked if due else None) or now
         again = asked_again(first, now)
@@ -189,6 +191,6 @@ class Turns:
         return replace(verdict, again=now, first_asked=0.0)
 
 
-def _any_risky(held: Sequence[Held]) -> bool:
+def _any_risky(held: Sequence[Sighting]) -> bool:
     """Tell whether Entra ID itself finds one of the sign-ins risky."""
     return any(map(is_risky, {one.risk for one, _, _ in held if isinstance(one.risk, str)}))

@@ -18,14 +18,14 @@ from azure.storage.blob.aio import ContainerClient
 
 from consumers.inputs.checkpoint_store import CheckpointStore
 from schemas.errors import ConfigurationError
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from consumers.settings import CheckpointSettings
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 _OPTIONS: dict[str, Any] = {
     "api_version": "2019-07-07",  # as the SDK's store uses, and every emulator knows
@@ -34,20 +34,20 @@ _OPTIONS: dict[str, Any] = {
     "read_timeout": 20,
 }
 _TROUBLES = (
-    Trouble.CHECKPOINT_UNREACHABLE,
-    Trouble.CHECKPOINT_REFUSED,
-    Trouble.CHECKPOINT_MISSING,
+    Problem.CHECKPOINT_UNREACHABLE,
+    Problem.CHECKPOINT_REFUSED,
+    Problem.CHECKPOINT_MISSING,
 )
 
 
-class Checkpoints:
+class CheckpointContainer:
     """The container of the checkpoints."""
 
     def __init__(
         self,
         settings: CheckpointSettings,
         credential: AsyncTokenCredential | None,
-        watch: Watch,
+        watch: HealthReporter,
         **options: Any,
     ) -> None:
         """*watch* is told of troubles. ConfigurationError for settings that cannot be right."""
@@ -68,7 +68,7 @@ class Checkpoints:
             return False
         if not there:
             self._watch.trouble(
-                Trouble.CHECKPOINT_MISSING,
+                Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}; "
                 "correct the name, make it, or set CHECKPOINT__CREATE=true",
             )
@@ -98,18 +98,18 @@ class Checkpoints:
         if status in (401, 403) or isinstance(error, ClientAuthenticationError):
             what = "the storage account refuses" if status else why_no_token(error)
             self._watch.trouble(
-                Trouble.CHECKPOINT_REFUSED,
+                Problem.CHECKPOINT_REFUSED,
                 f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
                 "key, or give the identity the role Storage Blob Data Contributor on the container",
             )
         elif status == 404:
             self._watch.trouble(
-                Trouble.CHECKPOINT_MISSING,
+                Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}",
             )
         else:
             self._watch.trouble(
-                Trouble.CHECKPOINT_UNREACHABLE,
+                Problem.CHECKPOINT_UNREACHABLE,
                 f"the checkpoint store does not answer ({status or why_unreached(error)}); "
                 "check CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
             )

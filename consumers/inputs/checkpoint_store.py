@@ -18,7 +18,7 @@ from azure.core.exceptions import (
 )
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
-from schemas.health import Trouble, Watch
+from schemas.health import HealthReporter, Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -35,7 +35,7 @@ MOST_CHECKPOINT_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class OwnershipListing:
     """Who owns which partition of a hub, as last listed or claimed here."""
 
     moment: float
@@ -65,7 +65,7 @@ class CheckpointStore(BlobCheckpointStore):
     last (If-Match), so that a process that wakes after its partitions moved on changes nothing.
     """
 
-    def __init__(self, container: ContainerClient, watch: Watch) -> None:
+    def __init__(self, container: ContainerClient, watch: HealthReporter) -> None:
         super().__init__("", "", container_client=container)
         self._watch = watch
         self._void: set[Key] = set()
@@ -76,7 +76,7 @@ class CheckpointStore(BlobCheckpointStore):
         """The sequence number that stands where the ETag is known."""
         self._owner_ids: dict[Key, str] = {}
         self._unconfirmed: dict[Key, set[int]] = {}
-        self.listings: dict[str, Listing] = {}
+        self.listings: dict[str, OwnershipListing] = {}
         """The last listing of each hub."""
         self.listing_tried: dict[str, float] = {}
         """When the SDK last wanted one, by the monotonic clock, whatever came of it."""
@@ -139,7 +139,7 @@ class CheckpointStore(BlobCheckpointStore):
         owners = {
             one["partition_id"]: (one["owner_id"], one["last_modified_time"]) for one in found
         }
-        self.listings[hub] = Listing(time.monotonic(), owners)
+        self.listings[hub] = OwnershipListing(time.monotonic(), owners)
 
     async def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **more: Any
@@ -174,7 +174,7 @@ class CheckpointStore(BlobCheckpointStore):
 
     def _tell_unreadable(self, hub: str, partition: str, what: str) -> None:
         self._watch.trouble(
-            Trouble.CHECKPOINT_UNREADABLE,
+            Problem.CHECKPOINT_UNREADABLE,
             f"the blob of partition {partition} of event hub {hub} {what}; see what else writes "
             "into the checkpoint container",
             part=f"{hub}/{partition}",
@@ -199,7 +199,7 @@ class CheckpointStore(BlobCheckpointStore):
                 self._reached[key] = number
                 self._unconfirmed.pop(key, None)
                 self._void.discard(key)
-                self._watch.well(Trouble.CHECKPOINT_UNREADABLE, part="/".join(key))
+                self._watch.well(Problem.CHECKPOINT_UNREADABLE, part="/".join(key))
                 return
         raise CheckpointLost(key[1])
 

@@ -22,7 +22,7 @@ from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
 from consumers.settings.proxies import proxy_for
 from schemas.errors import ConfigurationError
-from schemas.health import Trouble, Watch
+from schemas.health import HealthReporter, Problem
 from schemas.network_errors import why_unreached
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _FRAMES = "azure.eventhub._pyamqp.aio._link_async"
 
 
 @dataclass(frozen=True, slots=True)
-class Hub:
+class EventHub:
     """One event hub and how to reach it."""
 
     name: str
@@ -220,7 +220,7 @@ def trouble_of(
     *,
     right: str = "Listen",
     role: str = "Azure Event Hubs Data Receiver",
-) -> tuple[Trouble, str]:
+) -> tuple[Problem, str]:
     """Return what an error of a hub means, and how to mend it.
 
     *right* and *role* are what a key or an identity needs for what was tried.
@@ -228,35 +228,35 @@ def trouble_of(
     text = str(error)
     if _MISSING.search(text):
         return (
-            Trouble.HUB_MISSING,
+            Problem.HUB_MISSING,
             f"EVENTHUB__NAME: there is no event hub {hub} in this namespace",
         )
     if isinstance(error, AuthenticationError) or _REFUSED.search(text):
         return (
-            Trouble.HUB_REFUSED,
+            Problem.HUB_REFUSED,
             f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} refuses; check the key "
             f"and its {right} right, or the role {role}",
         )
     return (
-        Trouble.HUB_UNREACHABLE,
+        Problem.HUB_UNREACHABLE,
         f"event hub {hub} does not answer ({why_unreached(error)}); check "
         "EVENTHUB__CONNECTION_STRING or EVENTHUB__NAMESPACE, the network (5671, or 443 with "
         "EVENTHUB__TRANSPORT=websocket) and its firewall",
     )
 
 
-_TROUBLES = (Trouble.HUB_UNREACHABLE, Trouble.HUB_REFUSED, Trouble.HUB_MISSING)
+_TROUBLES = (Problem.HUB_UNREACHABLE, Problem.HUB_REFUSED, Problem.HUB_MISSING)
 
 
 @dataclass(frozen=True, slots=True)
-class HubTold:
+class HubProperties:
     """What a hub tells of itself."""
 
     partitions: list[str]
     made: datetime
 
 
-async def reach(hub: Hub, watch: Watch) -> HubTold | None:
+async def reach(hub: EventHub, watch: HealthReporter) -> HubProperties | None:
     """Return what a hub tells of itself; None, and *watch* is told why, if it cannot be reached."""
     try:
         async with hub.consumer(retry_total=0) as client:
@@ -266,10 +266,10 @@ async def reach(hub: Hub, watch: Watch) -> HubTold | None:
         watch.trouble(what, detail, part=hub.name)
         return None
     well(hub, watch)
-    return HubTold(list(properties["partition_ids"]), properties["created_at"])
+    return HubProperties(list(properties["partition_ids"]), properties["created_at"])
 
 
-def well(hub: Hub, watch: Watch) -> None:
+def well(hub: EventHub, watch: HealthReporter) -> None:
     """Tell *watch* that the hub answers."""
     for trouble in _TROUBLES:
         watch.well(trouble, part=hub.name)
@@ -305,7 +305,7 @@ def forget_delivery_tags(client: EventHubConsumerClient) -> bool:
     return True
 
 
-class _Refusals(logging.Handler):
+class _RefusalHandler(logging.Handler):
     """Catches the error of a detached link from the SDK's trace of frames."""
 
     def __init__(self) -> None:
@@ -323,14 +323,14 @@ class _Refusals(logging.Handler):
             self.heard.set()
 
 
-async def why_refused(hub: Hub, partition: str) -> tuple[str, str] | None:
+async def why_refused(hub: EventHub, partition: str) -> tuple[str, str] | None:
     """Open a link of one's own on a partition to hear why the hub refuses it; None if it does not.
 
     Returns condition and description. The SDK swallows the refusal of a consumer link and tries
     again for ever; only its trace tells. Takes up to :data:`PROBE_SECONDS`.
     """
     logger = logging.getLogger(_FRAMES)
-    refusals = _Refusals()
+    refusals = _RefusalHandler()
     before = logger.level, logger.propagate
     logger.addHandler(refusals)
     logger.setLevel(logging.DEBUG)

@@ -10,21 +10,21 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumers.pipeline.batch import Ticket
+from consumers.pipeline.batch import BatchTracker
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamOffset:
     """Where in its partition a message stands; what a checkpoint holds."""
 
     sequence_number: int
     offset: str
     enqueued: datetime | None
 
-    def not_after(self, other: Place) -> bool:
+    def not_after(self, other: StreamOffset) -> bool:
         """Tell whether this is *other*, or was there before it.
 
         A hub that was made anew starts its numbers again: a small number with a late time is new.
@@ -34,7 +34,7 @@ class Place:
         return self.enqueued is None or other.enqueued is None or self.enqueued <= other.enqueued
 
 
-class Claim:
+class OwnedPartition:
     """What was received of a partition, what of it is settled, and what of that is checkpointed."""
 
     def __init__(self, name: str, now: float, *, start: int = -1) -> None:
@@ -51,32 +51,32 @@ class Claim:
         """When the partition was last heard of, events or none."""
         self.last_events = now
         """When events came last."""
-        self.received: Place | None = None
+        self.received: StreamOffset | None = None
         """The last message that came."""
-        self.settled: Place | None = None
+        self.settled: StreamOffset | None = None
         """The last message of which, and of all before it, every sign-in is settled."""
-        self.checkpointed: Place | None = None
+        self.checkpointed: StreamOffset | None = None
         self.checkpointed_at = now
         self.stood_at = -1
         """The sequence number that was reached when somebody last looked, and since when."""
         self.stood_since = now
-        self._open: deque[tuple[Ticket, Place]] = deque()
+        self._open: deque[tuple[BatchTracker, StreamOffset]] = deque()
 
-    def is_repeat(self, place: Place) -> bool:
+    def is_repeat(self, place: StreamOffset) -> bool:
         """Tell whether a message came before and was settled: the client reconnected.
 
         Compared with what is settled, not with what was received: that may have been lost.
         """
         return self.settled is not None and place.not_after(self.settled)
 
-    def take(self, last: Place) -> Ticket:
+    def take(self, last: StreamOffset) -> BatchTracker:
         """Take note of a batch that ends at *last*; return its ticket."""
-        ticket = Ticket()
+        ticket = BatchTracker()
         self._open.append((ticket, last))
         self.received = last
         return ticket
 
-    def due(self) -> Place | None:
+    def due(self) -> StreamOffset | None:
         """Return how far a checkpoint may go now, or None when there is nothing new."""
         self.advance()
         return None if self.closed or self.settled == self.checkpointed else self.settled

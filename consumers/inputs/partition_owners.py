@@ -6,15 +6,15 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumers.inputs.checkpoint_store import CheckpointStore
-    from consumers.inputs.eventhub_client import Hub
-    from consumers.inputs.partition import Claim
-    from schemas.health import Watch
+    from consumers.inputs.eventhub_client import EventHub
+    from consumers.inputs.partition import OwnedPartition
+    from schemas.health import HealthReporter
 
 STANDS = 180.0
 """Seconds without a message taken, while some wait, after which a partition is told to stand."""
@@ -32,9 +32,9 @@ class PartitionOwners:
 
     def __init__(
         self,
-        hub: Hub,
+        hub: EventHub,
         store: CheckpointStore,
-        watch: Watch,
+        watch: HealthReporter,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -57,7 +57,7 @@ class PartitionOwners:
         """Report an error of the balancing that is neither the hub's nor the store's."""
         self._failed = self._monotonic()
         self._watch.trouble(
-            Trouble.BALANCING_FAILS,
+            Problem.BALANCING_FAILS,
             f"partitions of event hub {self.hub} cannot be divided among instances: "
             f"{type(error).__name__}",
             part=self.hub,
@@ -67,15 +67,15 @@ class PartitionOwners:
         """Report partitions without an owner, by what the balancing listed last."""
         now = self._monotonic()
         if now - self._failed > self._patience:
-            self._watch.well(Trouble.BALANCING_FAILS, part=self.hub)
+            self._watch.well(Problem.BALANCING_FAILS, part=self.hub)
         self.unowned = self._without_owner(now)
         if not self.unowned:
             self._since = now
-            self._watch.well(Trouble.PARTITIONS_UNOWNED, part=self.hub)
+            self._watch.well(Problem.PARTITIONS_UNOWNED, part=self.hub)
         elif now - self._since > self._expiry + self._patience:
             named = ", ".join(self.unowned[:8])
             self._watch.trouble(
-                Trouble.PARTITIONS_UNOWNED,
+                Problem.PARTITIONS_UNOWNED,
                 f"nobody reads partition {named} of event hub {self.hub}; see the other troubles, "
                 "else start another instance",
                 part=self.hub,
@@ -87,21 +87,21 @@ class PartitionOwners:
             return list(self.partitions)
         return listing.unowned(self.partitions, self._now(), self._expiry)
 
-    def look_at(self, claim: Claim, lag: int) -> None:
+    def look_at(self, claim: OwnedPartition, lag: int) -> None:
         """Report a partition of ours that is behind and gets no further, whatever holds it."""
         now = self._monotonic()
         if not lag or claim.reached != claim.stood_at:
             claim.stood_at, claim.stood_since = claim.reached, now
-            self._watch.well(Trouble.STREAM_STANDS, part=claim.name)
+            self._watch.well(Problem.STREAM_STANDS, part=claim.name)
         elif now - claim.stood_since > STANDS:
             minutes = (now - claim.stood_since) / 60
             self._watch.trouble(
-                Trouble.STREAM_STANDS,
+                Problem.STREAM_STANDS,
                 f"no message was taken for {minutes:.0f} minutes, and {lag:,} wait; see the other "
                 "troubles for what holds it",
                 part=claim.name,
             )
 
-    def forget(self, claim: Claim) -> None:
+    def forget(self, claim: OwnedPartition) -> None:
         """Report no more of a partition that is not ours any more."""
-        self._watch.well(Trouble.STREAM_STANDS, part=claim.name)
+        self._watch.well(Problem.STREAM_STANDS, part=claim.name)

@@ -23,10 +23,10 @@ from consumers.inputs.eventhub_client import (
     well,
     why_refused,
 )
-from consumers.inputs.partition import Claim, Place
+from consumers.inputs.partition import OwnedPartition, StreamOffset
 from consumers.inputs.partition_owners import PartitionOwners
 from schemas.events.decode import Reject
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from azure.eventhub import CloseReason, EventData
     from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
-    from consumers.inputs.checkpoint_container import Checkpoints
-    from consumers.inputs.eventhub_client import Hub
+    from consumers.inputs.checkpoint_container import CheckpointContainer
+    from consumers.inputs.eventhub_client import EventHub
     from consumers.inputs.unreadable_guard import UnreadableGuard
     from consumers.pipeline.pipeline import Pipeline
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 log = structlog.get_logger()
 
@@ -63,17 +63,17 @@ class Receiver:
 
     def __init__(
         self,
-        hub: Hub,
-        checkpoints: Checkpoints,
+        hub: EventHub,
+        checkpoints: CheckpointContainer,
         pipeline: Pipeline,
         guard: UnreadableGuard,
-        watch: Watch,
+        watch: HealthReporter,
         *,
         failed: Callable[[BaseException], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """*failed* is told of an error after which nothing can be promised."""
-        self.claims: dict[str, Claim] = {}
+        self.claims: dict[str, OwnedPartition] = {}
         self.greeted = asyncio.Event()
         """Set when the hub and the checkpoint container have let us in."""
         self.lags: dict[str, int] = {}
@@ -165,7 +165,7 @@ class Receiver:
 
     async def _on_claimed(self, context: PartitionContext) -> None:
         partition = context.partition_id
-        self.claims[partition] = Claim(
+        self.claims[partition] = OwnedPartition(
             f"{self._hub.name}/{partition}",
             self._monotonic(),
             start=self._checkpoints.store.start_of(self._hub.name, partition),
@@ -179,7 +179,7 @@ class Receiver:
         self.lags.pop(context.partition_id, None)
         if claim is not None:
             claim.closed = True
-            self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
+            self._watch.well(Problem.PARTITION_SILENT, part=claim.name)
             self.owners.forget(claim)
             log.debug("partition given up", partition=claim.name, why=str(reason))
 
@@ -197,7 +197,7 @@ class Receiver:
         claim.last_call = self._monotonic()
         if events or not self.lags.get(context.partition_id):
             # While links are refused a call without events may come in between: it proves nothing.
-            self._watch.well(Trouble.PARTITION_SILENT, part=claim.name)
+            self._watch.well(Problem.PARTITION_SILENT, part=claim.name)
         if not events:
             return
         claim.inside, claim.inside_since = True, self._monotonic()
@@ -211,11 +211,11 @@ class Receiver:
             claim.inside = False
             claim.last_call = self._monotonic()
 
-    async def _take(self, claim: Claim, events: Sequence[EventData]) -> None:
+    async def _take(self, claim: OwnedPartition, events: Sequence[EventData]) -> None:
         claim.advance()
         messages: list[Message] = []
         unreadable: list[Position] = []
-        last: Place | None = None
+        last: StreamOffset | None = None
         for event in events:
             place = _place_of(event)
             if claim.is_repeat(place):
@@ -262,7 +262,7 @@ class Receiver:
                 return f"nothing is taken from {claim.name} any more"
         return None
 
-    def _lags_behind(self, claim: Claim) -> bool:
+    def _lags_behind(self, claim: OwnedPartition) -> bool:
         return bool(self.lags.get(claim.name.rpartition("/")[2]))
 
     async def checkpoint(self) -> None:
@@ -299,7 +299,7 @@ class Receiver:
         why = refusal_explained(refusal, self._hub.settings.consumer_group)
         for claim in silent.values():
             if not claim.closed and claim.last_call <= now:
-                self._watch.trouble(Trouble.PARTITION_SILENT, why, part=claim.name)
+                self._watch.trouble(Problem.PARTITION_SILENT, why, part=claim.name)
 
     async def look_at_hub(self) -> None:
         """Compare our positions with the ends of the partitions; start anew where we are stuck."""
@@ -337,10 +337,12 @@ class Receiver:
         why = refusal_explained(refusal, self._hub.settings.consumer_group)
         for partition in partitions:
             if (claim := self.claims.get(partition)) is not None:
-                self._watch.trouble(Trouble.PARTITION_SILENT, why, part=claim.name)
+                self._watch.trouble(Problem.PARTITION_SILENT, why, part=claim.name)
         return True
 
-    def _compare(self, partition: str, claim: Claim, reached: int, told: dict[str, Any]) -> bool:
+    def _compare(
+        self, partition: str, claim: OwnedPartition, reached: int, told: dict[str, Any]
+    ) -> bool:
         """Take note of the lag; tell whether only a new client can help."""
         end, begin = told["last_enqueued_sequence_number"], told["beginning_sequence_number"]
         self.lags[partition] = max(0, end - max(reached, begin - 1))
@@ -379,8 +381,8 @@ class Receiver:
             self.owners.balancing_failed(error)
 
 
-def _place_of(event: EventData) -> Place:
-    return Place(event.sequence_number or 0, event.offset or "", event.enqueued_time)
+def _place_of(event: EventData) -> StreamOffset:
+    return StreamOffset(event.sequence_number or 0, event.offset or "", event.enqueued_time)
 
 
 def _body_of(event: EventData) -> bytes | None:

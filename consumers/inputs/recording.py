@@ -45,11 +45,11 @@ def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Messa
     RecordingUnreadable when it stops being readable, after everything before that was yielded.
     """
     with _opened(name) as raw:
-        watched = io.BufferedReader(_Watched(raw, progress), 1 << 20)
+        watched = io.BufferedReader(_ProgressReader(raw, progress), 1 << 20)
         head = watched.peek(4)[:4]
         if head.startswith(GZIP):
             with gzip.GzipFile(fileobj=watched) as unzipped:
-                buffered = io.BufferedReader(_Unzipped(unzipped), 1 << 20)
+                buffered = io.BufferedReader(_GzipReader(unzipped), 1 << 20)
                 inner = _peeked(name, buffered)
                 yield from _messages(name, buffered, inner)
         else:
@@ -136,7 +136,7 @@ def _from_avro(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
         raise RecordingUnreadable(f"{name}: unreadable after event {number}: {told}") from None
 
 
-class _Watched(io.RawIOBase):
+class _ProgressReader(io.RawIOBase):
     """Tells how many bytes were read."""
 
     def __init__(self, raw: io.FileIO, progress: Callable[[int], None]) -> None:
@@ -155,7 +155,7 @@ class _Watched(io.RawIOBase):
         return len(data)
 
 
-class _Unzipped(io.RawIOBase):
+class _GzipReader(io.RawIOBase):
     """Gives what is unzipped as soon as it is: a file that is cut off loses nothing but its end."""
 
     def __init__(self, unzipped: gzip.GzipFile) -> None:

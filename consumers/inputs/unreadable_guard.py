@@ -6,12 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from schemas.health import Trouble, Watch
+from schemas.health import HealthReporter, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumers.pipeline.stats import Counts
+    from consumers.pipeline.stats import PipelineCounts
 
 WINDOW = 1_000
 """Messages that are looked at together."""
@@ -28,8 +28,8 @@ class UnreadableGuard:
 
     def __init__(
         self,
-        counts: Counts,
-        watch: Watch,
+        counts: PipelineCounts,
+        watch: HealthReporter,
         *,
         share: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -68,9 +68,9 @@ class UnreadableGuard:
         self._tripped = tripped
         if tripped:
             self._watch.trouble(
-                Trouble.STREAM_UNREADABLE,
+                Problem.STREAM_UNREADABLE,
                 "most messages cannot be read; see 'signinwatch quarantine list' and what sends "
                 "to this hub. One batch a minute is taken until they can be read again",
             )
         else:
-            self._watch.well(Trouble.STREAM_UNREADABLE)
+            self._watch.well(Problem.STREAM_UNREADABLE)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
 
 
-class AnswerMemory:
+class VerdictCache:
     """Answers from memory what was asked for lately, and from the ledger the rest.
 
     The memory has two generations of *most* / 2 addresses: what is asked for moves to the young

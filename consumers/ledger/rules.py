@@ -10,7 +10,7 @@ from schemas.intel.verdicts import Verdict
 if TYPE_CHECKING:
     from schemas.events.sign_in import Details
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Waiting
+    from schemas.ports import PendingSignIn
 
 TOO_OLD = "waited too long"
 CROWDED_OUT = "crowded out"
@@ -20,7 +20,7 @@ _FIRST_OF_ALL = {Outcome.SUCCESS: 2_000.0, Outcome.PASSWORD_ACCEPTED: 1_000.0}
 """More than any score, so that successes give way last."""
 
 
-def weight_of(one: Waiting) -> float:
+def weight_of(one: PendingSignIn) -> float:
     """Return how much a sign-in matters when too many wait for one address."""
     return weight(one.details.outcome, one.own)
 

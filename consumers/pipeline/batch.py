@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Ticket:
+class BatchTracker:
     """Counts what is still open of one batch of messages.
 
     It is held while the batch is being taken, for each address that is asked about, and for each

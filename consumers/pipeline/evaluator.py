@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumers.enrichment.history import History
-    from consumers.enrichment.local_sources import FreeSources, Known
-    from consumers.pipeline.batch import Ticket
-    from consumers.pipeline.in_flight import Held
+    from consumers.enrichment.local_sources import LocalMatch, LocalSources
+    from consumers.pipeline.batch import BatchTracker
+    from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.sign_in import Details, SignIn
     from schemas.intel.verdicts import Answer
     from schemas.ports import Clock, Ledger
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 AT_ONCE = 500
 """Waiting sign-ins that are judged at once."""
 
 
-class Judging:
+class Evaluator:
     """Hands sign-ins to the judge, and its findings to the outbox."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Judging:
         outbox: Outbox,
         ledger: Ledger,
         clock: Clock,
-        free: FreeSources,
+        free: LocalSources,
         guard: RecordGuard,
     ) -> None:
         self._guard = guard
@@ -47,14 +47,14 @@ class Judging:
         self._outbox = outbox
         self._ledger = ledger
         self._clock = clock
-        self._folded: list[Ticket] = []
+        self._folded: list[BatchTracker] = []
 
     @property
     def folding(self) -> bool:
         """Tell whether batches wait for a row that counts what was folded."""
         return bool(self._folded)
 
-    def harmless(self, verdict: Verdict | None, known: Known | None) -> bool:
+    def harmless(self, verdict: Verdict | None, known: LocalMatch | None) -> bool:
         """Tell whether no sign-in from an address can become a finding by what is known now."""
         words = [] if verdict is None else [verdict]
         if known is not None:
@@ -64,12 +64,12 @@ class Judging:
         return all(map(self._judge.harmless, words))
 
     def spoken_of(
-        self, address: str, held: Sequence[Held], known: Known
-    ) -> tuple[list[Held], list[Held]]:
+        self, address: str, held: Sequence[Sighting], known: LocalMatch
+    ) -> tuple[list[Sighting], list[Sighting]]:
         """Part sign-ins into those of which free sources speak, at their time, and the others."""
         if known.answers:
             return list(held), []
-        parts: tuple[list[Held], list[Held]] = ([], [])
+        parts: tuple[list[Sighting], list[Sighting]] = ([], [])
         now, wall = self._clock.now(), datetime.now(UTC)
         for one in held:
             signin, enqueued, _ = one
@@ -81,10 +81,10 @@ class Judging:
     async def held(
         self,
         address: str,
-        held: Sequence[Held],
+        held: Sequence[Sighting],
         verdict: Verdict | None,
-        tickets: Sequence[Ticket],
-        known: Known | None = None,
+        tickets: Sequence[BatchTracker],
+        known: LocalMatch | None = None,
     ) -> None:
         """Judge sign-ins that are held for an address; *tickets* wait for what is found."""
         if not held or self.harmless(verdict, known):
@@ -122,7 +122,7 @@ class Judging:
                 settled[address] = await self._waiting(address, verdict, known.get(address))
         return settled
 
-    async def spoken_for(self, known: Mapping[str, Known]) -> dict[str, int]:
+    async def spoken_for(self, known: Mapping[str, LocalMatch]) -> dict[str, int]:
         """Judge what waits of which free sources speak now; let go of it, and return how much."""
         settled = {}
         answers = await self._ledger.answers(list(known)) if known else {}
@@ -134,7 +134,7 @@ class Judging:
         self,
         address: str,
         verdict: Verdict | None,
-        known: Known | None,
+        known: LocalMatch | None,
         besides: Answer | None = None,
     ) -> int:
         """Judge what waits for an address, part by part, until nothing is left that is spoken of.
@@ -168,7 +168,7 @@ class Judging:
             settled += len(spoken)
             left = len(waiting) - len(spoken)
 
-    async def late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, Known]:
+    async def late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, LocalMatch]:
         """Judge sign-ins that went by before a free source spoke of their address.
 
         Return the addresses that one speaks of now.
@@ -193,7 +193,7 @@ class Judging:
         return known
 
     def _words(
-        self, address: str, details: Details, verdict: Verdict | None, known: Known | None
+        self, address: str, details: Details, verdict: Verdict | None, known: LocalMatch | None
     ) -> list[Verdict]:
         """Return all words on an address that hold at a sign-in's time."""
         words = [] if verdict is None else [verdict]
@@ -210,7 +210,7 @@ class Judging:
         wall: datetime,
         now: float,
         late: bool = False,
-    ) -> Row | None:
+    ) -> FindingRow | None:
         if not words:
             return None
         accounts = self._history.accounts_from(
@@ -222,7 +222,7 @@ class Judging:
 
     async def tell_folded(self, before: float | None) -> None:
         """Tell the rows that count what was folded in hours that ended *before*; all for None."""
-        tickets: list[Ticket] = []
+        tickets: list[BatchTracker] = []
         if before is None:
             tickets, self._folded = self._folded, []
         await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import KeysView, Sequence
     from datetime import datetime
 
-    from consumers.pipeline.batch import Ticket
+    from consumers.pipeline.batch import BatchTracker
     from schemas.events.sign_in import SignIn
 
 MOST = 100_000
@@ -16,17 +16,17 @@ MOST = 100_000
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes of message bodies that they keep alive."""
 
-Held = tuple["SignIn", "datetime | None", bool]
+Sighting = tuple["SignIn", "datetime | None", bool]
 """A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
 whether that is its address of first choice, by which sign-ins are counted."""
 
 
-class HeldSignIns:
+class InFlight:
     """Held sign-ins by address, and how much memory they cost."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, list[Held]] = {}
-        self._tickets: dict[str, list[Ticket]] = {}
+        self._by_address: dict[str, list[Sighting]] = {}
+        self._tickets: dict[str, list[BatchTracker]] = {}
         self._uses: dict[int, int] = {}
         self._count = 0
         self._bytes = 0
@@ -45,7 +45,7 @@ class HeldSignIns:
         """Return how many sign-ins are held."""
         return self._count
 
-    def add(self, address: str, held: Sequence[Held], ticket: Ticket) -> None:
+    def add(self, address: str, held: Sequence[Sighting], ticket: BatchTracker) -> None:
         """Hold sign-ins for *address*, and their batch's ticket with them."""
         self._by_address.setdefault(address, []).extend(held)
         self._tickets.setdefault(address, []).append(ticket)
@@ -59,11 +59,11 @@ class HeldSignIns:
                 self._bytes += source.size
             uses[id(source)] = used + 1
 
-    def of(self, address: str) -> Sequence[Held]:
+    def of(self, address: str) -> Sequence[Sighting]:
         """Return the sign-ins held for *address*."""
         return self._by_address.get(address, ())
 
-    def pop(self, address: str) -> tuple[list[Held], list[Ticket]]:
+    def pop(self, address: str) -> tuple[list[Sighting], list[BatchTracker]]:
         """Return and let go of the sign-ins held for *address*.
 
         The tickets are still held: who settles the sign-ins releases them.

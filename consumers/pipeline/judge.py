@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from schemas.events.times import iso
 from schemas.intel.address_class import class_of_network
-from schemas.intel.merge import combined, false_positive
+from schemas.intel.merge import false_positive, merge_verdicts
 from schemas.intel.verdicts import AddressClass, Reputation, Verdict
-from schemas.rows.findings import Row, finding_id, finding_row
+from schemas.rows.findings import FindingRow, finding_id, finding_row
 from schemas.rows.policy import Policy, Severity
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ class Judge:
         self._policy = policy
         self._origin = origin
         self._late_origin = late_origin
-        self._fold = Fold(most_per_hour)
+        self._fold = Aggregator(most_per_hour)
         self.folds = 0
         """Sign-ins that were folded: told of by the row of their hour alone."""
-        self._repeats = Repeats()
+        self._repeats = Deduplicator()
 
     def harmless(self, verdict: Verdict) -> bool:
         """Tell whether no sign-in can become a finding by this word alone."""
@@ -51,14 +51,14 @@ class Judge:
         now: float,
         accounts: int | None = None,
         late: bool = False,
-    ) -> Row | None:
+    ) -> FindingRow | None:
         """Return the finding; None where the policy wants none, or it was told or folded before.
 
         *words* are those of all sources, one at least; *wall* stamps the row; *now* is our
         clock's time, from which the delay is counted;
         *accounts* were seen from the address; *late* tells that the sign-in had to wait.
         """
-        told = combined(words)
+        told = merge_verdicts(words)
         address_class = told.address_class
         if address_class is AddressClass.UNKNOWN:
             address_class = class_of_network(details.sign_in_as_number)
@@ -86,12 +86,12 @@ class Judge:
         self.folds += taken is None
         return taken
 
-    def folded(self, before: float | None, wall: datetime) -> list[Row]:
+    def folded(self, before: float | None, wall: datetime) -> list[FindingRow]:
         """Return the counted rows of the hours that ended before *before*; of all for None."""
         return self._fold.close(before, wall)
 
 
-class Repeats:
+class Deduplicator:
     """Remembers the findings made lately, so that an event delivered twice gives one row.
 
     Bounded: what is forgotten is told again, with the same FindingId.
@@ -111,7 +111,7 @@ class Repeats:
         return before >= rank
 
 
-class Fold:
+class Aggregator:
     """Lets so many findings an hour through for one address, account, table and outcome.
 
     The rest is counted and becomes one row when the hour is over. Successes are never folded.
@@ -121,10 +121,10 @@ class Fold:
         self._most_per_hour = most_per_hour
         self._most_keys = most_keys
         self._counts: dict[tuple[str, ...], int] = {}
-        self._rows: dict[tuple[str, ...], Row] = {}
+        self._rows: dict[tuple[str, ...], FindingRow] = {}
         self._untold: set[tuple[str, ...]] = set()
 
-    def take(self, row: Row, details: Details) -> Row | None:
+    def take(self, row: FindingRow, details: Details) -> FindingRow | None:
         """Return *row*, or None when it was folded."""
         if details.outcome.succeeded:
             return row
@@ -139,7 +139,7 @@ class Fold:
         self._add(key, row)
         return None
 
-    def _add(self, key: tuple[str, ...], row: Row) -> None:
+    def _add(self, key: tuple[str, ...], row: FindingRow) -> None:
         counted = self._rows.get(key)
         if counted is None:
             counted = self._rows[key] = _counted_row(key, row)
@@ -150,7 +150,7 @@ class Fold:
         counted["DelaySeconds"] = row["DelaySeconds"]
         self._untold.add(key)
 
-    def close(self, before: float | None, wall: datetime) -> list[Row]:
+    def close(self, before: float | None, wall: datetime) -> list[FindingRow]:
         """Return the rows that changed and whose hour ended before *before*, or all that changed.
 
         A row that was told is told again, with the whole count, when its hour goes on after all.
@@ -165,7 +165,7 @@ class Fold:
         return rows
 
     @staticmethod
-    def _told(row: Row, wall: datetime) -> Row:
+    def _told(row: FindingRow, wall: datetime) -> FindingRow:
         folded = dict(row["Evidence"]["folded"])
         return {
             **row,
@@ -182,7 +182,7 @@ _OF_ONE_EVENT = (
 ).split()
 
 
-def _counted_row(key: tuple[str, ...], row: Row) -> Row:
+def _counted_row(key: tuple[str, ...], row: FindingRow) -> FindingRow:
     """Return a row that stands for many; its id depends on nothing but what it stands for."""
     address, account, table, outcome, hour = key
     moment = datetime.fromtimestamp(int(hour) * HOUR, UTC)

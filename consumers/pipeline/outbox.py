@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import orjson
 
 from schemas.errors import SinkHeldBack
-from schemas.health import Trouble
-from schemas.ports import Quarantined
+from schemas.health import Problem
+from schemas.ports import QuarantineItem
 from schemas.rows.columns import wrong_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from consumers.pipeline.batch import Ticket
-    from schemas.health import Watch
+    from consumers.pipeline.batch import BatchTracker
+    from schemas.health import HealthReporter
     from schemas.ports import Quarantine, Sink
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 REFUSED_TOLD = 3_600.0
 """Seconds for which a finding refused for good is told as a trouble."""
@@ -39,7 +39,7 @@ class Outbox:
         quarantine: Quarantine,
         *,
         delivered: Callable[[float], None] | None = None,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """*delivered* is told the seconds from a message's arrival to its accepted finding.
@@ -55,8 +55,8 @@ class Outbox:
         self._watch = watch
         self._refused_at = 0.0
         self._now = now
-        self._rows: list[tuple[Row, float | None]] = []
-        self._tickets: deque[tuple[int, Ticket]] = deque()
+        self._rows: list[tuple[FindingRow, float | None]] = []
+        self._tickets: deque[tuple[int, BatchTracker]] = deque()
         self._added = 0
         self._done = 0
         self._sending = asyncio.Lock()
@@ -68,10 +68,10 @@ class Outbox:
 
     async def add(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[FindingRow],
         *,
         enqueued: Sequence[float | None] = (),
-        tickets: Iterable[Ticket] = (),
+        tickets: Iterable[BatchTracker] = (),
     ) -> None:
         """Take findings; waits for the sink when many have gathered.
 
@@ -111,7 +111,7 @@ class Outbox:
                     raise
                 self._settle(rows)
 
-    def _settle(self, rows: Sequence[tuple[Row, float | None]]) -> None:
+    def _settle(self, rows: Sequence[tuple[FindingRow, float | None]]) -> None:
         del self._rows[: len(rows)]
         self._done += len(rows)
         while self._tickets and self._tickets[0][0] <= self._done:
@@ -122,7 +122,7 @@ class Outbox:
                 if enqueued is not None:
                     self._delivered(max(0.0, now - enqueued))
 
-    async def _send(self, rows: Sequence[Row]) -> None:
+    async def _send(self, rows: Sequence[FindingRow]) -> None:
         wrong = [(row, reason) for row in rows if (reason := _wrong_with(row)) is not None]
         bad = {id(row) for row, _ in wrong}
         fit = [row for row in rows if id(row) not in bad]
@@ -134,24 +134,24 @@ class Outbox:
         self.refused += len(refused)
         self._tell_refused(refused)
 
-    def _tell_refused(self, refused: Sequence[tuple[Row, str]]) -> None:
+    def _tell_refused(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
         if self._watch is None:
             return
         if refused:
             self._refused_at = self._now()
             self._watch.trouble(
-                Trouble.FINDINGS_REFUSED,
+                Problem.FINDINGS_REFUSED,
                 f"{self.refused:,} findings were refused for good and are in quarantine, the last "
                 f"as: {refused[-1][1]}; see 'signinwatch quarantine list'",
             )
         elif self._now() - self._refused_at > REFUSED_TOLD:
-            self._watch.well(Trouble.FINDINGS_REFUSED)
+            self._watch.well(Problem.FINDINGS_REFUSED)
 
-    async def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
+    async def _set_aside(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
         moment = datetime.now(UTC)
         await self._quarantine.put(
             [
-                Quarantined(
+                QuarantineItem(
                     "finding",
                     reason,
                     str(row.get("FindingId")),
@@ -163,7 +163,7 @@ class Outbox:
         )
 
 
-def _wrong_with(row: Row) -> str | None:
+def _wrong_with(row: FindingRow) -> str | None:
     """Return what makes a row unfit to be sent, or None; nothing that a row holds raises."""
     try:
         reason = wrong_with(row)
@@ -173,7 +173,7 @@ def _wrong_with(row: Row) -> str | None:
     return reason
 
 
-def _written(row: Row) -> bytes:
+def _written(row: FindingRow) -> bytes:
     try:
         return orjson.dumps(row, default=str)
     except TypeError:  # half a character, or a number beyond 64 bits

@@ -11,34 +11,34 @@ from consumers.enrichment.ranking import parts_of, points_of
 from consumers.ledger.rules import weight
 from consumers.pipeline.evaluator import moment_of
 from schemas.events.ranking_signals import signals_of
-from schemas.ports import Waiting
+from schemas.ports import PendingSignIn
 from schemas.rows.findings import finding_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from consumers.enrichment.history import History
-    from consumers.pipeline.in_flight import Held
+    from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.ranking_signals import Signals
     from schemas.intel.verdicts import Verdict
     from schemas.ports import Clock, Ledger
 
-    _Read = dict[str, list[tuple[Held, Signals]]]
+    _Read = dict[str, list[tuple[Sighting, Signals]]]
 
 MOST_ROOMS = 50_000
 """Addresses of which we remember how many sign-ins wait; for others the ledger counts itself."""
 
 
 @dataclass(slots=True)
-class Room:
+class AddressCapacity:
     """What waits for one address, as far as this process knows: the weights, least first."""
 
     since: float
     weights: list[float]
 
 
-class Rooms:
+class CapacityHint:
     """Turns sign-ins away for which there is no room, before they cost anything.
 
     The ledger keeps the bound itself, also over restarts and instances; this only spares it most
@@ -48,7 +48,7 @@ class Rooms:
     def __init__(self, most: int, lasts: float) -> None:
         self._most = most
         self._lasts = lasts
-        self._rooms: dict[str, Room] = {}
+        self._rooms: dict[str, AddressCapacity] = {}
 
     def admits(self, address: str, weight: float, now: float) -> bool:
         """Tell whether a sign-in may matter more than those that wait already."""
@@ -56,7 +56,7 @@ class Rooms:
         if room is None or not 0 <= now - room.since < self._lasts:
             if len(self._rooms) >= MOST_ROOMS:
                 self._rooms.clear()
-            room = self._rooms[address] = Room(now, [])
+            room = self._rooms[address] = AddressCapacity(now, [])
         if len(room.weights) < self._most:
             heappush(room.weights, weight)
             return True
@@ -75,7 +75,7 @@ class Rooms:
         self._rooms.pop(address, None)
 
 
-class Parking:
+class PendingSignIns:
     """Scores sign-ins and parks them."""
 
     def __init__(
@@ -92,15 +92,15 @@ class Parking:
         self._ledger = ledger
         self._history = history
         self._clock = clock
-        self.rooms = Rooms(per_address, lasts)
+        self.rooms = CapacityHint(per_address, lasts)
 
-    async def park(self, parked: Mapping[str, Sequence[Held]]) -> dict[str, Verdict]:
+    async def park(self, parked: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
         """Park sign-ins by address; return the verdicts of those answered meanwhile."""
         read = self._read(parked)
         await self._history.fetch(_pairs(read))
         now = self._clock.now()
         fallback = moment_of(now, datetime.now(UTC))
-        waiting: list[Waiting] = []
+        waiting: list[PendingSignIn] = []
         crowded = 0
         for address, several in read.items():
             for (signin, enqueued, _), signals in several:
@@ -113,11 +113,13 @@ class Parking:
                         continue
                     details = signin.details(enqueued=enqueued, fallback_time=fallback)
                     key = finding_id(details.table, details.event_id, address)
-                    waiting.append(Waiting(key, address, details, now, own, place, tuple(parts)))
+                    waiting.append(
+                        PendingSignIn(key, address, details, now, own, place, tuple(parts))
+                    )
         await self._guard.flush()
         return await self._ledger.park_unless_answered(waiting, crowded)
 
-    async def learn(self, group: Mapping[str, Sequence[Held]]) -> dict[str, float]:
+    async def learn(self, group: Mapping[str, Sequence[Sighting]]) -> dict[str, float]:
         """Learn from sign-ins that need not wait; return the scores of their addresses."""
         read = self._read(group)
         await self._history.fetch(_pairs(read))
@@ -134,7 +136,7 @@ class Parking:
     def _score(self, address: str, signals: Signals) -> float:
         return sum(points_of(parts_of(signals, self._history.seen(address, signals))))
 
-    async def score(self, address: str, held: Sequence[Held]) -> float:
+    async def score(self, address: str, held: Sequence[Sighting]) -> float:
         """Return the score of an address by sign-ins that are held for it."""
         read = self._read({address: held})
         await self._history.fetch(_pairs(read))
@@ -144,7 +146,7 @@ class Parking:
                 scores.append(self._score(address, signals))
         return max(scores, default=0.0)
 
-    def _read(self, group: Mapping[str, Sequence[Held]]) -> _Read:
+    def _read(self, group: Mapping[str, Sequence[Sighting]]) -> _Read:
         """Read the signals of sign-ins; those that cannot be read are set aside."""
         read: _Read = {address: [] for address in group}
         for address, several in group.items():

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock
 from consumers.event_time import advance, leap
-from consumers.pipeline.batch import Ticket
-from consumers.pipeline.evaluator import Judging
-from consumers.pipeline.in_flight import HeldSignIns
-from consumers.pipeline.retro_match import Learning
-from consumers.pipeline.triage import Sorting, firsts
+from consumers.pipeline.batch import BatchTracker
+from consumers.pipeline.evaluator import Evaluator
+from consumers.pipeline.in_flight import InFlight
+from consumers.pipeline.retro_match import RetroMatch
+from consumers.pipeline.triage import Triage, firsts
 from schemas.intel.verdicts import Answer, Unanswered, Verdict
-from schemas.ports import Quarantined
+from schemas.ports import QuarantineItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from consumers.enrichment.history import History
-    from consumers.enrichment.local_sources import FreeSources
-    from consumers.enrichment.lookup_queue import Lookups
-    from consumers.enrichment.scheduler import Turns
-    from consumers.ledger.cache import AnswerMemory
-    from consumers.pipeline.in_flight import Held
+    from consumers.enrichment.local_sources import LocalSources
+    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.enrichment.scheduler import LookupScheduler
+    from consumers.ledger.cache import VerdictCache
+    from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
-    from consumers.pipeline.pending import Parking
-    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.pipeline.pending import PendingSignIns
+    from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.pipeline.record_guard import RecordGuard
     from consumers.pipeline.retro_match import Told
     from schemas.events.addresses import Networks
@@ -59,26 +59,26 @@ class Pipeline:
         self,
         *,
         decoder: Decoder,
-        memory: AnswerMemory,
+        memory: VerdictCache,
         ledger: Ledger,
-        lookups: Lookups | None,
-        turns: Turns | None,
-        parking: Parking,
+        lookups: LookupQueue | None,
+        turns: LookupScheduler | None,
+        parking: PendingSignIns,
         history: History,
-        free: FreeSources,
+        free: LocalSources,
         judge: Judge,
         outbox: Outbox,
         guard: RecordGuard,
         clock: Clock,
         own_networks: Networks,
         waiting_limit: float,
-        lately: Lately,
-        held: HeldSignIns | None = None,
+        lately: RecentSignIns,
+        held: InFlight | None = None,
         told: Told = lambda *_: None,
     ) -> None:
         """*told* hears of every new answer."""
         self.counts = guard.counts
-        self.held = HeldSignIns() if held is None else held
+        self.held = InFlight() if held is None else held
         self._decoder = decoder
         self._memory = memory
         self._ledger = ledger
@@ -87,15 +87,15 @@ class Pipeline:
         self._parking = parking
         self._history = history
         self._free = free
-        self._judging = Judging(judge, history, outbox, ledger, clock, free, guard)
-        self._sorting = Sorting(self.counts, self.held, self._judging, free, lookups, own_networks)
+        self._judging = Evaluator(judge, history, outbox, ledger, clock, free, guard)
+        self._sorting = Triage(self.counts, self.held, self._judging, free, lookups, own_networks)
         self._outbox = outbox
         self.guard = guard
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._lately = lately
         self._told = told
-        self.learning = Learning(
+        self.learning = RetroMatch(
             free=free,
             judging=self._judging,
             lately=lately,
@@ -132,14 +132,14 @@ class Pipeline:
         if before is None and self._turns is not None:
             await self._turns.begin()
 
-    async def take(self, messages: Iterable[Message], ticket: Ticket | None = None) -> None:
+    async def take(self, messages: Iterable[Message], ticket: BatchTracker | None = None) -> None:
         """Take messages in order. Returns when there is room for more.
 
         Whether all of them are settled is what the *ticket* tells.
         """
-        ticket = ticket or Ticket()
+        ticket = ticket or BatchTracker()
         ticket.hold()
-        group: dict[str, list[Held]] = {}
+        group: dict[str, list[Sighting]] = {}
         started: float | None = None
         for taken, message in enumerate(messages, 1):
             decoded = self.guard.decode(self._decoder, message)
@@ -253,7 +253,7 @@ class Pipeline:
             await self._lookups.begin()
 
     @staticmethod
-    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Held]]) -> None:
+    def _collect(decoded: Decoded, message: Message, group: dict[str, list[Sighting]]) -> None:
         """Sort sign-ins by address."""
         enqueued = message.enqueued
         for signin in decoded.signins:
@@ -266,7 +266,7 @@ class Pipeline:
                     held.append((signin, enqueued, first))
                 first = False
 
-    async def _match(self, group: dict[str, list[Held]], ticket: Ticket) -> None:
+    async def _match(self, group: dict[str, list[Sighting]], ticket: BatchTracker) -> None:
         """Judge what is answered, ask about the rest, park what may not be asked now."""
         await self._begin(self._clock.now())
         if not group:
@@ -300,7 +300,7 @@ class Pipeline:
             await self._lookups.landed()  # the clock must not run on while questions are open
 
     async def _look_again(
-        self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Held]]
+        self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]
     ) -> None:
         """Let sign-ins wait whose address is, or deserves to be, asked about again."""
         if self._turns is None or not verdicts:
@@ -320,7 +320,9 @@ class Pipeline:
         if again:
             await self._parking.park({address: group[address] for address in again})
 
-    async def _ask(self, new: dict[str, list[Held]], ticket: Ticket) -> dict[str, list[Held]]:
+    async def _ask(
+        self, new: dict[str, list[Sighting]], ticket: BatchTracker
+    ) -> dict[str, list[Sighting]]:
         """Ask about new addresses, or return them if it is not their turn."""
         if not new or self._turns is None or self._lookups is None:
             return {}
@@ -340,9 +342,9 @@ class Pipeline:
         late: dict[str, Verdict] = {}
         known = self._free.look(list(answers))
         self._told(answers, self.learning.words(known))
-        open_still: dict[str, list[Held]] = {}
-        parked: dict[str, list[Held]] = {}
-        tickets: dict[str, list[Ticket]] = {}
+        open_still: dict[str, list[Sighting]] = {}
+        parked: dict[str, list[Sighting]] = {}
+        tickets: dict[str, list[BatchTracker]] = {}
         for address, answer in answers.items():
             held, tickets[address] = self.held.pop(address)
             if isinstance(answer, Verdict):
@@ -371,7 +373,9 @@ class Pipeline:
             self._parking.rooms.empty(address)
 
     async def _park(
-        self, parked: Mapping[str, Sequence[Held]], tickets: Mapping[str, Sequence[Ticket]]
+        self,
+        parked: Mapping[str, Sequence[Sighting]],
+        tickets: Mapping[str, Sequence[BatchTracker]],
     ) -> None:
         """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
         if not parked:
@@ -388,6 +392,6 @@ class Pipeline:
                 self.counts.parked(address, firsts(held))
 
 
-def _set_aside(position: Position, reject: Reject) -> Quarantined:
+def _set_aside(position: Position, reject: Reject) -> QuarantineItem:
     place = f"{position.source}:{position.number}"
-    return Quarantined("message", reject.reason, place, reject.body, datetime.now(UTC))
+    return QuarantineItem("message", reject.reason, place, reject.body, datetime.now(UTC))

@@ -17,9 +17,9 @@ import structlog
 from isal import isal_zlib
 
 from schemas.errors import LedgerFailed
-from schemas.events.recent_sign_in import Noted, Notes
-from schemas.intel.address_index import KeyIndex
-from schemas.ports import Chunk, Coverage
+from schemas.events.recent_sign_in import RecentSegment, RecentSignIn
+from schemas.intel.address_index import AddressIndex
+from schemas.ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from consumers.pipeline.in_flight import Held
+    from consumers.pipeline.in_flight import Sighting
     from schemas.events.sign_in import Details
-    from schemas.ports import Clock, Recent
+    from schemas.ports import Clock, RecentStore
 
 log = structlog.get_logger()
 
@@ -52,19 +52,19 @@ TRIMMING = 600.0
 """Seconds, by our clock, between two times at which what is too old is dropped."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_notes = msgspec.msgpack.Decoder(Notes)
+_notes = msgspec.msgpack.Decoder(RecentSegment)
 
 
-class Lately:
+class RecentSignIns:
     """Notes sign-ins, and finds them again. Without a store it does nothing."""
 
-    def __init__(self, recent: Recent | None, clock: Clock, window: float) -> None:
+    def __init__(self, recent: RecentStore | None, clock: Clock, window: float) -> None:
         """*window* is how long sign-ins are kept, in seconds by the clock; 0 for not at all."""
         self._recent = recent if window > 0 else None
         self._clock = clock
         self._window = window
-        self._noted = Notes()
-        self._flushed: deque[tuple[float, Notes]] = deque()
+        self._noted = RecentSegment()
+        self._flushed: deque[tuple[float, RecentSegment]] = deque()
         self._since = 0.0
         self._trimmed = 0.0
         self.failed = 0
@@ -77,7 +77,7 @@ class Lately:
         """Whether sign-ins are noted at all."""
         return self._recent is not None
 
-    def note(self, group: Mapping[str, Sequence[Held]]) -> None:
+    def note(self, group: Mapping[str, Sequence[Sighting]]) -> None:
         """Note sign-ins by address."""
         if self._recent is None:
             return
@@ -104,7 +104,7 @@ class Lately:
 
     async def flush(self) -> None:
         """Keep what is noted."""
-        noted, self._noted = self._noted, Notes()
+        noted, self._noted = self._noted, RecentSegment()
         since = self._since
         if self._recent is None:
             return
@@ -115,7 +115,7 @@ class Lately:
                 if not await self._guarded(self._recent.keep(chunk)):
                     self.failed += chunk.signins
 
-    def _remember(self, now: float, noted: Notes) -> None:
+    def _remember(self, now: float, noted: RecentSegment) -> None:
         """Hold on to what is kept for a while; see :meth:`own`."""
         self._flushed.append((now, noted))
         while self._flushed and (
@@ -156,7 +156,7 @@ class Lately:
         except LedgerFailed as error:
             log.warning("not all sign-ins of lately could be looked through", why=str(error))
 
-    async def forget(self, gone: Callable[[Noted], bool]) -> int:
+    async def forget(self, gone: Callable[[RecentSignIn], bool]) -> int:
         """Delete sign-ins for which *gone* is true; return how many."""
         if self._recent is None:
             return 0
@@ -169,18 +169,18 @@ class Lately:
                 left = [one for one in signins if not gone(one)]
                 if len(left) < len(signins):
                     deleted += len(signins) - len(left)
-                    new = _chunk(Notes.of(left), chunk.first, chunk.last) if left else None
+                    new = _chunk(RecentSegment.of(left), chunk.first, chunk.last) if left else None
                     await self._recent.replace(chunk.key, new)
         return deleted
 
-    async def coverage(self) -> Coverage:
+    async def coverage(self) -> RecentCoverage:
         """Return how far back sign-ins are kept."""
         if self._recent is None:
-            return Coverage()
+            return RecentCoverage()
         try:
             return await self._recent.coverage()
         except LedgerFailed:
-            return Coverage()
+            return RecentCoverage()
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -198,13 +198,13 @@ class Lately:
         return True
 
 
-def _chunk(noted: Notes, first: float, last: float) -> Chunk:
+def _chunk(noted: RecentSegment, first: float, last: float) -> RecentChunk:
     addresses = array("I", sorted(map(_sum, set(noted.addresses))))
     body = isal_zlib.compress(_encode(noted), 1)
-    return Chunk(first, last, len(noted), addresses.tobytes(), body)
+    return RecentChunk(first, last, len(noted), addresses.tobytes(), body)
 
 
-def _chunks(noted: Notes, first: float, last: float) -> Iterator[Chunk]:
+def _chunks(noted: RecentSegment, first: float, last: float) -> Iterator[RecentChunk]:
     """Yield chunks that are small enough; texts of events may be long."""
     chunk = _chunk(noted, first, last)
     if len(chunk.body) <= LARGEST_BODY or len(noted) < 2:
@@ -232,21 +232,21 @@ def _sum(address: str) -> int:
     return zlib.crc32(address.encode())
 
 
-def _wanted(keys: Collection[str]) -> KeyIndex:
-    index = KeyIndex()
+def _wanted(keys: Collection[str]) -> AddressIndex:
+    index = AddressIndex()
     for key in keys:
         index.add(key)
     return index
 
 
-def _unpacked(body: bytes) -> Notes:
+def _unpacked(body: bytes) -> RecentSegment:
     try:
         return _notes.decode(zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
         raise LedgerFailed(f"sign-ins of lately are unreadable: {error}") from None
 
 
-def _readable(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
+def _readable(body: bytes, wanted: AddressIndex | None) -> list[RecentSignIn]:
     """Return what is wanted of a chunk; nothing of one that cannot be read."""
     try:
         signins = _unpacked(body)
@@ -256,6 +256,6 @@ def _readable(body: bytes, wanted: KeyIndex | None) -> list[Noted]:
     return list(signins) if wanted is None else _among(signins, wanted)
 
 
-def _among(signins: Notes, wanted: KeyIndex) -> list[Noted]:
+def _among(signins: RecentSegment, wanted: AddressIndex) -> list[RecentSignIn]:
     addresses = set(wanted.among(list(set(signins.addresses))))
     return [one for one in signins if one.address in addresses] if addresses else []

@@ -12,16 +12,16 @@ import structlog
 from schemas.errors import SigninwatchError
 from schemas.events.decode import Decoded
 from schemas.events.sign_in import SignIn
-from schemas.ports import Quarantined
+from schemas.ports import QuarantineItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from consumers.pipeline.stats import Counts
+    from consumers.pipeline.stats import PipelineCounts
     from schemas.events.decode import Decoder
     from schemas.events.sign_in import Details
-    from schemas.ports import Message, Quarantine, Waiting
+    from schemas.ports import Message, PendingSignIn, Quarantine
 
 log = structlog.get_logger()
 
@@ -37,11 +37,11 @@ class RecordGuard:
     quarantine, before its message is settled.
     """
 
-    def __init__(self, counts: Counts, quarantine: Quarantine) -> None:
+    def __init__(self, counts: PipelineCounts, quarantine: Quarantine) -> None:
         self.counts = counts
         self._quarantine = quarantine
-        self._caught: dict[int, tuple[object, Quarantined]] = {}
-        self._subject: SignIn | Waiting | Details | None = None
+        self._caught: dict[int, tuple[object, QuarantineItem]] = {}
+        self._subject: SignIn | PendingSignIn | Details | None = None
         self.caught: deque[bytes] = deque(maxlen=MOST_REMEMBERED)
         """The records that were set aside last."""
 
@@ -54,7 +54,7 @@ class RecordGuard:
             decoded.reject(_reason("decoded", error), message.body)
             return decoded
 
-    def around(self, subject: SignIn | Waiting | Details) -> Self:
+    def around(self, subject: SignIn | PendingSignIn | Details) -> Self:
         """Guard what is done with one sign-in in the block that follows."""
         self._subject = subject
         return self
@@ -77,22 +77,22 @@ class RecordGuard:
             self._catch(subject, error)
         return True
 
-    def _catch(self, subject: SignIn | Waiting | Details, error: Exception) -> None:
+    def _catch(self, subject: SignIn | PendingSignIn | Details, error: Exception) -> None:
         reason = _reason("judged", error)
         log.warning("record set aside", why=reason)
         moment = datetime.now(UTC)
         if isinstance(subject, SignIn):
             body = _bytes_of(subject)
             self.caught.append(body)
-            item = Quarantined("message", reason, subject.table, body, moment)
+            item = QuarantineItem("message", reason, subject.table, body, moment)
             self.counts.signins -= 1
         else:
-            item = Quarantined(PENDING, reason, "", msgspec.json.encode(subject), moment)
+            item = QuarantineItem(PENDING, reason, "", msgspec.json.encode(subject), moment)
             self.counts.records += 1
         self.counts.rejected += 1
         self._caught[id(subject)] = subject, item
 
-    async def set_aside(self, items: Sequence[Quarantined]) -> None:
+    async def set_aside(self, items: Sequence[QuarantineItem]) -> None:
         """Put items into quarantine."""
         await self._quarantine.put(items)
 

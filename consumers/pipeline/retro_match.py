@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from consumers.enrichment.local_sources import FreeSources, Known
-    from consumers.pipeline.evaluator import Judging
+    from consumers.enrichment.local_sources import LocalMatch, LocalSources
+    from consumers.pipeline.evaluator import Evaluator
     from consumers.pipeline.outbox import Outbox
-    from consumers.pipeline.pending import Parking
-    from consumers.pipeline.recent_sign_ins import Lately
-    from consumers.pipeline.stats import Counts
+    from consumers.pipeline.pending import PendingSignIns
+    from consumers.pipeline.recent_sign_ins import RecentSignIns
+    from consumers.pipeline.stats import PipelineCounts
     from schemas.intel.verdicts import Answer, Verdict
     from schemas.ports import Clock, Ledger
 
@@ -25,19 +25,19 @@ MOST_LOOKED_THROUGH = 100_000
 """Waiting addresses that are looked through when a network is named that was not before."""
 
 
-class Learning:
+class RetroMatch:
     """Follows what feeds and replica learn."""
 
     def __init__(
         self,
         *,
-        free: FreeSources,
-        judging: Judging,
-        lately: Lately,
+        free: LocalSources,
+        judging: Evaluator,
+        lately: RecentSignIns,
         ledger: Ledger,
-        parking: Parking,
+        parking: PendingSignIns,
         outbox: Outbox,
-        counts: Counts,
+        counts: PipelineCounts,
         clock: Clock,
         told: Told,
     ) -> None:
@@ -78,7 +78,7 @@ class Learning:
         answers = await self._ledger.answers(addresses)
         self._told(answers, {one: words.get(one, ()) for one in addresses})
 
-    def words(self, known: Mapping[str, Known]) -> dict[str, Sequence[Verdict]]:
+    def words(self, known: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
         """Return what free sources say of addresses now."""
         now = self._clock.now()
         words = {one: self._free.words(one, told, now) for one, told in known.items()}

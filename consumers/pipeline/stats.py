@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Counts:
+class PipelineCounts:
     """What went through; words as in the summary."""
 
     exact: bool = True

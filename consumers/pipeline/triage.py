@@ -11,45 +11,45 @@ from schemas.intel.verdicts import Answer, Unanswered, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumers.enrichment.local_sources import FreeSources, Known
-    from consumers.enrichment.lookup_queue import Lookups
-    from consumers.pipeline.batch import Ticket
-    from consumers.pipeline.evaluator import Judging
-    from consumers.pipeline.in_flight import Held, HeldSignIns
-    from consumers.pipeline.stats import Counts
+    from consumers.enrichment.local_sources import LocalMatch, LocalSources
+    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.pipeline.batch import BatchTracker
+    from consumers.pipeline.evaluator import Evaluator
+    from consumers.pipeline.in_flight import InFlight, Sighting
+    from consumers.pipeline.stats import PipelineCounts
     from schemas.events.addresses import Networks
 
 _FIRST = itemgetter(2)
 
 
-def firsts(held: Sequence[Held]) -> int:
+def firsts(held: Sequence[Sighting]) -> int:
     """Return how many sign-ins there are: each is counted by its address of first choice."""
     return sum(map(_FIRST, held))
 
 
 @dataclass(slots=True)
-class SortedOut:
+class Triaged:
     """The sign-ins of a few messages, by what is known of their address."""
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    free: dict[str, list[Held]] = field(default_factory=dict)
+    free: dict[str, list[Sighting]] = field(default_factory=dict)
     """Those of which free sources speak, so that nobody has to be asked."""
-    parked: dict[str, list[Held]] = field(default_factory=dict)
-    new: dict[str, list[Held]] = field(default_factory=dict)
+    parked: dict[str, list[Sighting]] = field(default_factory=dict)
+    new: dict[str, list[Sighting]] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
     """Addresses of which nobody speaks, and nobody is there to be asked."""
 
 
-class Sorting:
+class Triage:
     """Sorts, and counts what goes no further."""
 
     def __init__(
         self,
-        counts: Counts,
-        held: HeldSignIns,
-        judging: Judging,
-        free: FreeSources,
-        lookups: Lookups | None,
+        counts: PipelineCounts,
+        held: InFlight,
+        judging: Evaluator,
+        free: LocalSources,
+        lookups: LookupQueue | None,
         own_networks: Networks,
     ) -> None:
         self._counts = counts
@@ -61,16 +61,16 @@ class Sorting:
 
     def sort(
         self,
-        group: Mapping[str, list[Held]],
+        group: Mapping[str, list[Sighting]],
         answers: Mapping[str, Answer],
-        known: Mapping[str, Known],
-        ticket: Ticket,
-    ) -> SortedOut:
+        known: Mapping[str, LocalMatch],
+        ticket: BatchTracker,
+    ) -> Triaged:
         """Sort addresses; sign-ins of one that is being asked about join those held for it.
 
         Without a pause, or an answer could slip through.
         """
-        found = SortedOut()
+        found = Triaged()
         joining: list[str] = []
         for address, held in group.items():
             answer = answers.get(address)
@@ -94,7 +94,7 @@ class Sorting:
             self._lookups.want(joining)
         return found
 
-    def _goes_no_further(self, address: str, held: Sequence[Held], found: SortedOut) -> bool:
+    def _goes_no_further(self, address: str, held: Sequence[Sighting], found: Triaged) -> bool:
         """Count sign-ins from own networks, and all where there is nobody to ask."""
         if address in self._own_networks:
             self._counts.own_network += firsts(held)
@@ -106,6 +106,6 @@ class Sorting:
             return False
         return True
 
-    def _park(self, address: str, held: list[Held], answer: Unanswered, found: SortedOut) -> None:
+    def _park(self, address: str, held: list[Sighting], answer: Unanswered, found: Triaged) -> None:
         found.parked[address] = held
         self._counts.reasons[answer.why.value] += firsts(held)

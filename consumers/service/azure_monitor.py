@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, Observation
 
-    from consumers.service.metrics import Measures
+    from consumers.service.metrics import MetricsCollector
 
 EXPORT_SECONDS = 60.0
 
 
 @contextmanager
-def exported(connection_string: str, instance: str, measures: Measures) -> Iterator[None]:
+def exported(connection_string: str, instance: str, measures: MetricsCollector) -> Iterator[None]:
     """Export every measurement but the histogram once a minute, and a last time at the end.
 
     ConfigurationError when the extra is not installed, or the string is none of Azure Monitor's.
@@ -65,7 +65,7 @@ def exported(connection_string: str, instance: str, measures: Measures) -> Itera
 
 
 def _observing(
-    metric: m.Metric, measures: Measures
+    metric: m.Metric, measures: MetricsCollector
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     from opentelemetry.metrics import Observation
 

@@ -6,12 +6,12 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 MOST_OFF = 120.0
 """Seconds. Budget periods, expiry and the age of events go wrong by as much; Azure itself refuses
@@ -25,7 +25,7 @@ class ClockCheck:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: HealthReporter,
         *,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -45,10 +45,10 @@ class ClockCheck:
         except ValueError:
             return
         if abs(off) <= MOST_OFF:
-            self._watch.well(Trouble.CLOCK_OFF)
+            self._watch.well(Problem.CLOCK_OFF)
             return
         self._watch.trouble(
-            Trouble.CLOCK_OFF,
+            Problem.CLOCK_OFF,
             f"this machine's clock is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} the "
             "storage account's; have it set by NTP",
         )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ ENOUGH = 512
 RAISED_TO = 4_096
 
 
-def ensure_open_files(watch: Watch) -> None:
+def ensure_open_files(watch: HealthReporter) -> None:
     """Raise a soft limit (``ulimit -n``) that is too low; report one that stays too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
@@ -33,7 +33,7 @@ def ensure_open_files(watch: Watch) -> None:
         log.warning("limit on open files raised", limit="RLIMIT_NOFILE", was=soft, now=wanted)
         return
     watch.trouble(
-        Trouble.FEW_FILES,
+        Problem.FEW_FILES,
         f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and {ENOUGH} may "
         "be needed: raise it, or connections will fail under load",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from schemas.events.times import iso
-from schemas.health import DEGRADED_ONLY, OUTSIDE, Trouble
+from schemas.health import DEGRADED_ONLY, OUTSIDE, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,19 +23,19 @@ TELL_AGAIN = 300.0
 """Seconds between two warnings about the same trouble."""
 _PASSING = frozenset(
     {
-        Trouble.HUB_UNREACHABLE,
-        Trouble.CHECKPOINT_UNREACHABLE,
-        Trouble.LEDGER_UNREACHABLE,
-        Trouble.QUARANTINE_UNREACHABLE,
-        Trouble.FINDINGS_HELD_BACK,
+        Problem.HUB_UNREACHABLE,
+        Problem.CHECKPOINT_UNREACHABLE,
+        Problem.LEDGER_UNREACHABLE,
+        Problem.QUARANTINE_UNREACHABLE,
+        Problem.FINDINGS_HELD_BACK,
     }
 )
-_EXPECTED = frozenset({Trouble.STARTING, Trouble.DRAINING})
+_EXPECTED = frozenset({Problem.STARTING, Problem.DRAINING})
 LONGEST_DETAIL = 500
 
 
 @dataclass(slots=True)
-class _Since:
+class _OpenProblem:
     wall: float
     monotonic: float
     detail: str
@@ -43,7 +43,7 @@ class _Since:
 
 
 class Health:
-    """See :class:`schemas.health.Watch`. Warns once of each trouble, and again while it lasts."""
+    """Keeps the open problems. Logs each one once, and again at intervals while it lasts."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class Health:
         self._grace = grace
         self._now = now
         self._monotonic = monotonic
-        self._troubles: dict[tuple[Trouble, str], _Since] = {}
+        self._troubles: dict[tuple[Problem, str], _OpenProblem] = {}
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong."""
         moment = self._monotonic()
-        since = self._troubles.setdefault((what, part), _Since(self._now(), moment, detail))
+        since = self._troubles.setdefault((what, part), _OpenProblem(self._now(), moment, detail))
         since.detail = detail[:LONGEST_DETAIL]
         due = since.told is None or moment - since.told > TELL_AGAIN
         if due and self._lasts(what, since):
@@ -68,14 +68,14 @@ class Health:
             tell = log.debug if what in _EXPECTED else log.warning
             tell("trouble", what=what.value, part=part or None, detail=since.detail)
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Note that it is right (again)."""
         since = self._troubles.pop((what, part), None)
         if since is not None and since.told is not None:
             tell = log.debug if what in _EXPECTED else log.info
             tell("mended", what=what.value, part=part or None)
 
-    def _lasts(self, what: Trouble, since: _Since) -> bool:
+    def _lasts(self, what: Problem, since: _OpenProblem) -> bool:
         grace = self._grace if what in _PASSING else 0.0
         return self._monotonic() - since.monotonic >= grace
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from consumers.service.health import Health
-    from consumers.service.metrics import Measures
+    from consumers.service.metrics import MetricsCollector
 
 
-class Probed(Protocol):
+class ServiceStatus(Protocol):
     """What the probes are about."""
 
     health: Health
@@ -31,7 +31,7 @@ class Probed(Protocol):
 
 @asynccontextmanager
 async def serve_endpoints(
-    host: str, port: int, probed: Probed, measures: Measures
+    host: str, port: int, probed: ServiceStatus, measures: MetricsCollector
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port, which is chosen by the system for 0.
 

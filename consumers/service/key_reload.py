@@ -11,20 +11,20 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.settings import Settings
 
 log = structlog.get_logger()
 
 
-class Keys:
+class KeyReload:
     """Looks whether a key is another one now, and has it used."""
 
     def __init__(
         self,
         settings: Settings,
         load: Callable[[], Settings],
-        lookups: Lookups | None,
+        lookups: LookupQueue | None,
         use_passwords: Callable[[Settings], Sequence[str]] = lambda _: (),
     ) -> None:
         """*load* reads the settings anew: environment file, mounted files, TOML.

@@ -10,21 +10,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import metrics as m
-from schemas.ports import Coverage, LedgerSize
+from schemas.ports import LedgerSize, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from consumers.enrichment.lookup_queue import Lookups
-    from consumers.inputs.partition import Claim
+    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.inputs.partition import OwnedPartition
     from consumers.inputs.partition_owners import PartitionOwners
     from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.pipeline import Pipeline
-    from consumers.pipeline.recent_sign_ins import Lately
+    from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.service.health import Health
-    from consumers.wiring.local_sources import Intelligence
+    from consumers.wiring.local_sources import SourceManager
     from schemas.metrics import Sample
     from schemas.ports import Ledger
 
@@ -32,7 +32,7 @@ BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
 """Seconds. Data export itself takes minutes; this counts from the arrival in the hub."""
 
 
-class Measures:
+class MetricsCollector:
     """Knows where each measurement stands. What has to be asked for is asked by :meth:`refresh`."""
 
     def __init__(
@@ -42,25 +42,25 @@ class Measures:
         ledger: Ledger,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.claims: Callable[[], Iterable[Claim]] = tuple
+        self.claims: Callable[[], Iterable[OwnedPartition]] = tuple
         self.lags: Callable[[], Iterable[tuple[str, int]]] = tuple
         self.owners: Callable[[], Iterable[PartitionOwners]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
-        self._intelligence: Intelligence | None = None
-        self._lately: Lately | None = None
-        self._coverage = Coverage()
+        self._intelligence: SourceManager | None = None
+        self._lately: RecentSignIns | None = None
+        self._coverage = RecentCoverage()
         self._free: list[Sample] = []
         self._health = health
         self._ledger = ledger
         self._monotonic = monotonic
         self._pipeline: Pipeline | None = None
         self._outbox: Outbox | None = None
-        self._lookups: Lookups | None = None
+        self._lookups: LookupQueue | None = None
         self._size = LedgerSize()
         self._quota: tuple[str, int] | None = None
         self._registry = CollectorRegistry()
-        self._registry.register(_Families(self.samples))
+        self._registry.register(_RegistryAdapter(self.samples))
         self._seconds = Histogram(
             m.PREFIX + m.FINDING_SECONDS.name,
             m.FINDING_SECONDS.meaning,
@@ -72,9 +72,9 @@ class Measures:
         self,
         pipeline: Pipeline,
         outbox: Outbox,
-        lookups: Lookups | None,
-        intelligence: Intelligence,
-        lately: Lately,
+        lookups: LookupQueue | None,
+        intelligence: SourceManager,
+        lately: RecentSignIns,
     ) -> None:
         """Measure these."""
         self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
@@ -172,7 +172,7 @@ class Measures:
             yield m.Sample(m.PARTITIONS_UNOWNED, len(owners.unowned), (owners.hub,))
 
 
-class _Families(Collector):
+class _RegistryAdapter(Collector):
     """Shows samples the way Prometheus wants them."""
 
     def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:

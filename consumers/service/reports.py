@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SinkHeldBack
 from schemas.events.times import iso
-from schemas.intel.address_index import KeyIndex
+from schemas.intel.address_index import AddressIndex
 from schemas.intel.verdicts import Unanswered
 from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
 from schemas.rows.verdicts import verdict_row
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from consumers.service.health import Health
-    from consumers.service.metrics import Measures
+    from consumers.service.metrics import MetricsCollector
     from schemas.intel.verdicts import Answer, Verdict
     from schemas.ports import Sink
 
@@ -46,7 +46,7 @@ class Reports:
         self,
         verdicts: Sink,
         health_rows: Sink,
-        measures: Measures,
+        measures: MetricsCollector,
         health: Health,
         *,
         instance: str,
@@ -97,7 +97,7 @@ class Reports:
 
     def among(self, keys: Collection[str]) -> list[str]:
         """Return the addresses of which something was told, among those that *keys* name."""
-        index = KeyIndex()
+        index = AddressIndex()
         for key in keys:
             index.add(key)
         return index.among(list(self._last))

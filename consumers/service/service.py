@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from consumers.enrichment.lookup_queue import Lookups
-    from consumers.inputs.partition import Claim
+    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.inputs.partition import OwnedPartition
     from consumers.inputs.partition_owners import PartitionOwners
     from consumers.inputs.receiver import Receiver
     from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.pipeline import Pipeline
     from consumers.service.health import Health
-    from consumers.service.key_reload import Keys
-    from consumers.service.metrics import Measures
+    from consumers.service.key_reload import KeyReload
+    from consumers.service.metrics import MetricsCollector
     from consumers.service.reports import Reports
     from consumers.settings import ServiceSettings
-    from consumers.wiring.local_sources import Intelligence
-    from consumers.wiring.sentinel import SentinelSharing
+    from consumers.wiring.local_sources import SourceManager
+    from consumers.wiring.sentinel import SentinelExport
     from schemas.ports import Ledger
 
 log = structlog.get_logger()
@@ -65,14 +65,14 @@ class Service:
         settings: ServiceSettings,
         pipeline: Pipeline,
         outbox: Outbox,
-        lookups: Lookups | None,
+        lookups: LookupQueue | None,
         ledger: Ledger,
         health: Health,
-        measures: Measures,
+        measures: MetricsCollector,
         reports: Reports | None,
-        keys: Keys,
-        intelligence: Intelligence,
-        sharing: SentinelSharing | None,
+        keys: KeyReload,
+        intelligence: SourceManager,
+        sharing: SentinelExport | None,
         opened: Callable[[], Awaitable[None]],
     ) -> None:
         """Put together what runs; *opened* waits until the ledger answers."""
@@ -112,7 +112,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, self._stop)
-        self.health.trouble(Trouble.STARTING, "not connected yet")
+        self.health.trouble(Problem.STARTING, "not connected yet")
         try:
             self._start(self._begin())
             self.ready = True
@@ -138,9 +138,9 @@ class Service:
             self._start(_every(seconds, action))
         for receiver in self.receivers:
             await receiver.greeted.wait()
-        self.health.well(Trouble.STARTING)
+        self.health.well(Problem.STARTING)
 
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[OwnedPartition]:
         """Return what we have of each partition of ours."""
         return [claim for one in self.receivers for claim in one.claims.values()]
 
@@ -221,7 +221,7 @@ class Service:
     async def _end(self) -> None:
         """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
         self.ready = False
-        self.health.trouble(Trouble.DRAINING, "about to end")
+        self.health.trouble(Problem.DRAINING, "about to end")
         for receiver in self.receivers:
             receiver.stop_taking()
         if self._failure is None:

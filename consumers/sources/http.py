@@ -34,7 +34,7 @@ LONGEST_WAIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """A complete HTTP answer."""
 
     status: int
@@ -58,12 +58,12 @@ def retry_after(value: str | None, now: float, longest: float = LONGEST_WAIT) ->
     return None if math.isnan(seconds) else min(max(seconds, 0.0), longest)
 
 
-class TooLarge(SourceUnavailable):
+class ResponseTooLarge(SourceUnavailable):
     """An answer has more bytes than were allowed; the rest was not read."""
 
 
-def _too_large(largest: int) -> TooLarge:
-    return TooLarge(f"an answer beyond {largest:,} bytes")
+def _too_large(largest: int) -> ResponseTooLarge:
+    return ResponseTooLarge(f"an answer beyond {largest:,} bytes")
 
 
 def _lost(error: Exception) -> SourceUnavailable:
@@ -119,7 +119,7 @@ class HttpClient:
         told = response.headers.get("Retry-After")
         return retry_after(told, self._now.now(), self._longest_wait)
 
-    async def get(self, url: str, params: Mapping[str, str] | None = None) -> Reply:
+    async def get(self, url: str, params: Mapping[str, str] | None = None) -> HttpResponse:
         """GET *url* once. SourceUnavailable tells whether the request surely did not count."""
         session = self._open()
         try:
@@ -128,13 +128,13 @@ class HttpClient:
             ) as response:
                 body = await self._capped(response)
                 after = self._wait_of(response)
-                return Reply(response.status, body, after, _told(response))
+                return HttpResponse(response.status, body, after, _told(response))
         except aiohttp.ClientError as error:
             raise _lost(error) from None
         except (TimeoutError, ssl.SSLError, OSError) as error:
             raise _lost(error) from None
 
-    async def download(self, url: str, file: IO[bytes], largest: int) -> Reply:
+    async def download(self, url: str, file: IO[bytes], largest: int) -> HttpResponse:
         """GET *url* once into *file*, at most *largest* bytes; only a 200 has its body written.
 
         The URL is asked for to the letter, for it may be signed, and the body written as it came.
@@ -155,7 +155,7 @@ class HttpClient:
                 auto_decompress=False,
             ) as response:
                 after = self._wait_of(response)
-                reply = Reply(response.status, b"", after, _told(response))
+                reply = HttpResponse(response.status, b"", after, _told(response))
                 if response.status != 200:
                     return reply
                 async for part in response.content.iter_chunked(1 << 20):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from consumers.clock import WallClock
 from consumers.enrichment.budget import Budget
 from consumers.enrichment.history import History
-from consumers.enrichment.local_sources import FreeSources
-from consumers.enrichment.lookup_queue import Lookups
-from consumers.enrichment.paid_lookup import Asker, Lifetimes, Shared
-from consumers.enrichment.scheduler import Turns
-from consumers.pipeline.in_flight import HeldSignIns
-from consumers.pipeline.pending import Parking
+from consumers.enrichment.local_sources import LocalSources
+from consumers.enrichment.lookup_queue import LookupQueue
+from consumers.enrichment.paid_lookup import AddressLease, Lifetimes, PaidLookup
+from consumers.enrichment.scheduler import LookupScheduler
+from consumers.pipeline.in_flight import InFlight
+from consumers.pipeline.pending import PendingSignIns
 from consumers.pipeline.pipeline import Pipeline
-from consumers.pipeline.recent_sign_ins import Lately
+from consumers.pipeline.recent_sign_ins import RecentSignIns
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.api import LARGEST_BODY, CrowdSecApi
@@ -27,15 +27,15 @@ from schemas.events.tables import load_tables
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from consumers.ledger.cache import AnswerMemory
+    from consumers.ledger.cache import VerdictCache
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.record_guard import RecordGuard
     from consumers.pipeline.retro_match import Told
     from consumers.settings import Settings
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger, Recent, Source
+    from schemas.ports import Clock, Ledger, RecentStore, Source
 
 
 def lifetimes(settings: Settings) -> Lifetimes:
@@ -87,15 +87,15 @@ def make_lookups(
     ledger: Ledger,
     clock: Clock,
     quota: int,
-    memory: AnswerMemory,
+    memory: VerdictCache,
     deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
     *,
     revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
-    watch: Watch | None = None,
+    watch: HealthReporter | None = None,
     shared: bool = False,
     paced: bool = True,
     source: Source | None = None,
-) -> Lookups | None:
+) -> LookupQueue | None:
     """Return the way to ask the paid source, or None where it must not be asked.
 
     With a *watch*, a refused key is told to it instead of raised; with *shared*, other instances
@@ -114,17 +114,17 @@ def make_lookups(
         reset_day=settings.crowdsec.reset_day,
         paced=paced,
     )
-    asker = Asker(
+    asker = PaidLookup(
         source,
         budget,
         clock,
         lifetimes=lifetimes(settings),
         concurrency=settings.crowdsec.concurrency,
         watch=watch or Health(),
-        shared=Shared(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
+        shared=AddressLease(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
         degrade=watch is not None,
     )
-    return Lookups(
+    return LookupQueue(
         asker,
         clock,
         memory=memory,
@@ -150,14 +150,14 @@ class Core:
         clock: Clock,
         *,
         quota: int,
-        memory: AnswerMemory,
+        memory: VerdictCache,
         guard: RecordGuard,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         shared: bool = False,
         paced: bool = True,
         source: Source | None = None,
-        free: FreeSources | None = None,
-        recent: Recent | None = None,
+        free: LocalSources | None = None,
+        recent: RecentStore | None = None,
     ) -> None:
         """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*.
 
@@ -169,11 +169,11 @@ class Core:
         self._guard = guard
         self._ledger = ledger
         self._clock = clock
-        self.free = free or FreeSources(None, None)
-        self.lately = Lately(recent, clock, policy.late_match)
-        self.held = HeldSignIns()
+        self.free = free or LocalSources(None, None)
+        self.lately = RecentSignIns(recent, clock, policy.late_match)
+        self.held = InFlight()
         self.history = History(ledger, clock)
-        self.parking = Parking(
+        self.parking = PendingSignIns(
             ledger,
             self.history,
             clock,
@@ -181,7 +181,7 @@ class Core:
             per_address=policy.waiting_per_address,
             lasts=policy.waiting_limit,
         )
-        self.turns: Turns | None = None
+        self.turns: LookupScheduler | None = None
         self.lookups = make_lookups(
             settings,
             ledger,
@@ -196,7 +196,7 @@ class Core:
             source=source,
         )
         if self.lookups is not None:
-            self.turns = Turns(
+            self.turns = LookupScheduler(
                 ledger,
                 self.lookups,
                 self.parking,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from consumers.clock import WallClock
-from consumers.enrichment.local_sources import REPLICA, FreeSources
+from consumers.enrichment.local_sources import REPLICA, LocalSources
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
@@ -20,11 +20,11 @@ from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
 from consumers.sources.feeds.changes import TOLD
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
-from consumers.sources.feeds.matcher import Feeds
+from consumers.sources.feeds.matcher import FeedMatcher
 from consumers.sources.feeds.presets import feed_plans
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
 from consumers.sources.http import HttpClient
-from consumers.sources.taxii.client import Taxii
+from consumers.sources.taxii.client import TaxiiClient
 from schemas import metrics as m
 from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
 from schemas.intel.address_index import EveryKey
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-    from consumers.enrichment.paid_lookup import Sharing
+    from consumers.enrichment.paid_lookup import Leases
     from consumers.settings import Settings
     from consumers.sources.feeds.presets import FeedPlan
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
     from schemas.metrics import Sample
     from schemas.ports import Clock
 
@@ -92,10 +92,12 @@ def _authorization(plan: FeedPlan) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[Taxii, HttpClient]:
+def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[TaxiiClient, HttpClient]:
     """Return the client of a feed, and what carries its password."""
     http = _client(settings, plan.url, _authorization(plan))
-    client = Taxii(http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size)
+    client = TaxiiClient(
+        http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size
+    )
     return client, http
 
 
@@ -116,7 +118,7 @@ def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, Ht
     return ReplicaDownload(listing, plain, crowdsec.url, folder, dataset=dataset), listing
 
 
-class Intelligence:
+class SourceManager:
     """All free sources of one process: kept in a folder, brought up to date, asked."""
 
     def __init__(
@@ -124,10 +126,10 @@ class Intelligence:
         settings: Settings,
         folder: Path,
         *,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         clock: Clock | None = None,
         shared: SharedFeed | None = None,
-        claims: Sharing | None = None,
+        claims: Leases | None = None,
     ) -> None:
         """Open what *folder* holds of them.
 
@@ -135,7 +137,7 @@ class Intelligence:
         looks for late matches of a replica that all have. ConfigurationError names what
         is wrong with the settings; StateRefused if another process has the folder.
         """
-        self.feeds: Feeds | None = None
+        self.feeds: FeedMatcher | None = None
         self.syncs: list[FeedSync] = []
         self.replica: Replica | None = None
         self.refresh: ReplicaRefresh | None = None
@@ -151,7 +153,7 @@ class Intelligence:
             self._open_replica(folder / REPLICA_FOLDER)
         if self._plans:
             self._open_feeds(folder, shared)
-        self.free = FreeSources(
+        self.free = LocalSources(
             self.feeds, self.replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
 
@@ -169,7 +171,7 @@ class Intelligence:
 
     def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
         store = IndicatorStore(folder)
-        self.feeds = Feeds(store, {plan.name: plan.rules for plan in self._plans})
+        self.feeds = FeedMatcher(store, {plan.name: plan.rules for plan in self._plans})
         self.feeds.load()
         for plan in self._plans:
             client, self._clients[plan.name] = make_taxii(self._settings, plan)
@@ -311,22 +313,22 @@ class Intelligence:
             await self.refresh.close()
 
 
-class KeptIntelligence:
+class StoredSources:
     """The free sources as an earlier process left them in a folder: only looked at."""
 
     def __init__(self, settings: Settings, folder: Path | None) -> None:
         """Open what is there, if anything; the service may be using it."""
         self._replica: Replica | None = None
         self._store: IndicatorStore | None = None
-        feeds: Feeds | None = None
+        feeds: FeedMatcher | None = None
         if folder is not None and settings.crowdsec.replica:
             self._replica = Replica(folder / REPLICA_FOLDER)
             self._replica.open()
         if folder is not None and settings.feeds and exists(folder):
             self._store = IndicatorStore(folder, looking=True)
             rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
-            feeds = Feeds(self._store, rules, EveryKey())
-        self.sources = FreeSources(
+            feeds = FeedMatcher(self._store, rules, EveryKey())
+        self.sources = LocalSources(
             feeds, self._replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
         self.unread = [name for name in settings.feeds if not self._steps(name)]

@@ -6,33 +6,33 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.cache import VerdictCache
 from consumers.pipeline.judge import Judge
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import RecordGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.wiring.core import Core
 from consumers.wiring.replay import StateFolder, make_clock, make_ledger
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 from schemas.rows.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.pipeline.pipeline import Pipeline
     from consumers.settings import Settings
-    from schemas.health import Trouble
+    from schemas.health import Problem
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Quarantined
-    from schemas.rows.findings import Row
+    from schemas.ports import QuarantineItem
+    from schemas.rows.findings import FindingRow
 
-_UNKNOWN = Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
+_UNKNOWN = SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
 
 
-class KnowsNothing:
+class EmptySource:
     """A :class:`schemas.ports.Source` that answers at once, and of every address the same.
 
     One address a request: by a recording's clock an address may wait for a day until a request is
@@ -42,7 +42,7 @@ class KnowsNothing:
     name = "plan"
     batch_size = 1
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
+    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Say of each address that nothing is known."""
         return dict.fromkeys(addresses, _UNKNOWN)
 
@@ -53,20 +53,20 @@ class KnowsNothing:
         """Nothing is open."""
 
 
-class _Nowhere:
+class _NullSink:
     """A sink, and a quarantine, that keep nothing: a plan leaves nothing behind."""
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Accept findings."""
         del rows
         return []
 
-    async def put(self, items: Sequence[Quarantined]) -> None:
+    async def put(self, items: Sequence[QuarantineItem]) -> None:
         """Let go of what could not be read."""
 
-    async def items(self) -> AsyncIterator[Quarantined]:
+    async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield nothing."""
-        nothing: tuple[Quarantined, ...] = ()
+        nothing: tuple[QuarantineItem, ...] = ()
         for item in nothing:
             yield item
 
@@ -79,13 +79,13 @@ class _Nowhere:
         """Nothing is open."""
 
 
-class _Quiet:
-    """A :class:`schemas.health.Watch` that says nothing: a spent quota is what a plan is about."""
+class _NullHealth:
+    """A health reporter that ignores everything: in a plan a spent quota is normal."""
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Say nothing."""
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Say nothing."""
 
 
@@ -94,7 +94,7 @@ class PlanChain:
     """The chain of one plan, ready to take messages."""
 
     pipeline: Pipeline
-    lookups: Lookups
+    lookups: LookupQueue
 
 
 @asynccontextmanager
@@ -111,16 +111,16 @@ async def open_plan_chain(
         folder = stack.enter_context(StateFolder(None))
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
-        nowhere = _Nowhere()
+        nowhere = _NullSink()
         core = Core(
             settings,
             ledger,
             clock,
             quota=quota,
-            memory=AnswerMemory(ledger, clock),
-            guard=RecordGuard(Counts(exact=False), nowhere),
-            watch=_Quiet(),
-            source=KnowsNothing(),
+            memory=VerdictCache(ledger, clock),
+            guard=RecordGuard(PipelineCounts(exact=False), nowhere),
+            watch=_NullHealth(),
+            source=EmptySource(),
         )
         lookups = core.lookups
         if lookups is None:

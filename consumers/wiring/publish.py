@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from consumers.inputs.eventhub_client import Hub, hub_names, require_hub_settings, trouble_of
+from consumers.inputs.eventhub_client import EventHub, hub_names, require_hub_settings, trouble_of
 from consumers.wiring.credentials import Credentials
-from producers.eventhub import SDK_OPTIONS, HubSink
+from producers.eventhub import SDK_OPTIONS, EventHubSink
 from schemas.errors import ConfigurationError
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ def chosen_hub(settings: EventHubSettings, wanted: str | None) -> str:
 @asynccontextmanager
 async def open_hub_sink(
     settings: Settings, hub_name: str | None, partition: int | None
-) -> AsyncIterator[HubSink]:
+) -> AsyncIterator[EventHubSink]:
     """Connect to an event hub for sending.
 
     ConfigurationError names what is wrong with the settings; HubFailed says why the hub does not
@@ -48,13 +48,13 @@ async def open_hub_sink(
     async with AsyncExitStack() as stack:
         keyless = settings.eventhub.connection_string is None
         credential = Credentials(stack, settings).get() if keyless else None
-        hub = Hub(name, settings.eventhub, credential, settings.ca_bundle)
+        hub = EventHub(name, settings.eventhub, credential, settings.ca_bundle)
 
         def explain(error: Exception) -> tuple[str, bool]:
             trouble, text = trouble_of(error, name, right=RIGHT, role=ROLE)
-            return text, trouble is Trouble.HUB_UNREACHABLE
+            return text, trouble is Problem.HUB_UNREACHABLE
 
-        sink = HubSink(
+        sink = EventHubSink(
             lambda: hub.producer(**SDK_OPTIONS),
             name,
             None if partition is None else str(partition),

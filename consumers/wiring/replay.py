@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumers.clock import EventClock, WallClock
-from consumers.ledger.cache import AnswerMemory
-from consumers.ledger.sqlite.ledger import SqliteStore
-from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.cache import VerdictCache
+from consumers.ledger.sqlite.ledger import SqliteLedger
+from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.ledger.sqlite.schema import clock_of
 from consumers.pipeline.judge import Judge
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import RecordGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.core import Core
-from consumers.wiring.local_sources import Intelligence, wants_free_sources
-from producers.demo import Demo, load_demo
-from producers.demo.rule import alerts, require_parts
-from producers.demo.stand_in import CrowdSecStandIn
-from producers.findings_file import FileSink, ShownSink, worst_first
+from consumers.wiring.local_sources import SourceManager, wants_free_sources
+from producers.findings_file import FileSink
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import ConfigurationError
 from schemas.rows.policy import Policy
@@ -35,30 +32,19 @@ if TYPE_CHECKING:
 
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from consumers.enrichment.lookup_queue import Lookups
+    from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.pipeline.pipeline import Pipeline
     from consumers.settings import Settings
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
     from schemas.ports import Clock, Ledger, Quarantine, Sink
-
-__all__ = [
-    "CrowdSecStandIn",
-    "Demo",
-    "DirectoryQuarantine",
-    "ShownSink",
-    "alerts",
-    "load_demo",
-    "require_parts",
-    "worst_first",
-]
 
 
 @dataclass(slots=True)
-class Chain:
+class ReplayPipeline:
     """Everything that a run needs, ready to take messages."""
 
     pipeline: Pipeline
-    lookups: Lookups | None
+    lookups: LookupQueue | None
     outbox: Outbox
     ledger: Ledger
     clock: Clock
@@ -120,7 +106,7 @@ def make_quarantine(
     *,
     instance: str = "command",
     patient: bool = False,
-    watch: Watch | None = None,
+    watch: HealthReporter | None = None,
 ) -> Quarantine:
     """Return the quarantine of a state folder; without a folder the one beside the checkpoints.
 
@@ -161,9 +147,9 @@ def make_clock(kind: str) -> EventClock | WallClock:
     return EventClock() if kind == "event" else WallClock()
 
 
-def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteStore:
+def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteLedger:
     """Open the ledger in a folder."""
-    return SqliteStore(
+    return SqliteLedger(
         folder.path,
         clock,
         waiting_per_address=settings.policy.waiting_per_address,
@@ -171,11 +157,11 @@ def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> Sqlite
     )
 
 
-def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecent | None:
+def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecentStore | None:
     """Return where sign-ins of lately are kept, if anything may be learned of them later."""
     if folder.temporary or not wants_free_sources(settings):
         return None
-    return SqliteRecent(folder.path, clock)
+    return SqliteRecentStore(folder.path, clock)
 
 
 @asynccontextmanager
@@ -190,7 +176,7 @@ async def open_chain(
     quarantine: Quarantine | None = None,
     paced: bool = True,
     late_origin: str = "late",
-) -> AsyncIterator[Chain]:
+) -> AsyncIterator[ReplayPipeline]:
     """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
 
     A *quarantine* that is given stays open; without one, that of the folder is used. Feeds and
@@ -211,7 +197,7 @@ async def open_chain(
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)
-        intelligence = Intelligence(settings, folder.path)
+        intelligence = SourceManager(settings, folder.path)
         stack.push_async_callback(intelligence.close)
         recent = make_recent(settings, folder, clock)
         if recent is not None:
@@ -221,8 +207,8 @@ async def open_chain(
             ledger,
             clock,
             quota=quota,
-            memory=AnswerMemory(ledger, clock),
-            guard=RecordGuard(Counts(), quarantine),
+            memory=VerdictCache(ledger, clock),
+            guard=RecordGuard(PipelineCounts(), quarantine),
             paced=paced,
             free=intelligence.free,
             recent=recent,
@@ -233,4 +219,4 @@ async def open_chain(
         await pipeline.recover()
         intelligence.listen(pipeline.learning.learn)
         notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
-        yield Chain(pipeline, core.lookups, outbox, ledger, clock, notes)
+        yield ReplayPipeline(pipeline, core.lookups, outbox, ledger, clock, notes)

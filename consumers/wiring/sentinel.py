@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from consumers.settings.urls import is_loopback
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.azure import transports
-from producers.sentinel.feed_export import PassingOn
-from producers.sentinel.judged_addresses import Sharing
+from producers.sentinel.feed_export import FeedExport
+from producers.sentinel.judged_addresses import IndicatorExport
 from producers.sentinel.upload import IndicatorUpload
 from schemas.errors import ConfigurationError
 from schemas.events.addresses import Networks
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import Reputation, Verdict
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from consumers.settings import Settings
     from consumers.wiring.credentials import Credentials
-    from consumers.wiring.local_sources import Intelligence
-    from schemas.health import Watch
+    from consumers.wiring.local_sources import SourceManager
+    from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer
     from schemas.ports import Clock, Ledger
 
@@ -49,7 +49,7 @@ def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload
     )
 
 
-class SentinelSharing:
+class SentinelExport:
     """Tells Sentinel of addresses judged malicious, and of chosen feeds."""
 
     def __init__(
@@ -58,17 +58,17 @@ class SentinelSharing:
         settings: Settings,
         ledger: Ledger,
         clock: Clock,
-        watch: Watch,
-        intelligence: Intelligence,
+        watch: HealthReporter,
+        intelligence: SourceManager,
     ) -> None:
-        self.sharing = Sharing(upload, ledger, clock, settings.sentinel, watch=watch)
+        self.sharing = IndicatorExport(upload, ledger, clock, settings.sentinel, watch=watch)
         self._upload = upload
         self._clock = clock
         self._own = Networks(settings.trusted_networks)
-        self._passing: list[PassingOn] = []
+        self._passing: list[FeedExport] = []
         if intelligence.feeds is not None:
             self._passing = [
-                PassingOn(
+                FeedExport(
                     plan.name,
                     intelligence.feeds.store,
                     self.sharing,
@@ -88,7 +88,7 @@ class SentinelSharing:
             said = [*([answer] if isinstance(answer, Verdict) else []), *words.get(address, ())]
             if not said or address in self._own:
                 continue
-            told = combined(said)
+            told = merge_verdicts(said)
             own = [one.reputation for one in said if not one.intel.indicator]
             if own:
                 known = Reputation.MALICIOUS in own
@@ -118,12 +118,12 @@ def make_sharing(
     settings: Settings,
     ledger: Ledger,
     clock: Clock,
-    watch: Watch,
+    watch: HealthReporter,
     credentials: Credentials,
-    intelligence: Intelligence,
-) -> SentinelSharing | None:
+    intelligence: SourceManager,
+) -> SentinelExport | None:
     """Return what shares with Sentinel, or None where nothing is to be shared."""
     upload = make_upload(settings, credentials)
     if upload is None:
         return None
-    return SentinelSharing(upload, settings, ledger, clock, watch, intelligence)
+    return SentinelExport(upload, settings, ledger, clock, watch, intelligence)

@@ -10,24 +10,24 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from consumers.clock import WallClock
-from consumers.inputs.checkpoint_container import Checkpoints
-from consumers.inputs.eventhub_client import Hub, hub_names, require_hub_settings
+from consumers.inputs.checkpoint_container import CheckpointContainer
+from consumers.inputs.eventhub_client import EventHub, hub_names, require_hub_settings
 from consumers.inputs.receiver import Receiver
 from consumers.inputs.unreadable_guard import UnreadableGuard
-from consumers.ledger.cache import AnswerMemory
-from consumers.ledger.sqlite.ledger import SqliteStore
-from consumers.ledger.table.ledger import TableStore
+from consumers.ledger.cache import VerdictCache
+from consumers.ledger.sqlite.ledger import SqliteLedger
+from consumers.ledger.table.ledger import TableLedger
 from consumers.pipeline.judge import Judge
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import RecordGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.service.azure_monitor import exported
 from consumers.service.clock_check import ClockCheck
 from consumers.service.file_limit import ensure_open_files
 from consumers.service.health import GRACE, Health
 from consumers.service.http_endpoints import serve_endpoints
-from consumers.service.key_reload import Keys
-from consumers.service.metrics import Measures
+from consumers.service.key_reload import KeyReload
+from consumers.service.metrics import MetricsCollector
 from consumers.service.reports import Reports
 from consumers.service.service import Service
 from consumers.settings.urls import is_loopback
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from consumers.pipeline.pipeline import Pipeline
-    from consumers.pipeline.retro_match import Learning, Told
+    from consumers.pipeline.retro_match import RetroMatch, Told
     from consumers.settings import Settings
-    from consumers.wiring.local_sources import Intelligence
-    from schemas.health import Watch
+    from consumers.wiring.local_sources import SourceManager
+    from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer, Verdict
     from schemas.ports import Clock, Ledger, Sink
 
@@ -94,17 +94,19 @@ def instance_name(settings: Settings) -> str:
     return settings.service.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
-def make_hubs(settings: Settings, credentials: Credentials) -> list[Hub]:
+def make_hubs(settings: Settings, credentials: Credentials) -> list[EventHub]:
     """Return the hubs to be read."""
     hub = settings.eventhub
     credential = credentials.get() if hub.connection_string is None else None
-    return [Hub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
+    return [EventHub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
 
 
-def make_checkpoints(settings: Settings, credentials: Credentials, watch: Watch) -> Checkpoints:
+def make_checkpoints(
+    settings: Settings, credentials: Credentials, watch: HealthReporter
+) -> CheckpointContainer:
     """Return the checkpoint container."""
     keyless = settings.checkpoint.connection_string is None
-    return Checkpoints(
+    return CheckpointContainer(
         settings.checkpoint,
         credentials.get() if keyless else None,
         watch,
@@ -115,7 +117,7 @@ def make_checkpoints(settings: Settings, credentials: Credentials, watch: Watch)
 
 
 def make_run_ledger(
-    settings: Settings, clock: Clock, watch: Watch, credentials: Credentials
+    settings: Settings, clock: Clock, watch: HealthReporter, credentials: Credentials
 ) -> tuple[Ledger, Callable[[], Awaitable[None]]]:
     """Return the ledger, and what waits until it answers."""
     state = settings.state
@@ -125,9 +127,9 @@ def make_run_ledger(
         async def opened() -> None:
             """Return at once: a directory needs no waiting for."""
 
-        return SqliteStore(state.dir, clock, waiting_per_address=limit), opened
+        return SqliteLedger(state.dir, clock, waiting_per_address=limit), opened
     table = make_table(settings, watch, credentials)
-    store = TableStore(table, clock, waiting_per_address=limit, instance=instance_name(settings))
+    store = TableLedger(table, clock, waiting_per_address=limit, instance=instance_name(settings))
     return store, store.open
 
 
@@ -137,7 +139,7 @@ def make_logs_sink(
     credentials: Credentials,
     *,
     patience: float | None = None,
-    watch: Watch | None = None,
+    watch: HealthReporter | None = None,
 ) -> LogsIngestionSink:
     """Return the sink of one of our tables."""
     logs = settings.logs
@@ -156,7 +158,7 @@ def make_logs_sink(
 
 
 def make_reports(
-    settings: Settings, credentials: Credentials, measures: Measures, health: Health
+    settings: Settings, credentials: Credentials, measures: MetricsCollector, health: Health
 ) -> Reports:
     """Return what tells of verdicts and of the service's own health."""
     return Reports(
@@ -174,7 +176,7 @@ def open_sink(
     findings: str | None,
     stack: AsyncExitStack,
     credentials: Credentials,
-    measures: Measures,
+    measures: MetricsCollector,
     health: Health,
 ) -> tuple[Sink, Reports | None]:
     """Return where findings go, and what tells of the rest; the stack closes both."""
@@ -191,7 +193,7 @@ def open_sink(
     return sink, reports
 
 
-def connect(intelligence: Intelligence, learning: Learning, reports: Reports | None) -> None:
+def connect(intelligence: SourceManager, learning: RetroMatch, reports: Reports | None) -> None:
     """Have *learning* follow what free sources say, and what they say no more."""
 
     async def unsaid(keys: Collection[str]) -> None:
@@ -222,7 +224,7 @@ def make_pipeline(settings: Settings, core: Core, outbox: Outbox, told: Told) ->
 
 
 def make_receivers(
-    hubs: Sequence[Hub], checkpoints: Checkpoints, pipeline: Pipeline, service: Service
+    hubs: Sequence[EventHub], checkpoints: CheckpointContainer, pipeline: Pipeline, service: Service
 ) -> list[Receiver]:
     """Return what reads the hubs; who cannot go on ends the service."""
     health, share = service.health, service.settings.unreadable_share
@@ -252,7 +254,7 @@ async def open_service(
         stack.push_async_callback(checkpoints.close)
         ledger, opened = make_run_ledger(settings, clock, health, credentials)
         stack.push_async_callback(ledger.close)
-        measures = Measures(health=health, ledger=ledger)
+        measures = MetricsCollector(health=health, ledger=ledger)
         instance = instance_name(settings)
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
         stack.push_async_callback(quarantine.close)
@@ -270,8 +272,8 @@ async def open_service(
             ledger,
             clock,
             quota=service_quota(settings),
-            memory=AnswerMemory(ledger, clock, claims_tell=shared and asks_paid(settings)),
-            guard=RecordGuard(Counts(exact=False), quarantine),
+            memory=VerdictCache(ledger, clock, claims_tell=shared and asks_paid(settings)),
+            guard=RecordGuard(PipelineCounts(exact=False), quarantine),
             watch=health,
             shared=shared,
             free=intelligence.free,
@@ -292,7 +294,7 @@ async def open_service(
             health=health,
             measures=measures,
             reports=reports,
-            keys=Keys(settings, load, core.lookups, intelligence.use_passwords),
+            keys=KeyReload(settings, load, core.lookups, intelligence.use_passwords),
             intelligence=intelligence,
             sharing=sharing,
             opened=opened,

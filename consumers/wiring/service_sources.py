@@ -8,33 +8,33 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consumers.ledger.sqlite.recent import SqliteRecent
-from consumers.ledger.table.client import Table
+from consumers.ledger.sqlite.recent import SqliteRecentStore
+from consumers.ledger.table.client import StateTable
 from consumers.ledger.table.journal import TableJournal
-from consumers.ledger.table.recent import TableRecent
+from consumers.ledger.table.recent import TableRecentStore
 from consumers.service.clock_check import ClockCheck
 from consumers.sources.feeds.sync import SharedFeed
 from consumers.wiring.azure import transports
-from consumers.wiring.local_sources import Intelligence, wants_free_sources
+from consumers.wiring.local_sources import SourceManager, wants_free_sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from consumers.settings import Settings
     from consumers.wiring.credentials import Credentials
-    from schemas.health import Watch
-    from schemas.ports import Clock, Ledger, Recent
+    from schemas.health import HealthReporter
+    from schemas.ports import Clock, Ledger, RecentStore
 
 RECENT_SUFFIX = "recent"
 
 
 def make_table(
-    settings: Settings, watch: Watch, credentials: Credentials, suffix: str = ""
-) -> Table:
+    settings: Settings, watch: HealthReporter, credentials: Credentials, suffix: str = ""
+) -> StateTable:
     """Return the ledger's table, or one beside it whose name ends in *suffix*."""
     state = settings.state
     secret = state.connection_string
-    return Table.at(
+    return StateTable.at(
         state.table + suffix,
         watch,
         connection_string=secret.get_secret_value() if secret else None,
@@ -60,8 +60,12 @@ async def scratch_folder(settings: Settings) -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def open_intelligence(
-    settings: Settings, ledger: Ledger, clock: Clock, watch: Watch, credentials: Credentials
-) -> AsyncIterator[tuple[Intelligence, Recent | None]]:
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    watch: HealthReporter,
+    credentials: Credentials,
+) -> AsyncIterator[tuple[SourceManager, RecentStore | None]]:
     """Open the free sources of the service, and where sign-ins of lately are kept for them.
 
     Instances on one Table Storage ledger read feeds together.
@@ -71,14 +75,16 @@ async def open_intelligence(
         journal = recent = shared = None
         if wants_free_sources(settings):
             recent = (
-                SqliteRecent(folder, clock)
+                SqliteRecentStore(folder, clock)
                 if alone
-                else TableRecent(make_table(settings, watch, credentials, RECENT_SUFFIX), clock)
+                else TableRecentStore(
+                    make_table(settings, watch, credentials, RECENT_SUFFIX), clock
+                )
             )
         if settings.feeds and not alone:
             journal = TableJournal(make_table(settings, watch, credentials))
             shared = SharedFeed(journal, ledger)
-        intelligence = Intelligence(
+        intelligence = SourceManager(
             settings, folder, watch=watch, shared=shared, claims=None if alone else ledger
         )
         try:

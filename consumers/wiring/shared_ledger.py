@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from consumers.clock import WallClock
-from consumers.ledger.table.ledger import TableStore
+from consumers.ledger.table.ledger import TableLedger
 from consumers.service.health import GRACE, Health
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.service import make_run_ledger
 from schemas.errors import LedgerFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -24,15 +24,15 @@ PATIENCE = 20.0
 """Seconds for which the ledger's table is tried; then a person should look."""
 
 
-class _Watch(Health):
+class _FailFast(Health):
     """Ends the wait for a table at once where only a person can mend what is wrong."""
 
     limit: asyncio.Timeout | None = None
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong."""
         super().trouble(what, detail, part=part)
-        if self.limit is not None and what is not Trouble.LEDGER_UNREACHABLE:
+        if self.limit is not None and what is not Problem.LEDGER_UNREACHABLE:
             self.limit.reschedule(asyncio.get_running_loop().time())
             self.limit = None
 
@@ -50,10 +50,10 @@ async def open_shared_ledger(
 
     LedgerFailed where it does not answer for a while, or a person has to mend something.
     """
-    watch = _Watch(grace=GRACE)
+    watch = _FailFast(grace=GRACE)
     ledger, opened = make_run_ledger(settings, WallClock(), watch, Credentials(stack, settings))
     stack.push_async_callback(ledger.close)
-    if isinstance(ledger, TableStore) and not create:
+    if isinstance(ledger, TableLedger) and not create:
         opened = partial(ledger.open, create=False)
     try:
         async with asyncio.timeout(PATIENCE) as watch.limit:

@@ -22,7 +22,7 @@ from schemas.rows.columns import FINDINGS_TABLE, TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 INGESTED = "_IngestionTime"
 """The column that stands for ``ingestion_time()``; text like any other moment of a row."""
@@ -54,7 +54,7 @@ class Workspace:
     Raises ConfigurationError where the parts of the extra ``demo`` are not installed.
     """
 
-    def __init__(self, functions: Mapping[str, str], exceptions: Iterable[Row] = ()) -> None:
+    def __init__(self, functions: Mapping[str, str], exceptions: Iterable[FindingRow] = ()) -> None:
         try:
             import duckdb_kql
 
@@ -71,7 +71,7 @@ class Workspace:
         ]
         self.table(WATCHLIST, dict.fromkeys(WATCHLIST_COLUMNS, "string"), exceptions)
 
-    def table(self, name: str, columns: Mapping[str, str], rows: Iterable[Row]) -> None:
+    def table(self, name: str, columns: Mapping[str, str], rows: Iterable[FindingRow]) -> None:
         """Make a table of *columns* (name to Log Analytics type) with *rows*.
 
         Moments are text, as in the rows we send. A row without ``_IngestionTime`` was ingested
@@ -121,7 +121,7 @@ def _is_json(kind: object) -> bool:
     return str(kind) == "JSON"
 
 
-def _found(row: Row, column: str) -> Any:
+def _found(row: FindingRow, column: str) -> Any:
     return row.get(column, row.get("TimeGenerated") if column == INGESTED else None)
 
 
@@ -198,7 +198,7 @@ def _entities(rule: Mapping[str, Any], row: Mapping[str, Any]) -> list[tuple[str
     return found
 
 
-def alerts(findings: Sequence[Row], now: datetime) -> list[dict[str, Any]]:
+def alerts(findings: Sequence[FindingRow], now: datetime) -> list[dict[str, Any]]:
     """Return the alerts that the shipped rule on successes makes of *findings*, the worst first.
 
     Each has ``title``, ``severity``, ``count`` (sign-ins), ``entities`` and ``reasons``. The rule

@@ -35,7 +35,7 @@ from producers.quarantine.blob_errors import (
     LONGEST_WAIT,
     SETTING,
     SHORTEST_WAIT,
-    NoAnswer,
+    NoResponse,
     denial,
     refusal,
     silence,
@@ -49,7 +49,7 @@ from producers.quarantine.directory import (
     read_line,
 )
 from schemas.errors import ConfigurationError, LedgerFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
 
-    from schemas.health import Watch
-    from schemas.ports import Quarantined
+    from schemas.health import HealthReporter
+    from schemas.ports import QuarantineItem
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -107,7 +107,7 @@ class BlobQuarantine:
         credential: AsyncTokenCredential | None = None,
         instance: str,
         patient: bool,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         largest: int = LARGEST_IN_ALL,
         now: Callable[[], float] = time.time,
@@ -129,7 +129,7 @@ class BlobQuarantine:
         """Scheme and host of the storage account."""
         return f"{self._client.scheme}://{self._client.primary_hostname}"
 
-    async def put(self, items: Sequence[Quarantined]) -> None:
+    async def put(self, items: Sequence[QuarantineItem]) -> None:
         """Write items, then remove what is too old or too much, about once an hour.
 
         When it raises, some may have been written: put again, they are still one thing each.
@@ -141,7 +141,7 @@ class BlobQuarantine:
             self._trimmed = now
             await self._trim(now)
 
-    async def items(self) -> AsyncIterator[Quarantined]:
+    async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield what is kept, oldest first, each thing once."""
         seen: set[str] = set()
         async for blob in self._blobs(self._patient):
@@ -305,7 +305,7 @@ class BlobQuarantine:
         patient = self._patient if patient is None else patient
 
         def again(error: Exception) -> bool | float:
-            if isinstance(error, NoAnswer):
+            if isinstance(error, NoResponse):
                 return error.retry_after or True
             return patient and isinstance(error, ConfigurationError)
 
@@ -320,16 +320,16 @@ class BlobQuarantine:
                 result = await self._once(call, self._watch if patient else None)
         return result
 
-    async def _once(self, call: Callable[[], Awaitable[T]], watch: Watch | None) -> T:
+    async def _once(self, call: Callable[[], Awaitable[T]], watch: HealthReporter | None) -> T:
         try:
             result = await call()
         except AzureError as error:
             failed = _translated(error, self._setting)
             if watch is not None:
-                watch.trouble(Trouble.QUARANTINE_UNREACHABLE, str(failed))
+                watch.trouble(Problem.QUARANTINE_UNREACHABLE, str(failed))
             raise failed from None
         if watch is not None:
-            watch.well(Trouble.QUARANTINE_UNREACHABLE)
+            watch.well(Problem.QUARANTINE_UNREACHABLE)
         return result
 
 
@@ -378,7 +378,7 @@ def _is_gone(error: HttpResponseError) -> bool:
     return _code(error) == StorageErrorCode.BLOB_NOT_FOUND
 
 
-def _translated(error: AzureError, setting: str) -> ConfigurationError | NoAnswer:
+def _translated(error: AzureError, setting: str) -> ConfigurationError | NoResponse:
     """Say what went wrong. The SDK's own text, which may tell secrets, is not shown."""
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if isinstance(error, HttpResponseError) and status is not None:

@@ -21,7 +21,7 @@ _MISSING = ("", "ContainerNotFound", "ResourceNotFound")
 _MISNAMED = ("InvalidResourceName", "InvalidUri", "OutOfRangeInput")
 
 
-class NoAnswer(LedgerFailed):
+class NoResponse(LedgerFailed):
     """Out of reach or busy: worth another try."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
@@ -31,7 +31,7 @@ class NoAnswer(LedgerFailed):
 
 def refusal(
     setting: str, status: int, code: str, headers: Mapping[str, str]
-) -> ConfigurationError | NoAnswer:
+) -> ConfigurationError | NoResponse:
     """Return the error for an answer. *setting* is how the account is reached."""
     if status == 404 and code in _MISSING:
         return ConfigurationError(f"{SETTING}CONTAINER: there is no such container; create it")
@@ -40,7 +40,7 @@ def refusal(
     if status in (401, 403):
         return denial(setting, f"{status} {code}".strip())
     text = f"{SETTING}{setting}: the storage account answers {status} {code}"
-    return NoAnswer(text.strip(), _retry_after(headers))
+    return NoResponse(text.strip(), _retry_after(headers))
 
 
 def denial(setting: str, what: str) -> ConfigurationError:
@@ -54,9 +54,9 @@ def denial(setting: str, what: str) -> ConfigurationError:
     return ConfigurationError(f"{SETTING}{setting}: access is refused ({what}); {mend}")
 
 
-def silence(setting: str, what: str) -> NoAnswer:
+def silence(setting: str, what: str) -> NoResponse:
     """Return the error for a request without an answer."""
-    return NoAnswer(f"{SETTING}{setting}: the storage account does not answer ({what})")
+    return NoResponse(f"{SETTING}{setting}: the storage account does not answer ({what})")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

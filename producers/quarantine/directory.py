@@ -14,7 +14,7 @@ import orjson
 
 from schemas.errors import LedgerFailed
 from schemas.events.times import iso, parse_time
-from schemas.ports import Quarantined
+from schemas.ports import QuarantineItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -44,7 +44,7 @@ class DirectoryQuarantine:
         self._size: int | None = None
         self._today = ""
 
-    async def put(self, items: Sequence[Quarantined]) -> None:
+    async def put(self, items: Sequence[QuarantineItem]) -> None:
         """Append items to the file of today."""
         lines = b"".join(map(line_of, items))
         path = self._folder / f"{day_of(self._now())}.ndjson"
@@ -73,7 +73,7 @@ class DirectoryQuarantine:
     def _days(self) -> list[Path]:
         return sorted(self._folder.glob("*.ndjson")) if self._folder.is_dir() else []
 
-    async def items(self) -> AsyncIterator[Quarantined]:
+    async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield what is kept, oldest first, each thing once."""
         seen: set[str] = set()
         for path in self._days():
@@ -118,7 +118,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _rewrite(path: Path, leaves: Callable[[Quarantined], bool]) -> set[str]:
+def _rewrite(path: Path, leaves: Callable[[QuarantineItem], bool]) -> set[str]:
     """Drop the lines of what leaves, and the file with the last of them; return their ids."""
     removed: set[str] = set()
     rest = path.with_suffix(".rest")
@@ -150,12 +150,12 @@ def oldest_day(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC) - timedelta(days=KEEP_DAYS):%Y-%m-%d}"
 
 
-def goes(item: Quarantined, ids: Collection[str] | None, before: datetime | None) -> bool:
+def goes(item: QuarantineItem, ids: Collection[str] | None, before: datetime | None) -> bool:
     """Tell whether ``remove(ids, before)`` means *item*."""
     return (ids is None or item.id in ids) and (before is None or item.time < before)
 
 
-def line_of(item: Quarantined) -> bytes:
+def line_of(item: QuarantineItem) -> bytes:
     """Return *item* as a line of JSON, its body cut at :data:`LARGEST_ITEM`.
 
     The id depends on kind, position and the whole body: the same thing has the same one again.
@@ -176,7 +176,7 @@ def line_of(item: Quarantined) -> bytes:
     return orjson.dumps(written) + b"\n"
 
 
-def bodies_of(items: Sequence[Quarantined], full: int) -> Iterator[bytes]:
+def bodies_of(items: Sequence[QuarantineItem], full: int) -> Iterator[bytes]:
     """Yield the lines of *items* in parts of at most *full* bytes; a longer line goes alone."""
     lines: list[bytes] = []
     size = 0
@@ -190,7 +190,7 @@ def bodies_of(items: Sequence[Quarantined], full: int) -> Iterator[bytes]:
         yield b"".join(lines)
 
 
-def _identity(item: Quarantined) -> str:
+def _identity(item: QuarantineItem) -> str:
     place = f"{item.kind}\0{_encodable(item.position)}\0"
     return hashlib.sha256(place.encode() + item.body).hexdigest()[:12]
 
@@ -200,7 +200,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def read_line(line: bytes) -> Quarantined | None:
+def read_line(line: bytes) -> QuarantineItem | None:
     """Return the item of a line; None for one that was cut off, or that somebody else wrote."""
     try:
         told = orjson.loads(line)
@@ -213,4 +213,4 @@ def read_line(line: bytes) -> Quarantined | None:
         return None
     kind, reason, position, id_ = texts
     moment = parse_time(told.get("time")) or datetime.now(UTC)
-    return Quarantined(kind, reason, position, body, moment, id_)
+    return QuarantineItem(kind, reason, position, body, moment, id_)

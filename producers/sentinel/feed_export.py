@@ -19,8 +19,8 @@ LEASE = 900.0
 DAY = 86_400.0
 
 
-class FeedTaker(Protocol):
-    """See :class:`producers.sentinel.judged_addresses.Sharing`."""
+class FeedUploader(Protocol):
+    """See :class:`producers.sentinel.judged_addresses.IndicatorExport`."""
 
     async def feed_changes(
         self, feed: str, changed: Sequence[Indicator], before: Mapping[str, Indicator] | None = None
@@ -46,14 +46,14 @@ class IndicatorChanges(Protocol):
         """Return what came after *step*, about *most*, and the last step of it."""
 
 
-class PassingOn:
+class FeedExport:
     """One feed. What is passed on is noted in the ledger, which instances share."""
 
     def __init__(
         self,
         feed: str,
         store: IndicatorChanges,
-        taker: FeedTaker,
+        taker: FeedUploader,
         ledger: Ledger,
         *,
         valid: float,

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from schemas.errors import LedgerFailed, SinkHeldBack
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.indicators import reputation_of
 from schemas.intel.stix_export import feed_objects, for_readers_only, judged_object
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
@@ -26,7 +26,7 @@ from schemas.intel.verdicts import AddressClass, Intel, Reputation
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
     from schemas.intel.indicators import Indicator
     from schemas.intel.stix_export import StixObject
     from schemas.ports import Clock, Ledger
@@ -58,7 +58,7 @@ class Uploader(Protocol):
         """Upload; return those refused for good. SinkHeldBack when it gives up waiting."""
 
 
-class Shared(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class UploadedIndicator(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was uploaded last of an address. Times are seconds since the epoch, by our clock."""
 
     time: float
@@ -69,7 +69,7 @@ class Shared(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When the address was first uploaded."""
 
 
-NEVER = Shared(0.0, 0.0, math.inf)
+NEVER = UploadedIndicator(0.0, 0.0, math.inf)
 
 
 def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
@@ -83,15 +83,15 @@ def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
     return msgspec.msgpack.encode(joined)
 
 
-def _decoded(key: str, body: bytes) -> Shared:
+def _decoded(key: str, body: bytes) -> UploadedIndicator:
     try:
-        return msgspec.msgpack.decode(body, type=Shared)
+        return msgspec.msgpack.decode(body, type=UploadedIndicator)
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"the ledger's {key[:3]}… is unreadable: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _PendingUpload:
     """What was decided last of an address. Without an end it is not to be told of."""
 
     intel: Intel
@@ -104,13 +104,13 @@ class _Change:
     """An upload on its way: what is to be kept when it has arrived."""
 
     address: str
-    wanted: _Wanted
+    wanted: _PendingUpload
     what: str
     told: StixObject
-    shared: Shared
+    shared: UploadedIndicator
 
 
-class SharingSettings(Protocol):
+class ExportSettings(Protocol):
     """What is shared, and how."""
 
     @property
@@ -126,7 +126,7 @@ class SharingSettings(Protocol):
         """The name of the source, as Sentinel shows it."""
 
 
-class Sharing:
+class IndicatorExport:
     """Decides what is uploaded, renewed and withdrawn, and sees to it.
 
     ``counts`` tells ``uploaded``, ``renewed``, ``withdrawn``, ``refused`` (by the service, for
@@ -140,9 +140,9 @@ class Sharing:
         uploader: Uploader,
         ledger: Ledger,
         clock: Clock,
-        settings: SharingSettings,
+        settings: ExportSettings,
         *,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         most_queued: int = MOST_QUEUED,
         most_remembered: int = MOST_REMEMBERED,
         monotonic: Callable[[], float] = time.monotonic,
@@ -156,8 +156,8 @@ class Sharing:
         self._most_queued = most_queued
         self._most_remembered = most_remembered
         self._monotonic = monotonic
-        self._queue: dict[str, _Wanted] = {}
-        self._known: OrderedDict[str, tuple[float, Shared]] = OrderedDict()
+        self._queue: dict[str, _PendingUpload] = {}
+        self._known: OrderedDict[str, tuple[float, UploadedIndicator]] = OrderedDict()
         self._doubtful: set[str] = set()
         """Addresses of uploads on their way, and of those of which nobody knows if they arrived."""
         self._one_flush = asyncio.Lock()
@@ -195,9 +195,9 @@ class Sharing:
             self.counts["marked"] += 1
             told = False
         until = min(expires, self._clock.now() + self._settings.valid_for) if told else None
-        self._note(address, _Wanted(intel, time, until))
+        self._note(address, _PendingUpload(intel, time, until))
 
-    def _note(self, address: str, wanted: _Wanted) -> None:
+    def _note(self, address: str, wanted: _PendingUpload) -> None:
         known = self._remembered(address)
         if known is not None and self._kind(address, wanted, known) is None:
             self._let_go(address)
@@ -207,7 +207,7 @@ class Sharing:
             return
         self._queue[address] = wanted
 
-    def _kind(self, address: str, wanted: _Wanted, known: Shared) -> str | None:
+    def _kind(self, address: str, wanted: _PendingUpload, known: UploadedIndicator) -> str | None:
         """Tell what is to be done: nothing where Sentinel says already what it should."""
         now = self._clock.now()
         doubtful = address in self._doubtful
@@ -273,7 +273,9 @@ class Sharing:
                 changes.append(self._change(address, wanted, what, known))
         return changes
 
-    def _change(self, address: str, wanted: _Wanted, what: str, known: Shared) -> _Change:
+    def _change(
+        self, address: str, wanted: _PendingUpload, what: str, known: UploadedIndicator
+    ) -> _Change:
         now = self._clock.now()
         until = now if wanted.until is None else wanted.until
         first = min(known.first, now)
@@ -286,7 +288,9 @@ class Sharing:
             first=first,
         )
         decided = max(wanted.time, math.nextafter(known.time, math.inf))
-        return _Change(address, wanted, what, told, Shared(decided, wanted.until or 0.0, first))
+        return _Change(
+            address, wanted, what, told, UploadedIndicator(decided, wanted.until or 0.0, first)
+        )
 
     async def _apply(self, changes: Sequence[_Change]) -> None:
         """Upload changes, and note those that arrived."""
@@ -377,12 +381,12 @@ class Sharing:
         pause = PAUSE if error.retry_after is None else max(PAUSE, error.retry_after)
         self._held_back = self._monotonic() + pause, error
         if self._watch is not None:
-            self._watch.trouble(Trouble.INDICATORS_HELD_BACK, f"{error}; {error.mend}")
+            self._watch.trouble(Problem.INDICATORS_HELD_BACK, f"{error}; {error.mend}")
 
     def _well(self) -> None:
         self._held_back, self._unwell = None, False
         if self._watch is not None:
-            self._watch.well(Trouble.INDICATORS_HELD_BACK)
+            self._watch.well(Problem.INDICATORS_HELD_BACK)
 
     def _resting(self) -> SinkHeldBack | None:
         """Return why nothing is tried now, and for how long."""
@@ -392,13 +396,13 @@ class Sharing:
         left = until - self._monotonic()
         return SinkHeldBack(str(error), mend=error.mend, retry_after=left) if left > 0 else None
 
-    def _remembered(self, address: str) -> Shared | None:
+    def _remembered(self, address: str) -> UploadedIndicator | None:
         """Return what is known of an address, None if the ledger has to be asked."""
         read, shared = self._known.get(address, (-math.inf, NEVER))
         limit = REMEMBERED_LIVE if shared.until > self._clock.now() else REMEMBERED
         return shared if self._monotonic() - read < limit else None
 
-    def _remember(self, address: str, shared: Shared) -> None:
+    def _remember(self, address: str, shared: UploadedIndicator) -> None:
         self._known[address] = self._monotonic(), shared
         self._known.move_to_end(address)
         if len(self._known) > self._most_remembered:

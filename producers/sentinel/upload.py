@@ -36,7 +36,7 @@ from azure.core.rest import HttpRequest
 from producers.logs_ingestion import PlaceholderToken
 from schemas.errors import ConfigurationError, SinkHeldBack, SinkRefused
 from schemas.events.sign_in import clean_text
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.core.rest import AsyncHttpResponse
 
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
     from schemas.intel.stix_export import StixObject
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ class _Answer(msgspec.Struct):
     errors: list[_Refusal] | None = None
 
 
-class Pace:
+class RequestRateLimiter:
     """Lets at most so many requests through in any minute; the others wait."""
 
     def __init__(
@@ -136,7 +136,7 @@ class IndicatorUpload:
         source: str,
         patience: float = 60.0,
         requests_per_minute: int = MOST_REQUESTS,
-        watch: Watch | None = None,
+        watch: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -172,7 +172,7 @@ class IndicatorUpload:
         )
         self._head = b'{"sourcesystem":' + orjson.dumps(source) + b',"stixobjects":['
         self._patience = patience
-        self._pace = Pace(requests_per_minute, monotonic, sleep)
+        self._pace = RequestRateLimiter(requests_per_minute, monotonic, sleep)
         self._watch = watch
         self._monotonic = monotonic
         self._sleep = sleep
@@ -232,13 +232,13 @@ class IndicatorUpload:
                 self.errors += 1
                 if self._watch is not None:
                     detail = f"{error}; {error.mend}"
-                    self._watch.trouble(Trouble.INDICATORS_HELD_BACK, detail)
+                    self._watch.trouble(Problem.INDICATORS_HELD_BACK, detail)
                 wait = pause if error.retry_after is None else error.retry_after
                 if self._monotonic() + wait > began + self._patience:
                     raise
             else:
                 if self._watch is not None:
-                    self._watch.well(Trouble.INDICATORS_HELD_BACK)
+                    self._watch.well(Problem.INDICATORS_HELD_BACK)
                 return refusals
             await self._sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -23,7 +23,7 @@ from schemas.events.sign_in import RecordReader, SignIn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.events.tables import Form, Tables, Typed
+    from schemas.events.tables import FastDecoder, RecordFormat, Tables
 
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may hold more."""
@@ -53,14 +53,14 @@ _SAMPLE = _DEEP // 3
 """Bytes between two that are looked at first: another pass over all bytes costs too much."""
 
 
-class _Head(msgspec.Struct):
+class _RecordHead(msgspec.Struct):
     """The two names by which a record tells its table."""
 
     type_name: Any = msgspec.field(default=None, name="Type")
     category: Any = None
 
 
-_head = msgspec.json.Decoder(_Head)
+_head = msgspec.json.Decoder(_RecordHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Decoder:
             return None
         return self._decode_rows(rows, typed, _Body(body, bare=bare))
 
-    def _rows(self, body: bytes, typed: Typed) -> tuple[list[Any] | None, bool]:
+    def _rows(self, body: bytes, typed: FastDecoder) -> tuple[list[Any] | None, bool]:
         """Return the typed rows of a body, and whether it is one bare record."""
         if body.lstrip()[:1] == b"[":
             return typed.array.decode(body), False
@@ -213,7 +213,7 @@ class Decoder:
         tells_its_table = self._form_told(wrapper.Type, wrapper.category) is not None
         return None if tells_its_table else wrapper.records, False
 
-    def _guess(self, body: bytes) -> Typed | None:
+    def _guess(self, body: bytes) -> FastDecoder | None:
         """Guess the form of a body from the first name in it that could tell. Verified later."""
         tables = self._tables
         for name, form_of, find in (
@@ -230,7 +230,7 @@ class Decoder:
                     return form.typed
         return None
 
-    def _decode_rows(self, rows: list[Any], typed: Typed, source: _Body) -> Decoded:
+    def _decode_rows(self, rows: list[Any], typed: FastDecoder, source: _Body) -> Decoded:
         decoded = Decoded()
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
@@ -340,7 +340,7 @@ class Decoder:
         decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
         return True
 
-    def _form_told(self, type_name: object, category: object) -> Form | None:
+    def _form_told(self, type_name: object, category: object) -> RecordFormat | None:
         """Return the form that a record's exactly spelled ``Type`` or ``category`` tells."""
         names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
         return next((form for name, forms in names if (form := _told(name, forms))), None)
@@ -369,7 +369,7 @@ class Decoder:
     def _answer(self, value: object) -> str | Unusable:
         return self._address[value] if isinstance(value, str) else usable_address(value)
 
-    def _form_of(self, record: dict[str, Any]) -> tuple[Form | None, str]:
+    def _form_of(self, record: dict[str, Any]) -> tuple[RecordFormat | None, str]:
         """Return the form of a record of lower-case names, and the name of its table."""
         tables = self._tables
         if form := tables.form_of_type(record.get("type")):
@@ -382,11 +382,11 @@ class Decoder:
         return form, form.table if form else ""
 
 
-def _lost_its_type(record: dict[str, Any], form: Form) -> bool:
+def _lost_its_type(record: dict[str, Any], form: RecordFormat) -> bool:
     """Tell whether a record of lower-case names is a row that is told by its category alone."""
     nested = any("properties" in place for (place,) in form.columns["address"])
     return nested and "properties" not in record and "ipaddress" in record
 
 
-def _told(name: object, forms: Mapping[object, Form | None]) -> Form | None:
+def _told(name: object, forms: Mapping[object, RecordFormat | None]) -> RecordFormat | None:
     return forms[name] if isinstance(name, str) else None

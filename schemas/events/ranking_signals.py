@@ -22,7 +22,7 @@ from schemas.events.sign_in import (
 
 if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
-    from schemas.events.tables import Place
+    from schemas.events.tables import FieldPath
 
 LONGEST = 200
 """Characters kept of a name."""
@@ -57,7 +57,7 @@ class _ExactReader(RecordReader):
         self.record = record
         self._parsed = {}
 
-    def at(self, place: Place) -> Any:
+    def at(self, place: FieldPath) -> Any:
         """Return what stands at *place*, or None."""
         value: Any = self.record
         for part in place:

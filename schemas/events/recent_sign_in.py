@@ -32,7 +32,7 @@ _CODES = {str, int}
 """What a result code is; to a dictionary 1 is also True and 1.0."""
 
 
-class Noted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A sign-in from one address, as far as a late finding needs it.
 
     ``time`` is that of the event: seconds since the epoch, or a text that ``parse_time`` reads.
@@ -57,7 +57,7 @@ class Noted(msgspec.Struct, frozen=True, array_like=True, gc=False):
         )
 
 
-class Notes(msgspec.Struct, array_like=True):
+class RecentSegment(msgspec.Struct, array_like=True):
     """Sign-ins by column, in order: all are noted, and hardly one is ever looked at again."""
 
     addresses: list[str] = []
@@ -73,7 +73,7 @@ class Notes(msgspec.Struct, array_like=True):
             raise ValueError("columns of different lengths")
 
     @classmethod
-    def of(cls, signins: Iterable[Noted]) -> Notes:
+    def of(cls, signins: Iterable[RecentSignIn]) -> RecentSegment:
         """Return sign-ins by column."""
         columns = zip(*map(msgspec.structs.astuple, signins), strict=True)
         return cls(*map(list, columns))
@@ -82,13 +82,13 @@ class Notes(msgspec.Struct, array_like=True):
         """Return how many sign-ins there are."""
         return len(self.addresses)
 
-    def __iter__(self) -> Iterator[Noted]:
+    def __iter__(self) -> Iterator[RecentSignIn]:
         """Yield them one by one."""
-        return starmap(Noted, zip(*msgspec.structs.astuple(self), strict=True))
+        return starmap(RecentSignIn, zip(*msgspec.structs.astuple(self), strict=True))
 
-    def part(self, start: int, end: int) -> Notes:
+    def part(self, start: int, end: int) -> RecentSegment:
         """Return some of them."""
-        return Notes(*(column[start:end] for column in msgspec.structs.astuple(self)))
+        return RecentSegment(*(column[start:end] for column in msgspec.structs.astuple(self)))
 
     def add(
         self,

@@ -26,13 +26,13 @@ from schemas.events.outcomes import (
     outcome_of_status,
     outcome_of_word,
 )
-from schemas.events.tables import Form, Scalar, joined
+from schemas.events.tables import RecordFormat, Scalar, joined
 from schemas.events.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.events.tables import Alternative, Place
+    from schemas.events.tables import FieldPath, JoinedPaths
 
 LONGEST_VALUE = 1_024
 """Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
@@ -134,7 +134,7 @@ def clean_bool(value: object) -> bool | None:
 
 
 @cache
-def lowered(place: Place) -> Place:
+def lowered(place: FieldPath) -> FieldPath:
     """Return a place in lower case."""
     return tuple(part.lower() for part in place)
 
@@ -152,7 +152,7 @@ class RecordReader:
         self.record = fold_names(record)
         self._parsed: dict[str, dict[str, Any] | None] = {}
 
-    def at(self, place: Place) -> Any:
+    def at(self, place: FieldPath) -> Any:
         """Return what stands at *place*, or None."""
         value: Any = self.record
         for part in lowered(place):
@@ -173,7 +173,7 @@ class RecordReader:
         first = value[0] if isinstance(value, list) and value else None
         return fold_names(first) if isinstance(first, dict) else None
 
-    def first(self, alternatives: Iterable[Alternative]) -> Scalar:
+    def first(self, alternatives: Iterable[JoinedPaths]) -> Scalar:
         """Return the first of *alternatives* that holds a value, or None."""
         for alternative in alternatives:
             if len(alternative) == 1:
@@ -226,7 +226,7 @@ class SignIn(msgspec.Struct, gc=False):
     class, because one is made for every record.
     """
 
-    form: Form
+    form: RecordFormat
     table: str
     addresses: tuple[str, ...]
     written: Scalar
@@ -284,7 +284,7 @@ class SignIn(msgspec.Struct, gc=False):
             yield address, clean_text(written.get(address)) or address
 
 
-def _tenant(reader: RecordReader, alternatives: Iterable[Alternative]) -> str | None:
+def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | None:
     text = clean_text(reader.first(alternatives))
     if text and (inside := _TENANT_IN_RESOURCE.search(text)):
         return inside.group(1)
@@ -297,7 +297,7 @@ def as_number(value: object) -> int | None:
     return number if number is not None and 0 < number < 2**31 else None
 
 
-def _event_id(own: Scalar, reader: RecordReader, form: Form) -> str:
+def _event_id(own: Scalar, reader: RecordReader, form: RecordFormat) -> str:
     """Return the source's own id, else ``_ItemId``, else a hash of the canonical record."""
     text = clean_text(own, longest=LONGEST_VALUE + 1)
     if text is None and form.row:
@@ -327,7 +327,7 @@ def _shallow(value: Any, depth: int) -> Any:
     return [_shallow(one, depth - 1) for one in value]
 
 
-def outcome_of(reader: RecordReader, form: Form) -> Outcome:
+def outcome_of(reader: RecordReader, form: RecordFormat) -> Outcome:
     """Return how far the sign-in got, told differently in each table."""
     places = form.columns.get("result", ())
     results = [reader.first((one,)) for one in places]
@@ -353,7 +353,7 @@ def outcome_of(reader: RecordReader, form: Form) -> Outcome:
             return Outcome.UNKNOWN
 
 
-def _word_outcome(results: list[Scalar], form: Form) -> Outcome:
+def _word_outcome(results: list[Scalar], form: RecordFormat) -> Outcome:
     for result in results:
         word = str(result).strip().lower() if result is not None else ""
         if word in form.success:
@@ -366,7 +366,7 @@ def _word_outcome(results: list[Scalar], form: Form) -> Outcome:
     return Outcome.UNKNOWN
 
 
-def _audit_outcome(reader: RecordReader, form: Form) -> Outcome:
+def _audit_outcome(reader: RecordReader, form: RecordFormat) -> Outcome:
     """Microsoft 365 audit records: for sign-ins the operation decides, never ``ResultStatus``.
 
     Recorded ``UserLoginFailed`` events mostly say ``ResultStatus`` "Success".

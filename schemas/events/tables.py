@@ -1,8 +1,8 @@
 """Which tables exist, how their records are told apart, and which column holds what.
 
-The data is ``tables.toml``; this module turns it into :class:`Form` objects. A form is one way in
-which the records of one table arrive: a table, its layout with absolute places, and the typed
-decoder for the few columns that every sign-in needs.
+The data is ``tables.toml``; this module turns it into :class:`RecordFormat` objects. A format is
+one way in which the records of a table arrive: the table, its layout with absolute field paths, and
+the fast decoder for the few columns that every sign-in needs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Scalar = str | int | float | bool | None
-Place = tuple[str, ...]
+FieldPath = tuple[str, ...]
 """The names on the way from a record to one value."""
-Alternative = tuple[Place, ...]
+JoinedPaths = tuple[FieldPath, ...]
 """Places whose values belong together; mostly one."""
-Columns = dict[str, tuple[Alternative, ...]]
+Columns = dict[str, tuple[JoinedPaths, ...]]
 
 COLUMNS = [
     "address",
@@ -73,7 +73,7 @@ OWN_OUTCOMES = ("code", "word", "status", "none")
 """How a user's own table may tell its outcome."""
 
 
-class Typed:
+class FastDecoder:
     """Decoders for one set of columns, shared by all forms that have the same ones."""
 
     def __init__(self, columns: Columns, *, noted: bool = False) -> None:
@@ -84,7 +84,7 @@ class Typed:
             node = tree
             for part in place:
                 node = node.setdefault(part, {})
-        self._attributes: dict[Place, str] = {}
+        self._attributes: dict[FieldPath, str] = {}
         row: Any = self._struct(tree, (), "")
         rows: Any = list[row | None]
         self.row = row
@@ -101,7 +101,7 @@ class Typed:
         self.risk_of = self._first_getter(columns.get("risk_level", ()))
         self.noted_of = self._all_getter(noted_places) if noted_places else None
 
-    def _struct(self, tree: dict[str, Any], place: Place, attribute: str) -> Any:
+    def _struct(self, tree: dict[str, Any], place: FieldPath, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
         names: dict[str, str] = {}
         for number, (part, below) in enumerate(tree.items()):
@@ -113,17 +113,17 @@ class Typed:
             fields.append((own, kind, None))
         return msgspec.defstruct("Row", fields, rename=names, gc=False)
 
-    def _tuple_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+    def _tuple_getter(self, alternatives: tuple[JoinedPaths, ...]) -> Callable[[Any], Any]:
         attributes = [self._attributes[place] for (place,) in alternatives]
         if len(attributes) == 1:
             only = attrgetter(attributes[0])
             return lambda row: (only(row),)
         return attrgetter(*attributes)
 
-    def _all_getter(self, places: tuple[Place, ...]) -> Callable[[Any], Any]:
+    def _all_getter(self, places: tuple[FieldPath, ...]) -> Callable[[Any], Any]:
         return attrgetter(*(self._attributes[place] for place in places))
 
-    def _first_getter(self, alternatives: tuple[Alternative, ...]) -> Callable[[Any], Any]:
+    def _first_getter(self, alternatives: tuple[JoinedPaths, ...]) -> Callable[[Any], Any]:
         getters = [attrgetter(self._attributes[place]) for (place,) in alternatives]
         if not getters:
             return lambda _: None
@@ -134,7 +134,7 @@ class Typed:
         return lambda row: first(row) or second(row)
 
 
-def _first_places(columns: Columns) -> tuple[Place, ...]:
+def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
     """Return the place of first choice of each noted column; nothing if one has no simple one."""
     firsts = [columns.get(name, ((),))[0] for name in NOTED]
     if any(len(places) != 1 for places in firsts):
@@ -149,7 +149,7 @@ def joined(values: Iterable[object]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
+class RecordFormat:
     """One way in which the records of one table arrive."""
 
     table: str
@@ -158,21 +158,21 @@ class Form:
     outcome: str
     account_type: str | None
     columns: Columns
-    typed: Typed
+    typed: FastDecoder
     row: bool
     """Whether this is a row of a workspace table, told by its ``Type``."""
     success: frozenset[str] = frozenset()
     failure: frozenset[str] = frozenset()
 
 
-class _AnyCase(dict[object, "Form | None"]):
+class _AnyCase(dict[object, "RecordFormat | None"]):
     """Finds forms by name in any case; remembers the spellings seen, within reason."""
 
-    def __init__(self, forms: dict[str, Form]) -> None:
+    def __init__(self, forms: dict[str, RecordFormat]) -> None:
         super().__init__()
         self._forms = forms
 
-    def __missing__(self, name: object) -> Form | None:
+    def __missing__(self, name: object) -> RecordFormat | None:
         form = self._forms.get(name.lower()) if isinstance(name, str) else None
         if len(self) < 1_000 and (name is None or (isinstance(name, str) and len(name) < 100)):
             self[name] = form
@@ -183,9 +183,9 @@ class _AnyCase(dict[object, "Form | None"]):
 class Tables:
     """All forms, by what tells them apart. Names are lower case."""
 
-    by_type: dict[str, Form] = field(default_factory=dict)
-    by_category: dict[str, Form] = field(default_factory=dict)
-    by_looks: dict[str, Form] = field(default_factory=dict)
+    by_type: dict[str, RecordFormat] = field(default_factory=dict)
+    by_category: dict[str, RecordFormat] = field(default_factory=dict)
+    by_looks: dict[str, RecordFormat] = field(default_factory=dict)
     exact_types: _AnyCase = field(init=False)
     exact_categories: _AnyCase = field(init=False)
 
@@ -193,11 +193,11 @@ class Tables:
         self.exact_types = _AnyCase(self.by_type)
         self.exact_categories = _AnyCase(self.by_category)
 
-    def form_of_type(self, name: object) -> Form | None:
+    def form_of_type(self, name: object) -> RecordFormat | None:
         """Return the form whose ``Type`` is *name*, whatever its case."""
         return self.by_type.get(name.lower()) if isinstance(name, str) else None
 
-    def form_of_category(self, name: object) -> Form | None:
+    def form_of_category(self, name: object) -> RecordFormat | None:
         """Return the form whose ``category`` is *name*, whatever its case."""
         return self.by_category.get(name.lower()) if isinstance(name, str) else None
 
@@ -228,15 +228,15 @@ def load_tables(
     """
     own = own or {}
     wanted = _wanted(chosen, own)
-    shared: dict[str, Typed] = {}
+    shared: dict[str, FastDecoder] = {}
     tables = Tables()
     for name, table in _shipped()["tables"].items():
         on = table["on"] if wanted is None else name.lower() in wanted
         for spec in table["forms"]:
             columns = _columns(_layout(spec["layout"]), spec.get("under"))
-            typed = shared.get(repr(columns)) or Typed(columns, noted=noted)
+            typed = shared.get(repr(columns)) or FastDecoder(columns, noted=noted)
             shared[repr(columns)] = typed
-            form = Form(
+            form = RecordFormat(
                 name,
                 on,
                 table["outcome"],
@@ -292,7 +292,7 @@ def _columns(layout: Mapping[str, Any], under: str | None) -> Columns:
     }
 
 
-def _alternative(spec: str | list[str], under: str | None) -> Alternative:
+def _alternative(spec: str | list[str], under: str | None) -> JoinedPaths:
     prefix = (under,) if under else ()
     if isinstance(spec, list):
         return ((*prefix, *spec),)
@@ -302,7 +302,7 @@ def _alternative(spec: str | list[str], under: str | None) -> Alternative:
     )
 
 
-def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> Form:
+def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> RecordFormat:
     spec = {key: value for key, value in spec.items() if value is not None}
     success, failure = _words(name, "success", spec), _words(name, "failure", spec)
     outcome = spec.pop("outcome", "word")
@@ -318,9 +318,9 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> F
     for column in EVERY_SIGN_IN:
         if any(len(alternative) > 1 for alternative in columns.get(column, ())):
             raise _wrong(name, column, "cannot be joined from two columns")
-    typed = Typed(columns, noted=noted)
+    typed = FastDecoder(columns, noted=noted)
     spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
-    return Form(spelled, on, outcome, None, columns, typed, True, success, failure)
+    return RecordFormat(spelled, on, outcome, None, columns, typed, True, success, failure)
 
 
 def _wrong(table: str, key: str, text: str) -> ConfigurationError:

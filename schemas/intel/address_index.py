@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class KeyIndex:
+class AddressIndex:
     """A set of canonical addresses and networks."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class KeyIndex:
         return any(number >> (bits - length) in networks for length, networks in lengths.items())
 
 
-class EveryKey(KeyIndex):
+class EveryKey(AddressIndex):
     """Stands for an index that was not read: every key that could name an address.
 
     For looking at a few addresses in a file of many.

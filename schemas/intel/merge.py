@@ -24,7 +24,7 @@ _BADNESS = {
 }
 
 
-class Combined(msgspec.Struct, frozen=True, kw_only=True):
+class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What all sources together say of one address."""
 
     reputation: Reputation
@@ -56,7 +56,7 @@ def false_positive(intel: Intel) -> bool:
     )
 
 
-def combined(words: Sequence[Verdict]) -> Combined:
+def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
     """Join one or more words on an address.
 
     The worst reputation wins. Where CrowdSec calls an address harmless (benign, safe, a false
@@ -73,7 +73,7 @@ def combined(words: Sequence[Verdict]) -> Combined:
         worst = Reputation.SUSPICIOUS
     known = [one for one in ordered if one.reputation is not Reputation.UNKNOWN] or ordered
     classes = [*(one.address_class for one in of_crowdsec), *(one.address_class for one in ordered)]
-    return Combined(
+    return MergedVerdict(
         reputation=worst,
         sources=tuple(dict.fromkeys(one.source for one in known)),
         address_class=next(

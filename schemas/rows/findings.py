@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from schemas.events.sign_in import Details
-    from schemas.intel.merge import Combined
+    from schemas.intel.merge import MergedVerdict
     from schemas.intel.verdicts import AddressClass, Intel, Reputation
     from schemas.rows.policy import Line
 
 REPORT_URL = "https://app.crowdsec.net/cti/"
 """CrowdSec's public page of an address."""
 
-Row = dict[str, Any]
+FindingRow = dict[str, Any]
 
 
 def finding_id(table: str, event_id: str, address: str) -> str:
@@ -37,7 +37,7 @@ def finding_row(
     *,
     details: Details,
     address: str,
-    told: Combined,
+    told: MergedVerdict,
     line: Line,
     reputation: Reputation,
     address_class: AddressClass,
@@ -45,7 +45,7 @@ def finding_row(
     wall: datetime,
     delay: float,
     accounts: int | None = None,
-) -> Row:
+) -> FindingRow:
     """Return the row for one sign-in from one bad address; see :mod:`schemas.rows.columns`."""
     return {
         "TimeGenerated": iso(wall),
@@ -97,7 +97,7 @@ def finding_row(
     }
 
 
-def _intel_columns(intel: Intel, *, asked: bool) -> Row:
+def _intel_columns(intel: Intel, *, asked: bool) -> FindingRow:
     """Return what is told of the address; with *asked*, a source that would tell was asked."""
 
     def names(told: Sequence[str]) -> list[str] | None:

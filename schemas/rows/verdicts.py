@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from schemas.events.times import iso_of
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import Answer, Unanswered, Verdict
 from schemas.rows.findings import REPORT_URL
 
@@ -38,7 +38,7 @@ def verdict_row(
     }
     all_words = [*([answer] if isinstance(answer, Verdict) else []), *words]
     if all_words:
-        told = combined(all_words)
+        told = merge_verdicts(all_words)
         intel = told.intel
         row |= {
             "Verdict": told.reputation.value,

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from tests.contracts.support_ledger import LIMIT, Clock, table_store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def opened(server: Azurite | None, tmp_path: Path, clock: Clock) -> AsyncI
     name = f"t{uuid4().hex}"
 
     async def open_sqlite() -> Ledger:
-        ledgers.append(SqliteStore(tmp_path, clock, waiting_per_address=LIMIT))
+        ledgers.append(SqliteLedger(tmp_path, clock, waiting_per_address=LIMIT))
         return ledgers[-1]
 
     async def open_table() -> Ledger:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consumers.enrichment.history_entries import DAY, Account, Group, Place, pseudonym
+from consumers.enrichment.history_entries import (
+    DAY,
+    AccountEntry,
+    GroupEntry,
+    LocationEntry,
+    pseudonym,
+)
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 
@@ -39,23 +45,23 @@ def failed(account: str = ADA, **more: Any) -> Signals:
     return signals(account, Outcome.FAILURE, **more)
 
 
-async def account_in(ledger: Ledger, name: str) -> Account | None:
+async def account_in(ledger: Ledger, name: str) -> AccountEntry | None:
     """Return what is kept of an account."""
     key = f"a|{pseudonym(name)}"
     found = await ledger.history([key])
-    return msgspec.msgpack.decode(found[key], type=Account) if found else None
+    return msgspec.msgpack.decode(found[key], type=AccountEntry) if found else None
 
 
-async def place_in(ledger: Ledger, place: str) -> Place | None:
+async def place_in(ledger: Ledger, place: str) -> LocationEntry | None:
     """Return what is kept of a place."""
     found = await ledger.history([f"p|{place}"])
-    return msgspec.msgpack.decode(found[f"p|{place}"], type=Place) if found else None
+    return msgspec.msgpack.decode(found[f"p|{place}"], type=LocationEntry) if found else None
 
 
-async def group_in(ledger: Ledger, key: str) -> Group | None:
+async def group_in(ledger: Ledger, key: str) -> GroupEntry | None:
     """Return what is kept of a network or a bad address."""
     found = await ledger.history([key])
-    return msgspec.msgpack.decode(found[key], type=Group) if found else None
+    return msgspec.msgpack.decode(found[key], type=GroupEntry) if found else None
 
 
 def names(*accounts: str) -> set[str]:

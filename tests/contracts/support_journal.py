@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from consumers.ledger.table.client import Table
+from consumers.ledger.table.client import StateTable
 from consumers.ledger.table.journal import TableJournal
-from schemas.ports import Entry, Place
+from schemas.ports import JournalEntry, JournalPosition
 from tests.contracts.support_ledger import Told
 from tests.servers.faults import LOST, FaultyWay
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARTITION = "feed-taxii_2fone_3f_23_5c _25"
 FEED = "taxii/one?#\\ %"
 """A feed whose name cannot be a row's."""
-START = Place()
+START = JournalPosition()
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def journals(
     """Open the journals of several instances on one table."""
     name = table or f"t{uuid4().hex}"
     tables = [
-        Table.at(name, Told(), connection_string=text or azurite.connection_string)
+        StateTable.at(name, Told(), connection_string=text or azurite.connection_string)
         for _ in range(number)
     ]
     made = [TableJournal(one) for one in tables]
@@ -78,17 +78,21 @@ def bodies(count: int, name: str = "entry") -> list[bytes]:
     return [f"{name} {n}".encode() for n in range(count)]
 
 
-def numbered(generation: int, texts: Sequence[bytes], first: int = 1) -> list[Entry]:
+def numbered(generation: int, texts: Sequence[bytes], first: int = 1) -> list[JournalEntry]:
     """Return the entries that bodies become."""
-    return [Entry(Place(generation, n), body) for n, body in enumerate(texts, first)]
+    return [
+        JournalEntry(JournalPosition(generation, n), body) for n, body in enumerate(texts, first)
+    ]
 
 
-async def read(journal: TableJournal, after: Place = START, feed: str = FEED) -> list[Entry]:
+async def read(
+    journal: TableJournal, after: JournalPosition = START, feed: str = FEED
+) -> list[JournalEntry]:
     """Return all entries after a place."""
     return [one async for some in journal.entries(feed, after) for one in some]
 
 
-async def filled(journal: TableJournal, texts: Sequence[bytes]) -> Place:
+async def filled(journal: TableJournal, texts: Sequence[bytes]) -> JournalPosition:
     """Extend an empty journal."""
     end = START
     for start in range(0, len(texts), 20):

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from consumers.ledger.table.client import Table
-from consumers.ledger.table.ledger import TableStore
+from consumers.ledger.table.client import StateTable
+from consumers.ledger.table.ledger import TableLedger
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Intel, Reputation, Verdict
-from schemas.ports import Ledger, Waiting
+from schemas.ports import Ledger, PendingSignIn
 
 if TYPE_CHECKING:
-    from schemas.health import Trouble
+    from schemas.health import Problem
 
 Open = Callable[[], Awaitable[Ledger]]
 """Opens the same ledger again."""
@@ -42,24 +42,24 @@ class Told:
     """A watch that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.troubles: set[Trouble] = set()
+        self.troubles: set[Problem] = set()
         self.details: list[str] = []
         self._changed = asyncio.Event()
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == ""
         self.troubles.add(what)
         self.details.append(detail)
         self._changed.set()
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == ""
         self.troubles.discard(what)
         self._changed.set()
 
-    async def until(self, *troubles: Trouble) -> None:
+    async def until(self, *troubles: Problem) -> None:
         """Wait until exactly these are told and not ended."""
         async with asyncio.timeout(30):
             while self.troubles != set(troubles):
@@ -75,10 +75,10 @@ def table_store(
     watch: Told | None = None,
     instance: str = "one",
     waiting_per_address: int = LIMIT,
-) -> TableStore:
+) -> TableLedger:
     """Return a store that is not opened yet."""
-    at = Table.at(table, watch or Told(), connection_string=connection_string)
-    return TableStore(at, clock, waiting_per_address=waiting_per_address, instance=instance)
+    at = StateTable.at(table, watch or Told(), connection_string=connection_string)
+    return TableLedger(at, clock, waiting_per_address=waiting_per_address, instance=instance)
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ async def instances(
     table: str | None = None,
     watch: Told | None = None,
     waiting_per_address: int = LIMIT,
-) -> AsyncIterator[list[TableStore]]:
+) -> AsyncIterator[list[TableLedger]]:
     """Open one table by several instances, which know nothing of each other."""
     name = table or f"t{uuid4().hex}"
     stores = [
@@ -128,7 +128,7 @@ def waiting(
     account: str = "ada@example.net",
     own: float | None = None,
     place: float = 0.0,
-) -> Waiting:
+) -> PendingSignIn:
     """Return a sign-in that waits."""
     details = Details(
         table="SigninLogs",
@@ -141,4 +141,4 @@ def waiting(
     )
     if own is None:
         own = 60.0 if outcome is Outcome.SUCCESS else 0.0
-    return Waiting(key, address, details, parked, own, place, (("because", own),))
+    return PendingSignIn(key, address, details, parked, own, place, (("because", own),))

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from consumers.ledger.table.client import Table
-from consumers.ledger.table.recent import TableRecent
-from schemas.ports import Chunk
+from consumers.ledger.table.client import StateTable
+from consumers.ledger.table.recent import TableRecentStore
+from schemas.ports import RecentChunk
 from tests.contracts.support_ledger import Told
 from tests.servers.faults import FaultyWay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from schemas.ports import Recent
+    from schemas.ports import RecentStore
     from tests.contracts.support_ledger import Clock
     from tests.servers.azurite import Azurite
 
@@ -30,14 +30,16 @@ def chunk(
     body: bytes = b"sign-ins",
     addresses: bytes = b"sums",
     signins: int = 3,
-) -> Chunk:
+) -> RecentChunk:
     """Return a chunk of ten minutes, unless *last* says otherwise."""
-    return Chunk(first, first + 600.0 if last is None else last, signins, addresses, body)
+    return RecentChunk(first, first + 600.0 if last is None else last, signins, addresses, body)
 
 
-def table_recent(connection_string: str, table: str, clock: Clock) -> TableRecent:
+def table_recent(connection_string: str, table: str, clock: Clock) -> TableRecentStore:
     """Return a store in a table, which is made with the first request."""
-    return TableRecent(Table.at(table, Told(), connection_string=connection_string), clock)
+    return TableRecentStore(
+        StateTable.at(table, Told(), connection_string=connection_string), clock
+    )
 
 
 def new_name() -> str:
@@ -48,7 +50,7 @@ def new_name() -> str:
 @asynccontextmanager
 async def behind(
     azurite: Azurite, clock: Clock, name: str | None = None
-) -> AsyncIterator[tuple[FaultyWay, TableRecent]]:
+) -> AsyncIterator[tuple[FaultyWay, TableRecentStore]]:
     """Give a store in a table of its own, unless it is named, and the faulty way to it."""
     way = FaultyWay(azurite.table_port)
     async with way.server() as server:
@@ -61,11 +63,11 @@ async def behind(
             await recent.close()
 
 
-async def outlines(recent: Recent, since: float = 0.0) -> list[Chunk]:
+async def outlines(recent: RecentStore, since: float = 0.0) -> list[RecentChunk]:
     """Return all outlines."""
     return [one async for some in recent.outlines(since) for one in some]
 
 
-async def firsts(recent: Recent, since: float = 0.0) -> list[float]:
+async def firsts(recent: RecentStore, since: float = 0.0) -> list[float]:
     """Return when the chunks begin."""
     return [one.first for one in await outlines(recent, since)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.errors import LedgerFailed
-from schemas.ports import Place
+from schemas.ports import JournalPosition
 from tests.contracts.support_journal import (
     FEED,
     START,
@@ -34,23 +34,29 @@ async def test_a_journal_is_read_as_it_was_written(azurite: Azurite) -> None:
     texts = [*bodies(4), b"", bytes(range(256))]
     async with journals(azurite) as (journal,):
         assert await read(journal) == []
-        assert await journal.extend(FEED, START, texts[:2]) == Place(0, 2)
-        assert await journal.extend(FEED, Place(0, 2), []) == Place(0, 2)
-        assert await journal.extend(FEED, Place(0, 2), texts[2:]) == Place(0, 6)
-        assert await journal.extend("other", START, [b"other"]) == Place(0, 1)
+        assert await journal.extend(FEED, START, texts[:2]) == JournalPosition(0, 2)
+        assert await journal.extend(FEED, JournalPosition(0, 2), []) == JournalPosition(0, 2)
+        assert await journal.extend(FEED, JournalPosition(0, 2), texts[2:]) == JournalPosition(0, 6)
+        assert await journal.extend("other", START, [b"other"]) == JournalPosition(0, 1)
         everything = numbered(0, texts)
         for number in range(7):
-            assert await read(journal, Place(0, number)) == everything[number:]
+            assert await read(journal, JournalPosition(0, number)) == everything[number:]
         assert await read(journal, START, "other") == numbered(0, [b"other"])
 
 
 async def test_only_the_end_can_be_extended(azurite: Azurite) -> None:
     """Any other place is behind, or was never there."""
     async with journals(azurite) as (journal,):
-        for nowhere in (Place(0, 1), Place(1, 0)):
+        for nowhere in (JournalPosition(0, 1), JournalPosition(1, 0)):
             assert await journal.extend(FEED, nowhere, [b"no"]) is None
         await journal.extend(FEED, START, bodies(3))
-        for behind in (START, Place(0, 2), Place(0, 4), Place(1, 3), Place(1, 0)):
+        for behind in (
+            START,
+            JournalPosition(0, 2),
+            JournalPosition(0, 4),
+            JournalPosition(1, 3),
+            JournalPosition(1, 0),
+        ):
             assert await journal.extend(FEED, behind, [b"no"]) is None
             assert await journal.extend(FEED, behind, []) is None
             assert await journal.renew(FEED, behind, [b"no"]) is None
@@ -61,7 +67,7 @@ async def test_only_the_end_can_be_extended(azurite: Azurite) -> None:
 async def test_nothing_new_is_one_request(azurite: Azurite) -> None:
     """It is asked often."""
     async with two_ways(azurite) as (way, journal, _):
-        for after, texts in ((START, []), (Place(0, 30), bodies(30))):
+        for after, texts in ((START, []), (JournalPosition(0, 30), bodies(30))):
             await filled(journal, texts)
             before = way.requests
             assert await read(journal, after) == []
@@ -73,7 +79,7 @@ async def test_long_journals_come_in_pages(azurite: Azurite) -> None:
     texts = bodies(1_100)
     async with journals(azurite) as (journal,):
         await filled(journal, texts)
-        lists = [some async for some in journal.entries(FEED, Place(0, 7))]
+        lists = [some async for some in journal.entries(FEED, JournalPosition(0, 7))]
         assert [one for some in lists for one in some] == numbered(0, texts)[7:]
         assert max(map(len, lists)) <= 64
 
@@ -84,7 +90,7 @@ async def test_bodies_of_the_largest_size(azurite: Azurite) -> None:
     large = [bytes([n]) * 60_000 for n in range(20)]
     async with journals(azurite) as (journal,):
         end = await journal.extend(FEED, START, large)
-        assert end == Place(0, 20)
+        assert end == JournalPosition(0, 20)
         with pytest.raises(LedgerFailed, match="60,001"):
             await journal.extend(FEED, end, [bytes(60_001)])
         with pytest.raises(LedgerFailed, match="20 bodies"):
@@ -94,7 +100,7 @@ async def test_bodies_of_the_largest_size(azurite: Azurite) -> None:
         with pytest.raises(LedgerFailed, match="nothing"):
             await journal.renew(FEED, end, [])
         assert await read(journal) == numbered(0, large)
-        assert await journal.renew(FEED, end, large * 2) == Place(1, 40)
+        assert await journal.renew(FEED, end, large * 2) == JournalPosition(1, 40)
         assert await read(journal, end) == numbered(1, large * 2)
 
 
@@ -116,7 +122,7 @@ async def test_one_of_two_is_first(azurite: Azurite) -> None:
             assert found[-1].place in ends
             assert len(found) == found[-1].place.number - end.number
             again = await loser.extend(FEED, found[-1].place, [f"{name} again".encode()])
-            assert again == Place(0, found[-1].place.number + 1)
+            assert again == JournalPosition(0, found[-1].place.number + 1)
             end = again
         assert [one.place.number for one in await read(two)] == list(range(1, end.number + 1))
 
@@ -136,7 +142,7 @@ async def test_nothing_is_lost_or_doubled(azurite: Azurite) -> None:
         await asyncio.gather(*(append(one, f"{n}") for n, one in enumerate(several)))
         found = await read(several[0])
         assert await read(several[5]) == found
-        assert [one.place for one in found] == [Place(0, n) for n in range(1, 61)]
+        assert [one.place for one in found] == [JournalPosition(0, n) for n in range(1, 61)]
         for n in range(6):
             mine = [one.body for one in found if one.body.startswith(b"%d " % n)]
             assert mine == bodies(10, f"{n}")

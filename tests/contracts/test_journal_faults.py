@@ -10,7 +10,7 @@ import pytest
 
 from consumers.ledger.table.rows import Write
 from schemas.errors import LedgerFailed
-from schemas.ports import Place
+from schemas.ports import JournalPosition
 from tests.contracts.support_journal import (
     FEED,
     PARTITION,
@@ -37,21 +37,25 @@ async def test_a_reader_behind_a_renewal_begins_anew(azurite: Azurite) -> None:
     """Wherever it was; and it goes on from there as before."""
     async with journals(azurite, 2) as (writer, reader):
         end = await filled(writer, bodies(30))
-        assert await writer.renew(FEED, end, bodies(40, "new")) == Place(1, 40)
-        for after in (START, Place(0, 7), end, Place(0, 40)):
+        assert await writer.renew(FEED, end, bodies(40, "new")) == JournalPosition(1, 40)
+        for after in (START, JournalPosition(0, 7), end, JournalPosition(0, 40)):
             assert await read(reader, after) == numbered(1, bodies(40, "new"))
         assert await reader.extend(FEED, end, [b"no"]) is None
-        assert await reader.extend(FEED, Place(1, 40), [b"more"]) == Place(1, 41)
-        assert await read(writer, Place(1, 40)) == numbered(1, [b"more"], 41)
-        assert await reader.renew(FEED, Place(1, 41), [b"newest"]) == Place(2, 1)
-        assert await read(writer, Place(1, 40)) == numbered(2, [b"newest"])
+        assert await reader.extend(FEED, JournalPosition(1, 40), [b"more"]) == JournalPosition(
+            1, 41
+        )
+        assert await read(writer, JournalPosition(1, 40)) == numbered(1, [b"more"], 41)
+        assert await reader.renew(FEED, JournalPosition(1, 41), [b"newest"]) == JournalPosition(
+            2, 1
+        )
+        assert await read(writer, JournalPosition(1, 40)) == numbered(2, [b"newest"])
         assert await rows(writer) == ["000002-000000001"]
 
 
 async def test_an_empty_journal_can_be_renewed(azurite: Azurite) -> None:
     """It begins its first generation with it."""
     async with journals(azurite) as (journal,):
-        assert await journal.renew(FEED, START, bodies(3)) == Place(1, 3)
+        assert await journal.renew(FEED, START, bodies(3)) == JournalPosition(1, 3)
         assert await read(journal) == numbered(1, bodies(3))
 
 
@@ -87,7 +91,9 @@ async def test_a_gap_that_a_renewal_makes_is_noticed(azurite: Azurite) -> None:
         assert found[:-10] == old[: len(found) - 10]
         assert len(found) - 10 <= 100
         way.fault = lambda _: None
-        assert await writer.extend(FEED, Place(1, 10), [b"more"]) == Place(1, 11)
+        assert await writer.extend(FEED, JournalPosition(1, 10), [b"more"]) == JournalPosition(
+            1, 11
+        )
         assert await rows(reader) == [f"000001-{n:09}" for n in range(1, 12)]
 
 
@@ -109,10 +115,10 @@ async def test_a_renewal_cut_off_anywhere(azurite: Azurite, step: int) -> None:
         assert await read(other, end) == (found if in_force else [])
         last = found[-1].place
         then = await other.extend(FEED, last, [b"more"])
-        assert then == Place(last.generation, last.number + 1)
+        assert then == JournalPosition(last.generation, last.number + 1)
         again = await other.renew(FEED, then, bodies(3, "again"))
         generation = 1 if step == 1 else 2  # the one that was claimed is not taken again
-        assert again == Place(generation, 3)
+        assert again == JournalPosition(generation, 3)
         assert await read(writer, end) == numbered(generation, bodies(3, "again"))
         assert await rows(other) == [f"{generation:06}-{n:09}" for n in (1, 2, 3)]
 
@@ -126,7 +132,7 @@ async def test_a_renewal_that_was_too_slow_leaves_nothing(azurite: Azurite, step
         way.fault = fault_at(step, RESET, stuck.set)
         renewing = asyncio.ensure_future(writer.renew(FEED, end, bodies(150, "new")))
         await stuck.wait()
-        assert await other.extend(FEED, end, [b"more"]) == Place(0, 6)
+        assert await other.extend(FEED, end, [b"more"]) == JournalPosition(0, 6)
         way.fault = lambda _: None
         assert await renewing is None
         assert await read(other) == numbered(0, [*bodies(5), b"more"])
@@ -141,7 +147,7 @@ async def test_an_extension_that_was_too_slow_changes_nothing(azurite: Azurite) 
         way.fault = fault_at(1, RESET, stuck.set)
         extending = asyncio.ensure_future(writer.extend(FEED, end, [b"more"]))
         await stuck.wait()
-        assert await other.renew(FEED, end, bodies(9, "new")) == Place(1, 9)
+        assert await other.renew(FEED, end, bodies(9, "new")) == JournalPosition(1, 9)
         way.fault = lambda _: None
         assert await extending is None
         assert await read(other) == numbered(1, bodies(9, "new"))
@@ -159,7 +165,7 @@ async def test_a_lost_answer_doubles_nothing(azurite: Azurite) -> None:
         for turn in range(3):
             way.fault = fault_at(1, LOST, hit.set)
             then = await journal.extend(FEED, end, bodies(2, f"{turn}"))
-            assert then == Place(0, end.number + 2)
+            assert then == JournalPosition(0, end.number + 2)
             assert hit.is_set()
             hit.clear()
             end = then
@@ -176,9 +182,9 @@ async def test_a_lost_answer_doubles_nothing(azurite: Azurite) -> None:
         await hit.wait()
         while not await read(other, end):
             assert not extending.done()
-        assert await other.extend(FEED, Place(0, 7), [b"theirs"]) == Place(0, 8)
+        assert await other.extend(FEED, JournalPosition(0, 7), [b"theirs"]) == JournalPosition(0, 8)
         way.fault = lambda _: None
-        assert await extending == Place(0, 7)
+        assert await extending == JournalPosition(0, 7)
         assert [one.body for one in await read(journal, end)] == [b"mine", b"theirs"]
 
 
@@ -189,7 +195,7 @@ async def test_who_was_second_is_told_so_even_in_doubt(azurite: Azurite) -> None
         way.fault = fault_at(1, RESET, stuck.set)
         extending = asyncio.ensure_future(journal.extend(FEED, START, [b"mine"]))
         await stuck.wait()
-        assert await other.extend(FEED, START, [b"theirs"]) == Place(0, 1)
+        assert await other.extend(FEED, START, [b"theirs"]) == JournalPosition(0, 1)
         way.fault = lambda _: None
         assert await extending is None
         assert await read(other) == numbered(0, [b"theirs"])
@@ -207,7 +213,7 @@ async def test_a_renewal_whose_answers_get_lost(azurite: Azurite, step: int) -> 
         assert then is not None
         assert await read(other, end) == numbered(then.generation, bodies(120, "new"))
         way.fault = lambda _: None
-        assert await other.extend(FEED, then, [b"more"]) == Place(then.generation, 121)
+        assert await other.extend(FEED, then, [b"more"]) == JournalPosition(then.generation, 121)
         assert len(await rows(other)) == 121
 
 
@@ -219,7 +225,7 @@ async def test_entries_that_are_missing_are_told(azurite: Azurite) -> None:
     async with journals(azurite) as (journal,):
         await filled(journal, bodies(20))
         await journal._table.write(PARTITION, [Write("delete", "000000-000000020")])
-        for after in (START, Place(0, 19)):
+        for after in (START, JournalPosition(0, 19)):
             with pytest.raises(LedgerFailed, match="lacks what comes after 19"):
                 await read(journal, after)
         await journal._table.write(PARTITION, [Write("delete", "000000-000000007")])
@@ -232,12 +238,12 @@ async def test_a_journal_that_was_lost(azurite: Azurite) -> None:
     async with journals(azurite) as (journal,):
         await filled(journal, bodies(5))
         await journal._table.write(PARTITION, [Write("delete", "head")])
-        assert await read(journal, Place(3, 7)) == []
-        assert await journal.extend(FEED, Place(3, 7), [b"no"]) is None
+        assert await read(journal, JournalPosition(3, 7)) == []
+        assert await journal.extend(FEED, JournalPosition(3, 7), [b"no"]) is None
         with pytest.raises(LedgerFailed, match="beyond its end"):
             await journal.extend(FEED, START, [b"no"])
-        assert await journal.renew(FEED, Place(3, 7), bodies(2)) == Place(4, 2)
-        assert await read(journal, Place(3, 7)) == numbered(4, bodies(2))
+        assert await journal.renew(FEED, JournalPosition(3, 7), bodies(2)) == JournalPosition(4, 2)
+        assert await read(journal, JournalPosition(3, 7)) == numbered(4, bodies(2))
         assert await rows(journal) == ["000004-000000001", "000004-000000002"]
 
 
@@ -245,5 +251,5 @@ async def test_a_journal_that_has_lost_its_end(azurite: Azurite) -> None:
     """A failover may lose the last minutes: who was further reads from the beginning."""
     async with journals(azurite) as (journal,):
         end = await filled(journal, bodies(5))
-        assert await read(journal, Place(0, 9)) == numbered(0, bodies(5))
+        assert await read(journal, JournalPosition(0, 9)) == numbered(0, bodies(5))
         assert await read(journal, end) == []

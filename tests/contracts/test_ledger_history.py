@@ -14,7 +14,7 @@ from consumers.enrichment.history_entries import MOST_ACCOUNTS, MOST_PLACES, wit
 from consumers.ledger.rules import HISTORY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
-from schemas.ports import Forgotten, Ledger
+from schemas.ports import ErasedCounts, Ledger
 from tests.contracts.support_history import (
     ADA,
     BO,
@@ -183,7 +183,7 @@ async def test_an_account_is_forgotten(opened: Open, clock: Clock) -> None:
     revise = partial(without, account=ADA, address=None)
     told = await ledger.forget(revise, account=ADA)
     # Its own entry, it at three places, in the network, and at the bad address.
-    assert told == Forgotten(0, 3, 6)
+    assert told == ErasedCounts(0, 3, 6)
     assert [one.key for one in await ledger.waiting_for(B, 9)] == ["2"]
     assert await ledger.waiting_for(C, 9) == []
     assert await ledger.waiting_among([B, C, "93.184.216.35"]) == {B}
@@ -195,7 +195,7 @@ async def test_an_account_is_forgotten(opened: Open, clock: Clock) -> None:
     assert [set(one.good) for one in places if one] == [names(BO), names(BO), set()]
     groups = [await group_in(ledger, one) for one in ("n|3320", f"b|{A}")]
     assert [set(one.accounts) for one in groups if one] == [names(BO), set()]
-    assert await ledger.forget(revise, account=ADA) == Forgotten()
+    assert await ledger.forget(revise, account=ADA) == ErasedCounts()
 
 
 async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
@@ -203,13 +203,13 @@ async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
     ledger = await opened()
     await plant(ledger, clock)
     for address, expected in (
-        (A, Forgotten(1, 0, 4)),
-        (B, Forgotten(1, 2, 3)),
-        (C, Forgotten(1, 1, 2)),
+        (A, ErasedCounts(1, 0, 4)),
+        (B, ErasedCounts(1, 2, 3)),
+        (C, ErasedCounts(1, 1, 2)),
     ):
         revise = partial(without, account=None, address=address)
         assert await ledger.forget(revise, address=address) == expected
-        assert await ledger.forget(revise, address=address) == Forgotten()
+        assert await ledger.forget(revise, address=address) == ErasedCounts()
     assert await ledger.answers([A, B, C]) == {}
     assert await ledger.history([f"p|{A}", f"b|{A}", f"p|{C}", "p|2a02810800000000"]) == {}
     assert {one.address for one in await ledger.due(9)} == {"93.184.216.35", "93.184.216.36"}
@@ -264,10 +264,10 @@ async def revised(ledger: Ledger, key: str) -> None:
         told.append((key, body))
         return b"left"
 
-    assert await ledger.forget(revise) == Forgotten(history=1)
+    assert await ledger.forget(revise) == ErasedCounts(history=1)
     assert told == [(key, b"body")]
     assert await ledger.history([key]) == {key: b"left"}
-    assert await ledger.forget(lambda *_: None) == Forgotten(history=1)
+    assert await ledger.forget(lambda *_: None) == ErasedCounts(history=1)
     assert await ledger.history([key]) == {}
 
 
@@ -292,5 +292,5 @@ async def test_a_waiting_sign_in_is_forgotten_by_any_of_its_addresses(opened: Op
     one = waiting("1", A)
     details = msgspec.structs.replace(one.details, addresses=((A, A), (C, f"{C}:443")))
     await ledger.park_unless_answered([replace(one, details=details)])
-    assert await ledger.forget(nothing, address=C) == Forgotten(0, 1, 0)
+    assert await ledger.forget(nothing, address=C) == ErasedCounts(0, 1, 0)
     assert await ledger.waiting_for(A, 9) == []

@@ -10,7 +10,7 @@ import pytest
 
 from producers.quarantine.blob import BlobQuarantine
 from producers.quarantine.directory import LARGEST_IN_ALL, LARGEST_ITEM, DirectoryQuarantine
-from schemas.ports import Quarantine, Quarantined
+from schemas.ports import Quarantine, QuarantineItem
 from tests.support.blobs import blobs_in, make_container, write_blobs
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ async def place(
         await one.close()
 
 
-def item(number: int, body: bytes | None = None, kind: str = "message") -> Quarantined:
+def item(number: int, body: bytes | None = None, kind: str = "message") -> QuarantineItem:
     """Return the item of a minute."""
     body = b"body %d" % number if body is None else body
     moment = START + timedelta(minutes=number)
-    return Quarantined(kind, "not JSON", f"hub/0:{number}", body, moment)
+    return QuarantineItem(kind, "not JSON", f"hub/0:{number}", body, moment)
 
 
-async def kept(quarantine: Quarantine) -> list[Quarantined]:
+async def kept(quarantine: Quarantine) -> list[QuarantineItem]:
     """Return what is kept."""
     return [one async for one in quarantine.items()]
 
@@ -119,7 +119,7 @@ async def test_what_was_put_is_there_after_a_restart(place: Place) -> None:
     await place.open().put([item(4)])
     found = await kept(place.open())
     assert [
-        Quarantined(one.kind, one.reason, one.position, one.body, one.time) for one in found
+        QuarantineItem(one.kind, one.reason, one.position, one.body, one.time) for one in found
     ] == [item(1), item(2), item(3, kind="finding"), item(4)]
     assert len({one.id for one in found} - {""}) == 4
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.ledger.table import recent as table_module
 from schemas.errors import LedgerFailed
-from schemas.ports import Coverage, Recent
+from schemas.ports import RecentCoverage, RecentStore
 from tests.contracts.support_recent import (
     DAY,
     HOUR,
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from tests.contracts.support_ledger import Clock
     from tests.servers.azurite import Azurite
 
-Open = Callable[[], Recent]
+Open = Callable[[], RecentStore]
 
 
 @pytest.fixture
 async def opened(server: Azurite | None, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
     """Return a function that opens the same chunks again."""
-    recents: list[Recent] = []
+    recents: list[RecentStore] = []
     name = new_name()
 
-    def open_sqlite() -> Recent:
-        recents.append(SqliteRecent(tmp_path, clock))
+    def open_sqlite() -> RecentStore:
+        recents.append(SqliteRecentStore(tmp_path, clock))
         return recents[-1]
 
-    def open_table() -> Recent:
+    def open_table() -> RecentStore:
         assert server is not None
         recents.append(table_recent(server.connection_string, name, clock))
         return recents[-1]
@@ -61,7 +61,7 @@ async def test_what_is_kept_is_found_again(opened: Open) -> None:
     """Outline and body, also after a restart, and nothing of what was not kept."""
     recent = opened()
     assert await outlines(recent) == []
-    assert await recent.coverage() == Coverage()
+    assert await recent.coverage() == RecentCoverage()
     kept = chunk(START + 0.25, START + 900.75, b"body", b"\x00sums\xff", 7)
     await recent.keep(kept)
     await recent.close()
@@ -172,10 +172,10 @@ async def test_coverage_tells_how_much_there_is(opened: Open, clock: Clock) -> N
     recent = opened()
     await recent.keep(chunk(START + DAY, signins=5, body=bytes(70), addresses=bytes(30)))
     await recent.keep(chunk(START, signins=2, body=bytes(8), addresses=bytes(2)))
-    assert await recent.coverage() == Coverage(START, 7, 110)
+    assert await recent.coverage() == RecentCoverage(START, 7, 110)
     await recent.trim(START + DAY, 10**9)
     clock.time += 300
-    assert await recent.coverage() == Coverage(START + DAY, 5, 100)
+    assert await recent.coverage() == RecentCoverage(START + DAY, 5, 100)
 
 
 async def test_two_that_are_open_see_the_same(opened: Open) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.ports import Sink
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 Delivered = Callable[[], list[Any]]
 
@@ -40,7 +40,7 @@ async def sink(
         await logs.close()
 
 
-def _rows(count: int, size: int = 100) -> list[Row]:
+def _rows(count: int, size: int = 100) -> list[FindingRow]:
     moment = datetime(2026, 3, 2, tzinfo=UTC).isoformat()
     return [
         {"FindingId": f"{n}", "TimeGenerated": moment, "Account": "ä" * size, "Cves": ["CVE-1"]}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.ledger.sqlite.schema import VERSION
 from schemas.errors import StateRefused
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
@@ -18,17 +18,17 @@ from tests.contracts.support_ledger import LIMIT, A, Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-Open = Callable[[], SqliteStore]
+Open = Callable[[], SqliteLedger]
 
 
 @pytest.fixture
 async def opened(tmp_path: Path) -> AsyncIterator[Open]:
     """Return a function that opens the same state again."""
     clock = Clock()
-    ledgers: list[SqliteStore] = []
+    ledgers: list[SqliteLedger] = []
 
-    def open_again() -> SqliteStore:
-        ledgers.append(SqliteStore(tmp_path, clock, waiting_per_address=LIMIT))
+    def open_again() -> SqliteLedger:
+        ledgers.append(SqliteLedger(tmp_path, clock, waiting_per_address=LIMIT))
         return ledgers[-1]
 
     yield open_again

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.ledger.sqlite.recent import FILE, SqliteRecent
+from consumers.ledger.sqlite.recent import FILE, SqliteRecentStore
 from schemas.errors import LedgerFailed
 from tests.contracts.support_ledger import Clock
 from tests.contracts.support_recent import START, chunk, firsts, outlines
@@ -29,7 +29,7 @@ def clock() -> Clock:
 
 async def test_the_file_is_for_its_owner(tmp_path: Path, clock: Clock) -> None:
     """So are the files that SQLite puts beside it."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     await recent.keep(chunk(START))
     files = list(tmp_path.glob(f"{FILE}*"))
     assert len(files) == 3
@@ -39,7 +39,7 @@ async def test_the_file_is_for_its_owner(tmp_path: Path, clock: Clock) -> None:
 
 async def test_what_is_replaced_leaves_the_disk(tmp_path: Path, clock: Clock) -> None:
     """It may have been replaced because somebody wants to be forgotten."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     for n in range(3):
         await recent.keep(chunk(START + n, body=b"ada@example.net" * 1_000))
     one, two, three = await outlines(recent)
@@ -50,10 +50,10 @@ async def test_what_is_replaced_leaves_the_disk(tmp_path: Path, clock: Clock) ->
     await recent.close()
 
 
-async def _lost(folder: Path, clock: Clock) -> tuple[SqliteRecent, str]:
+async def _lost(folder: Path, clock: Clock) -> tuple[SqliteRecentStore, str]:
     """Open a file that cannot be gone on with; return the reason that is told."""
     with capture_logs() as logs:
-        recent = SqliteRecent(folder, clock)
+        recent = SqliteRecentStore(folder, clock)
     assert [one["log_level"] for one in logs] == ["warning"]
     assert await outlines(recent) == []
     await recent.keep(chunk(START))
@@ -63,7 +63,7 @@ async def _lost(folder: Path, clock: Clock) -> tuple[SqliteRecent, str]:
 
 async def test_a_damaged_file_gives_way(tmp_path: Path, clock: Clock) -> None:
     """With a warning, and whatever lies beside it."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     for n in range(9):
         await recent.keep(chunk(START + n))
     log = (tmp_path / f"{FILE}-wal").read_bytes()
@@ -80,7 +80,7 @@ async def test_a_damaged_file_gives_way(tmp_path: Path, clock: Clock) -> None:
 
 async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) -> None:
     """The call that meets it fails, the next one finds a new file."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     for n in range(50):
         await recent.keep(chunk(START + n, body=bytes(20_000)))
     await recent.close()
@@ -92,7 +92,7 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
         ).fetchone()[0]
     content[(root - 1) * page : root * page] = b"\xee" * page
     (tmp_path / FILE).write_bytes(content)
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     with capture_logs() as logs, pytest.raises(LedgerFailed, match="malformed"):
         await recent.keep(chunk(START))
     assert [one["log_level"] for one in logs] == ["warning"]
@@ -103,7 +103,7 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
 
 async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) -> None:
     """One of a version that nobody knows, and one whose times are of another clock."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     await recent.keep(chunk(START))
     await recent.close()
     clock.kind = "event"
@@ -119,7 +119,7 @@ async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) ->
 
 async def test_the_old_files_are_shared_with_nobody(tmp_path: Path, clock: Clock) -> None:
     """Another process has them open, and goes on writing to them."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     await recent.keep(chunk(START - 1))
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("PRAGMA user_version = 9")
@@ -129,19 +129,19 @@ async def test_the_old_files_are_shared_with_nobody(tmp_path: Path, clock: Clock
         await recent.keep(chunk(START + 1))
         assert await firsts(recent) == [START, START + 1]
         await recent.close()
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     assert await firsts(recent) == [START, START + 1]
     await recent.close()
 
 
 async def test_not_every_error_is_damage(tmp_path: Path, clock: Clock) -> None:
     """What could not be done this time costs nothing that was kept."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     await recent.keep(chunk(START))
     await recent.close()
     with pytest.raises(LedgerFailed):
         await recent.keep(chunk(START))
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     assert await firsts(recent) == [START]
     await recent.close()
 
@@ -150,11 +150,11 @@ async def test_what_cannot_be_opened_is_not_deleted(tmp_path: Path, clock: Clock
     """A file that is locked or out of reach is not damaged."""
     (tmp_path / FILE).mkdir()
     with pytest.raises(LedgerFailed):
-        SqliteRecent(tmp_path, clock)
+        SqliteRecentStore(tmp_path, clock)
     assert (tmp_path / FILE).is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(LedgerFailed, match="STATE__DIR"):
-        SqliteRecent(tmp_path / "file", clock)
+        SqliteRecentStore(tmp_path / "file", clock)
 
 
 PROCESS = """
@@ -176,7 +176,7 @@ asyncio.run(main())
 
 async def test_two_processes_damage_nothing(tmp_path: Path, clock: Clock) -> None:
     """The ledger's lock keeps a second one out; should it not, nothing is lost either."""
-    recent = SqliteRecent(tmp_path, clock)
+    recent = SqliteRecentStore(tmp_path, clock)
     processes = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, str(tmp_path))
         for _ in range(2)

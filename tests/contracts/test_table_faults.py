@@ -11,9 +11,9 @@ import pytest
 import stamina
 from aiohttp import web
 
-from consumers.ledger.table.client import Table
+from consumers.ledger.table.client import StateTable
 from schemas.errors import ConfigurationError, LedgerFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 from tests.contracts.support_ledger import (
     A,
     B,
@@ -72,7 +72,7 @@ async def test_throttling_holds_back_and_loses_nothing(azurite: Azurite, clock: 
         assert set(await store.answered_waiting()) == set(ADDRESSES[:10])
         way.fault = lambda _: busy(0.01)
         asking = asyncio.ensure_future(store.claim([A], 60.0))
-        await watch.until(Trouble.LEDGER_UNREACHABLE)
+        await watch.until(Problem.LEDGER_UNREACHABLE)
         assert not asking.done()
         way.fault = lambda _: None
         assert (await asking).mine == {A}
@@ -139,7 +139,7 @@ async def test_an_outage_holds_back_until_it_ends(clock: Clock) -> None:
         parking = asyncio.ensure_future(
             store.park_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
         )
-        await watch.until(Trouble.LEDGER_UNREACHABLE)
+        await watch.until(Problem.LEDGER_UNREACHABLE)
         assert not parking.done()
         await own.start()
         assert await parking == {A: verdict()}
@@ -156,7 +156,7 @@ async def test_a_wrong_key_is_told(azurite: Azurite, clock: Clock) -> None:
         azurite.connection_string.replace(KEY, wrong), "refused", clock, watch=watch
     )
     opening = asyncio.ensure_future(store.open())
-    await watch.until(Trouble.LEDGER_REFUSED)
+    await watch.until(Problem.LEDGER_REFUSED)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     await store.close()
@@ -169,7 +169,7 @@ async def test_a_missing_table_is_told(azurite: Azurite, clock: Clock) -> None:
     watch, name = Told(), f"t{uuid4().hex}"
     store = table_store(azurite.connection_string, name, clock, watch=watch)
     opening = asyncio.ensure_future(store.open(create=False))
-    await watch.until(Trouble.LEDGER_MISSING)
+    await watch.until(Problem.LEDGER_MISSING)
     async with instances(azurite.connection_string, clock, table=name):
         await opening
         assert not watch.troubles
@@ -194,9 +194,9 @@ async def test_reading_well_does_not_end_the_trouble_of_writing(
     ):
         way.fault = refuse_writes
         writing = asyncio.ensure_future(store.leave_note("a/b", "text"))
-        await watch.until(Trouble.LEDGER_REFUSED)
+        await watch.until(Problem.LEDGER_REFUSED)
         assert await store.note("a/b") is None
-        assert watch.troubles == {Trouble.LEDGER_REFUSED}
+        assert watch.troubles == {Problem.LEDGER_REFUSED}
         way.fault = lambda _: None
         await writing
         assert await store.note("a/b") == "text"
@@ -243,7 +243,7 @@ def test_wrong_settings_are_named(
 ) -> None:
     """Without what may be secret in them."""
     with pytest.raises(ConfigurationError, match=setting) as refused:
-        Table.at(
+        StateTable.at(
             name,
             Told(),
             connection_string=connection_string,
@@ -257,7 +257,7 @@ def test_wrong_settings_are_named(
 async def test_an_account_url_with_a_credential_is_enough() -> None:
     """Nothing is sent before the table is opened."""
     watch = Told()
-    table = Table.at(
+    table = StateTable.at(
         "ledger",
         watch,
         account_url="https://account.table.core.windows.net",

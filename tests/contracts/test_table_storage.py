@@ -16,7 +16,7 @@ from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, instances, ver
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.ledger.table.ledger import TableStore
+    from consumers.ledger.table.ledger import TableLedger
     from tests.servers.azurite import Azurite
 
 ADDRESSES = [f"81.2.{n // 250}.{n % 250}" for n in range(60)]
@@ -78,7 +78,7 @@ async def test_nobody_waits_for_an_answer_that_was_given(azurite: Azurite, clock
     """One parks while another answers: the one is told, or the other finds who waits."""
     told = found = 0
 
-    async def answered(store: TableStore, address: str) -> set[str]:
+    async def answered(store: TableLedger, address: str) -> set[str]:
         await store.answer({address: verdict()})
         return {one.key for one in await store.waiting_for(address, 10)}
 

@@ -24,7 +24,7 @@ from schemas.rows.columns import TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 ROOT = Path(__file__).parent.parent.parent
 SENTINEL = ROOT / "deploy" / "sentinel"
@@ -169,7 +169,9 @@ def _check_shipped() -> dict[str, Checked]:
     return check(shipped_queries(), {**own_tables(), **MICROSOFT_TABLES}, read_functions())
 
 
-def make_workspace(rows: Mapping[str, Iterable[Row]], exceptions: Iterable[Row] = ()) -> Workspace:
+def make_workspace(
+    rows: Mapping[str, Iterable[FindingRow]], exceptions: Iterable[FindingRow] = ()
+) -> Workspace:
     """Return a workspace with the saved functions and all tables, *rows* in those named."""
     workspace = Workspace(read_functions(), exceptions)
     for table, declared in {**own_tables(), **MICROSOFT_TABLES}.items():

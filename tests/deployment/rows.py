@@ -14,7 +14,7 @@ from tests.deployment.kql import make_workspace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 """The day on which all happens."""
@@ -34,7 +34,7 @@ def finding(
     told: datetime | None = None,
     happened: datetime | None = None,
     **columns: Any,
-) -> Row:
+) -> FindingRow:
     """Return a row of the findings table: a High success, but for *columns*.
 
     It was made (*told*) and happened a minute before it was *ingested* unless said otherwise.
@@ -43,7 +43,7 @@ def finding(
     event = event or f"{account} {ingested.isoformat()}"
     told = told or ingested - timedelta(minutes=1)
     outcome = columns.get("Outcome", "Success")
-    row: Row = {
+    row: FindingRow = {
         "TimeGenerated": iso(told),
         "FindingId": finding_id(table, event, address),
         "EventTime": iso(happened or told),
@@ -70,9 +70,9 @@ def finding(
 
 def run_rule(
     rule: Mapping[str, Any],
-    rows: Mapping[str, Iterable[Row]],
+    rows: Mapping[str, Iterable[FindingRow]],
     now: datetime,
-    exceptions: Sequence[Row] = (),
+    exceptions: Sequence[FindingRow] = (),
     *,
     delayed: bool = False,
 ) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def _seen(rule: Mapping[str, Any], now: datetime, delayed: bool) -> Any:
     unit = {"m": "minutes", "h": "hours", "d": "days"}[period[-1]]
     begin = now - timedelta(**{unit: int(period[:-1])})
 
-    def seen(row: Row) -> bool:
+    def seen(row: FindingRow) -> bool:
         told, ingested = parse_time(row["TimeGenerated"]), parse_time(row[INGESTED])
         assert told is not None
         assert ingested is not None

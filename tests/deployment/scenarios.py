@@ -9,7 +9,7 @@ from tests.deployment.rows import at, finding
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 RUNS = (at("12:00"), at("12:05"))
 """Two runs that follow each other: they take what was ingested from 11:54 and from 11:59."""
@@ -19,10 +19,10 @@ FIRST, SECOND = at("11:56"), at("12:01")
 class Scenario(NamedTuple):
     """Rows from an address of their own, and the severities that each rule alerts with."""
 
-    rows: list[Row]
+    rows: list[FindingRow]
     expected: Mapping[str, tuple[str, str]]
     """By rule: the severity of its alert in each of the two runs; empty for no alert."""
-    exceptions: list[Row]
+    exceptions: list[FindingRow]
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -39,19 +39,19 @@ def _account() -> str:
 
 def _scenario(
     name: str,
-    rows: list[Row],
-    exceptions: list[Row] | None = None,
+    rows: list[FindingRow],
+    exceptions: list[FindingRow] | None = None,
     **expected: tuple[str, str],
 ) -> None:
     assert name not in SCENARIOS
     SCENARIOS[name] = Scenario(rows, expected, exceptions or [])
 
 
-def _success(ingested: Any = FIRST, **columns: Any) -> Row:
+def _success(ingested: Any = FIRST, **columns: Any) -> FindingRow:
     return finding(_address(), _account(), ingested, **columns)
 
 
-def _failures(count: int, ingested: Any, *, first: int = 0, **columns: Any) -> list[Row]:
+def _failures(count: int, ingested: Any, *, first: int = 0, **columns: Any) -> list[FindingRow]:
     """Return failures of *count* accounts from the scenario's address."""
     columns = {"Outcome": "Failure", "Severity": "Low", **columns}
     event = columns.pop("event", ingested.isoformat())
@@ -275,7 +275,7 @@ _scenario(
 )
 
 
-def _capped(name: str, cap: str, **conditions: str) -> list[Row]:
+def _capped(name: str, cap: str, **conditions: str) -> list[FindingRow]:
     line = {"SearchKey": name, **_NEVER, "Action": "cap", "SeverityCap": cap}
     return [{**line, "Address": _address(), **conditions}]
 

@@ -14,8 +14,8 @@ from azure.storage.blob.aio import BlobClient
 from producers.quarantine import blob as blob_quarantine
 from producers.quarantine.blob import FEW, BlobQuarantine
 from schemas.errors import ConfigurationError, LedgerFailed, SigninwatchError
-from schemas.health import Trouble
-from schemas.ports import Quarantined
+from schemas.health import Problem
+from schemas.ports import QuarantineItem
 from tests.servers.azurite import Azurite
 from tests.servers.front import Fault, Front
 from tests.support.blobs import blobs_in, containers_named, make_container, write_blobs
@@ -38,14 +38,14 @@ class Notes:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     waiters: list[tuple[str, asyncio.Event]] = field(default_factory=list)
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note it once, however often it is told in a row."""
-        assert (what, part) == (Trouble.QUARANTINE_UNREACHABLE, "")
+        assert (what, part) == (Problem.QUARANTINE_UNREACHABLE, "")
         self._note(detail)
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Note it."""
-        assert (what, part) == (Trouble.QUARANTINE_UNREACHABLE, "")
+        assert (what, part) == (Problem.QUARANTINE_UNREACHABLE, "")
         self._note("well")
 
     def _note(self, text: str) -> None:
@@ -82,9 +82,9 @@ def quarantine_at(where: str, container: str, **more: Any) -> BlobQuarantine:
     return BlobQuarantine(container, connection_string=where, **settings)
 
 
-def item(number: int) -> Quarantined:
+def item(number: int) -> QuarantineItem:
     """Return some item."""
-    return Quarantined("message", "not JSON", f"hub/0:{number}", b"body %d" % number, START)
+    return QuarantineItem("message", "not JSON", f"hub/0:{number}", b"body %d" % number, START)
 
 
 async def bodies(quarantine: BlobQuarantine) -> list[bytes]:
@@ -233,7 +233,7 @@ async def test_a_lost_answer_writes_nothing_twice(front: tuple[Front, str], cont
     """The repeat finds the blob there; the same with one that is staged in blocks."""
     door, where = front
     quarantine = quarantine_at(where, container)
-    large = Quarantined("message", "x", "hub/0:2", bytes(1_000_000), START)
+    large = QuarantineItem("message", "x", "hub/0:2", bytes(1_000_000), START)
     for number, one in enumerate((item(1), large), 1):
         lost: list[str] = []
 
@@ -280,10 +280,10 @@ async def test_what_may_be_rewritten_fits_one_request(
     quarantine = quarantine_at(where, container)
     sizes = [400_000, 400_000, 400_000, 300_000, 1_000_000, 10, 7]
     items = [
-        Quarantined("message", "x", f"hub/0:{number}", bytes([65 + number]) * size, START)
+        QuarantineItem("message", "x", f"hub/0:{number}", bytes([65 + number]) * size, START)
         for number, size in enumerate(sizes)
     ]
-    items.insert(5, Quarantined("message", "x", "hub/0:9", bytes(1_000_000), START))
+    items.insert(5, QuarantineItem("message", "x", "hub/0:9", bytes(1_000_000), START))
     await quarantine.put(items)
     blobs = (await blobs_in(where, container)).values()
     assert [blob.count(b"\n") for blob in blobs] == [2, 2, 1, 1, 2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from consumers.wiring.replay import DirectoryQuarantine
+from producers.quarantine.directory import DirectoryQuarantine
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.ingestion import Ingestion
 from tests.support.command import crowdsec_at, logs_at, replay, signinwatch

@@ -18,10 +18,10 @@ from azure.data.tables.aio import TableClient
 
 from consumers.enrichment.history import History
 from consumers.enrichment.history_entries import pseudonym
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from producers.quarantine.blob import BlobQuarantine
 from producers.quarantine.directory import DirectoryQuarantine
-from schemas.ports import Ledger, Quarantine, Quarantined
+from schemas.ports import Ledger, Quarantine, QuarantineItem
 from tests.contracts.support_history import ADA, BO, signals
 from tests.contracts.support_ledger import Clock, table_store, verdict, waiting
 from tests.support.blobs import blobs_in, make_container
@@ -75,9 +75,12 @@ async def plant(ledger: Ledger, quarantine: Quarantine) -> None:
     now = datetime.now(UTC)
     bodies = [message(row(HERS, ADA.upper())), message(row(HIS, BO)), b"neither {", b"81.2.69.16"]
     await quarantine.put(
-        [Quarantined("message", "unread", f"hub:{n}", body, now) for n, body in enumerate(bodies)]
+        [
+            QuarantineItem("message", "unread", f"hub:{n}", body, now)
+            for n, body in enumerate(bodies)
+        ]
     )
-    await quarantine.put([Quarantined("finding", "refused", "f", f'{{"x":"{ADA}'.encode(), now)])
+    await quarantine.put([QuarantineItem("finding", "refused", "f", f'{{"x":"{ADA}'.encode(), now)])
     await quarantine.close()
 
 
@@ -92,7 +95,7 @@ class Directory:
     async def opened(self) -> AsyncIterator[Ledger]:
         """Open the ledger."""
         clock = Clock()
-        ledger = SqliteStore(self.folder, clock, waiting_per_address=9)
+        ledger = SqliteLedger(self.folder, clock, waiting_per_address=9)
         try:
             yield ledger
         finally:

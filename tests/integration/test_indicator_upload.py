@@ -10,9 +10,9 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 
 from consumers.wiring.azure import transports
-from producers.sentinel.upload import LARGEST_BODY, IndicatorUpload, Pace
+from producers.sentinel.upload import LARGEST_BODY, IndicatorUpload, RequestRateLimiter
 from schemas.errors import ConfigurationError, SinkHeldBack
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.stix_export import judged_object
 from schemas.intel.verdicts import Intel
 from tests.contracts.support_ledger import Told
@@ -172,7 +172,7 @@ async def test_lasting_trouble_is_told_with_its_mend(code: int, mend: str) -> No
         with pytest.raises(SinkHeldBack, match=str(code)) as caught:
             await upload.send(objects(3))
         assert mend in caught.value.mend
-        assert watch.troubles == {Trouble.INDICATORS_HELD_BACK}
+        assert watch.troubles == {Problem.INDICATORS_HELD_BACK}
         assert 30 < sum(time.slept) <= 60
         assert time.slept[:4] == [0.5, 1.0, 2.0, 4.0]
         assert max(time.slept) <= 30
@@ -222,7 +222,7 @@ async def test_no_minute_sees_more_than_a_hundred_requests() -> None:
 async def test_who_sends_at_the_same_time_shares_the_minute() -> None:
     """Several tasks pass one after the other."""
     time = Time()
-    pace = Pace(5, time.monotonic, time.sleep)
+    pace = RequestRateLimiter(5, time.monotonic, time.sleep)
     passed: list[float] = []
 
     async def pass_through() -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.settings import SentinelSettings
-from producers.sentinel.judged_addresses import Sharing
-from schemas.health import Trouble
+from producers.sentinel.judged_addresses import IndicatorExport
+from schemas.health import Problem
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
 from tests.contracts.support_ledger import Clock, Told, instances
 from tests.servers.threat_intelligence import ThreatIntelligence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.servers.azurite import Azurite
 
 
-def judged(sharing: Sharing, one: str, said: Reputation = Reputation.MALICIOUS) -> None:
+def judged(sharing: IndicatorExport, one: str, said: Reputation = Reputation.MALICIOUS) -> None:
     """Tell of a verdict."""
     expires = NOW + 30 * 86_400
     sharing.judged(one, said, AddressClass.UNKNOWN, False, Intel(score=4), expires, NOW)
@@ -35,18 +35,20 @@ async def test_verdicts_reach_sentinel_and_survive_a_restart(tmp_path: Path) -> 
     clock.time = NOW
     service.fault = lambda *_: web.Response(status=403)
     addresses = [address(n) for n in range(250)]
-    store = SqliteStore(tmp_path, clock, waiting_per_address=5)
+    store = SqliteLedger(tmp_path, clock, waiting_per_address=5)
     async with uploading(service, time) as upload:
 
-        def new() -> Sharing:
+        def new() -> IndicatorExport:
             settings = SentinelSettings()
-            return Sharing(upload, store, clock, settings, watch=watch, monotonic=time.monotonic)
+            return IndicatorExport(
+                upload, store, clock, settings, watch=watch, monotonic=time.monotonic
+            )
 
         sharing = new()
         for one in addresses:
             judged(sharing, one)
         await sharing.flush()
-        assert watch.troubles == {Trouble.INDICATORS_HELD_BACK}
+        assert watch.troubles == {Problem.INDICATORS_HELD_BACK}
         assert "Microsoft Sentinel Contributor" in watch.details[-1]
         service.fault = lambda *_: None
         time.time += 60
@@ -74,7 +76,7 @@ async def test_two_instances_share_what_they_know(azurite: Azurite) -> None:
         uploading(service, time) as upload,
         instances(azurite.connection_string, clock, 2) as stores,
     ):
-        one, two = (Sharing(upload, store, clock, SentinelSettings()) for store in stores)
+        one, two = (IndicatorExport(upload, store, clock, SentinelSettings()) for store in stores)
         judged(one, address(1))
         await one.flush()
         judged(two, address(1))
@@ -86,7 +88,7 @@ async def test_two_instances_share_what_they_know(azurite: Azurite) -> None:
         judged(one, address(2))
         judged(two, address(2))
         await asyncio.gather(one.flush(), two.flush())
-        third = Sharing(upload, stores[0], clock, SentinelSettings())
+        third = IndicatorExport(upload, stores[0], clock, SentinelSettings())
         judged(third, address(1), Reputation.BENIGN)
         judged(third, address(2))
         sent = service.uploads.total()

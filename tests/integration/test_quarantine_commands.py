@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from producers.quarantine.blob import BlobQuarantine
-from schemas.ports import Quarantined
+from schemas.ports import QuarantineItem
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.ingestion import Ingestion
 from tests.support.blobs import blobs_in, make_container
@@ -46,7 +46,7 @@ async def put(settings: dict[str, str], *bodies: bytes, kind: str = "message") -
     now = datetime.now(UTC)
     for number, body in enumerate(bodies):
         moment = now - timedelta(days=number, minutes=1)
-        await quarantine.put([Quarantined(kind, "not JSON", f"hub/0:{number}", body, moment)])
+        await quarantine.put([QuarantineItem(kind, "not JSON", f"hub/0:{number}", body, moment)])
     await quarantine.close()
 
 

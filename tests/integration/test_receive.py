@@ -14,11 +14,11 @@ from azure.storage.blob.aio import ContainerClient
 from pydantic import SecretStr
 
 from consumers.inputs import receiver as receive
-from consumers.inputs.checkpoint_container import Checkpoints
-from consumers.inputs.eventhub_client import Hub, forget_delivery_tags
+from consumers.inputs.checkpoint_container import CheckpointContainer
+from consumers.inputs.eventhub_client import EventHub, forget_delivery_tags
 from consumers.inputs.receiver import Receiver
 from consumers.inputs.unreadable_guard import UnreadableGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.service.health import Health
 from consumers.settings import CheckpointSettings, EventHubSettings
 from tests.servers.eventhub import Broker
@@ -27,7 +27,7 @@ from tests.support.service_process import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from consumers.pipeline.batch import Ticket
+    from consumers.pipeline.batch import BatchTracker
     from consumers.pipeline.pipeline import Pipeline
     from schemas.events.decode import Reject
     from schemas.ports import Message, Position
@@ -40,15 +40,15 @@ class Taking:
     """Stands where the pipeline does: notes what it gets, and settles when told."""
 
     def __init__(self) -> None:
-        self.counts = Counts(exact=False)
+        self.counts = PipelineCounts(exact=False)
         self.bodies: list[bytes] = []
         self.rejected: list[Position] = []
-        self.tickets: list[Ticket] = []
+        self.tickets: list[BatchTracker] = []
         self.keep_open = False
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def take(self, messages: Iterable[Message], ticket: Ticket) -> None:
+    async def take(self, messages: Iterable[Message], ticket: BatchTracker) -> None:
         """Take a batch, once the gate is open."""
         ticket.hold()
         await self.gate.wait()
@@ -77,7 +77,7 @@ class Setup:
         settings = EventHubSettings(
             connection_string=secret, name=[HUB], balance_interval=1, ownership_expiry=6
         )
-        self.checkpoints = Checkpoints(
+        self.checkpoints = CheckpointContainer(
             CheckpointSettings(
                 connection_string=SecretStr(azurite.connection_string),
                 container=container,
@@ -87,7 +87,7 @@ class Setup:
             self.health,
         )
         self.receiver = Receiver(
-            Hub(HUB, settings, None, None),
+            EventHub(HUB, settings, None, None),
             self.checkpoints,
             cast("Pipeline", self.taking),
             UnreadableGuard(self.taking.counts, self.health, share=0.9),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from consumers.sources.taxii.client import Cursor, Taxii
+from consumers.sources.taxii.client import Cursor, TaxiiClient
 from schemas.errors import FeedFailed
 from tests.servers.medallion import PASSWORD, Medallion, authorization
 from tests.servers.taxii import indicator, revoked
@@ -40,10 +40,10 @@ async def medallion() -> AsyncIterator[Medallion]:
         yield server
 
 
-def reader(server: Medallion, password: str = PASSWORD, **more: Any) -> Taxii:
+def reader(server: Medallion, password: str = PASSWORD, **more: Any) -> TaxiiClient:
     """Return a client of it."""
     client = http({"Authorization": authorization(password)})
-    return Taxii(client, server.url, server.collection, filters=FILTERS, **more)
+    return TaxiiClient(client, server.url, server.collection, filters=FILTERS, **more)
 
 
 async def test_all_comes_and_later_what_changed(medallion: Medallion) -> None:

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from consumers.service.azure_monitor import exported
 from consumers.service.health import Health
-from consumers.service.metrics import Measures
+from consumers.service.metrics import MetricsCollector
 from schemas.errors import ConfigurationError
-from schemas.health import Trouble
+from schemas.health import Problem
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 KEY = "00000000-0000-0000-0000-00000000beef"
 
 
-def _measures(health: Health) -> Measures:
+def _measures(health: Health) -> MetricsCollector:
     ledger: Any = None
     never_asked: Ledger = ledger
-    return Measures(health=health, ledger=never_asked)
+    return MetricsCollector(health=health, ledger=never_asked)
 
 
 async def test_measurements_arrive() -> None:
@@ -45,7 +45,7 @@ async def test_measurements_arrive() -> None:
         return web.json_response(answer)
 
     health = Health()
-    health.trouble(Trouble.KEY_REFUSED, "make another", part="crowdsec")
+    health.trouble(Problem.KEY_REFUSED, "make another", part="crowdsec")
     async with Loopback(take) as server:
         where = f"InstrumentationKey={KEY};IngestionEndpoint={server.url}/"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.enrichment.budget import Budget, Reservation
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from tests.contracts.support_ledger import Clock
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class World:
         self.counted: dict[str, int] = {}
         self._unsettled: list[tuple[Budget, Reservation]] = []
 
-    def _open(self) -> SqliteStore:
-        return SqliteStore(self._folder, self.clock, waiting_per_address=5, keep=False)
+    def _open(self) -> SqliteLedger:
+        return SqliteLedger(self._folder, self.clock, waiting_per_address=5, keep=False)
 
     def _budget(self) -> Budget:
         return Budget(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.outcomes import Outcome
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Reputation, Verdict
 from schemas.rows.columns import LONGEST_TEXT, wrong_with
 from schemas.rows.findings import finding_id, finding_row
@@ -166,7 +166,7 @@ def test_every_sign_in_makes_a_row_that_fits(
             row = finding_row(
                 details=details,
                 address=address,
-                told=combined([VERDICT]),
+                told=merge_verdicts([VERDICT]),
                 line=line,
                 reputation=Reputation.MALICIOUS,
                 address_class=address_class,

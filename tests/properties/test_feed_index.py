@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.intel.address_index import EveryKey, KeyIndex
+from schemas.intel.address_index import AddressIndex, EveryKey
 from tests.properties.strategies import THOROUGH
 
 FOURS = st.integers(0, 255).map(lambda n: str(IPv4Address((81 << 24) + (n << 6))))
@@ -42,7 +42,7 @@ def holding(keys: set[str], address: str) -> list[str]:
 @settings(THOROUGH, max_examples=300)
 def test_the_index_is_right(changes: list[tuple[bool, str]], asked: list[str]) -> None:
     """Of what is in now: the addresses that it names or holds, by which keys, and how many."""
-    index, keys = KeyIndex(), set[str]()
+    index, keys = AddressIndex(), set[str]()
     for adding, key in changes:
         if adding:
             index.add(key)

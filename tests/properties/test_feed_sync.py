@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
-from schemas.ports import Place
+from schemas.ports import JournalPosition
 from tests.contracts.support_journal import journals
 from tests.properties.strategies import THOROUGH
 from tests.properties.test_taxii import FAULTS, MANNERS
@@ -35,7 +35,7 @@ from tests.support.feeds import FEED, MemoryJournal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from schemas.ports import Journal
+    from schemas.ports import FeedJournal
     from tests.servers.azurite import Azurite
 
 CHANGES = st.lists(
@@ -115,7 +115,7 @@ def test_the_store_follows_the_server(
 
 @asynccontextmanager
 async def _two(
-    fake: TaxiiServer, world: World, two: Sequence[Journal]
+    fake: TaxiiServer, world: World, two: Sequence[FeedJournal]
 ) -> AsyncIterator[list[Instance]]:
     with tempfile.TemporaryDirectory() as folder:
         async with fake.server() as server:
@@ -168,7 +168,7 @@ async def _together(
     batches: list[Any],
     happenings: list[str],
     turns: list[str],
-    two: Sequence[Journal],
+    two: Sequence[FeedJournal],
 ) -> None:
     world = World(fake, iter(happenings))
     left = iter(turns)
@@ -234,5 +234,5 @@ async def test_two_follow_the_server_by_a_table(
     turns = ["both", "both", "follow", "one", "restart", "both", "both"]
     async with journals(azurite, 2) as two:
         await _together(TaxiiServer(page_size=4), batches, happenings, turns, two)
-        last = [one async for some in two[0].entries(FEED, Place()) for one in some][-1]
+        last = [one async for some in two[0].entries(FEED, JournalPosition()) for one in some][-1]
         assert last.place.generation > 0, "the journal was renewed"

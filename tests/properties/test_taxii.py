@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.sources.taxii.client import Cursor, Taxii
+from consumers.sources.taxii.client import Cursor, TaxiiClient
 from schemas.errors import FeedFailed
 from schemas.events.times import iso_of
 from tests.properties.strategies import THOROUGH
@@ -88,7 +88,7 @@ class World:
 
     async def run(self) -> bool:
         """Read once; tell whether the run came to its end. A new process each time it died."""
-        taxii = Taxii(
+        taxii = TaxiiClient(
             http(), self.url, self.fake.collection, page_size=5, now=lambda: self.fake.clock
         )
         try:

@@ -19,7 +19,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from consumers.clock import WallClock
-from consumers.sources.crowdsec.replica_download import Fetched, ReplicaDownload
+from consumers.sources.crowdsec.replica_download import DownloadedReplica, ReplicaDownload
 from consumers.sources.http import HttpClient
 from tests.servers.loopback import Loopback
 
@@ -267,7 +267,7 @@ async def download(
             await made.close()
 
 
-async def fetched(hosts: ReplicaHosts, folder: Path, **more: Any) -> Fetched:
+async def fetched(hosts: ReplicaHosts, folder: Path, **more: Any) -> DownloadedReplica:
     """Fetch once."""
     async with download(hosts, folder, **more) as made:
         return await made.fetch()

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from consumers.clock import WallClock
 from consumers.sources.http import HttpClient
-from consumers.sources.taxii.client import Cursor, Page, Taxii
+from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
 from consumers.sources.taxii.requests import MEDIA_TYPE
 from consumers.wiring.local_sources import LONGEST_WAIT
 from schemas.errors import FeedFailed
@@ -40,11 +40,11 @@ def http(headers: dict[str, str] | None = None, *, largest: int = 1_000_000) -> 
 
 
 @asynccontextmanager
-async def reading(fake: TaxiiServer, **more: Any) -> AsyncIterator[Taxii]:
+async def reading(fake: TaxiiServer, **more: Any) -> AsyncIterator[TaxiiClient]:
     """Serve a fake, and read it; ``client`` replaces the HTTP client."""
     client = more.pop("client", None) or http()
     async with fake.server() as server:
-        taxii = Taxii(
+        taxii = TaxiiClient(
             client, f"{server.url}{ROOT}", fake.collection, now=lambda: fake.clock, **more
         )
         try:
@@ -56,14 +56,14 @@ async def reading(fake: TaxiiServer, **more: Any) -> AsyncIterator[Taxii]:
 @asynccontextmanager
 async def answering(
     handler: Callable[[web.Request], web.Response], **more: Any
-) -> AsyncIterator[Taxii]:
+) -> AsyncIterator[TaxiiClient]:
     """Read a server that answers by a function."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return handler(request)
 
     async with Loopback(answer) as server:
-        taxii = Taxii(http(), f"{server.url}/root/", "c", **more)
+        taxii = TaxiiClient(http(), f"{server.url}/root/", "c", **more)
         try:
             yield taxii
         finally:
@@ -79,14 +79,16 @@ def page(*objects: object, status: int = 200, last: str | None = None, **told: A
     return web.Response(status=status, body=body, headers=headers)
 
 
-async def all_pages(taxii: Taxii, cursor: Cursor | None = None) -> list[Page]:
+async def all_pages(taxii: TaxiiClient, cursor: Cursor | None = None) -> list[FeedPage]:
     """Return the pages of a run."""
     return [one async for one in taxii.pages(cursor or Cursor())]
 
 
-async def until_failed(taxii: Taxii, cursor: Cursor | None = None) -> tuple[list[Page], FeedFailed]:
+async def until_failed(
+    taxii: TaxiiClient, cursor: Cursor | None = None
+) -> tuple[list[FeedPage], FeedFailed]:
     """Return the pages of a run that fails, and why it did."""
-    pages: list[Page] = []
+    pages: list[FeedPage] = []
     try:
         async for one in taxii.pages(cursor or Cursor()):
             pages.append(one)  # noqa: PERF401 - what came before the failure is wanted
@@ -95,7 +97,7 @@ async def until_failed(taxii: Taxii, cursor: Cursor | None = None) -> tuple[list
     raise AssertionError("the run did not fail")
 
 
-def ids(pages: Iterable[Page]) -> list[str]:
+def ids(pages: Iterable[FeedPage]) -> list[str]:
     """Return the ids of what came, in order."""
     return [one["id"] for each in pages for one in each.objects if isinstance(one, dict)]
 

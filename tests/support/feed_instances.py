@@ -11,14 +11,14 @@ from aiohttp import web
 from consumers.service.health import Health
 from consumers.sources.feeds import sync as sync_module
 from consumers.sources.feeds.indicator_store import IndicatorStore
-from consumers.sources.feeds.matcher import FeedRules, Feeds
+from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
-from consumers.sources.taxii.client import Cursor, Page, Taxii
+from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
 from consumers.sources.taxii.stix_objects import indicator_of
 from schemas.errors import FeedFailed
 from schemas.events.times import iso_of
 from schemas.intel.indicators import Indicator
-from schemas.ports import Claimed, Entry, Place
+from schemas.ports import JournalEntry, JournalPosition, LeaseResult
 from tests.servers.taxii import CUT, LOST, RESET, TRUNCATE, TaxiiServer, indicator
 from tests.servers.taxii_client import http
 from tests.support.feeds import FEED
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from schemas.ports import Journal
+    from schemas.ports import FeedJournal
 
 WELL, EXPIRE, RESTART = "well", "expire", "restart"
 STALL, WRITTEN = "stall", "written"
@@ -107,7 +107,7 @@ class Instance:
     name: str
     world: World
     folder: Path
-    journal: Journal | None = None
+    journal: FeedJournal | None = None
     identity: str = "it"
     told: set[str] = field(default_factory=set)
     dead: bool = False
@@ -116,10 +116,10 @@ class Instance:
         """Begin as a new process."""
         self.dead = False
         self.store = IndicatorStore(self.folder)
-        self.feeds = Feeds(self.store, {FEED: FeedRules()})
+        self.feeds = FeedMatcher(self.store, {FEED: FeedRules()})
         self.feeds.load()
         fake = self.world.fake
-        self.taxii = Taxii(
+        self.taxii = TaxiiClient(
             http(), self.world.url, fake.collection, page_size=5, now=lambda: fake.clock
         )
         self.sync = FeedSync(
@@ -159,7 +159,7 @@ class Instance:
 
     # --- a source that may die ---
 
-    async def pages(self, cursor: Cursor) -> AsyncIterator[Page]:
+    async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield pages; a process may end when an answer came and is not stored."""
         async with aclosing(self.taxii.pages(cursor)) as pages:  # type: ignore[type-var]
             async for page in pages:
@@ -171,14 +171,16 @@ class Instance:
 
     # --- a journal and claims that may see it die ---
 
-    async def entries(self, feed: str, after: Place) -> AsyncIterator[list[Entry]]:
+    async def entries(self, feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
         """See the journal."""
         assert self.journal is not None
         async for some in self.journal.entries(feed, after):
             self._check()
             yield some
 
-    async def extend(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def extend(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """See the journal; the process may end when the entry is written."""
         assert self.journal is not None
         self._check()
@@ -186,7 +188,9 @@ class Instance:
         self._perhaps_die(WRITTEN)
         return end
 
-    async def renew(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def renew(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """See the journal."""
         assert self.journal is not None
         self._check()
@@ -194,7 +198,7 @@ class Instance:
         self._perhaps_die(WRITTEN)
         return end
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Claim what nobody else has."""
         self._check()
         now, claimed, mine = self.world.fake.clock, self.world.claimed, set[str]()
@@ -203,7 +207,7 @@ class Instance:
             if owner in ("", self.name) or until <= now:
                 claimed[name] = (self.name, now + seconds)
                 mine.add(name)
-        return Claimed(mine, {})
+        return LeaseResult(mine, {})
 
     async def release(self, addresses: Sequence[str]) -> None:
         """Let go of our claims."""

@@ -7,35 +7,37 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from consumers.sources.feeds.indicator_store import IndicatorStore
-from consumers.sources.feeds.matcher import FeedRules, Feeds
+from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.sync import MOST, FeedSync, SharedFeed
-from consumers.sources.taxii.client import Cursor, Page
+from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.events.times import iso_of
-from schemas.ports import Claimed, Entry, Place
+from schemas.ports import JournalEntry, JournalPosition, LeaseResult
 from tests.servers.taxii import indicator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
     from pathlib import Path
 
-    from schemas.health import Trouble
+    from schemas.health import Problem
 
 NOW = 1_772_000_000.0
 HOUR = 3_600.0
 FEED = "sekoia"
 A, B, C = "81.2.69.160", "81.2.69.161", "93.184.216.34"
-START = Place()
+START = JournalPosition()
 
 
 @dataclass
 class MemoryJournal:
     """A journal with the port's semantics; a few entries at a time, so that others come between."""
 
-    end: Place = START
-    kept: list[Entry] = field(default_factory=list)
+    end: JournalPosition = START
+    kept: list[JournalEntry] = field(default_factory=list)
     renewals: int = 0
 
-    async def entries(self, feed: str, after: Place) -> AsyncGenerator[list[Entry]]:
+    async def entries(
+        self, feed: str, after: JournalPosition
+    ) -> AsyncGenerator[list[JournalEntry]]:
         """Yield what is new; all of a new generation."""
         assert feed == FEED
         while after != self.end and self.end.number:
@@ -46,7 +48,9 @@ class MemoryJournal:
             yield found
             await asyncio.sleep(0)
 
-    async def extend(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def extend(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Add entries if *after* is the end."""
         await asyncio.sleep(0)
         assert feed == FEED
@@ -56,7 +60,9 @@ class MemoryJournal:
         self._add(bodies)
         return self.end
 
-    async def renew(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def renew(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Replace all entries if *after* is the end."""
         await asyncio.sleep(0)
         assert feed == FEED
@@ -64,14 +70,14 @@ class MemoryJournal:
         if after != self.end and self.end.number:
             return None
         self.renewals += 1
-        self.end, self.kept = Place(max(after.generation, self.end.generation) + 1), []
+        self.end, self.kept = JournalPosition(max(after.generation, self.end.generation) + 1), []
         self._add(bodies)
         return self.end
 
     def _add(self, bodies: Sequence[bytes]) -> None:
         for body in bodies:
-            self.end = Place(self.end.generation, self.end.number + 1)
-            self.kept.append(Entry(self.end, body))
+            self.end = JournalPosition(self.end.generation, self.end.number + 1)
+            self.kept.append(JournalEntry(self.end, body))
 
     async def close(self) -> None:
         """Do nothing."""
@@ -87,14 +93,14 @@ class Source:
         self.cursors: list[Cursor] = []
         self.closed = False
 
-    async def pages(self, cursor: Cursor) -> AsyncIterator[Page]:
+    async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield what there is."""
         self.runs += 1
         self.cursors.append(cursor)
         while self.pages_left:
             objects = self.pages_left.pop(0)
             more = bool(self.pages_left) or self.failure is not None
-            yield Page(objects, Cursor(next=f"{self.runs}"), more)
+            yield FeedPage(objects, Cursor(next=f"{self.runs}"), more)
         if self.failure is not None:
             raise self.failure
 
@@ -107,16 +113,16 @@ class Watch:
     """Keeps what it is told now, and all that it was ever told."""
 
     def __init__(self) -> None:
-        self.now: dict[Trouble, str] = {}
-        self.ever: list[Trouble] = []
+        self.now: dict[Problem, str] = {}
+        self.ever: list[Problem] = []
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == FEED
         self.now[what] = detail
         self.ever.append(what)
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == FEED
         self.now.pop(what, None)
@@ -131,7 +137,7 @@ class Claims:
         self.failure: Exception | None = None
         self.asked: list[str] = []
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Give what nobody else has."""
         self.asked += addresses
         if self.failure is not None:
@@ -139,7 +145,7 @@ class Claims:
             raise failure
         assert seconds > 0
         mine = {one for one in addresses if self.claimed.setdefault(one, self._name) == self._name}
-        return Claimed(mine, {})
+        return LeaseResult(mine, {})
 
     async def release(self, addresses: Sequence[str]) -> None:
         """Let go."""
@@ -169,7 +175,7 @@ class World:
         self.claims = Claims(folder.name, {} if claimed is None else claimed)
         self.folder = folder
         self.store = IndicatorStore(folder)
-        self.feeds = Feeds(self.store, {FEED: rules or FeedRules()})
+        self.feeds = FeedMatcher(self.store, {FEED: rules or FeedRules()})
         self.feeds.load()
         self.options: dict[str, Any] = {
             "interval": interval,

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.settings import SentinelSettings
 from consumers.wiring.azure import transports
-from producers.sentinel.judged_addresses import Sharing
+from producers.sentinel.judged_addresses import IndicatorExport
 from producers.sentinel.upload import IndicatorUpload
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.events.times import parse_time
@@ -30,7 +30,7 @@ FULL = 7 * DAY
 """For how long the settings let an upload be valid."""
 
 
-class Store(SqliteStore):
+class Store(SqliteLedger):
     """A ledger that counts the keys that are read, and may fail to write."""
 
     reads: int = 0
@@ -106,11 +106,11 @@ class World:
         self.store = Store(folder, self.clock, waiting_per_address=5)
         self.sharing = self.new_sharing()
 
-    def new_sharing(self, **more: Any) -> Sharing:
+    def new_sharing(self, **more: Any) -> IndicatorExport:
         """Begin without any memory."""
         settings = more.pop("settings", SentinelSettings())
         options: dict[str, Any] = {"watch": self.watch, "monotonic": lambda: self.ticks}
-        return Sharing(self.taker, self.store, self.clock, settings, **(options | more))
+        return IndicatorExport(self.taker, self.store, self.clock, settings, **(options | more))
 
     def go_on(self, seconds: float) -> None:
         """Let time pass."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from consumers.clock import WallClock
 from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
 from consumers.inputs.eventhub_client import reach, refusal_explained, why_refused
-from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.cache import VerdictCache
 from consumers.wiring.core import make_lookups, may_ask_paid
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.service import (
@@ -32,7 +32,7 @@ from schemas.errors import (
     StateRefused,
 )
 from schemas.events.times import iso
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.verdicts import Unanswered
 from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
 from schemas.rows.findings import finding_id
@@ -41,8 +41,8 @@ from schemas.rows.verdicts import verdict_row
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from consumers.inputs.checkpoint_container import Checkpoints
-    from consumers.inputs.eventhub_client import Hub
+    from consumers.inputs.checkpoint_container import CheckpointContainer
+    from consumers.inputs.eventhub_client import EventHub
     from consumers.settings import Settings
     from schemas.intel.verdicts import Answer
     from schemas.ports import Ledger
@@ -58,50 +58,50 @@ NOWHERE = "192.0.2.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """What became of one thing that was tried; ``code`` is None when it works."""
 
     name: str
     text: str
-    code: Trouble | None = None
+    code: Problem | None = None
 
 
-class _Noted:
-    """Notes the last trouble, and is deaf to its end. See :class:`schemas.health.Watch`."""
+class _ProblemRecorder:
+    """Notes the last trouble, and ignores its end."""
 
     def __init__(self) -> None:
-        self.trouble_noted: tuple[Trouble, str] | None = None
+        self.trouble_noted: tuple[Problem, str] | None = None
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note it."""
         del part
         self.trouble_noted = (what, detail)
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Note nothing."""
 
 
-_CODES: tuple[tuple[type[SigninwatchError], Trouble], ...] = (
-    (KeyRefused, Trouble.KEY_REFUSED),
-    (StateRefused, Trouble.STATE_IN_USE),
-    (ConfigurationError, Trouble.NOT_CONFIGURED),
-    (SinkHeldBack, Trouble.FINDINGS_HELD_BACK),
+_CODES: tuple[tuple[type[SigninwatchError], Problem], ...] = (
+    (KeyRefused, Problem.KEY_REFUSED),
+    (StateRefused, Problem.STATE_IN_USE),
+    (ConfigurationError, Problem.NOT_CONFIGURED),
+    (SinkHeldBack, Problem.FINDINGS_HELD_BACK),
 )
-_OF_THE_LEDGER = Trouble.LEDGER_UNREACHABLE
+_OF_THE_LEDGER = Problem.LEDGER_UNREACHABLE
 
-Check = tuple[str, "Callable[[_Noted], Awaitable[str]]"]
+Check = tuple[str, "Callable[[_ProblemRecorder], Awaitable[str]]"]
 """A name, and what tries it: it returns what it found, tells trouble, or raises."""
 
 
-class _Failed(Exception):
+class _CheckFailed(Exception):
     """A check failed with a code of its own."""
 
-    def __init__(self, code: Trouble, text: str) -> None:
+    def __init__(self, code: Problem, text: str) -> None:
         super().__init__(text)
         self.code = code
 
 
-async def check(settings: Settings) -> AsyncIterator[Checked]:
+async def check(settings: Settings) -> AsyncIterator[CheckResult]:
     """Try everything that ``run`` would use, and yield one result each. Never raises for trouble.
 
     Spends at most one lookup; writes one test row to each table, one blob that it deletes, and a
@@ -113,7 +113,7 @@ async def check(settings: Settings) -> AsyncIterator[Checked]:
         try:
             hubs = make_hubs(settings, credentials)
         except ConfigurationError as error:
-            yield Checked("event hub", str(error), Trouble.NOT_CONFIGURED)
+            yield CheckResult("event hub", str(error), Problem.NOT_CONFIGURED)
             hubs = []
         for hub in hubs:
             yield await _try(f"event hub {hub.name}", _hub(hub))
@@ -126,11 +126,11 @@ async def check(settings: Settings) -> AsyncIterator[Checked]:
             yield one
 
 
-async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIterator[Checked]:
+async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIterator[CheckResult]:
     try:
         feeds = feeds_to_check(settings)
     except ConfigurationError as error:
-        yield Checked("feeds", str(error), Trouble.NOT_CONFIGURED)
+        yield CheckResult("feeds", str(error), Problem.NOT_CONFIGURED)
         feeds = []
     for name, action in feeds:
         yield await _try(f"feed {name}", _deaf(action))
@@ -141,46 +141,46 @@ async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIt
         yield await _try("Sentinel indicators", tried)
 
 
-def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_Noted], Awaitable[str]]:
+def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     """Return an action that tells no trouble, but raises."""
 
-    async def tried(noted: _Noted) -> str:
+    async def tried(noted: _ProblemRecorder) -> str:
         del noted
         return await action()
 
     return tried
 
 
-async def _try(name: str, action: Callable[[_Noted], Awaitable[str]]) -> Checked:
-    noted = _Noted()
+async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) -> CheckResult:
+    noted = _ProblemRecorder()
     text = ""
     try:
         async with asyncio.timeout(PATIENCE):
             text = await action(noted)
     except TimeoutError:
         if noted.trouble_noted is None:
-            return Checked(name, f"no answer within {PATIENCE:.0f} s", Trouble.NOT_CONFIGURED)
-    except (_Failed, SigninwatchError) as error:
+            return CheckResult(name, f"no answer within {PATIENCE:.0f} s", Problem.NOT_CONFIGURED)
+    except (_CheckFailed, SigninwatchError) as error:
         mend = f"; {error.mend}" if isinstance(error, SinkHeldBack) else ""
-        return Checked(name, f"{error}{mend}", _code_of(error))
+        return CheckResult(name, f"{error}{mend}", _code_of(error))
     if noted.trouble_noted is not None:
-        return Checked(name, noted.trouble_noted[1], noted.trouble_noted[0])
-    return Checked(name, text)
+        return CheckResult(name, noted.trouble_noted[1], noted.trouble_noted[0])
+    return CheckResult(name, text)
 
 
-def _code_of(error: _Failed | SigninwatchError) -> Trouble:
+def _code_of(error: _CheckFailed | SigninwatchError) -> Problem:
     """Return the code that tells what an error means."""
-    if isinstance(error, _Failed):
+    if isinstance(error, _CheckFailed):
         return error.code
     if isinstance(error, FeedFailed):
-        return Trouble.FEED_REFUSED if error.refused else Trouble.FEED_DOWN
+        return Problem.FEED_REFUSED if error.refused else Problem.FEED_DOWN
     return next((code for kind, code in _CODES if isinstance(error, kind)), _OF_THE_LEDGER)
 
 
 def _checkpoints(
     settings: Settings, credentials: Credentials
-) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         checkpoints = make_checkpoints(settings, credentials, noted)
         try:
             blob = f"check/{instance_name(settings)}"
@@ -194,7 +194,7 @@ def _checkpoints(
 
 
 async def _read_positions(
-    settings: Settings, credentials: Credentials, checkpoints: Checkpoints
+    settings: Settings, credentials: Credentials, checkpoints: CheckpointContainer
 ) -> None:
     """Read all positions and owners; what is unreadable is told as a trouble."""
     with suppress(ConfigurationError):  # told where the hub itself is tried
@@ -204,16 +204,16 @@ async def _read_positions(
             await checkpoints.store.list_checkpoints(*names)
 
 
-def _hub(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+def _hub(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         told = await reach(hub, noted)
         return f"{len(told.partitions)} partitions" if told else ""
 
     return action
 
 
-def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         told = await reach(hub, noted)
         if told is None:
             return ""
@@ -223,8 +223,8 @@ def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
             return f"partition {partitions[0]} may be read"
         if "link:stolen" in refusal[0]:
             return f"partition {partitions[0]} is being read by the service"
-        raise _Failed(
-            Trouble.PARTITION_SILENT, refusal_explained(refusal, hub.settings.consumer_group)
+        raise _CheckFailed(
+            Problem.PARTITION_SILENT, refusal_explained(refusal, hub.settings.consumer_group)
         )
 
     return action
@@ -232,7 +232,7 @@ def _group(hub: Hub) -> Callable[[_Noted], Awaitable[str]]:
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, credentials: Credentials, noted: _Noted
+    settings: Settings, credentials: Credentials, noted: _ProblemRecorder
 ) -> AsyncIterator[Ledger]:
     state = settings.state
     if state.dir is None and state.connection_string is None and state.account_url is None:
@@ -247,21 +247,25 @@ async def _opened(
         await ledger.close()
 
 
-def _ledger(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+def _ledger(
+    settings: Settings, credentials: Credentials
+) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         async with _opened(settings, credentials, noted) as ledger:
             stamp = repr(time.time())
             await ledger.leave_note("check", stamp)
             if await ledger.note("check") != stamp:
-                raise _Failed(Trouble.LEDGER_UNREACHABLE, "a note that was left is not there")
+                raise _CheckFailed(Problem.LEDGER_UNREACHABLE, "a note that was left is not there")
             size = await ledger.size()
             return f"may be written; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins wait"
 
     return action
 
 
-def _key(settings: Settings, credentials: Credentials) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+def _key(
+    settings: Settings, credentials: Credentials
+) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         if not may_ask_paid(settings):
             return "the replica answers; the paid API is not asked"
         if settings.crowdsec.api_key is None and settings.feeds:
@@ -282,7 +286,7 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
         told.update(answers)
 
     clock = WallClock()
-    memory = AnswerMemory(ledger, clock)
+    memory = VerdictCache(ledger, clock)
     quota = settings.crowdsec.monthly_quota
     lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
     if lookups is None:
@@ -295,23 +299,25 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
         await lookups.close()
     answer = told.get(ASKED_ABOUT)
     if isinstance(answer, Unanswered):
-        code = Trouble.QUOTA_SPENT if answer.why.value == "quota spent" else Trouble.SOURCE_DOWN
-        raise _Failed(code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network")
+        code = Problem.QUOTA_SPENT if answer.why.value == "quota spent" else Problem.SOURCE_DOWN
+        raise _CheckFailed(
+            code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network"
+        )
     spent = lookups.counts.lookups
     return f"works; {spent} lookup spent on {ASKED_ABOUT}, {left:,} of {quota:,} left"
 
 
 def _stream(
     settings: Settings, credentials: Credentials, table: str
-) -> Callable[[_Noted], Awaitable[str]]:
-    async def action(noted: _Noted) -> str:
+) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    async def action(noted: _ProblemRecorder) -> str:
         sink = make_logs_sink(settings, table, credentials, patience=SINK_PATIENCE, watch=noted)
         try:
             refused = await sink.send([_test_row(settings, table)])
         finally:
             await sink.close()
         if refused:
-            raise _Failed(Trouble.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
+            raise _CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
         noted.trouble_noted = None
         return "one test row was accepted; it may take minutes to show in the table"
 

@@ -25,7 +25,7 @@ from schemas.events.addresses import Networks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.commands.plan.traffic import Planned
+    from consumers.commands.plan.traffic import TrafficPlan
     from consumers.settings import Settings
     from consumers.wiring.plan import PlanChain
     from schemas.ports import Message
@@ -69,7 +69,7 @@ def plan_command(
     console.print(plan_screen(planned, console.width))
 
 
-def _write(planned: Planned, html: str | None, as_object: str | None) -> None:
+def _write(planned: TrafficPlan, html: str | None, as_object: str | None) -> None:
     from consumers.commands.plan.html import plan_page
     from consumers.commands.plan.report import as_json
 
@@ -90,10 +90,10 @@ def _write_file(option: str, name: str, content: bytes) -> None:
         raise ConfigurationError(f"{option} {name}: {error.strerror}") from None
 
 
-class _Runs:
+class _PlanRuns:
     """The chains, and a clock beside theirs that tells when each sign-in came."""
 
-    def __init__(self, settings: Settings, planned: Planned) -> None:
+    def __init__(self, settings: Settings, planned: TrafficPlan) -> None:
         from consumers.wiring.core import make_decoder
 
         self._planned = planned
@@ -127,12 +127,12 @@ class _Runs:
             coverage.lookups = chain.lookups.counts.lookups
 
 
-async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> Planned:
+async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> TrafficPlan:
     """Run recordings through the chain of each plan.
 
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
     """
-    from consumers.commands.plan.traffic import PLANS, Coverage, Planned, Traffic
+    from consumers.commands.plan.traffic import PLANS, PlanCoverage, Traffic, TrafficPlan
     from consumers.inputs.recording import require_recording
     from consumers.wiring.core import lifetimes
     from consumers.wiring.plan import open_plan_chain
@@ -140,11 +140,11 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     for name in files:
         require_recording(name)
     lifetime = lifetimes(settings).unknown
-    planned = Planned(
+    planned = TrafficPlan(
         Traffic(Networks(settings.trusted_networks), lifetime),
-        [Coverage(quota, waiting_limit=settings.policy.waiting_limit) for quota in PLANS],
+        [PlanCoverage(quota, waiting_limit=settings.policy.waiting_limit) for quota in PLANS],
     )
-    runs = _Runs(settings, planned)
+    runs = _PlanRuns(settings, planned)
     async with AsyncExitStack() as stack:
         for coverage in planned.coverages:
             opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.told)
@@ -156,7 +156,7 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     return planned
 
 
-async def _read(name: str, runs: _Runs, planned: Planned, progress: Progress) -> None:
+async def _read(name: str, runs: _PlanRuns, planned: TrafficPlan, progress: Progress) -> None:
     from consumers.inputs.recording import read_recording
 
     batch: list[Message] = []
@@ -174,7 +174,7 @@ async def _read(name: str, runs: _Runs, planned: Planned, progress: Progress) ->
     await runs.take(batch)
 
 
-def _advice(planned: Planned) -> list[str]:
+def _advice(planned: TrafficPlan) -> list[str]:
     """Say what a person may want to do about what was not read."""
     if planned.rejected * 2 > planned.records:
         return [

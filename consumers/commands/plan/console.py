@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from consumers.commands.plan.egress import Candidate
-    from consumers.commands.plan.report import Row
-    from consumers.commands.plan.traffic import Planned
+    from consumers.commands.plan.report import PlanRow
+    from consumers.commands.plan.traffic import TrafficPlan
 
 BARS = {
     "risky": ("risky", "magenta"),
@@ -32,7 +32,7 @@ WIDEST_BAR = 50
 _BESIDE_BAR = 30
 
 
-def plan_screen(planned: Planned, width: int) -> RenderableType:
+def plan_screen(planned: TrafficPlan, width: int) -> RenderableType:
     """Return everything that ``plan`` tells, for a terminal of *width* columns."""
     lines = rows(planned)
     parts: list[RenderableType] = [_overview(planned)]
@@ -46,14 +46,14 @@ def plan_screen(planned: Planned, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _overview(planned: Planned) -> Table:
+def _overview(planned: TrafficPlan) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in overview(planned):
         table.add_row(Text(name, style="bold"), plain(value, 200))
     return table
 
 
-def _table(lines: Sequence[Row]) -> Table:
+def _table(lines: Sequence[PlanRow]) -> Table:
     title = "Answered, by lookups a month (waits: median / 95%, of successful ones)"
     table = Table(
         box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
@@ -71,7 +71,7 @@ def _table(lines: Sequence[Row]) -> Table:
     return table
 
 
-def _chart(lines: Sequence[Row], width: int) -> Table:
+def _chart(lines: Sequence[PlanRow], width: int) -> Table:
     longest = max(10, min(WIDEST_BAR, width - _BESIDE_BAR))
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)

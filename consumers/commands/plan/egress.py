@@ -37,7 +37,7 @@ _V6_SHARED = 64
 
 
 @dataclass(slots=True)
-class _Place:
+class _EgressStats:
     """What came from an IPv4 address or an IPv6 /64."""
 
     accounts: set[int] = field(default_factory=set)
@@ -49,7 +49,7 @@ class _Place:
     risky: int = 0
     as_number: int | None = None
 
-    def join(self, other: _Place) -> None:
+    def join(self, other: _EgressStats) -> None:
         self.accounts |= other.accounts
         self.days |= other.days
         self.signins += other.signins
@@ -91,7 +91,7 @@ class Egress:
     """Collects what is known of places."""
 
     def __init__(self) -> None:
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _EgressStats] = {}
         self._accounts: set[int] = set()
         self._days: set[int] = set()
 
@@ -107,7 +107,7 @@ class Egress:
         key = place_of(address, None)
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = _Place()
+            place = self._places[key] = _EgressStats()
         self._days.add(day)
         place.signins += 1
         place.risky += risky
@@ -140,7 +140,7 @@ class Egress:
         found = [_candidate(network, _inside(network, places.items())) for network in joined]
         return sorted(found, key=lambda one: (-one.accounts, -one.signins, one.network))
 
-    def _fits(self, place: _Place) -> bool:
+    def _fits(self, place: _EgressStats) -> bool:
         return (
             len(place.accounts) >= max(FEWEST_ACCOUNTS, LEAST_ACCOUNTS * len(self._accounts))
             and len(place.days) >= max(FEWEST_DAYS, LEAST_DAYS * len(self._days))
@@ -160,8 +160,8 @@ def _network_of(key: str) -> IPv4Network | IPv6Network:
 
 def _inside(
     network: IPv4Network | IPv6Network,
-    places: Iterable[tuple[IPv4Network | IPv6Network, _Place]],
-) -> Sequence[_Place]:
+    places: Iterable[tuple[IPv4Network | IPv6Network, _EgressStats]],
+) -> Sequence[_EgressStats]:
     return [
         place
         for one, place in places
@@ -169,8 +169,8 @@ def _inside(
     ]
 
 
-def _candidate(network: IPv4Network | IPv6Network, places: Sequence[_Place]) -> Candidate:
-    both = _Place()
+def _candidate(network: IPv4Network | IPv6Network, places: Sequence[_EgressStats]) -> Candidate:
+    both = _EgressStats()
     for place in places:
         both.join(place)
     return Candidate(

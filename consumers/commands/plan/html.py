@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from consumers.commands.plan.egress import Candidate
-    from consumers.commands.plan.report import Row
-    from consumers.commands.plan.traffic import Planned
+    from consumers.commands.plan.report import PlanRow
+    from consumers.commands.plan.traffic import TrafficPlan
 
 BARS = {
     "risky": "Risky",
@@ -61,7 +61,7 @@ li, .faint { color: var(--faint); }
 _WIDTH, _LEFT, _BAR, _STEP, _GAP = 900, 190, 600, 20, 16
 
 
-def plan_page(planned: Planned) -> str:
+def plan_page(planned: TrafficPlan) -> str:
     """Return the page."""
     lines = rows(planned)
     body = [
@@ -109,7 +109,7 @@ def _overview(figures: Iterable[tuple[str, str]]) -> str:
     return f"<dl>\n{inner}\n</dl>"
 
 
-def _table(lines: Sequence[Row]) -> str:
+def _table(lines: Sequence[PlanRow]) -> str:
     heads = "".join(f'<th scope="col">{_text(name)}</th>' for name in _HEADS)
     found = ['<div class="wide">', "<table>", f"<thead><tr>{heads}</tr></thead>", "<tbody>"]
     for line in lines:
@@ -127,7 +127,7 @@ def _table(lines: Sequence[Row]) -> str:
     return "\n".join((*found, "</tbody>", "</table>", "</div>"))
 
 
-def _chart(lines: Sequence[Row]) -> str:
+def _chart(lines: Sequence[PlanRow]) -> str:
     height = len(lines) * (len(BARS) * _STEP + _GAP)
     found = [
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '

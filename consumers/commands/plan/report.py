@@ -20,7 +20,7 @@ from consumers.commands.plan.traffic import KINDS, MONTH_DAYS, PLANS, needed
 from schemas.events.times import iso
 
 if TYPE_CHECKING:
-    from consumers.commands.plan.traffic import Answered, Coverage, Planned
+    from consumers.commands.plan.traffic import AnsweredCount, PlanCoverage, TrafficPlan
 
 FREE = PLANS[0]
 ENOUGH = {"risky_let_in": 0.80, "new": 0.50}
@@ -30,7 +30,7 @@ _LIFETIME_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PlanRow:
     """One plan, in words and as shares to draw."""
 
     plan: str
@@ -44,23 +44,23 @@ class Row:
     note: str
 
 
-def recommended(planned: Planned) -> Coverage | None:
+def recommended(planned: TrafficPlan) -> PlanCoverage | None:
     """Return the smallest plan that answers what deserves it; None where none does."""
     if not planned.traffic.signins[0]:
         return None
     return next(filter(_enough, planned.coverages), None)
 
 
-def _enough(one: Coverage) -> bool:
+def _enough(one: PlanCoverage) -> bool:
     shares = {kind: _of(one, kind).share for kind in ENOUGH}
     return all(share is None or share >= ENOUGH[kind] for kind, share in shares.items())
 
 
-def _of(one: Coverage, kind: str) -> Answered:
+def _of(one: PlanCoverage, kind: str) -> AnsweredCount:
     return one.kinds[KINDS.index(kind)]
 
 
-def sentence(planned: Planned) -> str:
+def sentence(planned: TrafficPlan) -> str:
     """Recommend a plan, in one sentence."""
     if not planned.traffic.signins[0]:
         return "There is no sign-in to plan for."
@@ -89,7 +89,7 @@ _NAMES = {
 }
 
 
-def _reached(one: Coverage) -> str:
+def _reached(one: PlanCoverage) -> str:
     told = [
         f"{percent(_of(one, kind).share)} of {name}"
         for kind, name in _NAMES.items()
@@ -98,7 +98,7 @@ def _reached(one: Coverage) -> str:
     return " and ".join(told) or f"{percent(_of(one, 'all').share)} of all sign-ins"
 
 
-def rows(planned: Planned) -> list[Row]:
+def rows(planned: TrafficPlan) -> list[PlanRow]:
     """Return one row for each plan, narrow ones first."""
     best = recommended(planned)
     total = planned.traffic.addresses
@@ -109,7 +109,7 @@ def rows(planned: Planned) -> list[Row]:
         if narrower is not None:
             notes.append(f"no better than {narrower:,}: all at once")
         found.append(
-            Row(
+            PlanRow(
                 plan=f"{one.lookups_a_month:,}",
                 lookups=f"{one.lookups:,}",
                 addresses=f"{one.addresses:,} ({percent(share)})",
@@ -128,7 +128,7 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{math.floor(share * 1_000 + 1e-9) / 10:.1f}%"
 
 
-def waits(one: Answered) -> str:
+def waits(one: AnsweredCount) -> str:
     """Return how long the answered ones waited: the median and the 95th percentile."""
     median, most = one.wait(0.5), one.wait(0.95)
     return "-" if median is None or most is None else f"{duration(median)} / {duration(most)}"
@@ -141,7 +141,7 @@ def duration(minutes: int) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
-def overview(planned: Planned) -> list[tuple[str, str]]:
+def overview(planned: TrafficPlan) -> list[tuple[str, str]]:
     """Return the figures of the traffic, each with its name."""
     traffic = planned.traffic
     of = dict(zip(KINDS, traffic.signins, strict=True))
@@ -158,7 +158,7 @@ def overview(planned: Planned) -> list[tuple[str, str]]:
     ]
 
 
-def _span(planned: Planned) -> str:
+def _span(planned: TrafficPlan) -> str:
     traffic = planned.traffic
     if traffic.began is None:
         return "-"
@@ -169,7 +169,7 @@ def _minute(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M}"
 
 
-def assumptions(planned: Planned) -> list[str]:
+def assumptions(planned: TrafficPlan) -> list[str]:
     """Say on what the figures rest."""
     days = planned.traffic.days
     told = [
@@ -210,7 +210,7 @@ def assumptions(planned: Planned) -> list[str]:
     return told
 
 
-def as_json(planned: Planned) -> dict[str, Any]:
+def as_json(planned: TrafficPlan) -> dict[str, Any]:
     """Return everything as one JSON object."""
     traffic = planned.traffic
     best = recommended(planned)
@@ -249,7 +249,7 @@ def as_json(planned: Planned) -> dict[str, Any]:
     }
 
 
-def _plan(one: Coverage, narrower: int | None, best: Coverage | None) -> dict[str, Any]:
+def _plan(one: PlanCoverage, narrower: int | None, best: PlanCoverage | None) -> dict[str, Any]:
     return {
         "lookups_a_month": one.lookups_a_month,
         "lookups": one.lookups,

@@ -133,7 +133,7 @@ class Traffic:
 
 
 @dataclass(slots=True)
-class Answered:
+class AnsweredCount:
     """How many sign-ins of one kind were answered, and after how long."""
 
     of: int = 0
@@ -167,14 +167,14 @@ class Answered:
         return None
 
 
-class Coverage:
+class PlanCoverage:
     """What one plan answers. To be told of arrivals and of answers, in any order within a batch."""
 
     def __init__(self, lookups_a_month: int, *, waiting_limit: float) -> None:
         self.lookups_a_month = lookups_a_month
         self.lookups = 0
         """Lookups that were made."""
-        self.kinds = [Answered() for _ in KINDS]
+        self.kinds = [AnsweredCount() for _ in KINDS]
         self._limit = waiting_limit + MINUTE
         self._until: dict[str, float] = {}
         self._waiting: dict[str, deque[Arrival]] = {}
@@ -237,18 +237,18 @@ class Coverage:
 
 
 @dataclass(slots=True)
-class Planned:
+class TrafficPlan:
     """What a recording holds, and what each plan answers of it."""
 
     traffic: Traffic
-    coverages: list[Coverage]
+    coverages: list[PlanCoverage]
     records: int = 0
     skipped: int = 0
     rejected: int = 0
     notes: list[str] = field(default_factory=list)
 
 
-def needed(coverages: Sequence[Coverage]) -> Iterator[tuple[Coverage, int | None]]:
+def needed(coverages: Sequence[PlanCoverage]) -> Iterator[tuple[PlanCoverage, int | None]]:
     """Yield plans, narrow ones first, each with the narrower one that answers all at once."""
     enough: int | None = None
     for one in coverages:

@@ -18,7 +18,7 @@ from schemas.events.times import parse_time
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from schemas.events.tables import Form, Tables
+    from schemas.events.tables import RecordFormat, Tables
 
 _BY_COLUMN = {
     "result": "code word",
@@ -175,7 +175,7 @@ _PROGRAM = re.compile(
 )
 
 
-class Keep:
+class AllowList:
     """The allow-list for a set of tables; own tables keep their names and their result words."""
 
     def __init__(self, tables: Tables) -> None:
@@ -243,7 +243,7 @@ def _rules_of(column: str) -> Iterable[str]:
     return _BY_COLUMN.get(column, "").split()
 
 
-def _names(form: Form) -> Iterator[tuple[str, str]]:
+def _names(form: RecordFormat) -> Iterator[tuple[str, str]]:
     """Yield the columns of a form with the names that hold them; those on the way have none."""
     for column, alternatives in form.columns.items():
         for place in (place for alternative in alternatives for place in alternative):

@@ -66,7 +66,7 @@ def redact_command(
         raise SystemExit(1)
 
 
-def _tell(told: Redacted) -> None:
+def _tell(told: RedactionResult) -> None:
     lines = [f"{told.messages:,} messages with {told.records:,} records redacted."]
     for count, what in (
         (told.unreadable_messages, "messages were unreadable and were replaced whole."),
@@ -81,7 +81,7 @@ def _tell(told: Redacted) -> None:
 
 
 @dataclass(slots=True)
-class Redacted:
+class RedactionResult:
     """What was written."""
 
     messages: int = 0
@@ -96,7 +96,7 @@ class Redacted:
 
 def redact(
     files: Sequence[str], out: str, key: str | None, tables: Tables, progress: Progress
-) -> Redacted:
+) -> RedactionResult:
     """Redact recordings into *out*, a file that is there when it is whole, or ``-``.
 
     The same *key* gives the same pseudonyms; None makes one that nobody knows. ConfigurationError
@@ -108,7 +108,7 @@ def redact(
     for name in files:
         require_recording(name)
     redactor = Redactor(stretched(key), tables)
-    told = Redacted()
+    told = RedactionResult()
     with opened(out) as write:
         for name in files:
             try:

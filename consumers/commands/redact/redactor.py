@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from consumers.commands.redact.addresses import AddressMap
-from consumers.commands.redact.allow_list import PATH_WORDS, Keep, family_of
+from consumers.commands.redact.allow_list import PATH_WORDS, AllowList, family_of
 from schemas.events.addresses import LONGEST_TEXT
 from schemas.events.decode import LARGEST_BODY
 from schemas.events.framing import records_of
@@ -71,7 +71,7 @@ class Redactor:
         self.unknown_names: set[str] = set()
         """Names of columns that were kept and that no table knows, or the first of them."""
         self._key = key[:64]
-        self._keep = Keep(tables)
+        self._keep = AllowList(tables)
         self._addresses = AddressMap(self._key)
         self._remembered: dict[tuple[str, str], str] = {}
         self._names: dict[str, str] = {}

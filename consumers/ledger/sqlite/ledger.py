@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumers.ledger.rules import HISTORY_SECONDS, concerns
-from consumers.ledger.sqlite.pending import SqliteWaiting, details_of, encode
+from consumers.ledger.sqlite.pending import SqlitePending, details_of, encode
 from consumers.ledger.sqlite.schema import AT_ONCE, edge, in_parts
 from schemas.intel.verdicts import Verdict
-from schemas.ports import Claimed, Forgotten, LedgerSize
+from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
 
 
-class SqliteStore(SqliteWaiting):
+class SqliteLedger(SqlitePending):
     """See :class:`schemas.ports.Ledger`; this is the durable part, without a memory front.
 
     Calls are short and made from the event loop: handing them to a thread costs more than they do.
@@ -39,13 +39,13 @@ class SqliteStore(SqliteWaiting):
             )
             self._mark_asked(answers)
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return the addresses that have no answer: there is no other instance to share with."""
         del seconds
         now = self._clock.now()
         found = await self.answers(addresses)
         answers = {one: answer for one, answer in found.items() if answer.stands(now)}
-        return Claimed(set(addresses) - set(answers), answers)
+        return LeaseResult(set(addresses) - set(answers), answers)
 
     async def release(self, addresses: Sequence[str]) -> None:
         """Nothing is held for this process alone."""
@@ -112,9 +112,9 @@ class SqliteStore(SqliteWaiting):
         *,
         address: str | None = None,
         account: str | None = None,
-    ) -> Forgotten:
+    ) -> ErasedCounts:
         """Delete what is kept of an address, and the sign-ins of an account or an address."""
-        told = Forgotten()
+        told = ErasedCounts()
         with self._transaction("forgetting") as database:
             told.verdicts = database.execute(
                 "DELETE FROM answers WHERE address = ?", (address,)

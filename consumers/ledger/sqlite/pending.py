@@ -17,7 +17,7 @@ from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed, first_asked, we
 from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
-from schemas.ports import Due, Waiting
+from schemas.ports import PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ _DUE = (
 )
 
 
-class SqliteWaiting(SqliteFile):
+class SqlitePending(SqliteFile):
     """Parks, ranks, settles and gives up."""
 
     def __init__(
@@ -73,10 +73,10 @@ class SqliteWaiting(SqliteFile):
         return found
 
     async def park_unless_answered(
-        self, waiting: Sequence[Waiting], crowded: int = 0
+        self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
-        by_address: defaultdict[str, list[Waiting]] = defaultdict(list)
+        by_address: defaultdict[str, list[PendingSignIn]] = defaultdict(list)
         for one in waiting:
             by_address[one.address].append(one)
         with self._transaction("parking sign-ins"):
@@ -111,7 +111,7 @@ class SqliteWaiting(SqliteFile):
                 self._count_dropped(CROWDED_OUT, crowded)
         return known
 
-    def _insert(self, waiting: Iterable[Waiting]) -> None:
+    def _insert(self, waiting: Iterable[PendingSignIn]) -> None:
         self._database.executemany(
             "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -169,7 +169,7 @@ class SqliteWaiting(SqliteFile):
             found.update(address for (address,) in self._database.execute(query, part))
         return found
 
-    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+    async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
         with edge("reading waiting sign-ins"):
             rows = self._database.execute(
@@ -178,11 +178,11 @@ class SqliteWaiting(SqliteFile):
                 (address, most),
             )
             return [
-                Waiting(key, address, details_of(details), parked, own, place, _parts(parts))
+                PendingSignIn(key, address, details_of(details), parked, own, place, _parts(parts))
                 for key, parked, details, own, place, parts in rows
             ]
 
-    async def settle(self, waiting: Sequence[Waiting]) -> None:
+    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins."""
         addresses = dict.fromkeys(one.address for one in waiting)
         with self._transaction("settling sign-ins") as database:
@@ -223,14 +223,14 @@ class SqliteWaiting(SqliteFile):
             )
             return [address for (address,) in rows]
 
-    async def due(self, most: int) -> list[Due]:
+    async def due(self, most: int) -> list[PendingAddress]:
         """Return addresses that may be asked, the most deserving first."""
         now = self._clock.now()
         with edge("ranking waiting addresses"):
             rows = self._database.execute(_DUE.format(asked="", limit="LIMIT ?2"), (now, most))
-            due = list(starmap(Due, rows))
+            due = list(starmap(PendingAddress, rows))
             again = self._database.execute(_DUE.format(asked="NOT", limit=""), (now,))
-            due += starmap(Due, again)
+            due += starmap(PendingAddress, again)
         ranked = sorted(due, key=lambda one: (lacking(one.asked, now) - one.score, one.parked))
         return ranked[:most]
 

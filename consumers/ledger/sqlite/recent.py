@@ -11,7 +11,7 @@ import structlog
 
 from consumers.ledger.sqlite.schema import edge
 from schemas.errors import LedgerFailed
-from schemas.ports import Chunk, Coverage
+from schemas.ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -43,12 +43,12 @@ COMMIT;
 """
 
 
-class _Unusable(Exception):
+class _DamagedFile(Exception):
     """The file is sound but cannot be gone on with."""
 
 
-class SqliteRecent:
-    """See :class:`schemas.ports.Recent`. The ledger's lock is what keeps other processes out.
+class SqliteRecentStore:
+    """See :class:`schemas.ports.RecentStore`. The ledger's lock is what keeps other processes out.
 
     A file that is damaged, of another version, or of another kind of clock gives way to a new
     one, with a warning. Calls are short and made from the event loop, as the ledger's are.
@@ -60,10 +60,10 @@ class SqliteRecent:
         self._clock = clock
         try:
             self._database = _opened(self._path, clock.kind)
-        except _Unusable as unusable:
+        except _DamagedFile as unusable:
             self._begin_anew(str(unusable))
 
-    async def keep(self, chunk: Chunk) -> None:
+    async def keep(self, chunk: RecentChunk) -> None:
         """Keep a chunk."""
         key = f"{int(chunk.first * 1_000):015}-{uuid4().hex}"  # sorts as the chunks begin
         with self._mended("keeping late sign-ins"):
@@ -71,7 +71,7 @@ class SqliteRecent:
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *_values(chunk))
             )
 
-    async def outlines(self, since: float) -> AsyncGenerator[list[Chunk]]:
+    async def outlines(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies.
 
         Nothing is held open in between: what is kept or dropped meanwhile may be seen or not.
@@ -88,7 +88,7 @@ class SqliteRecent:
                 return
             key = rows[-1][0]
             yield [
-                Chunk(first, last, signins, addresses, b"", name)
+                RecentChunk(first, last, signins, addresses, b"", name)
                 for name, first, last, signins, addresses in rows
             ]
 
@@ -98,7 +98,7 @@ class SqliteRecent:
             row = self._database.execute("SELECT body FROM chunks WHERE key = ?", (key,)).fetchone()
         return bytes(row[0]) if row else None
 
-    async def replace(self, key: str, chunk: Chunk | None) -> None:
+    async def replace(self, key: str, chunk: RecentChunk | None) -> None:
         """Put another chunk in the place of one, or nothing. What has gone stays gone.
 
         What stood there is overwritten on the disk as well.
@@ -125,13 +125,13 @@ class SqliteRecent:
                 (largest,),
             )
 
-    async def coverage(self) -> Coverage:
+    async def coverage(self) -> RecentCoverage:
         """Return how much there is."""
         with self._mended("measuring late sign-ins"):
             since, signins, size = self._database.execute(
                 "SELECT min(first), coalesce(sum(signins), 0), coalesce(sum(size), 0) FROM chunks"
             ).fetchone()
-        return Coverage(since, signins, size)
+        return RecentCoverage(since, signins, size)
 
     async def close(self) -> None:
         """Close the file."""
@@ -156,7 +156,7 @@ class SqliteRecent:
             for ending in _BESIDE:
                 self._path.with_name(FILE + ending).unlink(missing_ok=True)
             self._database = _opened(self._path, self._clock.kind)
-        except (OSError, _Unusable) as error:
+        except (OSError, _DamagedFile) as error:
             raise LedgerFailed(f"STATE__DIR: {self._path} cannot be made anew: {error}") from None
 
 
@@ -183,7 +183,7 @@ def _opened(path: Path, clock: str) -> sqlite3.Connection:
                 raise
     except LedgerFailed as failed:
         if _is_damage(failed.__cause__):
-            raise _Unusable(str(failed.__cause__)) from None
+            raise _DamagedFile(str(failed.__cause__)) from None
         raise
     return database
 
@@ -191,7 +191,7 @@ def _opened(path: Path, clock: str) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, clock: str) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, VERSION):
-        raise _Unusable(f"schema {version} is not known, only {VERSION}")
+        raise _DamagedFile(f"schema {version} is not known, only {VERSION}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA secure_delete = ON")
@@ -199,9 +199,9 @@ def _prepare(database: sqlite3.Connection, clock: str) -> None:
     database.execute("INSERT OR IGNORE INTO notes VALUES ('clock', ?)", (clock,))
     kept = database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()[0]
     if kept != clock:
-        raise _Unusable(f"kept by the {kept} clock, not the {clock} clock")
+        raise _DamagedFile(f"kept by the {kept} clock, not the {clock} clock")
 
 
-def _values(chunk: Chunk) -> tuple[float, float, int, int, bytes, bytes]:
+def _values(chunk: RecentChunk) -> tuple[float, float, int, int, bytes, bytes]:
     size = len(chunk.addresses) + len(chunk.body)
     return chunk.first, chunk.last, chunk.signins, size, chunk.addresses, chunk.body

@@ -19,9 +19,9 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.data.tables import UpdateMode
 
 from consumers.ledger.table.endpoint import client_by_account_url, client_by_connection_string
-from consumers.ledger.table.rows import Conflict, Entity, Missing
+from consumers.ledger.table.rows import Entity, MissingRow, WriteConflict
 from schemas.errors import ConfigurationError, LedgerFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from azure.data.tables.aio import TableClient
 
     from consumers.ledger.table.rows import Value, Write
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 log = structlog.get_logger()
 
@@ -51,46 +51,46 @@ MOST_ODD_CONFLICTS = 6
 """Times that a request is sent which meets a conflict without having set a condition."""
 
 _MENDS = {
-    Trouble.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
+    Problem.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
     "STATE__CONNECTION_STRING, the network, and the state of the storage account",
-    Trouble.LEDGER_REFUSED: "give the identity the role Storage Table Data Contributor (a new role "
+    Problem.LEDGER_REFUSED: "give the identity the role Storage Table Data Contributor (a new role "
     "takes some minutes), or check the key of STATE__CONNECTION_STRING and the account's firewall",
-    Trouble.LEDGER_MISSING: "create the table that STATE__TABLE names, or let this do it",
+    Problem.LEDGER_MISSING: "create the table that STATE__TABLE names, or let this do it",
 }
 
 
-class _Failing(Exception):
+class _Retryable(Exception):
     """No usable answer yet: to be tried again."""
 
-    def __init__(self, trouble: Trouble, told: str, retry_after: float | None = None) -> None:
+    def __init__(self, trouble: Problem, told: str, retry_after: float | None = None) -> None:
         super().__init__(told)
         self.trouble = trouble
         self.retry_after = retry_after
 
 
-class Table:
+class StateTable:
     """One table of a storage account. Every method waits until the service has answered.
 
     While it does not, *watch* is told at each try but the first, and again when all is well.
     """
 
-    def __init__(self, client: TableClient, watch: Watch) -> None:
+    def __init__(self, client: TableClient, watch: HealthReporter) -> None:
         self._client = client
         self._watch = watch
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._failing: Counter[Trouble] = Counter()
+        self._failing: Counter[Problem] = Counter()
 
     @classmethod
     def at(
         cls,
         name: str,
-        watch: Watch,
+        watch: HealthReporter,
         *,
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: AsyncTokenCredential | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
-    ) -> Table:
+    ) -> StateTable:
         """Return the table *name*; nothing is sent yet.
 
         By *connection_string*, or by *account_url* with a *credential*, which stays the caller's
@@ -151,7 +151,7 @@ class Table:
 
         try:
             return await self._patiently(read)
-        except Missing:
+        except MissingRow:
             return None
 
     async def pages(
@@ -226,7 +226,7 @@ class Table:
         A Conflict is an answer to a *conditional* one; else it is tried again, and LedgerFailed in
         the end: something else uses the table.
         """
-        told: Trouble | None = None
+        told: Problem | None = None
         answered = False
         try:
             async for attempt in stamina.retry_context(
@@ -242,12 +242,12 @@ class Table:
                         async with self._slots:
                             with _edge():
                                 result = await request()
-                    except _Failing as error:
+                    except _Retryable as error:
                         if attempt.num > 1:
                             told = self._tell(told, error)
                         raise
-                    except Conflict as conflict:
-                        if not conditional and not isinstance(conflict, Missing):
+                    except WriteConflict as conflict:
+                        if not conditional and not isinstance(conflict, MissingRow):
                             raise _odd_conflict(attempt.num) from None
                         answered = True
                         conflict.doubtful = attempt.num > 1
@@ -261,7 +261,7 @@ class Table:
             if answered:
                 self._tell_well()
 
-    def _tell(self, told: Trouble | None, error: _Failing) -> Trouble:
+    def _tell(self, told: Problem | None, error: _Retryable) -> Problem:
         """Tell of a trouble; one request has one trouble at a time."""
         if told is not error.trouble:
             if told is not None:
@@ -283,7 +283,7 @@ class Table:
 def _odd_conflict(attempt: int) -> Exception:
     told = "the storage account reports a conflict (409 or 412) that no condition of ours explains"
     if attempt < MOST_ODD_CONFLICTS:
-        return _Failing(Trouble.LEDGER_UNREACHABLE, told)
+        return _Retryable(Problem.LEDGER_UNREACHABLE, told)
     return LedgerFailed(
         f"STATE__TABLE: {told}; give each deployment a table of its own, which nothing else writes"
     )
@@ -294,7 +294,7 @@ def _select(columns: Sequence[str] | None) -> list[str] | None:
 
 
 def _when_again(error: Exception) -> bool | float:
-    if not isinstance(error, _Failing):
+    if not isinstance(error, _Retryable):
         return False
     return True if error.retry_after is None else error.retry_after
 
@@ -307,13 +307,13 @@ def _edge() -> Iterator[None]:
     except HttpResponseError as error:
         raise _translated(error) from None
     except AzureError as error:
-        raise _Failing(
-            Trouble.LEDGER_UNREACHABLE,
+        raise _Retryable(
+            Problem.LEDGER_UNREACHABLE,
             f"no answer from the storage account: {why_unreached(error)}",
         ) from None
     except (OSError, TimeoutError) as error:
-        raise _Failing(
-            Trouble.LEDGER_UNREACHABLE,
+        raise _Retryable(
+            Problem.LEDGER_UNREACHABLE,
             f"the storage account is out of reach: {why_unreached(error)}",
         ) from None
 
@@ -322,18 +322,18 @@ def _translated(error: HttpResponseError) -> Exception:
     status, code = error.status_code, _code(error)
     told = f"the storage account answers {status} {code}".rstrip()
     if code in _NO_TABLE:
-        return _Failing(Trouble.LEDGER_MISSING, told)
+        return _Retryable(Problem.LEDGER_MISSING, told)
     if status == 404 and code in _ABSENT:
-        return Missing()
+        return MissingRow()
     if status in (409, 412):
-        return Conflict()
+        return WriteConflict()
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):
         if status is None:
             told = f"for the storage account {why_no_token(error)}"
-        return _Failing(Trouble.LEDGER_REFUSED, told)
+        return _Retryable(Problem.LEDGER_REFUSED, told)
     if status is not None and 400 <= status < 500 and status not in (404, *_PASSING):
         return LedgerFailed(f"STATE__TABLE: {told}")
-    return _Failing(Trouble.LEDGER_UNREACHABLE, told, _retry_after(error))
+    return _Retryable(Problem.LEDGER_UNREACHABLE, told, _retry_after(error))
 
 
 def _code(error: HttpResponseError) -> str:

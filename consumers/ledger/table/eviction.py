@@ -17,15 +17,15 @@ from consumers.ledger.table.rows import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from consumers.ledger.table.rows import Entity, Entry
-    from schemas.ports import Waiting
+    from consumers.ledger.table.rows import Entity, VerdictEntry
+    from schemas.ports import PendingSignIn
 
 
 @dataclass(frozen=True, slots=True)
-class Parking:
+class EnqueuePlan:
     """What is to be done so that sign-ins wait for one address, as it was read."""
 
-    entry: Entry
+    entry: VerdictEntry
     writes: Sequence[Write]
     """New rows first, so that nothing gives way for what is not there yet."""
     refused: int
@@ -33,8 +33,12 @@ class Parking:
 
     @classmethod
     def plan(
-        cls, entry: Entry, parked: Iterable[Entity], wanted: Mapping[str, Waiting], most: int
-    ) -> Parking:
+        cls,
+        entry: VerdictEntry,
+        parked: Iterable[Entity],
+        wanted: Mapping[str, PendingSignIn],
+        most: int,
+    ) -> EnqueuePlan:
         """Rank what waits and what is to wait; beyond *most* the last ones give way.
 
         Successes stay longest; of others the latest goes first.
@@ -54,14 +58,14 @@ class Parking:
 
 
 @dataclass(slots=True)
-class Bundle:
+class EnqueueTransaction:
     """A transaction that is being filled; the last place is kept for the count of dropped ones."""
 
     writes: list[Write] = field(default_factory=list)
     dropped: int = 0
     _size: int = 0
 
-    def take(self, parking: Parking) -> bool:
+    def take(self, parking: EnqueuePlan) -> bool:
         """Take what there is room for, with the entry's own write; tell whether that was all."""
         if not parking.writes and not parking.refused:
             return True

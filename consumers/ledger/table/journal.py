@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from consumers.ledger.table.rows import Conflict, Write, in_transactions, safe
+from consumers.ledger.table.rows import Write, WriteConflict, in_transactions, safe
 from schemas.errors import LedgerFailed
-from schemas.ports import Entry, Place
+from schemas.ports import JournalEntry, JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from consumers.ledger.table.client import Table
+    from consumers.ledger.table.client import StateTable
 
 MOST_BODIES = 20
 """Bodies that one extension may add: with their base64 they stay below the service's 4 MiB."""
@@ -34,14 +34,14 @@ _PAGE = 64
 _DELETED_AT_ONCE = 100
 """What one transaction may hold."""
 _HEAD = "head"
-_START = Place()
+_START = JournalPosition()
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _JournalHead:
     """What ``head`` says; ``etag`` None: there is none, and the journal is empty."""
 
-    place: Place = _START
+    place: JournalPosition = _START
     claimed: int = 0
     """The highest generation that a renewal, finished or not, has taken."""
     swept: int = 0
@@ -57,16 +57,18 @@ class _Head:
 
 
 class TableJournal:
-    """See :class:`schemas.ports.Journal`.
+    """See :class:`schemas.ports.FeedJournal`.
 
     The table has to be open; :meth:`close` closes it. Every method waits until the service
     answers, however long that takes.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: StateTable) -> None:
         self._table = table
 
-    async def entries(self, feed: str, after: Place) -> AsyncGenerator[list[Entry]]:
+    async def entries(
+        self, feed: str, after: JournalPosition
+    ) -> AsyncGenerator[list[JournalEntry]]:
         """Yield the entries after a place, in order, some at a time; see the port.
 
         One request when nothing is new. The journal begins anew for the reader, from the first
@@ -77,7 +79,7 @@ class TableJournal:
         while (head := await self._head(partition)).place != after and head.place.number:
             known = after.generation == head.place.generation
             begin = after.number if known and after.number < head.place.number else 0
-            start = Place(head.place.generation, begin)
+            start = JournalPosition(head.place.generation, begin)
             async with aclosing(self._between(partition, start, head.place)) as lists:
                 async for found in lists:
                     start = after = found[-1].place
@@ -91,26 +93,30 @@ class TableJournal:
                     )
 
     async def _between(
-        self, partition: str, start: Place, end: Place
-    ) -> AsyncGenerator[list[Entry]]:
+        self, partition: str, start: JournalPosition, end: JournalPosition
+    ) -> AsyncGenerator[list[JournalEntry]]:
         """Yield the entries after *start* up to *end*, or up to the first that is missing."""
         generation, number = start.generation, start.number
         low, high = _row(generation, number + 1), _row(generation, end.number + 1)
         pages = self._table.pages(partition, low, high, ["body"], most=_PAGE)
         async with aclosing(pages):
             async for page in pages:
-                found: list[Entry] = []
+                found: list[JournalEntry] = []
                 for one in page:
                     if one.row != _row(generation, number + 1):
                         break
                     number += 1
-                    found.append(Entry(Place(generation, number), bytes(one.values["body"])))
+                    found.append(
+                        JournalEntry(JournalPosition(generation, number), bytes(one.values["body"]))
+                    )
                 if found:
                     yield found
                 if len(found) < len(page):
                     return
 
-    async def extend(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def extend(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Add entries right after a place, all or none; return the new end.
 
         None if *after* is not the end any more. Where the answer to our own write got lost, what
@@ -121,14 +127,14 @@ class TableJournal:
         _check(bodies)
         partition, mark = _partition(feed), uuid4().hex
         writes = _entries("create", after, bodies, mark)
-        end = Place(after.generation, after.number + len(bodies))
+        end = JournalPosition(after.generation, after.number + len(bodies))
         doubtful, tried = False, set[str | None]()
         while (head := await self._head(partition)).place == after:
             if head.etag in tried:  # it was not the head that was in the way
                 raise LedgerFailed(f"the journal of {feed} has entries beyond its end")
             try:
                 await self._table.write(partition, [*writes, head.changed(number=end.number)])
-            except Conflict as conflict:
+            except WriteConflict as conflict:
                 doubtful = doubtful or conflict.doubtful
                 if not conflict.doubtful:
                     tried.add(head.etag)
@@ -138,13 +144,15 @@ class TableJournal:
             return end
         return end if doubtful and await self._has_marked(partition, after, mark) else None
 
-    async def _has_marked(self, partition: str, after: Place, mark: str) -> bool:
+    async def _has_marked(self, partition: str, after: JournalPosition, mark: str) -> bool:
         """Tell whether the entry right after a place bears a mark."""
         row = _row(after.generation, after.number + 1)
         found = await self._table.get(partition, row, ["mark"])
         return found is not None and found.values.get("mark") == mark
 
-    async def renew(self, feed: str, after: Place, bodies: Sequence[bytes]) -> Place | None:
+    async def renew(
+        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
+    ) -> JournalPosition | None:
         """Replace all entries by these, as a new generation, in one step; return the new end.
 
         None if *after* is not the end; a journal that was lost altogether may be renewed from any
@@ -160,17 +168,19 @@ class TableJournal:
             return None
         before, ours = claim
         # Nobody else writes rows of a generation that was claimed, and nobody reads them yet.
-        writes = _entries("replace", Place(ours), bodies, uuid4().hex)
+        writes = _entries("replace", JournalPosition(ours), bodies, uuid4().hex)
         for part in in_transactions(writes):
             await self._table.write(partition, part)
-        end = Place(ours, len(bodies))
+        end = JournalPosition(ours, len(bodies))
         if not await self._switch(partition, before, end):
             await self._delete(partition, _row(ours, 0), _row(ours + 1, 0))
             return None
         await self._sweep(partition, ours)
         return end
 
-    async def _claim(self, partition: str, after: Place) -> tuple[Place, int] | None:
+    async def _claim(
+        self, partition: str, after: JournalPosition
+    ) -> tuple[JournalPosition, int] | None:
         """Take a generation for a renewal; return the end of the one in force with it."""
         while True:
             head = await self._head(partition)
@@ -179,17 +189,17 @@ class TableJournal:
             ours = max(head.claimed, head.place.generation, after.generation) + 1
             try:
                 await self._table.write(partition, [head.changed(claimed=ours)])
-            except Conflict:
+            except WriteConflict:
                 continue  # if it was ours without an answer, a number is skipped
             return head.place, ours
 
-    async def _switch(self, partition: str, before: Place, end: Place) -> bool:
+    async def _switch(self, partition: str, before: JournalPosition, end: JournalPosition) -> bool:
         """Put a new generation in force if the one in force still ends where it did."""
         while (head := await self._head(partition)).place == before:
             values = {"generation": end.generation, "number": end.number}
             try:
                 await self._table.write(partition, [head.changed(**values)])
-            except Conflict:
+            except WriteConflict:
                 continue
             return True
         return head.place.generation == end.generation
@@ -199,7 +209,7 @@ class TableJournal:
         if await self._delete(partition, _row(0, 0), _row(generation, 0)):
             try:
                 await self._table.write(partition, [Write("merge", _HEAD, {"swept": generation})])
-            except Conflict:
+            except WriteConflict:
                 return
 
     async def _delete(self, partition: str, low: str, high: str) -> bool:
@@ -212,18 +222,18 @@ class TableJournal:
                         await self._table.write(
                             partition, [Write("delete", one.row) for one in page]
                         )
-        except Conflict:
+        except WriteConflict:
             return False
         return True
 
-    async def _head(self, partition: str) -> _Head:
+    async def _head(self, partition: str) -> _JournalHead:
         found = await self._table.get(partition, _HEAD)
         if found is None:
-            return _Head()
+            return _JournalHead()
         generation, number, claimed, swept = (
             int(found.values[name]) for name in ("generation", "number", "claimed", "swept")
         )
-        return _Head(Place(generation, number), claimed, swept, found.etag)
+        return _JournalHead(JournalPosition(generation, number), claimed, swept, found.etag)
 
     async def close(self) -> None:
         """Close the table's connections."""
@@ -245,7 +255,7 @@ def _row(generation: int, number: int) -> str:
     return f"{generation:06}-{number:09}"
 
 
-def _entries(kind: str, after: Place, bodies: Sequence[bytes], mark: str) -> list[Write]:
+def _entries(kind: str, after: JournalPosition, bodies: Sequence[bytes], mark: str) -> list[Write]:
     """Return the writes of entries right after a place; *mark* tells who wrote them."""
     return [
         Write(kind, _row(after.generation, number), {"body": body, "mark": mark})

@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from consumers.ledger.rules import HISTORY_SECONDS, concerns
 from consumers.ledger.table import rows as layout
-from consumers.ledger.table.pending import TableWaiting
-from consumers.ledger.table.rows import Conflict, Entry, Write
-from schemas.ports import Claimed, Forgotten, LedgerSize
+from consumers.ledger.table.pending import TablePending
+from consumers.ledger.table.rows import VerdictEntry, Write, WriteConflict
+from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 _HISTORY_STEP = 200
 """Entries of the history that are joined at once."""
 _SIZE_SECONDS = 300.0
-"""How old the figures of :meth:`TableStore.size` may be."""
+"""How old the figures of :meth:`TableLedger.size` may be."""
 _BUDGET_SECONDS = 400 * 86_400.0
 """Age at which a budget that nobody touches is of a period long gone."""
 
 
-class TableStore(TableWaiting):
+class TableLedger(TablePending):
     """See :class:`schemas.ports.Ledger`; this is the durable part, without a memory front."""
 
     _size: tuple[float, LedgerSize] | None = None
@@ -59,9 +59,9 @@ class TableStore(TableWaiting):
 
         await layout.in_shards(answers, keep)
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return those addresses that this instance may ask about now, and no other one."""
-        return await self._lease(addresses, Entry.free, self._instance, seconds)
+        return await self._lease(addresses, VerdictEntry.free, self._instance, seconds)
 
     async def release(self, addresses: Sequence[str]) -> None:
         """End this instance's claims without an answer: nothing was asked."""
@@ -70,23 +70,23 @@ class TableStore(TableWaiting):
     async def _lease(
         self,
         addresses: Sequence[str],
-        may: Callable[[Entry, str, float], bool],
+        may: Callable[[VerdictEntry, str, float], bool],
         owner: str,
         seconds: float,
-    ) -> Claimed:
-        async def lease(shard: str, part: list[str]) -> Claimed:
+    ) -> LeaseResult:
+        async def lease(shard: str, part: list[str]) -> LeaseResult:
             entries = await self._entries(part, None)
             now = self._clock.now()
             mine = [one for one in entries if may(one, self._instance, now)]
             until = now + seconds
             await self._write_all(shard, [one.touched(owner=owner, until=until) for one in mine])
             answered = {one.address: one.answer() for one in entries if one.stands(now)}
-            return Claimed({one.address for one in mine}, answered)
+            return LeaseResult({one.address for one in mine}, answered)
 
-        async def alone(shard: str, part: list[str]) -> Claimed:
+        async def alone(shard: str, part: list[str]) -> LeaseResult:
             return await self._alone(shard, lambda: lease(shard, part))
 
-        whole = Claimed(set(), {})
+        whole = LeaseResult(set(), {})
         for part in await layout.in_shards(addresses, alone):
             whole.mine.update(part.mine)
             whole.answers.update(part.answers)
@@ -128,7 +128,7 @@ class TableStore(TableWaiting):
             try:
                 spent = int(found.values["spent"])
                 await self._spend(row, found, max(0, spent - lookups), mark)
-            except Conflict as conflict:
+            except WriteConflict as conflict:
                 doubtful = conflict.doubtful
                 raise
 
@@ -184,9 +184,9 @@ class TableStore(TableWaiting):
         *,
         address: str | None = None,
         account: str | None = None,
-    ) -> Forgotten:
+    ) -> ErasedCounts:
         """Delete what is kept of an address, and the sign-ins of an account or an address."""
-        told = Forgotten()
+        told = ErasedCounts()
         if address is not None:
             shard, row = layout.shard_of(address), layout.entry_row(address)
             if (found := await self._table.get(shard, row)) is not None:

@@ -11,7 +11,7 @@ from consumers.enrichment.ranking import lacking
 from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed
 from consumers.ledger.table import rows as layout
 from consumers.ledger.table.client import AT_ONCE
-from consumers.ledger.table.eviction import Bundle, Parking
+from consumers.ledger.table.eviction import EnqueuePlan, EnqueueTransaction
 from consumers.ledger.table.rows import Write
 from consumers.ledger.table.transactions import TableAccess
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from consumers.ledger.table.rows import Entity
     from schemas.intel.verdicts import Verdict
-    from schemas.ports import Due, Waiting
+    from schemas.ports import PendingAddress, PendingSignIn
 
 _STEP = 45
 """Addresses that one transaction may park for: each takes two writes or more."""
 
 
-class TableWaiting(TableAccess):
+class TablePending(TableAccess):
     """Parks, ranks, settles and gives up."""
 
     async def park_unless_answered(
-        self, waiting: Sequence[Waiting], crowded: int = 0
+        self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
         if crowded:
             shard = layout.SHARDS[0]
             await self._alone(shard, lambda: self._write_counted(shard, [], CROWDED_OUT, crowded))
-        pending: dict[str, dict[str, Waiting]] = {}
+        pending: dict[str, dict[str, PendingSignIn]] = {}
         for one in waiting:
             pending.setdefault(one.address, {}).setdefault(one.key, one)
 
@@ -53,14 +53,14 @@ class TableWaiting(TableAccess):
         return found
 
     async def _park_some(
-        self, shard: str, pending: dict[str, dict[str, Waiting]]
+        self, shard: str, pending: dict[str, dict[str, PendingSignIn]]
     ) -> dict[str, Verdict]:
         """Park what one transaction takes, and remove from *pending* what is done."""
         plans = await asyncio.gather(*(self._plan(*one) for one in islice(pending.items(), _STEP)))
         now = self._clock.now()
         known: dict[str, Verdict] = {}
         done: list[str] = []
-        bundle = Bundle()
+        bundle = EnqueueTransaction()
         for plan in plans:
             answer = closed(plan.entry.answer()) if plan.entry.expires > now else None
             if answer is not None:
@@ -73,13 +73,13 @@ class TableWaiting(TableAccess):
             del pending[address]
         return known
 
-    async def _plan(self, address: str, wanted: Mapping[str, Waiting]) -> Parking:
+    async def _plan(self, address: str, wanted: Mapping[str, PendingSignIn]) -> EnqueuePlan:
         span = layout.within(layout.waiting_rows(address))
         entry, parked = await asyncio.gather(
             self._entry(address, None),
             self._table.rows(layout.shard_of(address), *span, layout.WAITING_RANK),
         )
-        return Parking.plan(entry, parked, wanted, self._waiting_per_address)
+        return EnqueuePlan.plan(entry, parked, wanted, self._waiting_per_address)
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
         """Return those addresses that sign-ins wait for."""
@@ -99,14 +99,14 @@ class TableWaiting(TableAccess):
             left = [one for one in left if one > here]
         return found
 
-    async def waiting_for(self, address: str, most: int) -> list[Waiting]:
+    async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
         span = layout.within(layout.waiting_rows(address))
         rows = await self._table.rows(layout.shard_of(address), *span, None)
         waiting = [layout.waiting_of(address, one) for one in rows]
         return sorted(waiting, key=lambda one: (one.parked, one.key))[:most]
 
-    async def settle(self, waiting: Sequence[Waiting]) -> None:
+    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
         rows: dict[str, list[str]] = {}
         for one in waiting:
@@ -145,14 +145,14 @@ class TableWaiting(TableAccess):
         read = (self._table.rows(shard, *span, columns) for shard in layout.SHARDS)
         return [one for rows in await asyncio.gather(*read) for one in rows]
 
-    async def due(self, most: int) -> list[Due]:
+    async def due(self, most: int) -> list[PendingAddress]:
         """Return addresses that may be asked, the most deserving first.
 
         Those that another instance asks about just now are left to it.
         """
         ranked = iter(layout.ranked(await self._all_waiting(layout.WAITING_RANK)))
         now = self._clock.now()
-        found: list[tuple[float, Due]] = []
+        found: list[tuple[float, PendingAddress]] = []
         least = 0.0
         while part := list(islice(ranked, max(most, AT_ONCE))):
             if len(found) >= most and part[0].score < least:

@@ -15,14 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from consumers.ledger.table.rows import Conflict, Missing, Write, in_transactions, put
+from consumers.ledger.table.rows import MissingRow, Write, WriteConflict, in_transactions, put
 from schemas.errors import LedgerFailed
-from schemas.ports import Chunk, Coverage
+from schemas.ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from consumers.ledger.table.client import Table
+    from consumers.ledger.table.client import StateTable
     from consumers.ledger.table.rows import Entity, Value
     from schemas.ports import Clock
 
@@ -49,21 +49,21 @@ _ALL = ("0", ":")
 _KEY = re.compile(r"(h[0-9]{6,})\|([0-9]{15,}-[0-9a-f]{32})")
 
 
-class TableRecent:
-    """See :class:`schemas.ports.Recent`; any number of instances on one table.
+class TableRecentStore:
+    """See :class:`schemas.ports.RecentStore`; any number of instances on one table.
 
     The table is opened with the first request, and made if *create* allows; :meth:`close` closes
     it. Every method but close raises LedgerFailed when the service does not answer for a while.
     """
 
-    def __init__(self, table: Table, clock: Clock, *, create: bool = True) -> None:
+    def __init__(self, table: StateTable, clock: Clock, *, create: bool = True) -> None:
         self._table = table
         self._clock = clock
         self._create = create
         self._opened = False
-        self._coverage: tuple[float, Coverage] | None = None
+        self._coverage: tuple[float, RecentCoverage] | None = None
 
-    async def keep(self, chunk: Chunk) -> None:
+    async def keep(self, chunk: RecentChunk) -> None:
         """Keep a chunk. LedgerFailed also if it is larger than is allowed."""
         values = _values(chunk)
         partition, row = _partition(chunk.first), _new_row(chunk.first)
@@ -83,11 +83,11 @@ class TableRecent:
             until = (last // _HOUR + 1) * _HOUR
             try:
                 await self._table.write(_HOURS, [put(partition[1:], found, until=until)])
-            except Conflict:
+            except WriteConflict:
                 continue
             return
 
-    async def outlines(self, since: float) -> AsyncGenerator[list[Chunk]]:
+    async def outlines(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies."""
         for hour in await self._hours():
             if float(hour.values["until"]) <= since:
@@ -118,7 +118,7 @@ class TableRecent:
             return None
         return b"".join(found.values.get(name, b"") for name in _PARTS)
 
-    async def replace(self, key: str, chunk: Chunk | None) -> None:
+    async def replace(self, key: str, chunk: RecentChunk | None) -> None:
         """Put another chunk in the place of one, or nothing. What has gone stays gone."""
         place = _place(key)
         if place is None:
@@ -134,7 +134,7 @@ class TableRecent:
             while (found := await self._table.get(partition, row, ["first"])) is not None:
                 try:
                     await self._table.write(partition, [Write("replace", row, values, found.etag)])
-                except Conflict:
+                except WriteConflict:
                     continue
                 return
 
@@ -155,7 +155,7 @@ class TableRecent:
     async def _forget_hour(self, hour: Entity) -> None:
         try:
             await self._table.write(_HOURS, [Write("delete", hour.row, etag=hour.etag)])
-        except Conflict:
+        except WriteConflict:
             return  # a chunk has come, or another instance trims as well
 
     async def _delete(self, partition: str, rows: Sequence[str]) -> None:
@@ -163,12 +163,12 @@ class TableRecent:
         for part in in_transactions([Write("delete", row) for row in rows]):
             try:
                 await self._table.write(partition, part)
-            except Missing:
+            except MissingRow:
                 if len(part) > 1:
                     for one in part:
                         await self._delete(partition, [one.row])
 
-    async def coverage(self) -> Coverage:
+    async def coverage(self) -> RecentCoverage:
         """Return how much there is, as counted up to five minutes ago."""
         now = self._clock.now()
         if self._coverage is None or not 0 <= now - self._coverage[0] < _COVERAGE_SECONDS:
@@ -176,7 +176,7 @@ class TableRecent:
             since = min((float(one.values["first"]) for one in rows), default=None)
             signins = sum(int(one.values["signins"]) for one in rows)
             size = sum(int(one.values["size"]) for one in rows)
-            self._coverage = now, Coverage(since, signins, size)
+            self._coverage = now, RecentCoverage(since, signins, size)
         return self._coverage[1]
 
     async def _measured(self, hours: Sequence[Entity]) -> list[tuple[str, Entity]]:
@@ -228,7 +228,7 @@ def _place(key: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
-def _values(chunk: Chunk) -> dict[str, Value]:
+def _values(chunk: RecentChunk) -> dict[str, Value]:
     if len(chunk.body) > LARGEST_BODY or len(chunk.addresses) > LARGEST_ADDRESSES:
         raise LedgerFailed(
             f"a chunk of {len(chunk.body):,} and {len(chunk.addresses):,} bytes is too large"
@@ -245,10 +245,10 @@ def _values(chunk: Chunk) -> dict[str, Value]:
     }
 
 
-def _chunk(partition: str, found: Entity) -> Chunk:
+def _chunk(partition: str, found: Entity) -> RecentChunk:
     """Read an outline."""
     values = found.values
-    return Chunk(
+    return RecentChunk(
         float(values["first"]),
         float(values["last"]),
         int(values["signins"]),

@@ -25,7 +25,7 @@ from consumers.ledger.rules import first_asked, weight_of
 from schemas.errors import LedgerFailed
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
-from schemas.ports import Due, LedgerSize, Waiting
+from schemas.ports import LedgerSize, PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ _details = msgspec.msgpack.Decoder(Details)
 _parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...])
 
 
-class Conflict(Exception):
+class WriteConflict(Exception):
     """Something has changed since it was read; nothing was written.
 
     ``doubtful``: an earlier try of this very write got no answer, so it may be what changed it.
@@ -69,7 +69,7 @@ class Conflict(Exception):
     doubtful = False
 
 
-class Missing(Conflict):
+class MissingRow(WriteConflict):
     """An entity that was to be changed or deleted is not there."""
 
 
@@ -149,7 +149,7 @@ def waiting_rows(address: str) -> str:
     return f"{WAITING}{address}|"
 
 
-def waiting_row(one: Waiting) -> str:
+def waiting_row(one: PendingSignIn) -> str:
     """Return the name of a waiting sign-in's row."""
     return waiting_rows(one.address) + one.key
 
@@ -170,7 +170,7 @@ def budget_row(account: str, period: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class VerdictEntry:
     """What is known of an address, and as what it was read; ``etag`` None: there was nothing."""
 
     address: str
@@ -186,7 +186,7 @@ class Entry:
     body: bytes = b""
 
     @classmethod
-    def of(cls, address: str, found: Entity | None) -> Entry:
+    def of(cls, address: str, found: Entity | None) -> VerdictEntry:
         """Read an entry."""
         if found is None:
             return cls(address)
@@ -242,7 +242,7 @@ def answer_write(address: str, answer: Answer, body: bytes) -> Write:
     )
 
 
-def waiting_write(one: Waiting) -> Write:
+def waiting_write(one: PendingSignIn) -> Write:
     """Return the write that parks a sign-in which is not parked yet."""
     return Write(
         "create",
@@ -258,7 +258,7 @@ def waiting_write(one: Waiting) -> Write:
     )
 
 
-def waiting_of(address: str, found: Entity) -> Waiting:
+def waiting_of(address: str, found: Entity) -> PendingSignIn:
     """Read a waiting sign-in."""
     try:
         details = _details.decode(_body(found.values))
@@ -266,7 +266,7 @@ def waiting_of(address: str, found: Entity) -> Waiting:
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"a sign-in waiting for {address} is unreadable: {error}") from None
     own, place = _points(found)
-    return Waiting(
+    return PendingSignIn(
         key_of(found.row), address, details, float(found.values["parked"]), own, place, parts
     )
 
@@ -298,7 +298,7 @@ def put(row: str, found: Entity | None, **values: Value) -> Write:
     return Write("replace", row, values, found.etag)
 
 
-def ranked(waiting: Iterable[Entity]) -> list[Due]:
+def ranked(waiting: Iterable[Entity]) -> list[PendingAddress]:
     """Return the addresses of waiting sign-ins, the most deserving first.
 
     The score of an address is the most that one of its sign-ins says itself, and what the last
@@ -316,7 +316,10 @@ def ranked(waiting: Iterable[Entity]) -> list[Due]:
             ranks[address] = own, place, min(parked, before[2]), max(parked, before[3])
         else:
             ranks[address] = own, place, parked, parked
-    due = [Due(address, own + place, since) for address, (own, place, since, _) in ranks.items()]
+    due = [
+        PendingAddress(address, own + place, since)
+        for address, (own, place, since, _) in ranks.items()
+    ]
     return sorted(due, key=lambda one: (-one.score, one.parked, one.address))
 
 
@@ -324,7 +327,7 @@ def expired(entries: Iterable[Entity], now: float) -> tuple[list[Write], int]:
     """Return writes that delete what is neither known nor claimed, and the number of verdicts."""
     gone, verdicts = [], 0
     for found in entries:
-        one = Entry.of("", found)
+        one = VerdictEntry.of("", found)
         if max(one.expires, one.until) <= now:
             gone.append(Write("delete", found.row, etag=found.etag))
         verdicts += one.answered and one.expires > now

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import stamina
 
 from consumers.ledger.table import rows as layout
-from consumers.ledger.table.rows import Conflict, Entry, Missing, Write
+from consumers.ledger.table.rows import MissingRow, VerdictEntry, Write, WriteConflict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from consumers.ledger.table.client import Table
+    from consumers.ledger.table.client import StateTable
     from schemas.ports import Clock
 
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ class TableAccess:
     """
 
     def __init__(
-        self, table: Table, clock: Clock, *, waiting_per_address: int, instance: str
+        self, table: StateTable, clock: Clock, *, waiting_per_address: int, instance: str
     ) -> None:
         self._table = table
         self._clock = clock
@@ -45,13 +45,13 @@ class TableAccess:
 
     async def _entries(
         self, addresses: Iterable[str], columns: Sequence[str] | None = layout.ENTRY_STATE
-    ) -> list[Entry]:
+    ) -> list[VerdictEntry]:
         """Read entries. The service has no way to read several rows at once but one by one."""
         return await asyncio.gather(*(self._entry(address, columns) for address in addresses))
 
-    async def _entry(self, address: str, columns: Sequence[str] | None) -> Entry:
+    async def _entry(self, address: str, columns: Sequence[str] | None) -> VerdictEntry:
         shard, row = layout.shard_of(address), layout.entry_row(address)
-        return Entry.of(address, await self._table.get(shard, row, columns))
+        return VerdictEntry.of(address, await self._table.get(shard, row, columns))
 
     async def _write_counted(
         self, shard: str, writes: Sequence[Write], reason: str, dropped: int
@@ -69,7 +69,7 @@ class TableAccess:
         """Read and write until nobody else has written in between. Somebody always gets on."""
         async with self._locks[partition]:
             async for attempt in stamina.retry_context(
-                on=Conflict,
+                on=WriteConflict,
                 attempts=None,
                 timeout=None,
                 wait_initial=0.01,
@@ -91,10 +91,10 @@ class TableAccess:
         async def delete(part: list[Write]) -> None:
             try:
                 await self._table.write(partition, part)
-            except Conflict as conflict:
+            except WriteConflict as conflict:
                 if len(part) > 1:
                     await asyncio.gather(*(delete([one]) for one in part))
-                elif part[0].etag is None and not isinstance(conflict, Missing):
+                elif part[0].etag is None and not isinstance(conflict, MissingRow):
                     raise
 
         await asyncio.gather(*map(delete, layout.in_transactions(deletes)))

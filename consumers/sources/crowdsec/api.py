@@ -26,12 +26,12 @@ from schemas.events.outcomes import number_of
 from schemas.events.sign_in import clean_text
 from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import Intel, Reputation
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.sources.http import HttpClient, Reply
+    from consumers.sources.http import HttpClient, HttpResponse
 
 LARGEST_BODY = 16 * 1024 * 1024
 """Bytes. A documented item has 7 KB, most of it prose, so a hundred have about 1 MB."""
@@ -48,7 +48,7 @@ _REPUTATIONS = {
 """CrowdSec's words. "known" (seen, too little data), "unknown", null and words to come are
 unknown: asked, and nothing to act on."""
 
-NOTHING_KNOWN = Said(Reputation.UNKNOWN, Intel(), class_of_intel(Intel()))
+NOTHING_KNOWN = SourceVerdict(Reputation.UNKNOWN, Intel(), class_of_intel(Intel()))
 
 
 class CrowdSecApi:
@@ -61,7 +61,7 @@ class CrowdSecApi:
         self._url = url
         self.batch_size = min(batch_size, MOST_AT_ONCE)
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
+    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
         if len(addresses) == 1:
             reply = await self._http.get(f"{self._url}/smoke/{quote(addresses[0])}")
@@ -85,17 +85,19 @@ class CrowdSecApi:
         await self._http.close()
 
     @staticmethod
-    def _said_of_batch(envelope: dict[str, Any], addresses: Sequence[str]) -> dict[str, Said]:
+    def _said_of_batch(
+        envelope: dict[str, Any], addresses: Sequence[str]
+    ) -> dict[str, SourceVerdict]:
         items = envelope.get("items")
         if not isinstance(items, list):
             raise SourceUnavailable("an answer without items")
-        told: dict[object, Said] = {}
+        told: dict[object, SourceVerdict] = {}
         for item in items:
             if isinstance(item, dict):
                 told[usable_address(item.get("ip"))] = said_of(item)
         return {address: told.get(address, NOTHING_KNOWN) for address in addresses}
 
-    def _raise_for(self, reply: Reply, *, batch: bool) -> None:
+    def _raise_for(self, reply: HttpResponse, *, batch: bool) -> None:
         status = reply.status
         if status == 200:
             return
@@ -116,14 +118,14 @@ class CrowdSecApi:
             raise SourceUnavailable(f"unexpected status {status}")
 
     @staticmethod
-    def _raise_for_limit(reply: Reply) -> None:
+    def _raise_for_limit(reply: HttpResponse) -> None:
         """Part the two kinds of 429; only CrowdSec's own words say that the quota is spent."""
         if b"limit exceeded" in reply.body[:1_000].lower():
             raise QuotaSpent("CrowdSec says that the key's lookups are used up", counted=False)
         raise TooFast("CrowdSec asks to slow down", counted=False, retry_after=reply.retry_after)
 
 
-def _says_not_found(reply: Reply) -> bool:
+def _says_not_found(reply: HttpResponse) -> bool:
     """Tell CrowdSec's own 404, which is an answer, from that of a wrong URL, which is none."""
     try:
         told = orjson.loads(reply.body)
@@ -133,7 +135,7 @@ def _says_not_found(reply: Reply) -> bool:
     return isinstance(message, str) and "not found" in message.lower()
 
 
-def _object(reply: Reply) -> dict[str, Any]:
+def _object(reply: HttpResponse) -> dict[str, Any]:
     try:
         value = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
@@ -143,11 +145,11 @@ def _object(reply: Reply) -> dict[str, Any]:
     return value
 
 
-def said_of(item: dict[str, Any]) -> Said:
+def said_of(item: dict[str, Any]) -> SourceVerdict:
     """Return what one item of CrowdSec's says. Tolerates whatever is missing, null or odd."""
     intel = _intel(item)
     word = (intel.told_reputation or "").lower()
-    return Said(_REPUTATIONS.get(word, Reputation.UNKNOWN), intel, class_of_intel(intel))
+    return SourceVerdict(_REPUTATIONS.get(word, Reputation.UNKNOWN), intel, class_of_intel(intel))
 
 
 def _intel(item: dict[str, Any]) -> Intel:

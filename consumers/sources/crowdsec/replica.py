@@ -18,7 +18,7 @@ import orjson
 from consumers.sources.crowdsec.api import said_of
 from schemas.errors import FeedFailed
 from schemas.intel.verdicts import Intel, Reputation
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,22 +45,22 @@ _LARGEST_NOTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ReplicaLookup:
     """What the replica says: of the address itself, else of the network around it."""
 
-    own: Said | None = None
-    around: Said | None = None
+    own: SourceVerdict | None = None
+    around: SourceVerdict | None = None
     """Context alone, with reputation UNKNOWN; nothing to act on."""
     readable: bool = True
     """Whether its silence says that nothing is known; else it could not be asked."""
 
 
-NOTHING = Looked()
-UNREADABLE = Looked(readable=False)
+NOTHING = ReplicaLookup()
+UNREADABLE = ReplicaLookup(readable=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _OpenDatabase:
     """A file in use, and what it says of itself."""
 
     reader: maxminddb.Reader
@@ -71,7 +71,7 @@ class _Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class _Notes:
+class _ReplicaMetadata:
     """What the file cannot say of itself."""
 
     fetched: float
@@ -90,9 +90,9 @@ class Replica:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / FILE_NAME
-        self._opened: _Opened | None = None
+        self._opened: _OpenDatabase | None = None
         self._reader: maxminddb.Reader | None = None
-        self._notes: _Notes | None = None
+        self._notes: _ReplicaMetadata | None = None
         self.trouble: str | None = None
         """What is wrong with the file in the folder; None for nothing known."""
 
@@ -125,7 +125,7 @@ class Replica:
         use. Then the file at *path* is gone, and the one in use goes on answering.
         """
         try:
-            self._swap(path, _Notes(now, verified, dataset))
+            self._swap(path, _ReplicaMetadata(now, verified, dataset))
         except OSError as error:
             raise FeedFailed(
                 f"the replica's file cannot be put in place: {error.strerror}"
@@ -133,7 +133,7 @@ class Replica:
         finally:
             path.unlink(missing_ok=True)
 
-    def _swap(self, path: Path, notes: _Notes) -> None:
+    def _swap(self, path: Path, notes: _ReplicaMetadata) -> None:
         opened = _opened(path)
         try:
             if self._opened is not None and opened.built < self._opened.built:
@@ -147,10 +147,10 @@ class Replica:
         self.trouble = None
         self._write_notes(opened, notes)
 
-    def _use(self, opened: _Opened, notes: _Notes) -> None:
+    def _use(self, opened: _OpenDatabase, notes: _ReplicaMetadata) -> None:
         self._opened, self._notes, self._reader = opened, notes, opened.reader
 
-    def look(self, address: str) -> Looked:
+    def look(self, address: str) -> ReplicaLookup:
         """Return what is said of a canonical address. Never raises.
 
         One lookup each. A record is the address's own only if it is of exactly this address and
@@ -170,7 +170,7 @@ class Replica:
             return NOTHING
         # The reader counts an IPv4 address's bits from 0 in a tree of IPv6 too.
         if length == (128 if ":" in address else 32) and _has_reputation(record):
-            return Looked(own=said_of(record))
+            return ReplicaLookup(own=said_of(record))
         return _around(record)
 
     @property
@@ -209,7 +209,7 @@ class Replica:
             self._opened.reader.close()
         self._opened = self._reader = self._notes = None
 
-    def _write_notes(self, opened: _Opened, notes: _Notes) -> None:
+    def _write_notes(self, opened: _OpenDatabase, notes: _ReplicaMetadata) -> None:
         """Keep what the file cannot say. Built and size tell which file it is said of."""
         told = {
             "built": opened.built,
@@ -225,9 +225,9 @@ class Replica:
         except OSError:  # the next start then takes the file's own time, and it for unverified
             temporary.unlink(missing_ok=True)
 
-    def _read_notes(self, opened: _Opened) -> _Notes:
+    def _read_notes(self, opened: _OpenDatabase) -> _ReplicaMetadata:
         """Return the notes; what the file itself tells if they are not of this file."""
-        fallback = _Notes(opened.changed, verified=False)
+        fallback = _ReplicaMetadata(opened.changed, verified=False)
         try:
             with (self._folder / NOTES_NAME).open("rb") as file:
                 told = orjson.loads(file.read(_LARGEST_NOTES))
@@ -241,7 +241,7 @@ class Replica:
         if not isinstance(fetched, int | float):
             return fallback
         known = dataset if isinstance(dataset, str) else None
-        return _Notes(float(fetched), told.get("verified") is True, known)
+        return _ReplicaMetadata(float(fetched), told.get("verified") is True, known)
 
 
 def _has_reputation(record: dict[str, Any]) -> bool:
@@ -249,15 +249,15 @@ def _has_reputation(record: dict[str, Any]) -> bool:
     return isinstance(reputation, str) and reputation != ""
 
 
-def _around(record: dict[str, Any]) -> Looked:
+def _around(record: dict[str, Any]) -> ReplicaLookup:
     """Return the context that a network's record gives."""
     said = said_of({key: record[key] for key in _OF_A_RANGE if key in record})
     if said.intel == Intel():
         return NOTHING
-    return Looked(around=Said(Reputation.UNKNOWN, said.intel, said.address_class))
+    return ReplicaLookup(around=SourceVerdict(Reputation.UNKNOWN, said.intel, said.address_class))
 
 
-def _opened(path: Path) -> _Opened:
+def _opened(path: Path) -> _OpenDatabase:
     """Open a file and read from it. FeedFailed, refused, if it is no replica; else OSError."""
     status = path.stat()
     try:
@@ -270,7 +270,7 @@ def _opened(path: Path) -> _Opened:
             raise FeedFailed("the replica's file is of no known IP version", refused=True)
         _prove(reader, told.ip_version)
         built = float(told.build_epoch)
-        return _Opened(reader, built, status.st_size, status.st_mtime)
+        return _OpenDatabase(reader, built, status.st_size, status.st_mtime)
     except FeedFailed:
         reader.close()
         raise

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from consumers.settings.urls import is_loopback
-from consumers.sources.http import TooLarge
+from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
 from schemas.events.sign_in import clean_text
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from consumers.sources.http import HttpClient, Reply
+    from consumers.sources.http import HttpClient, HttpResponse
 
 LARGEST = 8 * 1024**3
 """Bytes of a download, and of what it unpacks to. The replica has about 3 GB."""
@@ -58,7 +58,7 @@ class _Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class DownloadedReplica:
     """A file that is ready to be swapped in. Whoever asked for it has to take it away."""
 
     path: Path
@@ -68,7 +68,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class _DownloadLink:
     url: str
     checksum: str | None
     """SHA-256 in lower-case hexadecimal digits."""
@@ -101,7 +101,7 @@ class ReplicaDownload:
         self._dataset = dataset
         self._largest = largest
 
-    async def fetch(self) -> Fetched:
+    async def fetch(self) -> DownloadedReplica:
         """Download, verify and unpack; return a file in the folder, readable by us alone.
 
         The next fetch removes it if nobody took it away. Raises FeedFailed; then nothing is left
@@ -110,7 +110,7 @@ class ReplicaDownload:
         try:
             await asyncio.to_thread(self._prepare)
             return await self._fetched(await self._link())
-        except TooLarge as error:
+        except ResponseTooLarge as error:
             raise FeedFailed(f"the replica: {error}", refused=True) from None
         except SourceUnavailable as error:
             raise FeedFailed(f"the replica: {error}") from None
@@ -135,7 +135,7 @@ class ReplicaDownload:
         for left in self._folder.glob(f"{_START}*{_END}"):
             left.unlink(missing_ok=True)
 
-    async def _link(self) -> _Link:
+    async def _link(self) -> _DownloadLink:
         reply = await self._listing.get(f"{self._url}/dump", {"format": "mmdb"})
         _raise_for_listing(reply)
         try:
@@ -153,7 +153,7 @@ class ReplicaDownload:
             f"it offers {_offered(listed)}"
         )
 
-    async def _fetched(self, link: _Link) -> Fetched:
+    async def _fetched(self, link: _DownloadLink) -> DownloadedReplica:
         packed, unpacked = self._temporary(), self._temporary()
         kept: Path | None = None
         stop = Event()
@@ -162,7 +162,7 @@ class ReplicaDownload:
             kept = await asyncio.to_thread(
                 _checked, link.checksum, packed, unpacked, self._largest, stop
             )
-            return Fetched(kept, link.checksum is not None, link.dataset)
+            return DownloadedReplica(kept, link.checksum is not None, link.dataset)
         finally:
             stop.set()
             for path in {packed, unpacked} - {kept}:
@@ -224,7 +224,7 @@ def _unpack(packed: Path, target: Path, largest: int, stop: Event) -> None:
     """
     try:
         with gzip.open(packed) as file, target.open("r+b") as out:
-            plain = _Plain(file, largest, stop)
+            plain = _BoundedReader(file, largest, stop)
             if _is_tar(file):
                 _copy_member(plain, out)
             else:
@@ -237,7 +237,7 @@ def _unpack(packed: Path, target: Path, largest: int, stop: Event) -> None:
         raise _refused("the replica that was downloaded is damaged") from None
 
 
-class _Plain:
+class _BoundedReader:
     """The unpacked bytes, read once: never more than permitted, nor than *largest* in all."""
 
     def __init__(self, file: gzip.GzipFile, largest: int, stop: Event) -> None:
@@ -281,7 +281,7 @@ def _is_tar(file: gzip.GzipFile) -> bool:
     return True
 
 
-def _copy_member(plain: _Plain, out: IO[bytes]) -> None:
+def _copy_member(plain: _BoundedReader, out: IO[bytes]) -> None:
     """Copy the one database of an archive. All members are looked at, so that a second is seen."""
     found = False
     plain.permit(0)
@@ -301,7 +301,7 @@ def _copy_member(plain: _Plain, out: IO[bytes]) -> None:
         raise _refused("the replica's archive holds no database")
 
 
-def _members(archive: tarfile.TarFile, plain: _Plain) -> Iterator[tarfile.TarInfo]:
+def _members(archive: tarfile.TarFile, plain: _BoundedReader) -> Iterator[tarfile.TarInfo]:
     """Yield the members of a sound archive; FeedFailed for names and kinds that a sound one lacks.
 
     From one header to the next only that much may be read as the member between them holds, so no
@@ -321,7 +321,7 @@ def _members(archive: tarfile.TarFile, plain: _Plain) -> Iterator[tarfile.TarInf
     raise _refused("the replica's archive holds too many members")
 
 
-def _copy(source: IO[bytes] | _Plain, out: IO[bytes]) -> int:
+def _copy(source: IO[bytes] | _BoundedReader, out: IO[bytes]) -> int:
     size = 0
     while part := source.read(_AT_ONCE):
         size += len(part)
@@ -329,7 +329,7 @@ def _copy(source: IO[bytes] | _Plain, out: IO[bytes]) -> int:
     return size
 
 
-def _raise_for_listing(reply: Reply) -> None:
+def _raise_for_listing(reply: HttpResponse) -> None:
     status = reply.status
     if status in (401, 403):
         raise _refused(
@@ -349,7 +349,7 @@ def _raise_for_listing(reply: Reply) -> None:
         raise _refused(f"CrowdSec answers with unexpected status {status} for the replica")
 
 
-def _link_of(name: str, entry: object) -> _Link:
+def _link_of(name: str, entry: object) -> _DownloadLink:
     """Return the link that one entry of the list gives, or FeedFailed."""
     told: dict[str, Any] = {"url": entry} if isinstance(entry, str) else {}
     if isinstance(entry, dict):
@@ -359,7 +359,7 @@ def _link_of(name: str, entry: object) -> _Link:
         raise _refused("CrowdSec's list of datasets gives no link to the replica")
     if not _may_be_asked(url):
         raise _refused("the replica's link is not https:// to a host")
-    return _Link(url, _checksum_of(told), name)
+    return _DownloadLink(url, _checksum_of(told), name)
 
 
 def _may_be_asked(url: str) -> bool:

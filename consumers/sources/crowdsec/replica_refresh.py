@@ -9,7 +9,7 @@ import structlog
 
 from consumers.enrichment.local_sources import REPLICA
 from schemas.errors import FeedFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumers.sources.crowdsec.replica import Replica
     from consumers.sources.crowdsec.replica_download import ReplicaDownload
-    from schemas.health import Watch
+    from schemas.health import HealthReporter
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class ReplicaRefresh:
         replica: Replica,
         download: ReplicaDownload,
         *,
-        watch: Watch,
+        watch: HealthReporter,
         now: Callable[[], float],
         told: Path,
     ) -> None:
@@ -66,7 +66,7 @@ class ReplicaRefresh:
         if self._next - now > INTERVAL:
             self._next = now  # the machine's clock was put back
         if (damage := self._replica.damage) is not None:
-            self._watch.trouble(Trouble.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
+            self._watch.trouble(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
             self._next = min(self._next, (fetched or 0.0) + LONGEST_PAUSE)  # another may be whole
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
@@ -89,7 +89,7 @@ class ReplicaRefresh:
         self._failures = 0
         self.trouble = None
         self._next = self._now() + INTERVAL
-        for trouble in (Trouble.REPLICA_REFUSED, Trouble.FEED_DOWN):
+        for trouble in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
             self._watch.well(trouble, part=REPLICA)
         log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
         await self._tell_changed()
@@ -118,7 +118,7 @@ class ReplicaRefresh:
         pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
-        trouble = Trouble.REPLICA_REFUSED if error.refused else Trouble.FEED_DOWN
+        trouble = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
         self._watch.trouble(trouble, str(error), part=REPLICA)
 
     def _tell_age(self) -> None:
@@ -127,9 +127,9 @@ class ReplicaRefresh:
         built = self._replica.built
         if built is not None and self._now() - built > STALE:
             text = "it was made more than three days ago; it is still used"
-            self._watch.trouble(Trouble.REPLICA_STALE, text, part=REPLICA)
+            self._watch.trouble(Problem.REPLICA_STALE, text, part=REPLICA)
         elif built is None and self._now() - self._begun > NEVER:
             text = "it could not be fetched yet; nobody is asked in its place"
-            self._watch.trouble(Trouble.REPLICA_STALE, text, part=REPLICA)
+            self._watch.trouble(Problem.REPLICA_STALE, text, part=REPLICA)
         else:
-            self._watch.well(Trouble.REPLICA_STALE, part=REPLICA)
+            self._watch.well(Problem.REPLICA_STALE, part=REPLICA)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from consumers.enrichment.paid_lookup import Sharing
-    from consumers.sources.feeds.indicator_store import Applied, IndicatorStore
+    from consumers.enrichment.paid_lookup import Leases
+    from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
 
 MOST = 200_000
 """Keys after which they are told though the feed goes on."""
@@ -23,10 +23,10 @@ TOLD = 3_600.0
 """Seconds for which nobody else looks for late matches of the same pages."""
 
 
-class News:
+class FeedChanges:
     """The news of one feed."""
 
-    def __init__(self, feed: str, store: IndicatorStore, claims: Sharing | None) -> None:
+    def __init__(self, feed: str, store: IndicatorStore, claims: Leases | None) -> None:
         """By *claims*, of instances that have read the same one tells it."""
         self.changed: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told of addresses and networks that are named now and perhaps were not before."""
@@ -46,7 +46,7 @@ class News:
         """Whether it is time to tell what there is."""
         return len(self._keys) + len(self._gone) > MOST
 
-    def add(self, applied: Applied) -> None:
+    def add(self, applied: ApplyResult) -> None:
         """Note what a page changed."""
         self._keys |= applied.keys
         self._keys -= applied.gone

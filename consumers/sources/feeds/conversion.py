@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Synced:
+class SyncResult:
     """What came of a sync."""
 
     objects: int = 0

@@ -62,7 +62,7 @@ _state = msgspec.msgpack.Decoder(FeedState)
 
 
 @dataclass(slots=True)
-class Applied:
+class ApplyResult:
     """What a page changed."""
 
     now: float = 0.0
@@ -160,13 +160,13 @@ class IndicatorStore:
         *,
         now: float,
         longest: float = math.inf,
-    ) -> Applied:
+    ) -> ApplyResult:
         """Take in pages, each after its number, and the state after them, in one piece.
 
         Of an indicator the version counts that was modified last. A withdrawn one ends at once; one
         without an end is believed for *longest* seconds.
         """
-        applied = Applied(now=now, longest=longest)
+        applied = ApplyResult(now=now, longest=longest)
         with self._transaction("taking in a page"):
             for step, indicators in steps:
                 for indicator in indicators:
@@ -177,7 +177,7 @@ class IndicatorStore:
             self._keep_state(feed, state)
         return applied
 
-    def _take(self, feed: str, indicator: Indicator, step: int, applied: Applied) -> None:
+    def _take(self, feed: str, indicator: Indicator, step: int, applied: ApplyResult) -> None:
         before = self._database.execute(
             "SELECT number, modified, withdrawn, body FROM indicators WHERE feed = ? AND id = ?",
             (feed, indicator.id),
@@ -213,7 +213,7 @@ class IndicatorStore:
         self._database.execute("DELETE FROM keys WHERE number = ?", (number,))
 
     def _name(
-        self, number: int, old: Indicator | None, indicator: Indicator, applied: Applied
+        self, number: int, old: Indicator | None, indicator: Indicator, applied: ApplyResult
     ) -> None:
         """Note the keys of a version, and what that changes."""
         keys = set() if indicator.withdrawn else set(indicator.keys)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 LARGEST = 60_000
-"""Bytes of a body; see :class:`schemas.ports.Journal`."""
+"""Bytes of a body; see :class:`schemas.ports.FeedJournal`."""
 AT_ONCE = 500
 """Indicators that are packed together to begin with."""
 
@@ -24,7 +24,7 @@ Steps = tuple[tuple[int, tuple[Indicator, ...]], ...]
 """Indicators, by the number of the page that they came with."""
 
 
-class Part(msgspec.Struct, array_like=True, frozen=True):
+class JournalPart(msgspec.Struct, array_like=True, frozen=True):
     """One entry of the journal. The last one of a page holds the state after it."""
 
     steps: Steps
@@ -34,7 +34,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_part = msgspec.msgpack.Decoder(Part)
+_part = msgspec.msgpack.Decoder(JournalPart)
 
 
 def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Iterator[bytes]:
@@ -48,7 +48,7 @@ def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Ite
     yield from _fitting(some, state.identity, state)
 
 
-def unpacked(body: bytes) -> Part:
+def unpacked(body: bytes) -> JournalPart:
     """Return what :func:`packed` was given; LedgerFailed if it cannot be read."""
     try:
         return _part.decode(zlib.decompress(body))
@@ -60,7 +60,7 @@ def _fitting(
     some: Sequence[tuple[int, Indicator]], identity: str, state: FeedState | None
 ) -> Iterator[bytes]:
     """Pack, in as many bodies as it takes."""
-    body = zlib.compress(_encode(Part(_by_step(some), identity, state)), 6)
+    body = zlib.compress(_encode(JournalPart(_by_step(some), identity, state)), 6)
     if len(body) <= LARGEST:
         yield body
     elif len(some) > 1:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schemas.errors import LedgerFailed
-from schemas.intel.address_index import KeyIndex
+from schemas.intel.address_index import AddressIndex
 from schemas.intel.indicators import Indicator, reputation_of, word_of
 from schemas.intel.verdicts import Reputation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from consumers.sources.feeds.indicator_store import Applied, IndicatorStore
+    from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
     from schemas.intel.verdicts import Verdict
 
 log = structlog.get_logger()
@@ -41,22 +41,22 @@ class FeedRules:
 
 
 @dataclass(slots=True)
-class Feeds:
+class FeedMatcher:
     """Match addresses; only feeds that *rules* names are heard. See the port ``Naming``."""
 
     store: IndicatorStore
     rules: Mapping[str, FeedRules]
-    index: KeyIndex = field(default_factory=KeyIndex)
+    index: AddressIndex = field(default_factory=AddressIndex)
     _remembered: dict[str, list[Named]] = field(default_factory=dict)
 
     def load(self) -> None:
         """Read the keys of everything that is kept."""
-        self.index = KeyIndex()
+        self.index = AddressIndex()
         for key in self.store.all_keys():
             self.index.add(key)
         self._remembered.clear()
 
-    def applied(self, applied: Applied) -> None:
+    def applied(self, applied: ApplyResult) -> None:
         """Follow what a page changed in the store."""
         for key in applied.keys:
             self.index.add(key)

@@ -17,23 +17,23 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from consumers.sources.feeds.changes import News
-from consumers.sources.feeds.conversion import Synced, sorted_out
+from consumers.sources.feeds.changes import FeedChanges
+from consumers.sources.feeds.conversion import SyncResult, sorted_out
 from consumers.sources.feeds.indicator_store import FeedState
-from consumers.sources.feeds.journal_codec import Part, packed, unpacked
-from consumers.sources.taxii.client import Cursor, Page
+from consumers.sources.feeds.journal_codec import JournalPart, packed, unpacked
+from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed, LedgerFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.indicators import Indicator, WhySkipped
-from schemas.ports import Place
+from schemas.ports import JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
-    from consumers.enrichment.paid_lookup import Sharing
-    from consumers.sources.feeds.matcher import Feeds
-    from schemas.health import Watch
-    from schemas.ports import Journal
+    from consumers.enrichment.paid_lookup import Leases
+    from consumers.sources.feeds.matcher import FeedMatcher
+    from schemas.health import HealthReporter
+    from schemas.ports import FeedJournal
 
 log = structlog.get_logger()
 
@@ -53,10 +53,10 @@ ENTRIES, REPEATED = 5_000, 2
 """When a journal is renewed: it has so many entries, or so many times what the feed holds."""
 
 
-class Pages(Protocol):
-    """A TAXII client; see :class:`consumers.sources.taxii.client.Taxii`."""
+class FeedReader(Protocol):
+    """A TAXII client; see :class:`consumers.sources.taxii.client.TaxiiClient`."""
 
-    def pages(self, cursor: Cursor) -> AsyncIterator[Page]:
+    def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield pages from where the cursor says to the end."""
 
     async def close(self) -> None:
@@ -67,8 +67,8 @@ class Pages(Protocol):
 class SharedFeed:
     """What instances share of a feed."""
 
-    journal: Journal
-    claims: Sharing
+    journal: FeedJournal
+    claims: Leases
     """How they agree on who reads it."""
 
 
@@ -82,23 +82,23 @@ class FeedSync:
     def __init__(
         self,
         name: str,
-        source: Pages,
-        feeds: Feeds,
+        source: FeedReader,
+        feeds: FeedMatcher,
         *,
         identity: str,
         interval: float,
-        watch: Watch,
+        watch: HealthReporter,
         now: Callable[[], float],
         shared: SharedFeed | None = None,
         most: int = MOST,
     ) -> None:
         """*identity* tells the feed's URL and collection from others; *now* is wall time."""
         self.name = name
-        self.last = Synced()
+        self.last = SyncResult()
         self.trouble: str | None = None
         self.looked = asyncio.Event()
         """Set after the first look."""
-        self.progress: Callable[[Synced], None] = lambda _: None
+        self.progress: Callable[[SyncResult], None] = lambda _: None
         self._source = source
         self._feeds = feeds
         self._store = feeds.store
@@ -107,7 +107,7 @@ class FeedSync:
         self._watch = watch
         self._now = now
         self._shared = shared
-        self._news = News(name, feeds.store, shared.claims if shared is not None else None)
+        self._news = FeedChanges(name, feeds.store, shared.claims if shared is not None else None)
         self._most = most
         self._retained: set[str] | None = None
         """Ids in the beginning of a new generation, while it is read."""
@@ -126,7 +126,7 @@ class FeedSync:
     ) -> None:
         """Have them told of addresses and networks that are named now, or not any more.
 
-        See :class:`News`.
+        See :class:`FeedChanges`.
         """
         self._news.changed = changed
         self._news.beside = beside
@@ -157,9 +157,9 @@ class FeedSync:
             self._failed(FeedFailed(str(error)))
         self.looked.set()
 
-    async def sync(self, *, force: bool = False) -> Synced:
+    async def sync(self, *, force: bool = False) -> SyncResult:
         """Read the feed to its end, if it is time or *force*. FeedFailed after telling of it."""
-        self.last = Synced()
+        self.last = SyncResult()
         await self._begin()
         synced = self.state.synced
         age = self._now() - synced if synced is not None else -1.0  # it may be of another clock
@@ -207,7 +207,7 @@ class FeedSync:
                 await self._mine()
         await self._renew_if_long()
 
-    async def _take(self, page: Page) -> None:
+    async def _take(self, page: FeedPage) -> None:
         """Make a page durable, for all instances first, then follow it."""
         indicators, lapsed, skipped = sorted_out(page.objects)
         if lapsed:
@@ -227,7 +227,9 @@ class FeedSync:
             skipped=dict(Counter(before.skipped) + skipped),
         )
         if self._shared is not None:
-            place = await self._write(self._shared.journal, fresh, state, Place(*before.place))
+            place = await self._write(
+                self._shared.journal, fresh, state, JournalPosition(*before.place)
+            )
             state.place = (place.generation, place.number)
         self._apply([(state.steps, fresh)], state)
         self.last.pages += 1
@@ -249,8 +251,12 @@ class FeedSync:
         return [*(one for one in fresh if one.id in known), *new[:room]]
 
     async def _write(
-        self, journal: Journal, fresh: Sequence[Indicator], state: FeedState, place: Place
-    ) -> Place:
+        self,
+        journal: FeedJournal,
+        fresh: Sequence[Indicator],
+        state: FeedState,
+        place: JournalPosition,
+    ) -> JournalPosition:
         """Write a page into the journal right after *place*; return the new end.
 
         A page of many parts goes there in several pieces; only the last one holds the state.
@@ -287,7 +293,9 @@ class FeedSync:
         new = FeedState(identity=self._identity, steps=state.steps, renewed=1)
         if self._shared is not None:
             bodies = list(packed([], new))
-            place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
+            place = await self._shared.journal.renew(
+                self.name, JournalPosition(*state.place), bodies
+            )
             if place is None:
                 return  # another instance was first; it is followed the next time
             new.place = (place.generation, place.number)
@@ -303,13 +311,13 @@ class FeedSync:
         """Take in what is new in the journal."""
         if self._shared is None:
             return
-        place = Place(*self.state.place)
+        place = JournalPosition(*self.state.place)
         async for entries in self._shared.journal.entries(self.name, place):
             for entry in entries:
                 self._take_in(entry.place, unpacked(entry.body))
         await self._news.tell()
 
-    def _take_in(self, place: Place, part: Part) -> None:
+    def _take_in(self, place: JournalPosition, part: JournalPart) -> None:
         """Take in an entry. A new generation takes the place of all that was before it.
 
         What is known goes on to match meanwhile; what the new generation does not begin with is
@@ -356,7 +364,7 @@ class FeedSync:
         for body in packed(self._store.all_of(self.name), new):
             bodies.append(body)
             await asyncio.sleep(0)  # there may be thousands, and others have their turn
-        place = await self._shared.journal.renew(self.name, Place(*state.place), bodies)
+        place = await self._shared.journal.renew(self.name, JournalPosition(*state.place), bodies)
         if place is not None:
             new.place = (place.generation, place.number)
             new.renewed = place.number
@@ -380,7 +388,7 @@ class FeedSync:
         self._failures = 0
         self.trouble = None
         self._next = following
-        for trouble in (Trouble.FEED_DOWN, Trouble.FEED_REFUSED):
+        for trouble in (Problem.FEED_DOWN, Problem.FEED_REFUSED):
             self._watch.well(trouble, part=self.name)
 
     def _failed(self, error: FeedFailed) -> None:
@@ -389,7 +397,7 @@ class FeedSync:
         pause = min(FIRST_PAUSE * 2**doubled, LONGEST_PAUSE, self._interval)
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
-        kinds = (Trouble.FEED_DOWN, Trouble.FEED_REFUSED)
+        kinds = (Problem.FEED_DOWN, Problem.FEED_REFUSED)
         self._watch.well(kinds[not error.refused], part=self.name)
         self._watch.trouble(kinds[error.refused], str(error), part=self.name)
 
@@ -400,6 +408,6 @@ class FeedSync:
         read = self._begun if synced is None else synced  # one that never worked is stale as well
         if self._now() - read > STALE * self._interval + LONGEST_PAUSE:
             text = f"not read since {STALE} intervals; what it said before is still used"
-            self._watch.trouble(Trouble.FEED_STALE, text, part=self.name)
+            self._watch.trouble(Problem.FEED_STALE, text, part=self.name)
         else:
-            self._watch.well(Trouble.FEED_STALE, part=self.name)
+            self._watch.well(Problem.FEED_STALE, part=self.name)

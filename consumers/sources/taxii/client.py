@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 
-from consumers.sources.http import TooLarge
-from consumers.sources.taxii.pages import SMALL_PAGE, Cursor, Page, Run
+from consumers.sources.http import ResponseTooLarge
+from consumers.sources.taxii.pages import SMALL_PAGE, CollectionRead, Cursor, FeedPage
 from consumers.sources.taxii.requests import (
-    Busy,
     Collection,
+    ConnectionLost,
     Envelope,
-    Lost,
     NextRefused,
-    Requests,
+    ServerBusy,
+    TaxiiRequests,
 )
 from schemas.errors import FeedFailed
 from schemas.events.sign_in import clean_text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from consumers.sources.http import HttpClient
 
-__all__ = ["Collection", "Cursor", "Page", "Taxii"]
+__all__ = ["Collection", "Cursor", "FeedPage", "TaxiiClient"]
 
 TRIES = 4
 """Times that one page is asked for."""
@@ -35,7 +35,7 @@ LONGEST_WAIT = 30.0
 _Asked = TypeVar("_Asked")
 
 
-class Taxii:
+class TaxiiClient:
     """Reads a collection; closes *http*, which carries the credentials.
 
     *url* is the API root. *filters*, such as ``{"match[type]": "indicator"}``, go with every
@@ -57,7 +57,7 @@ class Taxii:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
-        self._requests = Requests(http, url, collection)
+        self._requests = TaxiiRequests(http, url, collection)
         self._filters = dict(filters or {})
         self._page_size = page_size
         self._most_pages = most_pages
@@ -72,14 +72,14 @@ class Taxii:
         told = await _tried(self._requests.collection)
         return Collection(clean_text(told.get("title"), 200), told.get("can_read") is not False)
 
-    async def pages(self, cursor: Cursor) -> AsyncIterator[Page]:
+    async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield the pages from *cursor* to the end of what there is now.
 
         The next page is asked for when the caller comes back, who has stored the one before with
         its cursor. FeedFailed tells why a run ends early; what was yielded is good, and its last
         cursor is where to go on. An empty answer without ``next`` leaves a kept ``next`` in force.
         """
-        run = Run(cursor, self._filters, self._page_size)
+        run = CollectionRead(cursor, self._filters, self._page_size)
         if cursor != self._unused:
             run.distrust_next()
         self._unused = None
@@ -92,19 +92,19 @@ class Taxii:
             except NextRefused as error:
                 run.go_back(error, 1)
                 continue
-            except Busy:
+            except ServerBusy:
                 self._unused = run.cursor()
                 raise
             run.take(envelope, self._now())
             more = envelope.more
-            yield Page(envelope.objects, run.cursor(), more)
+            yield FeedPage(envelope.objects, run.cursor(), more)
             run.check(envelope)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._http.close()
 
-    def _check_bounds(self, run: Run, spent: float) -> None:
+    def _check_bounds(self, run: CollectionRead, spent: float) -> None:
         if run.pages >= self._most_pages:
             bound = f"{self._most_pages:,} pages"
         elif run.pages and spent > self._longest:
@@ -114,18 +114,18 @@ class Taxii:
         self._unused = run.cursor()
         raise FeedFailed(f"has more than fits in {bound}; the next run goes on from here")
 
-    async def _ask(self, run: Run) -> Envelope:
+    async def _ask(self, run: CollectionRead) -> Envelope:
         try:
             return await self._requests.objects(run.query())
-        except TooLarge as error:
+        except ResponseTooLarge as error:
             if run.limit <= SMALL_PAGE:
                 text = f"sends {error}, with {run.limit} objects asked for"
                 raise FeedFailed(text, refused=True) from None
             run.limit = SMALL_PAGE
-            lost = Lost(str(error))
+            lost = ConnectionLost(str(error))
             run.answer_lost(lost)
             raise lost from None
-        except Lost as error:
+        except ConnectionLost as error:
             run.answer_lost(error)
             raise
 
@@ -142,7 +142,7 @@ async def _tried(ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
 
 def _again(error: Exception) -> bool | float:
     """Tell whether to ask again soon, or after how long; not where a server wants longer."""
-    if not isinstance(error, Busy | Lost):
+    if not isinstance(error, ServerBusy | ConnectionLost):
         return False
     if error.retry_after is None:
         return True

@@ -28,7 +28,7 @@ from schemas.events.times import iso_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from consumers.sources.taxii.requests import Envelope, Lost
+    from consumers.sources.taxii.requests import ConnectionLost, Envelope
 
 MOST_BACKS = 4
 """Times that a run goes back for lost answers in vain."""
@@ -64,7 +64,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FeedPage:
     """One page. ``cursor`` is where to go on after it, ``more`` whether this run goes on."""
 
     objects: list[object]
@@ -95,7 +95,7 @@ def _version(one: object) -> tuple[str, str]:
     return "", str(one)
 
 
-class Run:
+class CollectionRead:
     """Where a run is, where it can go back to, and whether it gets on."""
 
     def __init__(self, cursor: Cursor, filters: Mapping[str, str], page_size: int) -> None:
@@ -144,7 +144,7 @@ class Run:
         if self._next is not None and not self._kept and self._seen is not None:
             self._return()
 
-    def answer_lost(self, error: Lost) -> None:
+    def answer_lost(self, error: ConnectionLost) -> None:
         """Make the next try safe: a cursor may be used up that is not known to be repeatable."""
         if self._next is None or self._kept:
             return

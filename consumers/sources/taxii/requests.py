@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from consumers.sources.http import TooLarge
+from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
 from schemas.events.lenient_json import TooDeep, load_json, shallow
 from schemas.events.times import iso, parse_time
@@ -22,7 +22,7 @@ from schemas.events.times import iso, parse_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from consumers.sources.http import HttpClient, Reply
+    from consumers.sources.http import HttpClient, HttpResponse
 
 MEDIA_TYPE = "application/taxii+json;version=2.1"
 MEDIA_TYPE_UNVERSIONED = "application/taxii+json"
@@ -45,11 +45,11 @@ _REFUSED = {
 }
 
 
-class Lost(FeedFailed):
+class ConnectionLost(FeedFailed):
     """No whole answer came. Whether the server has done its part is unknown."""
 
 
-class Busy(FeedFailed):
+class ServerBusy(FeedFailed):
     """The server did nothing; the same request may be sent again."""
 
 
@@ -78,7 +78,7 @@ class Collection:
     can_read: bool
 
 
-class Requests:
+class TaxiiRequests:
     """Sends requests about one collection, and remembers which form of them the server takes.
 
     *url* is the API root. Every failure is a FeedFailed; besides Lost, Busy and NextRefused they
@@ -101,7 +101,7 @@ class Requests:
         reply = _well(await self._either("/objects", query), with_next="next" in query)
         return _envelope(_object(reply), reply.headers)
 
-    async def _either(self, resource: str, query: Mapping[str, str]) -> Reply:
+    async def _either(self, resource: str, query: Mapping[str, str]) -> HttpResponse:
         """Ask with a slash at the end of the path, as TAXII wants it, or without."""
         known = self._endings.get(resource)
         if known is not None:
@@ -116,7 +116,7 @@ class Requests:
             self._endings[resource] = ending
         return reply
 
-    async def _accepted(self, resource: str, query: Mapping[str, str]) -> Reply:
+    async def _accepted(self, resource: str, query: Mapping[str, str]) -> HttpResponse:
         """Ask with the media type that worked; after a 406, once with the other one."""
         reply = await self._get(resource, query)
         if reply.status == 406:
@@ -125,17 +125,17 @@ class Requests:
             reply = await self._get(resource, query)
         return reply
 
-    async def _get(self, resource: str, query: Mapping[str, str]) -> Reply:
+    async def _get(self, resource: str, query: Mapping[str, str]) -> HttpResponse:
         try:
             return await self._http.get(f"{self._path}{resource}", query)
-        except TooLarge:
+        except ResponseTooLarge:
             raise
         except SourceUnavailable as error:
-            kind = Lost if error.counted else Busy
+            kind = ConnectionLost if error.counted else ServerBusy
             raise kind(str(error)) from None
 
 
-def _well(reply: Reply, *, with_next: bool) -> Reply:
+def _well(reply: HttpResponse, *, with_next: bool) -> HttpResponse:
     """Return a 200; raise what any other status means."""
     status = reply.status
     if status == 200:
@@ -143,9 +143,11 @@ def _well(reply: Reply, *, with_next: bool) -> Reply:
     if with_next and status in _NEXT_REFUSED:
         raise NextRefused("does not know its own cursor any more")
     if status in _BUSY:
-        raise Busy(f"asks to wait (HTTP {status})", retry_after=reply.retry_after)
+        raise ServerBusy(f"asks to wait (HTTP {status})", retry_after=reply.retry_after)
     if status == 408 or status >= 500:
-        raise Lost(f"has an error of its own (HTTP {status})", retry_after=reply.retry_after)
+        raise ConnectionLost(
+            f"has an error of its own (HTTP {status})", retry_after=reply.retry_after
+        )
     if 300 <= status < 400:
         raise FeedFailed("redirects to elsewhere; give the final URL", refused=True)
     text = _REFUSED.get(status, f"refuses the request (HTTP {status})")
@@ -155,7 +157,7 @@ def _well(reply: Reply, *, with_next: bool) -> Reply:
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def _object(reply: Reply) -> dict[str, Any]:
+def _object(reply: HttpResponse) -> dict[str, Any]:
     """Return a body that is a JSON object. One that breaks off raises Lost."""
     start = reply.body[:64].lstrip()[:1]
     if reply.headers.get("content-type", "").lower().startswith("text/html") or start == b"<":
@@ -165,7 +167,7 @@ def _object(reply: Reply) -> dict[str, Any]:
         value = _read(body)
     except (ValueError, RecursionError):
         if start in (b"{", b""):
-            raise Lost("an answer that breaks off") from None
+            raise ConnectionLost("an answer that breaks off") from None
         raise FeedFailed("answers with something that is no JSON", refused=True) from None
     if not isinstance(value, dict):
         raise FeedFailed("answers with JSON that is no object", refused=True)

@@ -57,7 +57,7 @@ class Pattern:
     destination: bool
 
 
-class _Place(Enum):
+class _AddressRole(Enum):
     """Where a pattern may name an address."""
 
     V4 = "ipv4-addr"
@@ -67,37 +67,37 @@ class _Place(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _AddressTest:
     key: str
-    place: _Place
+    place: _AddressRole
     version: int
     """4 or 6, as the pattern writes it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Reading:
     """What a part of a pattern tells: addresses that make it true, and why others were left out.
 
     ``implied`` is set for a test that only repeats the type of an address: where it is true
     anyway.
     """
 
-    found: tuple[_Found, ...] = ()
+    found: tuple[_AddressTest, ...] = ()
     skipped: frozenset[WhySkipped] = frozenset()
-    implied: frozenset[tuple[_Place, int]] | None = None
+    implied: frozenset[tuple[_AddressRole, int]] | None = None
 
 
 _VERSIONS = {
-    _Place.V4: (4,),
-    _Place.V6: (6,),
-    _Place.SOURCE: (4, 6),
-    _Place.DESTINATION: (4, 6),
+    _AddressRole.V4: (4,),
+    _AddressRole.V6: (6,),
+    _AddressRole.SOURCE: (4, 6),
+    _AddressRole.DESTINATION: (4, 6),
 }
 _PLACES = {
-    ("ipv4-addr", ":", "value"): _Place.V4,
-    ("ipv6-addr", ":", "value"): _Place.V6,
-    ("network-traffic", ":", "src_ref", ".", "value"): _Place.SOURCE,
-    ("network-traffic", ":", "dst_ref", ".", "value"): _Place.DESTINATION,
+    ("ipv4-addr", ":", "value"): _AddressRole.V4,
+    ("ipv6-addr", ":", "value"): _AddressRole.V6,
+    ("network-traffic", ":", "src_ref", ".", "value"): _AddressRole.SOURCE,
+    ("network-traffic", ":", "dst_ref", ".", "value"): _AddressRole.DESTINATION,
 }
 _TYPES = {
     (*path[:-1], "type"): {f"ipv{version}-addr": (place, version) for version in _VERSIONS[place]}
@@ -130,7 +130,7 @@ def read_pattern(pattern: str) -> Pattern | WhySkipped:
         return WhySkipped.UNREADABLE
     if single := _SINGLE.fullmatch(pattern):
         version, text = single.groups()
-        return _single_of(text, _Place.V4 if version == "4" else _Place.V6)
+        return _single_of(text, _AddressRole.V4 if version == "4" else _AddressRole.V6)
     if not _is_harmless(pattern):
         return WhySkipped.UNREADABLE
     try:
@@ -140,18 +140,18 @@ def read_pattern(pattern: str) -> Pattern | WhySkipped:
     return _pattern_of(told)
 
 
-def _single_of(text: str, place: _Place) -> Pattern | WhySkipped:
+def _single_of(text: str, place: _AddressRole) -> Pattern | WhySkipped:
     found = _found(text, place)
     return found if isinstance(found, WhySkipped) else Pattern((found.key,), destination=False)
 
 
-def _pattern_of(told: _Told) -> Pattern | WhySkipped:
+def _pattern_of(told: _Reading) -> Pattern | WhySkipped:
     keys = tuple(dict.fromkeys(one.key for one in told.found))
     if not keys:
         return next(why for why in _MOST_TELLING if why in told.skipped)
     if len(keys) > MOST_KEYS:
         return WhySkipped.TOO_MANY
-    return Pattern(keys, all(one.place is _Place.DESTINATION for one in told.found))
+    return Pattern(keys, all(one.place is _AddressRole.DESTINATION for one in told.found))
 
 
 def _is_harmless(pattern: str) -> bool:
@@ -196,7 +196,7 @@ def _grammar() -> Callable[[str], Any]:
     return parse
 
 
-def _told_by(node: Any) -> _Told:
+def _told_by(node: Any) -> _Reading:
     """Return what a part of the parse tree tells; the names of parts are the grammar's."""
     while True:
         kind = type(node).__name__.removesuffix("Context")
@@ -223,18 +223,18 @@ def _parts(node: Any) -> list[Any]:
     return parts
 
 
-def _nothing(why: WhySkipped) -> _Told:
-    return _Told(skipped=frozenset((why,)))
+def _nothing(why: WhySkipped) -> _Reading:
+    return _Reading(skipped=frozenset((why,)))
 
 
-def _any_of(parts: list[_Told]) -> _Told:
-    return _Told(
+def _any_of(parts: list[_Reading]) -> _Reading:
+    return _Reading(
         found=tuple(one for part in parts for one in part.found),
         skipped=frozenset().union(*(part.skipped for part in parts)),
     )
 
 
-def _all_of(parts: list[_Told]) -> _Told:
+def _all_of(parts: list[_Reading]) -> _Reading:
     implied = [part.implied for part in parts if part.implied is not None]
     others = [part for part in parts if part.implied is None]
     if len(others) != 1:
@@ -245,15 +245,15 @@ def _all_of(parts: list[_Told]) -> _Told:
         if all((one.place, one.version) in pairs for pairs in implied)
     )
     dropped = len(found) < len(others[0].found)
-    return _Told(found, others[0].skipped | ({WhySkipped.NEEDS_MORE} if dropped else set()))
+    return _Reading(found, others[0].skipped | ({WhySkipped.NEEDS_MORE} if dropped else set()))
 
 
-def _why_not_all(parts: list[_Told]) -> WhySkipped:
+def _why_not_all(parts: list[_Reading]) -> WhySkipped:
     about_addresses = any(part.found or part.skipped - {WhySkipped.NO_ADDRESS} for part in parts)
     return WhySkipped.NEEDS_MORE if about_addresses else WhySkipped.NO_ADDRESS
 
 
-def _several_events(_: list[_Told]) -> _Told:
+def _several_events(_: list[_Reading]) -> _Reading:
     return _nothing(WhySkipped.SEVERAL_EVENTS)
 
 
@@ -271,7 +271,7 @@ _JOINED = {
 }
 
 
-def _told_by_test(kind: str, test: Any) -> _Told:
+def _told_by_test(kind: str, test: Any) -> _Reading:
     path = tuple(_written(test.objectPath()))
     literals = list(_leaves(test.children[-1]))
     plain = test.NOT() is None and not (kind == "PropTestEqual" and test.NEQ() is not None)
@@ -285,18 +285,18 @@ def _told_by_test(kind: str, test: Any) -> _Told:
         return _nothing(WhySkipped.UNSUPPORTED)
     answers = [_found(text, place) for text in _texts(literals)]
     skipped = frozenset(one for one in answers if isinstance(one, WhySkipped))
-    return _Told(
-        found=tuple(one for one in answers if isinstance(one, _Found)),
+    return _Reading(
+        found=tuple(one for one in answers if isinstance(one, _AddressTest)),
         skipped=skipped or frozenset((WhySkipped.NO_ADDRESS,)),
     )
 
 
-def _told_by_type(path: tuple[str, ...], literals: list[str]) -> _Told:
+def _told_by_type(path: tuple[str, ...], literals: list[str]) -> _Reading:
     types = _TYPES.get(path)
     implied = None
     if types is not None:
         implied = frozenset(types[text] for text in _texts(literals) if text in types)
-    return _Told(skipped=frozenset((WhySkipped.NO_ADDRESS,)), implied=implied)
+    return _Reading(skipped=frozenset((WhySkipped.NO_ADDRESS,)), implied=implied)
 
 
 def _leaves(node: Any) -> Iterator[str]:
@@ -330,7 +330,7 @@ def _unquoted(literal: str) -> str:
     return literal[1:-1]
 
 
-def _found(text: str, place: _Place) -> _Found | WhySkipped:
+def _found(text: str, place: _AddressRole) -> _AddressTest | WhySkipped:
     """Return the key that *text* writes. Ports, zones and addresses of the other kind are none."""
     match = _ADDRESS.fullmatch(text)
     colons = text.count(":")
@@ -339,7 +339,7 @@ def _found(text: str, place: _Place) -> _Found | WhySkipped:
         return WhySkipped.NO_ADDRESS
     address, prefix = match.groups()
     key = _address_key(address) if prefix is None else _network_key(address, int(prefix))
-    return key if isinstance(key, WhySkipped) else _Found(key, place, version)
+    return key if isinstance(key, WhySkipped) else _AddressTest(key, place, version)
 
 
 def _address_key(text: str) -> str | WhySkipped:

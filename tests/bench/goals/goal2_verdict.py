@@ -34,7 +34,7 @@ from tests.bench.measurements.data import BAD_SHARE, KNOWN_SHARE, addresses, mes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.wiring.replay import Chain
+    from consumers.wiring.replay import ReplayPipeline
     from schemas.ports import Message
 
 SIGNINS, DISTINCT = 10_000, 580
@@ -54,7 +54,7 @@ async def through_pipeline(url: str, recorded: Sequence[Message], *, durable: bo
     folder = Path(tempfile.mkdtemp(prefix="bench-")) if durable else None
     settings = settings_for(url)
 
-    async def work(chain: Chain) -> None:
+    async def work(chain: ReplayPipeline) -> None:
         for start in range(0, len(recorded), AT_ONCE):
             await chain.pipeline.take(recorded[start : start + AT_ONCE])
         await chain.pipeline.drain()

@@ -1,6 +1,6 @@
 """Goal 3: verdicts on 1,000 addresses from a CTI that takes 30 ms a request, with a batch key.
 
-Ours is :class:`consumers.enrichment.lookup_queue.Lookups` over
+Ours is :class:`consumers.enrichment.lookup_queue.LookupQueue` over
 :class:`consumers.sources.crowdsec.api.CrowdSecApi` as wired in the service: budget reserved and
 answers kept in a SQLite ledger before anybody is told. The service has asked before, so one other
 batch is asked first; the cold figure is told as well. Against it:
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
-from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.cache import VerdictCache
 from consumers.wiring.core import make_lookups
 from consumers.wiring.replay import StateFolder, make_clock, make_ledger
 from schemas.intel.verdicts import Verdict
@@ -80,7 +80,7 @@ def new_pool() -> Pool:
     return Pool(pool[:ADDRESSES], pool[ADDRESSES : ADDRESSES + 100], pool[ADDRESSES + 100 :])
 
 
-class Forgetful(AnswerMemory):
+class Forgetful(VerdictCache):
     """Keeps nothing, as msticpy does."""
 
     async def answer(self, answers: Mapping[str, Answer]) -> None:
@@ -100,7 +100,7 @@ async def ours(
 
     with StateFolder(folder) as state:
         ledger = make_ledger(settings, state, clock)
-        memory = (AnswerMemory if keeping else Forgetful)(ledger, clock)
+        memory = (VerdictCache if keeping else Forgetful)(ledger, clock)
         lookups = make_lookups(settings, ledger, clock, 10**7, memory, deliver)
         assert lookups is not None
 

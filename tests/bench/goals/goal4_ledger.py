@@ -1,7 +1,7 @@
 """Goal 4: what is known of 100 addresses, 95 of them known, from the durable ledger.
 
-Ours is :class:`consumers.ledger.cache.AnswerMemory` over
-:class:`consumers.ledger.sqlite.ledger.SqliteStore`. Against it the store alone (one statement with
+Ours is :class:`consumers.ledger.cache.VerdictCache` over
+:class:`consumers.ledger.sqlite.ledger.SqliteLedger`. Against it the store alone (one statement with
 an IN-list on the same table and connection, answers decoded), and a bare dictionary walked by the
 same loop in a coroutine. The dictionary forgets everything when the process ends and never looks
 further for what it lacks, so it is a bound, not a rival. Every batch draws other addresses, and
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from consumers.clock import WallClock
-from consumers.ledger.cache import AnswerMemory
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.cache import VerdictCache
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.sources.crowdsec.api import NOTHING_KNOWN, said_of
 from schemas.intel.verdicts import Verdict
 from tests.bench.measure import Outcome, interleaved, print_outcomes
@@ -40,7 +40,7 @@ WANTED_STORE, WANTED_DICT = 1.8, 0.45
 
 
 class BareDict:
-    """A dictionary of answers, walked as :class:`AnswerMemory` walks its own."""
+    """A dictionary of answers, walked as :class:`VerdictCache` walks its own."""
 
     def __init__(self, answers: dict[str, Answer], clock: Clock) -> None:
         self._answers = answers
@@ -96,7 +96,7 @@ def run() -> tuple[list[Outcome], list[str]]:
     """Measure the three side by side."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     clock = WallClock()
-    store = SqliteStore(folder, clock, waiting_per_address=200)
+    store = SqliteLedger(folder, clock, waiting_per_address=200)
     try:
         return _measured(store, clock)
     finally:
@@ -104,14 +104,14 @@ def run() -> tuple[list[Outcome], list[str]]:
         shutil.rmtree(folder)
 
 
-def _measured(store: SqliteStore, clock: Clock) -> tuple[list[Outcome], list[str]]:
+def _measured(store: SqliteLedger, clock: Clock) -> tuple[list[Outcome], list[str]]:
     pool = addresses(KEPT + BATCHES * (BATCH - HITS))
     known = verdicts(pool[:KEPT], clock)
     asked = batches(pool[:KEPT], pool[KEPT:])
-    memory, bare = AnswerMemory(store, clock), BareDict(known, clock)
+    memory, bare = VerdictCache(store, clock), BareDict(known, clock)
     asyncio.run(memory.answer(known))
 
-    def asking(side: AnswerMemory | SqliteStore | BareDict) -> Callable[[], None]:
+    def asking(side: VerdictCache | SqliteLedger | BareDict) -> Callable[[], None]:
         async def ask() -> None:
             for batch in asked:
                 assert len(await side.answers(batch)) == HITS

@@ -17,7 +17,7 @@ from azure.monitor.ingestion.aio import LogsIngestionClient
 
 from consumers.pipeline.judge import Judge
 from consumers.sources.crowdsec.api import said_of
-from producers.logs_ingestion import LogsIngestionSink, NoCredential, PlaceholderToken
+from producers.logs_ingestion import LogsIngestionSink, MissingCredential, PlaceholderToken
 from schemas.events.decode import Decoder
 from schemas.events.tables import load_tables
 from schemas.intel.verdicts import Verdict
@@ -34,7 +34,7 @@ from tests.bench.measure import (
 from tests.bench.measurements.data import START, addresses, item, messages, repeated
 
 if TYPE_CHECKING:
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 RULE, STREAM = "dcr-00000000000000000000000000000001", "Custom-SignInWatchFindings_CL"
 LARGEST = 1_000_000
@@ -42,14 +42,14 @@ WANTED = {1_000: 3.0, 100: 2.0}
 ROWS_A_ROUND = 4_000
 
 
-def rows(count: int) -> list[Row]:
+def rows(count: int) -> list[FindingRow]:
     """Return the findings that *count* sign-ins from 60 bad addresses make."""
     bad = addresses(60, seed=7)
     decoder = Decoder(load_tables())
     judge = Judge(Policy(), origin="test", most_per_hour=10**6)
     now = datetime.now(UTC)
     verdicts = {address: _verdict(address) for address in bad}
-    made: list[Row] = []
+    made: list[FindingRow] = []
     for message in messages("nested", repeated(bad, count)):
         for signin in decoder.decode(message.body).signins:
             details = signin.details(enqueued=None, fallback_time=START)
@@ -78,7 +78,7 @@ async def measured(url: str, size: int, wanted: float) -> list[Outcome]:
     made = rows(ROWS_A_ROUND)
     parts = [made[start : start + size] for start in range(0, ROWS_A_ROUND, size)]
     sink = LogsIngestionSink(url, RULE, None, patience=5)
-    client = LogsIngestionClient(url, NoCredential(), authentication_policy=PlaceholderToken())
+    client = LogsIngestionClient(url, MissingCredential(), authentication_policy=PlaceholderToken())
     largest: dict[str, int] = {"ours": 0, "theirs": 0}
 
     def note(side: str) -> None:

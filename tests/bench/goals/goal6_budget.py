@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from consumers.commands.replay import Replay, replay
+from consumers.commands.replay import ReplayOptions, replay
 from consumers.settings import CrowdSecSettings, Settings
 from consumers.wiring.replay import StateFolder, make_sink
 from tests.bench.company.__main__ import CROWDSEC, RECORDING, TRUTH, generate
@@ -117,7 +117,7 @@ async def ours(folder: Path, truth: KnownTruth, quota: int) -> Result:
             with StateFolder(None) as ledger:
                 told = await replay(
                     settings,
-                    Replay([str(folder / RECORDING)], quota=quota),
+                    ReplayOptions([str(folder / RECORDING)], quota=quota),
                     ledger,
                     lambda: make_sink(settings, findings),
                     lambda _, __: None,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from consumers.settings import FeedSettings, PolicySettings
 from consumers.sources.feeds.indicator_schema import FILE
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
-from consumers.sources.feeds.matcher import FeedRules, Feeds
+from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.presets import feed_plans
 from consumers.sources.taxii.stix_objects import indicator_of
 from consumers.wiring.replay import StateFolder, make_sink, open_chain
@@ -89,7 +89,7 @@ def resident() -> int:
 def take_in(folder: Path, count: int) -> float:
     """Take in all indicators, page by page; return the seconds of CPU time without making them."""
     store = IndicatorStore(folder)
-    feeds = Feeds(store, {FEED: FeedRules()})
+    feeds = FeedMatcher(store, {FEED: FeedRules()})
     page: list[Indicator] = []
     seconds = 0.0
     steps = 0
@@ -110,9 +110,9 @@ def take_in(folder: Path, count: int) -> float:
     return seconds
 
 
-def loaded(folder: Path) -> Feeds:
+def loaded(folder: Path) -> FeedMatcher:
     """Open the file as a restart does."""
-    feeds = Feeds(IndicatorStore(folder), {FEED: FeedRules()})
+    feeds = FeedMatcher(IndicatorStore(folder), {FEED: FeedRules()})
     feeds.load()
     return feeds
 
@@ -120,7 +120,7 @@ def loaded(folder: Path) -> Feeds:
 def measure(folder: Path, count: int) -> None:
     """Print load time, memory and matches of one process that holds the feed."""
     before = resident()
-    feeds = Feeds(IndicatorStore(folder), {FEED: FeedRules()})
+    feeds = FeedMatcher(IndicatorStore(folder), {FEED: FeedRules()})
     seconds = spent(feeds.load)
     grown = (resident() - before) / 1e6
     print(f"load: {seconds:.1f} s CPU, {grown:.0f} MB for {len(feeds.index):,} keys")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from consumers.inputs.checkpoint_container import Checkpoints
-from consumers.inputs.eventhub_client import Hub, hub_names
+from consumers.inputs.checkpoint_container import CheckpointContainer
+from consumers.inputs.eventhub_client import EventHub, hub_names
 from consumers.service.health import Health
 from consumers.settings import load_settings
 from consumers.wiring.service import open_service
@@ -88,10 +88,10 @@ async def of_idle(messages: int) -> dict[str, float]:
         count += len(events)
 
     settings = load_settings()
-    checkpoints = Checkpoints(settings.checkpoint, None, Health())
+    checkpoints = CheckpointContainer(settings.checkpoint, None, Health())
     assert await checkpoints.look()
     prefetch = settings.eventhub.prefetch
-    hub = Hub(hub_names(settings.eventhub)[0], settings.eventhub, None, None)
+    hub = EventHub(hub_names(settings.eventhub)[0], settings.eventhub, None, None)
     client = hub.consumer(checkpoints.store)
     receiving = asyncio.create_task(
         client.receive_batch(

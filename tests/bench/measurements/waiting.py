@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.clock import WallClock
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Reputation, Verdict
-from schemas.ports import Waiting
+from schemas.ports import PendingSignIn
 from tests.bench.measure import machine
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ MOST_GROWTH = 100
 """Megabytes."""
 
 
-def _waiting(number: int, dice: random.Random) -> Waiting:
+def _waiting(number: int, dice: random.Random) -> PendingSignIn:
     address = f"{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.9"
     details = Details(
         table="SigninLogs",
@@ -55,10 +55,10 @@ def _waiting(number: int, dice: random.Random) -> Waiting:
     )
     own = dice.uniform(-50, 150)
     parts = (("success", 60.0), ("new network", own - 60))
-    return Waiting(f"{number:032x}", address, details, time.time(), own, 0.0, parts)
+    return PendingSignIn(f"{number:032x}", address, details, time.time(), own, 0.0, parts)
 
 
-async def _ask_and_settle(store: SqliteStore, addresses: Sequence[str], now: float) -> None:
+async def _ask_and_settle(store: SqliteLedger, addresses: Sequence[str], now: float) -> None:
     verdict = Verdict(reputation=Reputation.UNKNOWN, source="x", time=now, expires=now + 604_800)
     answers: dict[str, Answer] = dict.fromkeys(addresses, verdict)
     await store.answer(answers)
@@ -72,7 +72,7 @@ def _memory() -> float:
 
 async def measure(folder: Path, addresses: int) -> dict[str, float]:
     """Return microseconds an address of each step, and megabytes."""
-    store = SqliteStore(folder, WallClock(), waiting_per_address=200, keep=True)
+    store = SqliteLedger(folder, WallClock(), waiting_per_address=200, keep=True)
     dice = random.Random(4)
     told = {"parking": 0.0, "ranking": 0.0, "settling": 0.0, "memory before": _memory()}
     for start in range(0, addresses, BATCH):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.coalesce import Together
+from consumers.coalesce import Coalescer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ async def test_calls_of_one_turn_are_one_piece_of_work() -> None:
         worked.append(list(items))
         return [item * 2 for item in items]
 
-    together = Together(double)
+    together = Coalescer(double)
     assert await asyncio.gather(*(together.join(n) for n in range(5))) == [0, 2, 4, 6, 8]
     assert await together.join(7) == 14
     assert worked == [[0, 1, 2, 3, 4], [7]]
@@ -36,7 +36,7 @@ async def test_an_error_reaches_the_first_and_leaves_nobody_waiting() -> None:
             raise ValueError("no room")
         return list(items)
 
-    together = Together(work)
+    together = Coalescer(work)
     results = await asyncio.gather(together.join(1), together.join(2), return_exceptions=True)
     assert [type(one) for one in results] == [ValueError, asyncio.CancelledError]
     fail = False
@@ -50,7 +50,7 @@ async def test_a_cancelled_leader_leaves_nobody_waiting() -> None:
         await asyncio.Event().wait()
         return list(items)
 
-    together = Together(never)
+    together = Coalescer(never)
     tasks = [asyncio.create_task(together.join(n)) for n in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_a_caller_that_left_does_not_stop_the_others(count: int) -> None:
             await asyncio.sleep(0)
         return list(items)
 
-    together = Together(slowly)
+    together = Coalescer(slowly)
     tasks = [asyncio.create_task(together.join(n)) for n in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.health import Trouble
+from schemas.health import Problem
 from tests.deployment.kql import MICROSOFT_TABLES, check, own_tables, read_functions
 from tests.unit.deploy.dockerfile import ROOT
 
@@ -176,7 +176,7 @@ def test_codes_of_trouble_are_codes() -> None:
     rows = _table("| what you see |")
     named = {code for row in rows for code in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", row[0])}
     assert len(named) >= 6
-    assert named <= {str(one) for one in Trouble}
+    assert named <= {str(one) for one in Problem}
 
 
 def test_roles_that_are_named_are_real_ones() -> None:

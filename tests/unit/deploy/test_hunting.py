@@ -20,20 +20,22 @@ from tests.deployment.rows import NOON, at, finding
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 HUNTING = kql.read_yaml("hunting")
 
 
-def _ask(name: str, rows: dict[str, list[Row]], exceptions: list[Row] | None = None) -> Any:
+def _ask(
+    name: str, rows: dict[str, list[FindingRow]], exceptions: list[FindingRow] | None = None
+) -> Any:
     return kql.make_workspace(rows, exceptions or []).ask(HUNTING[name]["query"], NOON)
 
 
-def _log(told: datetime, **columns: Any) -> Row:
+def _log(told: datetime, **columns: Any) -> FindingRow:
     return {"TimeGenerated": iso(told), INGESTED: iso(told), **columns}
 
 
-def _sign_in(told: datetime, event: str, address: str, **columns: Any) -> Row:
+def _sign_in(told: datetime, event: str, address: str, **columns: Any) -> FindingRow:
     return _log(
         told,
         Id=event,
@@ -61,8 +63,8 @@ def test_a_query_is_complete(name: str) -> None:
 def test_past_sign_ins() -> None:
     """Bad by the latest verdict, in any spelling of the address, and named by no finding."""
 
-    def verdict(address: str, word: str, told: datetime) -> Row:
-        row: Row = {
+    def verdict(address: str, word: str, told: datetime) -> FindingRow:
+        row: FindingRow = {
             "TimeGenerated": iso(told),
             "IPAddress": address,
             "Verdict": word,

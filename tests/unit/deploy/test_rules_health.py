@@ -12,7 +12,7 @@ import pytest
 
 from producers.demo.rule import INGESTED, Workspace, alerts_of
 from schemas.events.times import iso
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.rows.columns import HEALTH_TABLE, wrong_with
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, run_rule
@@ -20,16 +20,16 @@ from tests.deployment.rows import NOON, at, run_rule
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 RULES = kql.read_yaml("rules")
 
 
 def _health(
     told: datetime, metric: str, value: float, ingested: datetime | None = None, **detail: Any
-) -> Row:
+) -> FindingRow:
     instance = detail.pop("instance", "one")
-    row: Row = {
+    row: FindingRow = {
         "TimeGenerated": iso(told),
         "Instance": instance,
         "Version": "1",
@@ -41,7 +41,7 @@ def _health(
     return {**row, INGESTED: iso(ingested or told)}
 
 
-def _alerts(name: str, rows: list[Row], now: datetime = NOON) -> list[str]:
+def _alerts(name: str, rows: list[FindingRow], now: datetime = NOON) -> list[str]:
     rule = RULES[name]
     told = run_rule(rule, {HEALTH_TABLE: rows}, now)
     return sorted(alert["title"] for alert in alerts_of(rule, told))
@@ -154,7 +154,7 @@ def test_feeds() -> None:
     assert _alerts("HealthFeeds", old) == ["signinwatch: crowdsec-replica is stale"]
 
 
-def _dropped(told: datetime, value: float, reason: str = "too old", **more: Any) -> Row:
+def _dropped(told: datetime, value: float, reason: str = "too old", **more: Any) -> FindingRow:
     return _health(told, "dropped", value, reason=reason, **more)
 
 
@@ -209,22 +209,24 @@ def test_dropped_of_a_new_ledger() -> None:
 
 
 STREAM_CODES = [
-    Trouble.PARTITIONS_UNOWNED,
-    Trouble.STREAM_STANDS,
-    Trouble.BALANCING_FAILS,
-    Trouble.CHECKPOINT_UNREADABLE,
-    Trouble.FINDINGS_REFUSED,
-    Trouble.CLOCK_OFF,
+    Problem.PARTITIONS_UNOWNED,
+    Problem.STREAM_STANDS,
+    Problem.BALANCING_FAILS,
+    Problem.CHECKPOINT_UNREADABLE,
+    Problem.FINDINGS_REFUSED,
+    Problem.CLOCK_OFF,
 ]
 
 
-def _told(moment: str, what: Trouble, part: str | None = "signins/0", instance: str = "1") -> Row:
+def _told(
+    moment: str, what: Problem, part: str | None = "signins/0", instance: str = "1"
+) -> FindingRow:
     detail: dict[str, Any] = {"code": what.value, "part": part, "detail": "mend it", "since": "x"}
     return _health(at(moment), "last_error", 1, instance=instance, **detail)
 
 
 @pytest.mark.parametrize("what", STREAM_CODES)
-def test_a_stream_that_is_not_read_is_told(what: Trouble) -> None:
+def test_a_stream_that_is_not_read_is_told(what: Problem) -> None:
     """While all else is well; once for each part, however many instances tell of it."""
     rows = [
         *(_health(at(f"11:{m}"), "ready", 1) for m in range(10, 60, 5)),
@@ -240,8 +242,8 @@ def test_a_stream_that_is_not_read_is_told(what: Trouble) -> None:
 
 def test_what_is_over_or_something_else_is_not_told_as_a_stream() -> None:
     """Other troubles have rules of their own, or are told by the heartbeat."""
-    over = _told("11:40", Trouble.STREAM_STANDS)
-    others = [_told("11:55", one) for one in Trouble if one not in STREAM_CODES]
+    over = _told("11:40", Problem.STREAM_STANDS)
+    others = [_told("11:55", one) for one in Problem if one not in STREAM_CODES]
     assert _alerts("HealthStream", [over, *others]) == []
     assert _alerts("HealthStream", []) == []
 

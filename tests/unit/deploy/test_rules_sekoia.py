@@ -20,7 +20,7 @@ from tests.deployment.rows import NOON, at, finding, run_rule
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 RULE = kql.read_yaml("rules")["SekoiaIndicator"]
 RUNS = (NOON, at("13:00"))
@@ -75,7 +75,7 @@ def _account(name: str) -> str:
     return f"{name.replace(' ', '.')}@contoso.com"
 
 
-def _sign_in(name: str, case: Case) -> Row:
+def _sign_in(name: str, case: Case) -> FindingRow:
     return {
         "TimeGenerated": iso(case.happened or at("10:59")),
         INGESTED: iso(case.ingested),
@@ -89,7 +89,7 @@ def _sign_in(name: str, case: Case) -> Row:
     }
 
 
-def _indicator(value: str, told: datetime | None = None, **columns: Any) -> Row:
+def _indicator(value: str, told: datetime | None = None, **columns: Any) -> FindingRow:
     told = told or at("09:00", days=-3)
     key = "ipv6-addr:value" if ":" in value else "ipv4-addr:value"
     return {
@@ -127,7 +127,7 @@ INDICATORS = [
 
 @cache
 def _told(run: int) -> tuple[dict[str, Any], ...]:
-    rows: dict[str, list[Row]] = {"ThreatIntelIndicators": INDICATORS}
+    rows: dict[str, list[FindingRow]] = {"ThreatIntelIndicators": INDICATORS}
     for name, case in CASES.items():
         rows.setdefault(case.table, []).append(_sign_in(name, case))
     known = _account("known by a finding")

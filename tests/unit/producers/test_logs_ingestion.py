@@ -22,10 +22,10 @@ from tests.servers.ingestion import RULE, Ingestion
 from tests.support.service_process import until
 
 if TYPE_CHECKING:
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 
-def _rows(count: int, size: int = 10) -> list[Row]:
+def _rows(count: int, size: int = 10) -> list[FindingRow]:
     return [{"FindingId": str(n), "Account": "x" * size} for n in range(count)]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from consumers.commands.forget import Stores, notes_on
-from consumers.commands.forget_matching import Mentions, Wanted, canonical
+from consumers.commands.forget import ErasureStores, notes_on
+from consumers.commands.forget_matching import BodyMatcher, DataSubjects, canonical
 from consumers.settings import Settings
 from schemas.errors import ConfigurationError
 from tests.support.sign_ins import message, record, row
@@ -20,7 +20,9 @@ V4, V6 = "81.2.69.160", "2a02:8108::5"
 
 def mentions(who: str, body: bytes | str) -> bool:
     """Tell whether *body* mentions *who*."""
-    return Mentions(Wanted.of([who])).among(body.encode() if isinstance(body, str) else body)
+    return BodyMatcher(DataSubjects.of([who])).among(
+        body.encode() if isinstance(body, str) else body
+    )
 
 
 def test_accounts_and_addresses_are_told_apart() -> None:
@@ -30,7 +32,7 @@ def test_accounts_and_addresses_are_told_apart() -> None:
         *(V4, f"{V4}:443", f"::ffff:{V4}", "2A02:8108:0:0::5", "[2a02:8108::5]:1", "10.1.1.1"),
         *("::ffff:10.1.1.1", "fe80::1%eth0", "192.0.2.1:8080"),
     ]
-    assert Wanted.of(texts) == Wanted(
+    assert DataSubjects.of(texts) == DataSubjects(
         (ADA, "svc-backup", "corp\\ada", "12345", "a/b", "ärger@example.net"),
         (V4, V6, "10.1.1.1", "fe80::1", "192.0.2.1"),
     )
@@ -58,7 +60,7 @@ def test_accounts_and_addresses_are_told_apart() -> None:
 def test_what_is_neither_is_refused(text: str, why: str) -> None:
     """A slip of the pen must not look like an account of which nothing is kept."""
     with pytest.raises(ConfigurationError, match=why) as refused:
-        Wanted.of([ADA, text])
+        DataSubjects.of([ADA, text])
     assert str(refused.value).startswith("argument 2: ")
     assert not text.strip() or text not in str(refused.value)
 
@@ -154,7 +156,7 @@ def test_bodies_that_mention_another_address(address: str, text: str) -> None:
 
 def test_hostile_bodies_take_no_time() -> None:
     """A megabyte of what looks like an address, a name or an escape is read once; see timeout."""
-    wanted = Mentions(Wanted.of([ADA, V4, V6]))
+    wanted = BodyMatcher(DataSubjects.of([ADA, V4, V6]))
     for part in (b"f", b"1.", b":", b"\\", b"a", b"ada@", b"%41", b"[", b'{"a":', b"81.2.69."):
         assert not wanted.among(part * (1_000_000 // len(part)))
 
@@ -180,17 +182,17 @@ def test_where_it_looks(tmp_path: Path) -> None:
     own.mkdir()
     kept.mkdir()
     folder = {"state": {"dir": kept}}
-    assert Stores.of(settings(**folder, **BESIDE), own) == Stores(own, (own,))
-    assert Stores.of(settings(**TABLE, **BESIDE), own) == Stores(own, (own,))
-    assert Stores.of(settings(**folder), None) == Stores(kept, (kept,))
-    assert Stores.of(settings(**folder, **BESIDE), None) == Stores(kept, (kept, None))
-    table = Stores.of(settings(**TABLE, **BESIDE), None)
-    assert table == Stores(None, (None,))
+    assert ErasureStores.of(settings(**folder, **BESIDE), own) == ErasureStores(own, (own,))
+    assert ErasureStores.of(settings(**TABLE, **BESIDE), own) == ErasureStores(own, (own,))
+    assert ErasureStores.of(settings(**folder), None) == ErasureStores(kept, (kept,))
+    assert ErasureStores.of(settings(**folder, **BESIDE), None) == ErasureStores(kept, (kept, None))
+    table = ErasureStores.of(settings(**TABLE, **BESIDE), None)
+    assert table == ErasureStores(None, (None,))
     assert table.names(settings(**BESIDE)) == [
         "the ledger's table signinwatch",
         "the quarantine in container spare",
     ]
-    assert ["restart" in " ".join(notes_on(one)) for one in (table, Stores(own, ()))] == [
+    assert ["restart" in " ".join(notes_on(one)) for one in (table, ErasureStores(own, ()))] == [
         True,
         False,
     ]
@@ -211,4 +213,4 @@ def test_what_cannot_be_found_is_named(
 ) -> None:
     """The setting, or the option."""
     with pytest.raises(ConfigurationError, match=words):
-        Stores.of(settings(**groups), state)
+        ErasureStores.of(settings(**groups), state)

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from consumers.commands.publish_rate import SLACK, TICK, Pace
+from consumers.commands.publish_rate import SLACK, TICK, SendRate
 
 
 def _run(rate: float, seconds: float, delay: float) -> list[tuple[float, int]]:
     """Return when how many messages go, if each sending starts up to *delay* late."""
-    pace, now, sent, chance = Pace(rate), 1_000.0, [], random.Random(1)
+    pace, now, sent, chance = SendRate(rate), 1_000.0, [], random.Random(1)
     while now < 1_000.0 + seconds:
         now += pace.wait(now) + chance.uniform(0, delay)
         pace.sent(pace.together, now)
@@ -33,7 +33,7 @@ def test_the_rate_is_kept_and_is_even(rate: float, delay: float) -> None:
 
 def test_a_pause_is_not_made_up_for() -> None:
     """A hub that was away for a minute does not get a minute's messages at once."""
-    pace = Pace(100)
+    pace = SendRate(100)
     pace.sent(10, 0.0)
     pace.sent(10, 60.0)
     now, burst = 60.0, 10
@@ -45,4 +45,4 @@ def test_a_pause_is_not_made_up_for() -> None:
 
 def test_the_first_messages_go_at_once() -> None:
     """Nobody waits for nothing."""
-    assert Pace(0.001).wait(5.0) == 0
+    assert SendRate(0.001).wait(5.0) == 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.clock import EventClock
-from consumers.enrichment.budget import Budget, Pace
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.enrichment.budget import Budget, Pacing
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from tests.contracts.support_ledger import Clock
 
 if TYPE_CHECKING:
@@ -28,29 +28,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteLedger]:
     """Return a ledger."""
-    store = SqliteStore(tmp_path, clock, waiting_per_address=5, keep=False)
+    store = SqliteLedger(tmp_path, clock, waiting_per_address=5, keep=False)
     yield store
     await store.close()
 
 
-def _budget(ledger: SqliteStore, clock: Clock, quota: int = 300, *, key: str = "k") -> Budget:
+def _budget(ledger: SqliteLedger, clock: Clock, quota: int = 300, *, key: str = "k") -> Budget:
     return Budget(ledger, clock, key=key, quota=quota, reset_day=1)
 
 
 def test_the_pace_is_a_line() -> None:
     """A day's share at once, the quota in the end, and never more."""
-    pace = Pace(began=0.0, base=0, ends=30 * DAY)
+    pace = Pacing(began=0.0, base=0, ends=30 * DAY)
     assert [pace.by(day * DAY, 300) for day in (-1, 0, 15, 30, 99)] == [10, 10, 155, 300, 300]
-    late = Pace(began=20 * DAY, base=50, ends=30 * DAY)
+    late = Pacing(began=20 * DAY, base=50, ends=30 * DAY)
     assert [late.by(day * DAY, 300) for day in (20, 25, 30)] == [60, 180, 300]
-    assert Pace(0.0, 300, 30 * DAY).by(15 * DAY, 300) == 300
-    assert Pace(0.0, 0, 30 * DAY).by(0.0, 1) == 1
+    assert Pacing(0.0, 300, 30 * DAY).by(15 * DAY, 300) == 300
+    assert Pacing(0.0, 0, 30 * DAY).by(0.0, 1) == 1
 
 
 async def test_a_days_share_goes_at_once_and_the_rest_by_and_by(
-    ledger: SqliteStore, clock: Clock
+    ledger: SqliteLedger, clock: Clock
 ) -> None:
     """What is not spent may be spent later."""
     budget = _budget(ledger, clock)
@@ -63,7 +63,7 @@ async def test_a_days_share_goes_at_once_and_the_rest_by_and_by(
     assert (await budget.reserve(20)).lookups == 20
 
 
-async def test_instances_keep_the_pace_together(ledger: SqliteStore, clock: Clock) -> None:
+async def test_instances_keep_the_pace_together(ledger: SqliteLedger, clock: Clock) -> None:
     """Whoever asks, it is one line for all; who did not look knows when he asks."""
     one, other = _budget(ledger, clock), _budget(ledger, clock)
     assert await other.allowance() == 10
@@ -76,7 +76,7 @@ async def test_instances_keep_the_pace_together(ledger: SqliteStore, clock: Cloc
     assert await later.allowance() == pytest.approx(9, abs=1)
 
 
-async def test_the_next_period_begins_anew(ledger: SqliteStore, clock: Clock) -> None:
+async def test_the_next_period_begins_anew(ledger: SqliteLedger, clock: Clock) -> None:
     """With a share of its own, however much was left or spent."""
     budget = _budget(ledger, clock)
     clock.time = datetime(2026, 3, 31, 23, 59, tzinfo=UTC).timestamp()
@@ -86,7 +86,7 @@ async def test_the_next_period_begins_anew(ledger: SqliteStore, clock: Clock) ->
     assert await budget.standing() == ("2026-04-01", 300)
 
 
-async def test_another_key_has_an_account_of_its_own(ledger: SqliteStore, clock: Clock) -> None:
+async def test_another_key_has_an_account_of_its_own(ledger: SqliteLedger, clock: Clock) -> None:
     """Also for the pace."""
     budget = _budget(ledger, clock)
     await budget.reserve(10)
@@ -94,7 +94,7 @@ async def test_another_key_has_an_account_of_its_own(ledger: SqliteStore, clock:
     assert await budget.allowance() == 10
 
 
-async def test_hurrying_spends_the_rest_and_no_more(ledger: SqliteStore, clock: Clock) -> None:
+async def test_hurrying_spends_the_rest_and_no_more(ledger: SqliteLedger, clock: Clock) -> None:
     """At the end of a recording after which nothing comes."""
     budget = _budget(ledger, clock)
     await budget.reserve(10)
@@ -107,7 +107,7 @@ async def test_hurrying_spends_the_rest_and_no_more(ledger: SqliteStore, clock: 
     assert not await budget.young()
 
 
-async def test_refunds_come_back_to_the_pace(ledger: SqliteStore, clock: Clock) -> None:
+async def test_refunds_come_back_to_the_pace(ledger: SqliteLedger, clock: Clock) -> None:
     """A lookup that was not counted may be made later."""
     budget = _budget(ledger, clock)
     reservation = await budget.reserve(10)
@@ -118,7 +118,7 @@ async def test_refunds_come_back_to_the_pace(ledger: SqliteStore, clock: Clock) 
 async def test_an_event_period_is_thirty_days_from_the_first_record(tmp_path: Path) -> None:
     """And the pace of each ends with it."""
     clock = EventClock()
-    store = SqliteStore(tmp_path, clock, waiting_per_address=5, keep=False)
+    store = SqliteLedger(tmp_path, clock, waiting_per_address=5, keep=False)
     clock.advance([datetime(2026, 3, 10, tzinfo=UTC)] * 2)
     budget = Budget(store, clock, key="k", quota=300, reset_day=1)
     await budget.begin()

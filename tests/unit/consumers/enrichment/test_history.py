@@ -12,15 +12,15 @@ from consumers.enrichment.history import NEVER, History
 from consumers.enrichment.history_entries import (
     DAY,
     MOST_AT_BAD,
-    Account,
-    Group,
-    Place,
+    AccountEntry,
+    GroupEntry,
+    LocationEntry,
     merged,
     place_of,
     pseudonym,
     without,
 )
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.events.outcomes import Outcome
 from schemas.intel.address_class import MOBILE_NETWORKS
 from tests.contracts.support_history import NOON, failed, signals
@@ -45,9 +45,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteLedger]:
     """Return a ledger."""
-    store = SqliteStore(tmp_path, clock, waiting_per_address=9, keep=False)
+    store = SqliteLedger(tmp_path, clock, waiting_per_address=9, keep=False)
     yield store
     await store.close()
 
@@ -85,7 +85,7 @@ def test_places() -> None:
 # --- seeing and learning ---
 
 
-async def test_nothing_is_known_before(ledger: SqliteStore, clock: Clock) -> None:
+async def test_nothing_is_known_before(ledger: SqliteLedger, clock: Clock) -> None:
     """Of an account never met."""
     history = History(ledger, clock)
     one = signals(device="d")
@@ -99,7 +99,7 @@ async def test_nothing_is_known_before(ledger: SqliteStore, clock: Clock) -> Non
     assert history.seen(A, one) == seen, "looking is not learning"
 
 
-async def test_a_success_makes_things_known(ledger: SqliteStore, clock: Clock) -> None:
+async def test_a_success_makes_things_known(ledger: SqliteLedger, clock: Clock) -> None:
     """Today it counts for nothing yet; from tomorrow on by its days."""
     history = History(ledger, clock)
     one = signals(device="d")
@@ -120,7 +120,7 @@ async def test_a_success_makes_things_known(ledger: SqliteStore, clock: Clock) -
     assert other.experience == pytest.approx(0.6)
 
 
-async def test_places_are_shared(ledger: SqliteStore, clock: Clock) -> None:
+async def test_places_are_shared(ledger: SqliteLedger, clock: Clock) -> None:
     """Others count from the day after; a failure makes nobody known, an unknown end nothing."""
     history = History(ledger, clock)
     for number in range(3):
@@ -137,7 +137,7 @@ async def test_places_are_shared(ledger: SqliteStore, clock: Clock) -> None:
     assert history.seen(B, signals()).known_others == 0
 
 
-async def test_failures_are_counted_once_for_an_event(ledger: SqliteStore, clock: Clock) -> None:
+async def test_failures_are_counted_once_for_an_event(ledger: SqliteLedger, clock: Clock) -> None:
     """Of the account here, of it elsewhere, and of all accounts here; for a day."""
     history = History(ledger, clock)
     for _ in range(2):
@@ -158,7 +158,7 @@ async def test_failures_are_counted_once_for_an_event(ledger: SqliteStore, clock
     assert seen.spraying == 0
 
 
-async def test_a_household_and_a_phone_are_one_place(ledger: SqliteStore, clock: Clock) -> None:
+async def test_a_household_and_a_phone_are_one_place(ledger: SqliteLedger, clock: Clock) -> None:
     """Another address of the same place is no news."""
     history = History(ledger, clock)
     history.learn("2a02:8108:9:7::1", signals())
@@ -169,7 +169,7 @@ async def test_a_household_and_a_phone_are_one_place(ledger: SqliteStore, clock:
     assert history.seen(B, signals()).place_days == NEVER
 
 
-async def test_travel_is_seen_for_two_hours(ledger: SqliteStore, clock: Clock) -> None:
+async def test_travel_is_seen_for_two_hours(ledger: SqliteLedger, clock: Clock) -> None:
     """From one country to another; a record without a country tells nothing."""
     history = History(ledger, clock)
     history.learn(A, signals(country="de"))
@@ -183,7 +183,7 @@ async def test_travel_is_seen_for_two_hours(ledger: SqliteStore, clock: Clock) -
 # --- bad addresses ---
 
 
-async def test_accounts_from_a_bad_address(ledger: SqliteStore, clock: Clock) -> None:
+async def test_accounts_from_a_bad_address(ledger: SqliteLedger, clock: Clock) -> None:
     """Distinct, within 24 hours of the event's own time, whatever the clock says."""
     history = History(ledger, clock)
     await history.fetch_bad([A])
@@ -200,7 +200,7 @@ async def test_accounts_from_a_bad_address(ledger: SqliteStore, clock: Clock) ->
     assert again.accounts_from(A, "eve", moment + DAY + 1) == 2
 
 
-async def test_an_older_event_takes_nothing_back(ledger: SqliteStore, clock: Clock) -> None:
+async def test_an_older_event_takes_nothing_back(ledger: SqliteLedger, clock: Clock) -> None:
     """The last event of an account counts, also if an older one comes after it."""
     history = History(ledger, clock)
     history.accounts_from(A, "ada", 1_000.0 + 2 * DAY)
@@ -208,14 +208,14 @@ async def test_an_older_event_takes_nothing_back(ledger: SqliteStore, clock: Clo
     assert history.accounts_from(A, "bo", 1_000.0 + 2 * DAY) == 2
 
 
-async def test_an_event_counts_its_own_account(ledger: SqliteStore, clock: Clock) -> None:
+async def test_an_event_counts_its_own_account(ledger: SqliteLedger, clock: Clock) -> None:
     """Also where a later event of the same account came first."""
     history = History(ledger, clock)
     history.accounts_from(A, "ada", 1_000.0 + 2 * DAY)
     assert history.accounts_from(A, "ada", 1_000.0) == 1
 
 
-async def test_later_events_do_not_count(ledger: SqliteStore, clock: Clock) -> None:
+async def test_later_events_do_not_count(ledger: SqliteLedger, clock: Clock) -> None:
     """The 24 hours are those before the event: delivered again, it tells the same."""
     history = History(ledger, clock)
     assert history.accounts_from(A, "ada", 1_000.0) == 1
@@ -223,7 +223,7 @@ async def test_later_events_do_not_count(ledger: SqliteStore, clock: Clock) -> N
     assert history.accounts_from(A, "ada", 1_000.0) == 1
 
 
-async def test_a_bad_address_keeps_so_many_accounts(ledger: SqliteStore, clock: Clock) -> None:
+async def test_a_bad_address_keeps_so_many_accounts(ledger: SqliteLedger, clock: Clock) -> None:
     """The one longest unseen gives way."""
     history = History(ledger, clock)
     for number in range(MOST_AT_BAD + 5):
@@ -237,12 +237,16 @@ async def test_a_bad_address_keeps_so_many_accounts(ledger: SqliteStore, clock: 
 def test_joining_is_the_same_either_way() -> None:
     """Accounts by what is later, days not added up; joined with itself, an entry stays."""
     pairs: list[tuple[str, Entry, Entry]] = [
-        ("p|x", Place({"a": 5.0}, {"e": 1.0}), Place({"a": 3.0, "b": 4.0}, {"e": 2.0})),
-        ("n|1", Group({"a": 1.0, "b": 7.0}), Group({"a": 2.0, "c": 3.0})),
+        (
+            "p|x",
+            LocationEntry({"a": 5.0}, {"e": 1.0}),
+            LocationEntry({"a": 3.0, "b": 4.0}, {"e": 2.0}),
+        ),
+        ("n|1", GroupEntry({"a": 1.0, "b": 7.0}), GroupEntry({"a": 2.0, "c": 3.0})),
         (
             "a|x",
-            Account(days=3, last=9, found=2, places={"p": (9, 3)}, networks={1: (8, 1)}),
-            Account(days=2, last=8, found=4, places={"p": (8, 4), "q": (7, 1)}),
+            AccountEntry(days=3, last=9, found=2, places={"p": (9, 3)}, networks={1: (8, 1)}),
+            AccountEntry(days=2, last=8, found=4, places={"p": (8, 4), "q": (7, 1)}),
         ),
     ]
     for key, one, other in pairs:
@@ -252,9 +256,9 @@ def test_joining_is_the_same_either_way() -> None:
         )
         assert there == back
         assert merged(key, encoded(one), encoded(one)) == encoded(one)
-    joined = msgspec.msgpack.decode(merged("p|x", *map(encoded, pairs[0][1:])), type=Place)
-    assert joined == Place({"a": 3.0, "b": 4.0}, {"e": 2.0})
-    account = msgspec.msgpack.decode(merged("a|x", *map(encoded, pairs[2][1:])), type=Account)
+    joined = msgspec.msgpack.decode(merged("p|x", *map(encoded, pairs[0][1:])), type=LocationEntry)
+    assert joined == LocationEntry({"a": 3.0, "b": 4.0}, {"e": 2.0})
+    account = msgspec.msgpack.decode(merged("a|x", *map(encoded, pairs[2][1:])), type=AccountEntry)
     assert (account.days, account.last, account.places) == (3, 9, {"p": (9, 4), "q": (7, 1)})
 
 
@@ -263,12 +267,14 @@ def test_without_an_account() -> None:
     ada, bo = pseudonym("ada"), pseudonym("bo")
     revise = partial(without, account="ADA", address=None)
     assert revise(f"a|{ada}", b"whatever") is None
-    other = encoded(Account(days=1))
+    other = encoded(AccountEntry(days=1))
     assert revise(f"a|{bo}", other) is other
     for good, bad in (({ada: 1.0, bo: 2.0}, {}), ({bo: 2.0}, {ada: 1.0}), ({bo: 2.0}, {ada: 0.0})):
-        assert revise(f"p|{A}", encoded(Place(good, bad))) == encoded(Place({bo: 2.0}, {}))
-    assert revise("n|1", encoded(Group({ada: 0.0, bo: 1.0}))) == encoded(Group({bo: 1.0}))
-    untouched = encoded(Place({bo: 2.0}, {}))
+        assert revise(f"p|{A}", encoded(LocationEntry(good, bad))) == encoded(
+            LocationEntry({bo: 2.0}, {})
+        )
+    assert revise("n|1", encoded(GroupEntry({ada: 0.0, bo: 1.0}))) == encoded(GroupEntry({bo: 1.0}))
+    untouched = encoded(LocationEntry({bo: 2.0}, {}))
     assert revise(f"p|{A}", untouched) is untouched
 
 
@@ -277,14 +283,14 @@ def test_without_an_address() -> None:
     revise = partial(without, account=None, address=A)
     assert revise(f"p|{A}", b"whatever") is None
     assert revise(f"b|{A}", b"whatever") is None
-    there, left = Account(places={A: (1, 1), B: (2, 1)}), Account(places={B: (2, 1)})
+    there, left = AccountEntry(places={A: (1, 1), B: (2, 1)}), AccountEntry(places={B: (2, 1)})
     assert revise("a|x", encoded(there)) == encoded(left)
     untouched = encoded(left)
     assert revise("a|x", untouched) is untouched
     for key in (f"p|{B}", f"b|{A}1", "n|1"):
-        body = encoded(Place() if key[0] == "p" else Group())
+        body = encoded(LocationEntry() if key[0] == "p" else GroupEntry())
         assert revise(key, body) is body
     home = place_of("2a02:8108:9:7::5", None)
     of_six = partial(without, account=None, address="2a02:8108:9:7::5")
     assert of_six(f"p|{home}", b"whatever") is None
-    assert of_six("a|x", encoded(Account(places={home: (1, 1)}))) == encoded(Account())
+    assert of_six("a|x", encoded(AccountEntry(places={home: (1, 1)}))) == encoded(AccountEntry())

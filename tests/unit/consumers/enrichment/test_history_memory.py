@@ -9,7 +9,7 @@ import pytest
 
 from consumers.enrichment.history import History
 from consumers.enrichment.history_entries import DAY, merged
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.errors import LedgerFailed
 from tests.contracts.support_history import NOON, signals
 from tests.contracts.support_ledger import Clock
@@ -30,14 +30,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteLedger]:
     """Return a ledger."""
-    store = SqliteStore(tmp_path, clock, waiting_per_address=9, keep=False)
+    store = SqliteLedger(tmp_path, clock, waiting_per_address=9, keep=False)
     yield store
     await store.close()
 
 
-async def test_a_small_memory_falls_back_to_the_ledger(ledger: SqliteStore, clock: Clock) -> None:
+async def test_a_small_memory_falls_back_to_the_ledger(ledger: SqliteLedger, clock: Clock) -> None:
     """What was pushed out is read again, when it was flushed before."""
     history = History(ledger, clock, most=4)
     people = [(f"81.2.69.{n}", signals(f"user{n}", as_number=n + 1)) for n in range(20)]
@@ -53,7 +53,7 @@ async def test_a_small_memory_falls_back_to_the_ledger(ledger: SqliteStore, cloc
 
 
 async def test_what_is_not_flushed_yet_survives_a_small_memory(
-    ledger: SqliteStore, clock: Clock
+    ledger: SqliteLedger, clock: Clock
 ) -> None:
     """Pushed out of memory, fetched again, learned again: the first lesson is not lost."""
     history = History(ledger, clock, most=4)
@@ -70,7 +70,7 @@ async def test_what_is_not_flushed_yet_survives_a_small_memory(
 
 
 async def test_a_batch_larger_than_the_memory_costs_no_history(
-    ledger: SqliteStore, clock: Clock
+    ledger: SqliteLedger, clock: Clock
 ) -> None:
     """What was fetched and pushed out again is not taken for nothing, and written over."""
     people = [(f"81.2.69.{n}", signals(f"user{n}", as_number=n + 1)) for n in range(20)]
@@ -151,7 +151,7 @@ async def test_what_could_not_be_flushed_is_flushed_again(clock: Clock) -> None:
     assert f"p|{A}" in failing.kept
 
 
-async def test_an_unreadable_entry_is_told(ledger: SqliteStore, clock: Clock) -> None:
+async def test_an_unreadable_entry_is_told(ledger: SqliteLedger, clock: Clock) -> None:
     """Without the name that it is of."""
     await ledger.keep_history({f"p|{A}": b"nonsense"}, merged)
     with pytest.raises(LedgerFailed, match=r"history of p\|… is unreadable") as failed:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.enrichment.local_sources import REPLICA, FreeSources, Known
-from consumers.sources.crowdsec.replica import UNREADABLE, Looked
+from consumers.enrichment.local_sources import REPLICA, LocalMatch, LocalSources
+from consumers.sources.crowdsec.replica import UNREADABLE, ReplicaLookup
 from schemas.intel.indicators import Indicator, word_of
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 from tests.contracts.support_ledger import A, B, C
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUILT = 1_772_000_000.0
-OWN = Said(Reputation.MALICIOUS, Intel(score=5), AddressClass.TOR)
-AROUND = Said(Reputation.UNKNOWN, Intel(ip_range_24="81.2.69.0/24"), AddressClass.UNKNOWN)
+OWN = SourceVerdict(Reputation.MALICIOUS, Intel(score=5), AddressClass.TOR)
+AROUND = SourceVerdict(Reputation.UNKNOWN, Intel(ip_range_24="81.2.69.0/24"), AddressClass.UNKNOWN)
 
 
 @dataclass
@@ -45,13 +45,13 @@ class Feed:
 class Replica:
     """A replica that holds some addresses."""
 
-    held: dict[str, Looked] = field(default_factory=dict)
+    held: dict[str, ReplicaLookup] = field(default_factory=dict)
     built: float | None = BUILT
 
-    def look(self, address: str) -> Looked:
+    def look(self, address: str) -> ReplicaLookup:
         """See the protocol."""
         assert self.built is not None
-        return self.held.get(address, Looked())
+        return self.held.get(address, ReplicaLookup())
 
 
 FEED = Feed({A: (10.0, 20.0)})
@@ -67,16 +67,16 @@ def sources(words: list[Verdict]) -> list[str]:
 
 def test_nobody() -> None:
     """Nothing is known."""
-    free = FreeSources(None, None)
+    free = LocalSources(None, None)
     assert free.look([A, B]) == {}
     assert free.why_silent is WhyUnanswered.NO_SOURCE
 
 
 def test_feeds_alone() -> None:
     """They name addresses, at some times, and never answer for all."""
-    free = FreeSources(FEED, None)
+    free = LocalSources(FEED, None)
     known = free.look([A, B])
-    assert known == {A: Known(named=True)}
+    assert known == {A: LocalMatch(named=True)}
     moments = (9.9, 10.0, 19.9, 20.0, None)
     assert [sources(free.words(A, known[A], one)) for one in moments] == [
         [],
@@ -85,14 +85,14 @@ def test_feeds_alone() -> None:
         [],
         ["sekoia"],
     ]
-    assert free.words(B, Known(), 15.0) == []
+    assert free.words(B, LocalMatch(), 15.0) == []
     assert free.why_silent is WhyUnanswered.NOT_NAMED
 
 
 @pytest.mark.parametrize("moment", [0.0, 15.0, None])
 def test_the_replica_alone(moment: float | None) -> None:
     """Its silence is an answer, too."""
-    free = FreeSources(None, Replica({A: Looked(own=OWN), B: Looked(around=AROUND)}))
+    free = LocalSources(None, Replica({A: ReplicaLookup(own=OWN), B: ReplicaLookup(around=AROUND)}))
     known = free.look([A, B, C])
     assert list(known) == [A, B, C]
     assert all(one.answers and not one.named for one in known.values())
@@ -112,8 +112,8 @@ def test_the_replica_alone(moment: float | None) -> None:
 
 def test_beyond_the_replica_the_paid_api_is_asked() -> None:
     """Where the settings say so: of what it does not hold itself."""
-    replica = Replica({A: Looked(own=OWN), B: Looked(around=AROUND)})
-    free = FreeSources(None, replica, ask_beyond=True)
+    replica = Replica({A: ReplicaLookup(own=OWN), B: ReplicaLookup(around=AROUND)})
+    free = LocalSources(None, replica, ask_beyond=True)
     known = free.look([A, B, C])
     assert known == {A: known[A]}
     assert known[A].answers
@@ -123,8 +123,8 @@ def test_beyond_the_replica_the_paid_api_is_asked() -> None:
 @pytest.mark.parametrize("ask_beyond", [False, True])
 def test_a_replica_that_is_not_there_yet(feeds: Feed | None, ask_beyond: bool) -> None:
     """It is not asked, and is why nobody answers."""
-    free = FreeSources(feeds, Replica(built=None), ask_beyond=ask_beyond)
-    assert free.look([A, B]) == ({A: Known(named=True)} if feeds else {})
+    free = LocalSources(feeds, Replica(built=None), ask_beyond=ask_beyond)
+    assert free.look([A, B]) == ({A: LocalMatch(named=True)} if feeds else {})
     assert free.why_silent is WhyUnanswered.NO_REPLICA
 
 
@@ -133,7 +133,7 @@ def test_a_replica_that_is_not_there_yet(feeds: Feed | None, ask_beyond: bool) -
 
 def test_both_are_heard() -> None:
     """The replica's word at any time, the feed's at its own."""
-    free = FreeSources(FEED, Replica({A: Looked(own=OWN)}))
+    free = LocalSources(FEED, Replica({A: ReplicaLookup(own=OWN)}))
     known = free.look([A, B])
     assert (known[A].named, known[A].answers) == (True, True)
     assert (known[B].named, known[B].answers) == (False, True)
@@ -143,10 +143,10 @@ def test_both_are_heard() -> None:
     assert free.why_silent is WhyUnanswered.NO_REPLICA
 
 
-@pytest.mark.parametrize("held", [Looked(around=AROUND), Looked()])
-def test_what_a_feed_names_beyond_the_replica(held: Looked) -> None:
+@pytest.mark.parametrize("held", [ReplicaLookup(around=AROUND), ReplicaLookup()])
+def test_what_a_feed_names_beyond_the_replica(held: ReplicaLookup) -> None:
     """The paid API is asked while the feed is silent; what is around the address is told too."""
-    free = FreeSources(FEED, Replica({A: held}), ask_beyond=True)
+    free = LocalSources(FEED, Replica({A: held}), ask_beyond=True)
     known = free.look([A])
     assert not known[A].answers
     around = [REPLICA] if held.around else []
@@ -157,15 +157,15 @@ def test_what_a_feed_names_beyond_the_replica(held: Looked) -> None:
 
 def test_when_the_replicas_silence_was_told() -> None:
     """When the replica was made, like all that it says."""
-    free = FreeSources(FEED, Replica())
+    free = LocalSources(FEED, Replica())
     known = free.look([A])
-    assert combined(free.words(A, known[A], 15.0)).asked == BUILT
+    assert merge_verdicts(free.words(A, known[A], 15.0)).asked == BUILT
 
 
 @pytest.mark.parametrize("ask_beyond", [False, True])
 def test_what_the_replica_cannot_read_is_no_answer(ask_beyond: bool) -> None:
     """Damage must never look like an address of which nothing bad is known."""
-    free = FreeSources(FEED, Replica({A: UNREADABLE, B: UNREADABLE}), ask_beyond=ask_beyond)
+    free = LocalSources(FEED, Replica({A: UNREADABLE, B: UNREADABLE}), ask_beyond=ask_beyond)
     known = free.look([A, B])
     assert known.keys() == {A}, "the feed is heard"
     assert not known[A].answers

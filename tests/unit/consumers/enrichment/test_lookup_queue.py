@@ -11,10 +11,10 @@ import pytest
 from consumers.clock import WallClock
 from consumers.enrichment import paid_lookup as asking
 from consumers.enrichment.budget import Budget
-from consumers.enrichment.lookup_queue import Lookups
-from consumers.enrichment.paid_lookup import Asker, Lifetimes
-from consumers.ledger.cache import AnswerMemory
-from consumers.ledger.sqlite.ledger import SqliteStore
+from consumers.enrichment.lookup_queue import LookupQueue
+from consumers.enrichment.paid_lookup import Lifetimes, PaidLookup
+from consumers.ledger.cache import VerdictCache
+from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.service.health import Health
 from schemas.errors import (
     BatchRefused,
@@ -33,7 +33,7 @@ from schemas.intel.verdicts import (
     Verdict,
     WhyUnanswered,
 )
-from schemas.ports import Said
+from schemas.ports import SourceVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Source:
         self.together = self.most_together = 0
         self._fault = fault
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, Said]:
+    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Answer "unknown", or fail."""
         self.requests += 1
         self.together += 1
@@ -67,7 +67,9 @@ class Source:
                 self.asked.update(addresses)
             raise fault
         self.asked.update(addresses)
-        return dict.fromkeys(addresses, Said(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN))
+        return dict.fromkeys(
+            addresses, SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
+        )
 
     def use_key(self, key: str) -> None:
         """Any key will do."""
@@ -86,13 +88,13 @@ class Setup:
         self.time = 1_000.0
         """The monotonic clock."""
         self.source = source
-        self.ledger = SqliteStore(folder, clock, waiting_per_address=5, keep=False)
-        self.memory = AnswerMemory(self.ledger, clock)
+        self.ledger = SqliteLedger(folder, clock, waiting_per_address=5, keep=False)
+        self.memory = VerdictCache(self.ledger, clock)
         self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1, paced=False)
         self.delivered: dict[str, Answer] = {}
         self.health = Health()
-        self.lookups = Lookups(
-            Asker(
+        self.lookups = LookupQueue(
+            PaidLookup(
                 source,
                 self.budget,
                 clock,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumers.enrichment.history import NEVER, Seen
+from consumers.enrichment.history import NEVER, HistorySummary
 from consumers.enrichment.ranking import AGAIN, POINTS, asked_again, lacking, parts_of, points_of
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
@@ -26,7 +26,7 @@ PLAIN = Signals(
     client="browser",
     event="1",
 )
-AT_HOME = Seen(
+AT_HOME = HistorySummary(
     experience=1.0,
     place_days=3,
     network_days=5,
@@ -45,7 +45,7 @@ AT_HOME = Seen(
 ABROAD = AT_HOME._replace(place_days=NEVER, network_days=NEVER, country_days=NEVER)
 
 
-def _score(one: Signals, seen: Seen) -> float:
+def _score(one: Signals, seen: HistorySummary) -> float:
     return sum(points_of(parts_of(one, seen)))
 
 
@@ -72,7 +72,7 @@ def _signals(**changes: Any) -> Signals:
         ({}, AT_HOME._replace(place_days=0, own_failures=2)),
     ],
 )
-def test_what_speaks_for_a_question(changes: dict[str, Any], seen: Seen) -> None:
+def test_what_speaks_for_a_question(changes: dict[str, Any], seen: HistorySummary) -> None:
     """Anything odd lets an address rank above the same sign-in from home."""
     assert _score(_signals(**changes), seen) > _score(PLAIN, AT_HOME)
 
@@ -89,7 +89,7 @@ def test_what_speaks_for_a_question(changes: dict[str, Any], seen: Seen) -> None
         ({"as_number": 20057}, ABROAD),
     ],
 )
-def test_what_speaks_against_it(changes: dict[str, Any], seen: Seen) -> None:
+def test_what_speaks_against_it(changes: dict[str, Any], seen: HistorySummary) -> None:
     """Anything that soothes lets it rank below the same sign-in without it."""
     assert _score(_signals(**changes), seen) < _score(PLAIN, ABROAD)
 

@@ -7,20 +7,20 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.inputs.partition import Claim, Place
+from consumers.inputs.partition import OwnedPartition, StreamOffset
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def _place(number: int, minutes: int | None = None) -> Place:
+def _place(number: int, minutes: int | None = None) -> StreamOffset:
     moment = START + timedelta(minutes=number if minutes is None else minutes)
-    return Place(number, f"offset {number}", moment)
+    return StreamOffset(number, f"offset {number}", moment)
 
 
 @given(st.permutations(range(8)))
 def test_places_settle_in_order(order: list[int]) -> None:
     """However batches settle, a checkpoint never passes one that is open, and never goes back."""
-    claim = Claim("hub/0", 0.0)
+    claim = OwnedPartition("hub/0", 0.0)
     tickets = [claim.take(_place(n * 10)) for n in range(8)]
     for ticket in tickets:
         ticket.hold()
@@ -43,7 +43,7 @@ def test_places_settle_in_order(order: list[int]) -> None:
 
 def test_nothing_is_due_after_the_partition_was_lost() -> None:
     """Another instance writes its checkpoints now."""
-    claim = Claim("hub/0", 0.0)
+    claim = OwnedPartition("hub/0", 0.0)
     claim.take(_place(1))
     claim.closed = True
     assert claim.due() is None
@@ -51,7 +51,7 @@ def test_nothing_is_due_after_the_partition_was_lost() -> None:
 
 def test_repeats_are_what_was_settled_not_what_came() -> None:
     """What came and was not settled may have been lost."""
-    claim = Claim("hub/0", 0.0)
+    claim = OwnedPartition("hub/0", 0.0)
     first = claim.take(_place(10))
     second = claim.take(_place(20))
     first.hold()
@@ -66,7 +66,7 @@ def test_repeats_are_what_was_settled_not_what_came() -> None:
 
 def test_a_hub_made_anew_brings_nothing_twice() -> None:
     """Small numbers with late times are new, and move the mark."""
-    claim = Claim("hub/0", 0.0)
+    claim = OwnedPartition("hub/0", 0.0)
     claim.take(_place(1_000))
     claim.advance()
     again = _place(3, minutes=2_000)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from pydantic import SecretStr
 
-from consumers.inputs.checkpoint_container import Checkpoints
-from consumers.inputs.checkpoint_store import Listing
-from consumers.inputs.eventhub_client import Hub
-from consumers.inputs.partition import Claim, Place
+from consumers.inputs.checkpoint_container import CheckpointContainer
+from consumers.inputs.checkpoint_store import OwnershipListing
+from consumers.inputs.eventhub_client import EventHub
+from consumers.inputs.partition import OwnedPartition, StreamOffset
 from consumers.inputs.partition_owners import STANDS, PartitionOwners
 from consumers.inputs.receiver import WEDGED, Receiver
 from consumers.inputs.unreadable_guard import UnreadableGuard
 from consumers.service.health import Health
 from consumers.settings import CheckpointSettings, EventHubSettings
-from schemas.health import Trouble
+from schemas.health import Problem
 
 if TYPE_CHECKING:
     from consumers.pipeline.pipeline import Pipeline
@@ -36,9 +36,9 @@ class Setup:
         settings = EventHubSettings(
             connection_string=SecretStr(HUB), balance_interval=10, ownership_expiry=60
         )
-        hub = Hub("signins", settings, None, None)
+        hub = EventHub("signins", settings, None, None)
         container = CheckpointSettings(connection_string=SecretStr(STORAGE), container="ccc")
-        self.checkpoints = Checkpoints(container, None, self.health)
+        self.checkpoints = CheckpointContainer(container, None, self.health)
         self.store = self.checkpoints.store
         self.receiver = Receiver(
             hub,
@@ -57,7 +57,7 @@ class Setup:
     def listed(self, **owners: float) -> None:
         """Let the balancing list who claimed what, so many seconds ago."""
         claimed = {name[1:]: ("me", self.time - age) for name, age in owners.items()}
-        self.store.listings["signins"] = Listing(self.time, claimed)
+        self.store.listings["signins"] = OwnershipListing(self.time, claimed)
 
     def look(self) -> list[tuple[str, str]]:
         """Look, and return what is told."""
@@ -114,9 +114,9 @@ async def test_every_error_of_the_balancing_is_told(setup: Setup) -> None:
 def test_a_stream_that_stands_while_more_comes_is_told(setup: Setup) -> None:
     """By how long and how much; one that gets on, however far behind, is none."""
     setup.owners.partitions = ()
-    claim = Claim("signins/0", setup.time)
+    claim = OwnedPartition("signins/0", setup.time)
     for number in range(10):
-        claim.received = Place(number, str(number), None)
+        claim.received = StreamOffset(number, str(number), None)
         setup.time += STANDS
         setup.owners.look_at(claim, 1_000)
     assert setup.look() == []
@@ -132,7 +132,7 @@ def test_a_stream_that_stands_while_more_comes_is_told(setup: Setup) -> None:
 def test_a_wedged_receiver_is_not_alive(setup: Setup) -> None:
     """Unless something outside holds it up: then a restart would not help."""
     receiver = setup.receiver
-    claim = receiver.claims["0"] = Claim("signins/0", setup.time)
+    claim = receiver.claims["0"] = OwnedPartition("signins/0", setup.time)
     receiver.greeted.set()
     setup.store.listing_tried["signins"] = setup.time
     assert receiver.stands(held_up=False) is None
@@ -165,8 +165,8 @@ async def test_a_client_that_does_nothing_any_more_is_not_alive(setup: Setup) ->
 
 def test_what_holds_work_up_from_outside(setup: Setup) -> None:
     """Not what follows from work that stands."""
-    for what in (Trouble.STREAM_STANDS, Trouble.PARTITIONS_UNOWNED, Trouble.QUOTA_SPENT):
+    for what in (Problem.STREAM_STANDS, Problem.PARTITIONS_UNOWNED, Problem.QUOTA_SPENT):
         setup.health.trouble(what, "x")
     assert not setup.health.held_up
-    setup.health.trouble(Trouble.LEDGER_UNREACHABLE, "x")
+    setup.health.trouble(Problem.LEDGER_UNREACHABLE, "x")
     assert setup.health.held_up

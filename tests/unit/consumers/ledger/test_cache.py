@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from consumers.ledger.cache import AnswerMemory
+from consumers.ledger.cache import VerdictCache
 from schemas.intel.verdicts import Answer, Reputation, Verdict
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def _verdict(expires: float = 100.0) -> Verdict:
     return Verdict(reputation=Reputation.UNKNOWN, source="x", time=0.0, expires=expires)
 
 
-def _memory(store: Store, most: int = 100) -> AnswerMemory:
-    return AnswerMemory(cast("Ledger", store), cast("Clock", store), most=most)
+def _memory(store: Store, most: int = 100) -> VerdictCache:
+    return VerdictCache(cast("Ledger", store), cast("Clock", store), most=most)
 
 
 async def test_what_is_known_is_not_asked_for_again() -> None:

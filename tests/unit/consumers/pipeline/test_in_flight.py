@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumers.pipeline import in_flight as held
-from consumers.pipeline.batch import Ticket
-from consumers.pipeline.in_flight import HeldSignIns
+from consumers.pipeline.batch import BatchTracker
+from consumers.pipeline.in_flight import InFlight
 from schemas.events.decode import Decoder
 from schemas.events.tables import load_tables
 from tests.support.sign_ins import address, message, row
@@ -14,10 +14,10 @@ from tests.support.sign_ins import address, message, row
 if TYPE_CHECKING:
     import pytest
 
-    from consumers.pipeline.in_flight import Held
+    from consumers.pipeline.in_flight import Sighting
 
 
-def _held(count: int) -> list[Held]:
+def _held(count: int) -> list[Sighting]:
     """Return sign-ins of one message body."""
     body = message(*(row(address(n)) for n in range(count)))
     return [(one, None, True) for one in Decoder(load_tables()).decode(body).signins]
@@ -28,11 +28,11 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
     one, other = _held(4), _held(2)
     size = one[0][0].source.size
     monkeypatch.setattr(held, "MOST_BYTES", size)
-    signins = HeldSignIns()
-    ticket = Ticket()
+    signins = InFlight()
+    ticket = BatchTracker()
     signins.add("a", one[:2], ticket)
     signins.add("b", one[2:], ticket)
-    signins.add("a", one[:1], Ticket())
+    signins.add("a", one[:1], BatchTracker())
     assert not signins.too_many
     signins.add("c", other, ticket)
     assert signins.too_many
@@ -49,6 +49,6 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
 def test_many_small_sign_ins_are_too_many_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their number has a limit of its own."""
     monkeypatch.setattr(held, "MOST", 3)
-    signins = HeldSignIns()
-    signins.add("a", _held(4), Ticket())
+    signins = InFlight()
+    signins.add("a", _held(4), BatchTracker())
     assert signins.too_many

@@ -9,7 +9,7 @@ from zlib import compress
 import pytest
 from msgspec import msgpack
 
-from consumers.ledger.sqlite.recent import SqliteRecent
+from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.pipeline import recent_sign_ins as module
 from consumers.pipeline.recent_sign_ins import (
     AT_ONCE,
@@ -17,10 +17,10 @@ from consumers.pipeline.recent_sign_ins import (
     LARGEST,
     LARGEST_BODY,
     TRIMMING,
-    Lately,
+    RecentSignIns,
 )
 from schemas.errors import LedgerFailed
-from schemas.ports import Chunk, Coverage
+from schemas.ports import RecentChunk, RecentCoverage
 from tests.contracts.support_ledger import Clock
 from tests.recorded import decoded, encoded
 from tests.recorded.entra import diagnostic, user
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator
     from pathlib import Path
 
-    from consumers.pipeline.in_flight import Held
+    from consumers.pipeline.in_flight import Sighting
 
 HOUR = 3_600.0
 START = 1_935_820_800.0
@@ -40,10 +40,10 @@ A, B, C, SIX = "81.2.69.160", "81.2.69.161", "93.184.216.34", "2a02:8108::5"
 class Failing:
     """A store, of which some calls fail."""
 
-    def __init__(self, recent: SqliteRecent) -> None:
+    def __init__(self, recent: SqliteRecentStore) -> None:
         self._recent = recent
         self.fails: set[str] = set()
-        self.kept: list[Chunk] = []
+        self.kept: list[RecentChunk] = []
         self.trims: list[tuple[float, int]] = []
         self.bodies = 0
         self.meanwhile: Any = None
@@ -52,7 +52,7 @@ class Failing:
         if what in self.fails:
             raise LedgerFailed("the disk is full")
 
-    async def keep(self, chunk: Chunk) -> None:
+    async def keep(self, chunk: RecentChunk) -> None:
         """See the port."""
         self._check("keep")
         if self.meanwhile is not None:
@@ -60,7 +60,7 @@ class Failing:
         self.kept.append(chunk)
         await self._recent.keep(chunk)
 
-    async def outlines(self, since: float) -> AsyncIterator[list[Chunk]]:
+    async def outlines(self, since: float) -> AsyncIterator[list[RecentChunk]]:
         """See the port."""
         self._check("outlines")
         async for some in self._recent.outlines(since):
@@ -72,7 +72,7 @@ class Failing:
         self.bodies += 1
         return await self._recent.body(key)
 
-    async def replace(self, key: str, chunk: Chunk | None) -> None:
+    async def replace(self, key: str, chunk: RecentChunk | None) -> None:
         """See the port."""
         await self._recent.replace(key, chunk)
 
@@ -82,7 +82,7 @@ class Failing:
         self.trims.append((before, largest))
         await self._recent.trim(before, largest)
 
-    async def coverage(self) -> Coverage:
+    async def coverage(self) -> RecentCoverage:
         """See the port."""
         self._check("coverage")
         return await self._recent.coverage()
@@ -98,13 +98,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.clock.time = START
-        self.recent = Failing(SqliteRecent(folder, self.clock))
+        self.recent = Failing(SqliteRecentStore(folder, self.clock))
         self.lately = self.new()
         self.number = 0
 
-    def new(self, window: float = 24 * HOUR) -> Lately:
+    def new(self, window: float = 24 * HOUR) -> RecentSignIns:
         """Begin as a new process."""
-        return Lately(self.recent, self.clock, window)
+        return RecentSignIns(self.recent, self.clock, window)
 
     def note(self, address: str, count: int = 1, **more: Any) -> list[str]:
         """Note sign-ins from an address; return their event ids."""
@@ -124,7 +124,7 @@ class World:
         return [details.event_id for _, details in found]
 
 
-def signin(address: str, name: str, **more: Any) -> Held:
+def signin(address: str, name: str, **more: Any) -> Sighting:
     """Return a sign-in as it is held."""
     record = diagnostic("SignInLogs", user(name, ipAddress=address, **more))
     (one,) = decoded(encoded({"records": [record]})).signins
@@ -294,7 +294,7 @@ async def test_a_store_that_fails_stops_nothing(world: World) -> None:
         world.recent.fails = {what}
         assert await world.named(A) == []
     world.recent.fails = {"coverage"}
-    assert await world.lately.coverage() == Coverage()
+    assert await world.lately.coverage() == RecentCoverage()
     world.recent.fails = set()
     assert await world.named(A) == kept
 
@@ -315,7 +315,7 @@ async def test_forgetting_is_not_skipped_over(world: World) -> None:
 )
 async def test_a_chunk_that_is_unreadable(world: World, body: bytes) -> None:
     """It ends the search, with a warning; forgetting fails."""
-    await world.recent.keep(Chunk(START, START, 1, b"\0\0\0\0", body))
+    await world.recent.keep(RecentChunk(START, START, 1, b"\0\0\0\0", body))
     assert await world.found(None) == []
     with pytest.raises(LedgerFailed, match="unreadable"):
         await world.lately.forget(lambda _: True)
@@ -331,14 +331,14 @@ async def test_a_sign_in_at_the_end_of_time(world: World) -> None:
 @pytest.mark.parametrize("window", [0.0, HOUR])
 async def test_without_a_store_or_a_window_nothing_is_done(world: World, window: float) -> None:
     """No call does any harm."""
-    lately = Lately(None, world.clock, window) if window else world.new(window=0.0)
+    lately = RecentSignIns(None, world.clock, window) if window else world.new(window=0.0)
     assert not lately.noting
     lately.note({A: [signin(A, "id")]})
     await lately.flush_if_due()
     await lately.flush()
     assert [one async for one in lately.named(None)] == []
     assert await lately.forget(lambda _: True) == 0
-    assert await lately.coverage() == Coverage()
+    assert await lately.coverage() == RecentCoverage()
     assert (lately.failed, lately.found, world.recent.kept) == (0, 0, [])
     await lately.close()
     assert world.new().noting

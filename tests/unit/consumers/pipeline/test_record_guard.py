@@ -10,10 +10,10 @@ from consumers.pipeline import judge as judging
 from consumers.pipeline import pending as parking
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import PENDING, RecordGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.settings import load_settings
 from consumers.wiring.replay import StateFolder, open_chain
-from producers.findings_file import ShownSink
+from producers.findings_file import TopFindings
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import LedgerFailed
 from schemas.events.decode import Decoder
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from schemas.ports import Quarantined
+    from schemas.ports import QuarantineItem
 
 BAD = [address(n) for n in range(20)]
 POISON = "poison@example.net"
 
 
-async def _kept(folder: Path) -> list[Quarantined]:
+async def _kept(folder: Path) -> list[QuarantineItem]:
     return [item async for item in DirectoryQuarantine(folder).items()]
 
 
@@ -80,7 +80,7 @@ async def test_a_slip_in_one_record_is_quarantined_and_the_stream_goes_on(
 ) -> None:
     """Wherever it comes: in judging, in what is written, in the score of what waits."""
     slip(monkeypatch)
-    crowdsec, sink = CrowdSec(), ShownSink()
+    crowdsec, sink = CrowdSec(), TopFindings()
     crowdsec.serve_bad(*BAD)
     rows = [row(one, POISON if n == 7 else "ada@example.net") for n, one in enumerate(BAD)]
     async with crowdsec.server() as server:
@@ -109,7 +109,7 @@ async def test_a_slip_in_one_record_is_quarantined_and_the_stream_goes_on(
 
 def test_errors_on_purpose_pass_through(tmp_path: Path) -> None:
     """A ledger that fails is no fault of the record's."""
-    guard = RecordGuard(Counts(), DirectoryQuarantine(tmp_path))
+    guard = RecordGuard(PipelineCounts(), DirectoryQuarantine(tmp_path))
     (signin,) = Decoder(every_table()).decode(message(row(BAD[0]))).signins
     with pytest.raises(LedgerFailed), guard.around(signin):
         raise LedgerFailed("full")
@@ -120,7 +120,7 @@ def test_errors_on_purpose_pass_through(tmp_path: Path) -> None:
 
 async def test_it_names_the_error_and_none_of_the_data(tmp_path: Path) -> None:
     """And catches one record once, though two addresses of it are judged."""
-    guard = RecordGuard(Counts(signins=2, records=2), DirectoryQuarantine(tmp_path))
+    guard = RecordGuard(PipelineCounts(signins=2, records=2), DirectoryQuarantine(tmp_path))
     (signin,) = Decoder(every_table()).decode(message(row(BAD[0]))).signins
     pending = waiting("k", BAD[1])
     for subject in (signin, signin, pending):
@@ -141,7 +141,7 @@ async def test_a_record_that_is_not_found_again_is_set_aside_without_its_bytes(
     tmp_path: Path,
 ) -> None:
     """Even then the stream goes on."""
-    guard = RecordGuard(Counts(signins=1, records=1), DirectoryQuarantine(tmp_path))
+    guard = RecordGuard(PipelineCounts(signins=1, records=1), DirectoryQuarantine(tmp_path))
     (signin,) = Decoder(every_table()).decode(message(row(BAD[0]))).signins
     signin.index = 7
     with guard.around(signin):
@@ -159,7 +159,7 @@ async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None
         def decode(self, body: bytes) -> Any:
             raise IndexError(body)
 
-    guard = RecordGuard(Counts(), DirectoryQuarantine(tmp_path))
+    guard = RecordGuard(PipelineCounts(), DirectoryQuarantine(tmp_path))
     found = guard.decode(Slipping(every_table()), Message(b"body", Position("p", 1)))
     (reject,) = found.rejects
     assert (reject.body, found.records) == (b"body", 1)
@@ -168,7 +168,7 @@ async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None
 
 async def test_a_row_that_cannot_be_written_is_set_aside_alone(tmp_path: Path) -> None:
     """Half a character, or a value of a kind that JSON has not, spoils no upload."""
-    sink = ShownSink()
+    sink = TopFindings()
     outbox = Outbox(sink, DirectoryQuarantine(tmp_path))
     good = {"FindingId": "good", "Severity": "High", "EventTime": "x"}
     await outbox.add([{"FindingId": "\ud83d"}, {"FindingId": object()}, good])

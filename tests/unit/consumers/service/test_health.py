@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.inputs.unreadable_guard import TRICKLE, WINDOW, UnreadableGuard
-from consumers.pipeline.stats import Counts
+from consumers.pipeline.stats import PipelineCounts
 from consumers.service.health import GRACE, LONGEST_DETAIL, Health
-from schemas.health import DEGRADED_ONLY, Trouble
+from schemas.health import DEGRADED_ONLY, Problem
 
 RUNBOOK = (Path(__file__).parents[4] / "docs" / "runbook.md").read_text("utf-8")
 
@@ -40,7 +40,7 @@ def health(moment: Moment) -> Health:
 
 def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment) -> None:
     """An outage that lasts is a reason; a hiccup is none."""
-    health.trouble(Trouble.LEDGER_UNREACHABLE, "busy")
+    health.trouble(Problem.LEDGER_UNREACHABLE, "busy")
     assert health.healthy
     assert health.reasons() == []
     moment.time += GRACE
@@ -48,12 +48,12 @@ def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment)
     (reason,) = health.reasons()
     assert (reason["code"], reason["detail"]) == ("ledger-unreachable", "busy")
     assert reason["since"].startswith("1970-01-01T00:16:40"), "its beginning, not the last word"
-    health.well(Trouble.LEDGER_UNREACHABLE)
+    health.well(Problem.LEDGER_UNREACHABLE)
     assert health.healthy
 
 
-@pytest.mark.parametrize("what", [Trouble.HUB_MISSING, Trouble.KEY_REFUSED, Trouble.DRAINING])
-def test_what_needs_a_person_is_told_at_once(health: Health, what: Trouble) -> None:
+@pytest.mark.parametrize("what", [Problem.HUB_MISSING, Problem.KEY_REFUSED, Problem.DRAINING])
+def test_what_needs_a_person_is_told_at_once(health: Health, what: Problem) -> None:
     """There is nothing to wait for."""
     health.trouble(what, "mend it", part="a")
     health.trouble(what, "mend it", part="b")
@@ -64,7 +64,7 @@ def test_what_needs_a_person_is_told_at_once(health: Health, what: Trouble) -> N
 
 
 @pytest.mark.parametrize("what", sorted(DEGRADED_ONLY))
-def test_doing_all_that_can_be_done_is_ready(health: Health, what: Trouble) -> None:
+def test_doing_all_that_can_be_done_is_ready(health: Health, what: Problem) -> None:
     """It is told, and blocks nothing."""
     health.trouble(what, "detail")
     assert health.healthy
@@ -75,18 +75,18 @@ def test_details_are_bounded_and_warned_of_once(health: Health, moment: Moment) 
     """However often it is told; and again while it lasts."""
     with capture_logs() as logged:
         for _ in range(50):
-            health.trouble(Trouble.HUB_REFUSED, "x" * 10_000)
+            health.trouble(Problem.HUB_REFUSED, "x" * 10_000)
         assert len(health.reasons()[0]["detail"]) == LONGEST_DETAIL
         moment.time += 301
-        health.trouble(Trouble.HUB_REFUSED, "still")
+        health.trouble(Problem.HUB_REFUSED, "still")
     assert [(one["log_level"], len(one["detail"])) for one in logged] == [
         ("warning", LONGEST_DETAIL),
         ("warning", 5),
     ]
 
 
-@pytest.mark.parametrize("what", list(Trouble))
-def test_the_runbook_explains_every_code(what: Trouble) -> None:
+@pytest.mark.parametrize("what", list(Problem))
+def test_the_runbook_explains_every_code(what: Problem) -> None:
     """Meaning, risk of loss, first action."""
     parts = RUNBOOK.split(f"\n## {what.value}\n")
     assert len(parts) == 2, what
@@ -98,12 +98,12 @@ def test_the_runbook_explains_every_code(what: Trouble) -> None:
 def test_the_runbook_explains_nothing_else() -> None:
     """A code that is gone is gone from there as well."""
     told = {line.removeprefix("## ") for line in RUNBOOK.splitlines() if line.startswith("## ")}
-    assert told == {what.value for what in Trouble}
+    assert told == {what.value for what in Problem}
 
 
 def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -> None:
     """A batch a minute, and everything again once it can be read."""
-    counts = Counts(exact=False)
+    counts = PipelineCounts(exact=False)
     guard = UnreadableGuard(counts, health, share=0.9, monotonic=moment)
     counts.messages = counts.unreadable = WINDOW - 1
     assert guard.admits(), "too early to tell"
@@ -124,7 +124,7 @@ def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -
 
 def test_some_that_cannot_be_read_hold_nothing_up(health: Health, moment: Moment) -> None:
     """They go to quarantine, and the stream goes on."""
-    counts = Counts(exact=False)
+    counts = PipelineCounts(exact=False)
     guard = UnreadableGuard(counts, health, share=0.9, monotonic=moment)
     for _ in range(10):
         counts.messages += WINDOW

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from consumers.service import reports
 from consumers.service.health import Health
-from consumers.service.metrics import Measures
+from consumers.service.metrics import MetricsCollector
 from consumers.service.reports import Reports
 from schemas.errors import SinkHeldBack
 from schemas.events.times import iso_of
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.verdicts import Reputation, Unanswered, Verdict, WhyUnanswered
 from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     import pytest
 
     from schemas.ports import Ledger
-    from schemas.rows.findings import Row
+    from schemas.rows.findings import FindingRow
 
 
 class Kept:
     """A sink that keeps rows, or holds back."""
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[FindingRow] = []
         self.held_back = False
 
-    async def send(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Keep rows."""
         if self.held_back:
             raise SinkHeldBack("down", mend="wait")
@@ -47,7 +47,7 @@ class Kept:
 def _reports() -> tuple[Reports, Kept, Kept, Health]:
     verdicts, health_rows, health = Kept(), Kept(), Health()
     ledger: Any = None
-    measures = Measures(health=health, ledger=_as_ledger(ledger))
+    measures = MetricsCollector(health=health, ledger=_as_ledger(ledger))
     made = Reports(verdicts, health_rows, measures, health, instance="i", version="1")
     return made, verdicts, health_rows, health
 
@@ -102,7 +102,7 @@ async def test_what_cannot_be_sent_is_given_up_and_counted(
 async def test_health_rows_have_the_figures_and_the_troubles() -> None:
     """In the columns of the table."""
     made, _, health_rows, health = _reports()
-    health.trouble(Trouble.KEY_REFUSED, "make another", part="crowdsec")
+    health.trouble(Problem.KEY_REFUSED, "make another", part="crowdsec")
     await made.send_health()
     rows = health_rows.rows
     assert [wrong_with(one, HEALTH_TABLE) for one in rows] == [None] * len(rows)

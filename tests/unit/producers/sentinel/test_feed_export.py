@@ -8,10 +8,10 @@ import pytest
 
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
 from producers.sentinel import feed_export as module
-from producers.sentinel.feed_export import DAY, LEASE, PassingOn
+from producers.sentinel.feed_export import DAY, LEASE, FeedExport
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
-from schemas.ports import Claimed
+from schemas.ports import LeaseResult
 from tests.contracts.support_ledger import A
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Ledger:
         """See the port."""
         self.shared.notes[name] = text
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> Claimed:
+    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """See the port."""
         mine = set()
         for one in addresses:
@@ -54,7 +54,7 @@ class Ledger:
             if owner == self.name or until <= self.shared.time:
                 self.shared.claimed[one] = (self.name, self.shared.time + seconds)
                 mine.add(one)
-        return Claimed(mine, {})
+        return LeaseResult(mine, {})
 
     async def release(self, addresses: Sequence[str]) -> None:
         """See the port."""
@@ -73,7 +73,7 @@ class World:
         self.failures = 0
         self.meanwhile: Any = None
         options: dict[str, Any] = {"valid": 7 * DAY, "shared": notes is not None, **more}
-        self.passing = PassingOn(
+        self.passing = FeedExport(
             FEED,
             self.store,
             self,

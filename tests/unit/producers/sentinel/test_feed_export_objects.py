@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.sentinel.judged_addresses import Shared, merged
+from producers.sentinel.judged_addresses import UploadedIndicator, merged
 from schemas.errors import LedgerFailed, SinkHeldBack
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.stix_export import part_id
 from tests.contracts.support_ledger import A, B, C
 from tests.support.indicator_upload import FULL, HELD_BACK, NOW, World, indicator, pattern
@@ -125,7 +125,7 @@ async def test_a_feed_learns_that_it_is_held_back(world: World) -> None:
     world.taker.held_back = HELD_BACK
     with pytest.raises(SinkHeldBack):
         await world.sharing.feed_changes("sekoia", [indicator()])
-    assert world.watch.troubles == {Trouble.INDICATORS_HELD_BACK}
+    assert world.watch.troubles == {Problem.INDICATORS_HELD_BACK}
     world.taker.held_back = None
     with pytest.raises(SinkHeldBack, match="no") as caught:
         await world.sharing.feed_changes("sekoia", [indicator()])
@@ -137,23 +137,25 @@ async def test_a_feed_learns_that_it_is_held_back(world: World) -> None:
 
 
 ENTRIES = st.builds(
-    Shared,
+    UploadedIndicator,
     st.sampled_from([1.0, 2.0, 3.0]),
     st.sampled_from([0.0, 5.0, 9.0]),
     st.sampled_from([0.5, 1.5]),
 )
 
 
-def join(*entries: Shared) -> Shared:
+def join(*entries: UploadedIndicator) -> UploadedIndicator:
     """Join entries from the left."""
     first, *others = map(msgspec.msgpack.encode, entries)
     for other in others:
         first = merged("ti|A", first, other)
-    return msgspec.msgpack.decode(first, type=Shared)
+    return msgspec.msgpack.decode(first, type=UploadedIndicator)
 
 
 @given(ENTRIES, ENTRIES, ENTRIES)
-def test_the_order_of_joining_does_not_matter(one: Shared, two: Shared, three: Shared) -> None:
+def test_the_order_of_joining_does_not_matter(
+    one: UploadedIndicator, two: UploadedIndicator, three: UploadedIndicator
+) -> None:
     """Nor how often it is done."""
     assert len({repr(join(*order)) for order in permutations((one, two, three))}) == 1
     assert join(one, one) == one
@@ -162,10 +164,12 @@ def test_the_order_of_joining_does_not_matter(one: Shared, two: Shared, three: S
 
 def test_the_later_decision_counts() -> None:
     """A withdrawal after an upload, an upload after a withdrawal, the longer of two at once."""
-    uploaded, withdrawn = Shared(10.0, 900.0, 10.0), Shared(20.0, 0.0, 20.0)
-    assert join(uploaded, withdrawn) == Shared(20.0, 0.0, 10.0)
-    assert join(Shared(30.0, 500.0, 30.0), withdrawn) == Shared(30.0, 500.0, 20.0)
-    assert join(uploaded, Shared(10.0, 950.0, 10.0)).until == 950.0
+    uploaded, withdrawn = UploadedIndicator(10.0, 900.0, 10.0), UploadedIndicator(20.0, 0.0, 20.0)
+    assert join(uploaded, withdrawn) == UploadedIndicator(20.0, 0.0, 10.0)
+    assert join(UploadedIndicator(30.0, 500.0, 30.0), withdrawn) == UploadedIndicator(
+        30.0, 500.0, 20.0
+    )
+    assert join(uploaded, UploadedIndicator(10.0, 950.0, 10.0)).until == 950.0
 
 
 def test_an_entry_that_cannot_be_read_is_told() -> None:

@@ -9,7 +9,7 @@ import pytest
 from consumers.settings import SentinelSettings
 from producers.sentinel.judged_addresses import REMEMBERED, REMEMBERED_LIVE
 from schemas.errors import LedgerFailed, SinkHeldBack
-from schemas.health import Trouble
+from schemas.health import Problem
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
 from tests.contracts.support_ledger import A, B, C
 from tests.support.indicator_upload import DAY, FULL, HELD_BACK, NOW, World, pattern, seconds
@@ -206,7 +206,7 @@ async def test_trouble_keeps_the_queue_and_is_told(world: World) -> None:
     """The service is left alone for a while; then all arrives, and that is told too."""
     world.taker.held_back = HELD_BACK
     await world.judged(A)
-    assert world.watch.troubles == {Trouble.INDICATORS_HELD_BACK}
+    assert world.watch.troubles == {Problem.INDICATORS_HELD_BACK}
     assert "mend it" in world.watch.details[-1]
     world.taker.held_back = None
     await world.judged(A, B)

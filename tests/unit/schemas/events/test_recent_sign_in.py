@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.events.decode import Decoder
 from schemas.events.outcomes import Outcome
-from schemas.events.recent_sign_in import Noted, Notes
+from schemas.events.recent_sign_in import RecentSegment, RecentSignIn
 from schemas.events.tables import load_tables
 from tests.properties.strategies import EVERY, THOROUGH, bodies, encoded_ascii, records
 from tests.recorded import FALLBACK, V4, encoded
@@ -30,10 +30,10 @@ def signins(body: bytes, *, noted: bool = True) -> list[SignIn]:
     return Decoder(WITH if noted else WITHOUT).decode(body).signins
 
 
-def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> Notes:
+def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> RecentSegment:
     """Note sign-ins together, each from all its addresses."""
     both = [(address, signin) for signin in signins for address in signin.addresses]
-    notes = Notes()
+    notes = RecentSegment()
     notes.add(
         [address for address, _ in both],
         [signin for _, signin in both],
@@ -46,13 +46,13 @@ def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> Notes:
 def check(signins: list[SignIn], enqueued: datetime | None = None) -> None:
     """See that what is noted for each address is what the details tell."""
     notes = noted_of(signins, enqueued)
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(notes), type=Notes) == notes
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(notes), type=RecentSegment) == notes
     left = iter(notes)
     for signin in signins:
         details = signin.details(enqueued=enqueued, fallback_time=FALLBACK)
         for address in signin.addresses:
             noted = next(left)
-            assert noted == Noted(
+            assert noted == RecentSignIn(
                 address,
                 details.table,
                 details.event_id,
@@ -211,7 +211,7 @@ def test_the_quick_way_is_taken() -> None:
     assert [one.account for one in expected].count("x") == 1
 
 
-def noted(**more: Any) -> Noted:
+def noted(**more: Any) -> RecentSignIn:
     """Return what is noted of a sign-in."""
     values: dict[str, Any] = {
         "address": V4,
@@ -221,7 +221,7 @@ def noted(**more: Any) -> Noted:
         "outcome": Outcome.SUCCESS,
         "time": FALLBACK.timestamp(),
     }
-    return Noted(**(values | more))
+    return RecentSignIn(**(values | more))
 
 
 def test_details_of_what_was_noted() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.intel.address_index import EveryKey, KeyIndex
+from schemas.intel.address_index import AddressIndex, EveryKey
 from tests.contracts.support_ledger import A, B, C
 
 
-def index_of(*keys: str) -> KeyIndex:
+def index_of(*keys: str) -> AddressIndex:
     """Return an index of keys."""
-    index = KeyIndex()
+    index = AddressIndex()
     for key in keys:
         index.add(key)
     return index
@@ -18,7 +18,7 @@ def index_of(*keys: str) -> KeyIndex:
 
 def test_an_empty_index_names_nothing() -> None:
     """And has nothing to take out."""
-    index = KeyIndex()
+    index = AddressIndex()
     index.discard(A)
     index.discard("81.2.69.0/24")
     assert (len(index), index.networks) == (0, 0)

@@ -11,9 +11,9 @@ from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.events.times import iso_of
 from schemas.intel.indicators import Indicator, word_of
-from schemas.intel.merge import MOST_NAMES, combined, false_positive
+from schemas.intel.merge import MOST_NAMES, false_positive, merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
-from schemas.rows.findings import REPORT_URL, Row, finding_row
+from schemas.rows.findings import REPORT_URL, FindingRow, finding_row
 from schemas.rows.policy import Policy
 from tests.recorded import FALLBACK, V4
 
@@ -72,7 +72,7 @@ def test_all_pairs(theirs: Reputation, feed: Reputation, excuse: str) -> None:
     worst = MALICIOUS if MALICIOUS in (theirs, feed) else SUSPICIOUS
     words = [crowdsec(theirs, **EXCUSES[excuse]), fed(feed)]
     for ordered in permutations(words):
-        told = combined(ordered)
+        told = merge_verdicts(ordered)
         assert told.reputation is (SUSPICIOUS if harmless else worst)
         assert not told.false_positive
         known = {"sekoia"} if theirs is UNKNOWN else {"sekoia", "crowdsec"}
@@ -89,7 +89,7 @@ def test_all_pairs(theirs: Reputation, feed: Reputation, excuse: str) -> None:
 def test_crowdsec_alone_is_what_it_was(theirs: Reputation, excuse: str) -> None:
     """Also of an address that it excuses."""
     word = crowdsec(theirs, **EXCUSES[excuse])
-    told = combined([word])
+    told = merge_verdicts([word])
     assert (told.reputation, told.sources, told.intel) == (theirs, ("crowdsec",), word.intel)
     assert told.false_positive == false_positive(word.intel)
     assert told.false_positive == (excuse in ("false positive", "scanner"))
@@ -99,7 +99,7 @@ def test_crowdsec_alone_is_what_it_was(theirs: Reputation, excuse: str) -> None:
 @pytest.mark.parametrize("second", Reputation)
 def test_crowdsec_twice(first: Reputation, second: Reputation) -> None:
     """Its API and its replica: the worse word counts, no feed contradicts."""
-    told = combined([crowdsec(first), crowdsec(second, "crowdsec-replica", time=3_000.0)])
+    told = merge_verdicts([crowdsec(first), crowdsec(second, "crowdsec-replica", time=3_000.0)])
     order = list(Reputation)
     assert told.reputation is min(first, second, key=order.index)
     assert told.asked == 3_000.0
@@ -109,23 +109,23 @@ def test_crowdsec_twice(first: Reputation, second: Reputation) -> None:
 def test_an_excuse_of_one_of_crowdsecs_words_counts() -> None:
     """Its replica excuses what its API calls malicious; a feed does not."""
     words = [crowdsec(MALICIOUS), crowdsec(BENIGN, "crowdsec-replica")]
-    assert combined(words).reputation is MALICIOUS
-    assert combined([*words, fed()]).reputation is SUSPICIOUS
+    assert merge_verdicts(words).reputation is MALICIOUS
+    assert merge_verdicts([*words, fed()]).reputation is SUSPICIOUS
 
 
 def test_nobody_knows_it() -> None:
     """Then all that were asked are named."""
-    told = combined([crowdsec(UNKNOWN), crowdsec(UNKNOWN, "crowdsec-replica")])
+    told = merge_verdicts([crowdsec(UNKNOWN), crowdsec(UNKNOWN, "crowdsec-replica")])
     assert told.sources == ("crowdsec", "crowdsec-replica")
     assert (told.reputation, told.address_class) == (UNKNOWN, AddressClass.UNKNOWN)
 
 
 def test_only_feeds_speak() -> None:
     """Nobody was asked; the word ends when the first of them does."""
-    told = combined([fed(valid_until=9_000.0), fed(SUSPICIOUS, "acme", valid_until=8_000.0)])
+    told = merge_verdicts([fed(valid_until=9_000.0), fed(SUSPICIOUS, "acme", valid_until=8_000.0)])
     assert (told.asked, told.expires, told.reputation) == (None, 8_000.0, MALICIOUS)
     assert told.sources == ("sekoia", "acme")
-    assert combined([fed()]).expires == float("inf")
+    assert merge_verdicts([fed()]).expires == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_crowdsecs_class_goes_first(theirs: str, feeds: str, expected: str) -> N
     labels = ("proxy:tor",) if feeds == "tor" else ()
     for reputation in Reputation:
         words = [fed(labels=labels), crowdsec(reputation, address_class=AddressClass(theirs))]
-        assert combined(words).address_class.value == expected
+        assert merge_verdicts(words).address_class.value == expected
 
 
 def test_the_first_class_of_several() -> None:
     """The worst word's."""
     replica = crowdsec(BENIGN, "crowdsec-replica", address_class=AddressClass.MOBILE)
     words = [replica, crowdsec(MALICIOUS, address_class=AddressClass.VPN)]
-    assert combined(words).address_class is AddressClass.VPN
+    assert merge_verdicts(words).address_class is AddressClass.VPN
 
 
 # --- what is told besides ---
@@ -159,7 +159,7 @@ def test_lists_are_joined_and_bounded() -> None:
     """Each name once, the worst word's first."""
     one = crowdsec(SUSPICIOUS, classifications=tuple(f"c{n}" for n in range(30)), cves=("CVE-1",))
     other = fed(labels=tuple(f"c{n}" for n in range(20, 60)))
-    told = combined([one, other]).intel
+    told = merge_verdicts([one, other]).intel
     expected = [*(f"c{n}" for n in range(20, 60)), *(f"c{n}" for n in range(10))]
     assert told.classifications == tuple(expected)
     assert len(told.classifications) == MOST_NAMES
@@ -168,9 +168,9 @@ def test_lists_are_joined_and_bounded() -> None:
 
 def test_single_values_are_the_worst_words() -> None:
     """Else the first that is told."""
-    word = combined([fed(confidence=80), crowdsec(SUSPICIOUS, intel=RICH)]).intel
+    word = merge_verdicts([fed(confidence=80), crowdsec(SUSPICIOUS, intel=RICH)]).intel
     assert (word.confidence, word.score, word.city) == ("high", 4, "Köln")
-    word = combined([fed(SUSPICIOUS, confidence=80), crowdsec(MALICIOUS, intel=RICH)]).intel
+    word = merge_verdicts([fed(SUSPICIOUS, confidence=80), crowdsec(MALICIOUS, intel=RICH)]).intel
     assert (word.confidence, word.told_reputation) == ("medium", "malicious")
     assert word.indicator["id"] == "i"
 
@@ -178,15 +178,18 @@ def test_single_values_are_the_worst_words() -> None:
 def test_a_score_of_nothing_is_told() -> None:
     """As it is of CrowdSec's word alone."""
     word = crowdsec(SUSPICIOUS, score=0, background_noise=0)
-    assert (combined([word]).intel.score, combined([word]).intel.background_noise) == (0, 0)
-    joined = combined([word, fed()]).intel
+    assert (merge_verdicts([word]).intel.score, merge_verdicts([word]).intel.background_noise) == (
+        0,
+        0,
+    )
+    joined = merge_verdicts([word, fed()]).intel
     assert (joined.score, joined.background_noise) == (0, 0)
 
 
 def test_each_source_has_its_evidence() -> None:
     """Feeds their indicators, CrowdSec what it says."""
     word = crowdsec(BENIGN, references=("r",), scores={"x": 1})
-    told = combined([word, fed(confidence=60), fed(SUSPICIOUS, id="j"), fed(source="acme")])
+    told = merge_verdicts([word, fed(confidence=60), fed(SUSPICIOUS, id="j"), fed(source="acme")])
     assert set(told.evidence) == {"sekoia", "acme", "crowdsec"}
     ids = [one["id"] for one in told.evidence["sekoia"]["indicators"]]
     assert (told.evidence["sekoia"]["reputation"], ids) == ("malicious", ["i", "j"])
@@ -202,7 +205,7 @@ def test_each_source_has_its_evidence() -> None:
 @pytest.mark.parametrize("theirs", Reputation)
 def test_crowdsecs_feed_beside_its_api(theirs: Reputation) -> None:
     """They have one name among the sources; what each said is told apart."""
-    told = combined([fed(source="crowdsec"), crowdsec(theirs, references=("r",))])
+    told = merge_verdicts([fed(source="crowdsec"), crowdsec(theirs, references=("r",))])
     assert told.sources == ("crowdsec",)
     assert told.evidence["crowdsec"] == {"reputation": theirs.value, "references": ["r"]}
     feed = told.evidence["crowdsec feed"]
@@ -211,7 +214,7 @@ def test_crowdsecs_feed_beside_its_api(theirs: Reputation) -> None:
 
 def test_crowdsec_knows_nothing() -> None:
     """That is told in words, too."""
-    told = combined([Verdict(reputation=UNKNOWN, source="crowdsec", time=1.0, expires=2.0)])
+    told = merge_verdicts([Verdict(reputation=UNKNOWN, source="crowdsec", time=1.0, expires=2.0)])
     assert (told.evidence, told.reason) == ({"crowdsec": {}}, "crowdsec says nothing is known")
 
 
@@ -227,9 +230,9 @@ DETAILS = Details(
 )
 
 
-def finding(*words: Verdict) -> Row:
+def finding(*words: Verdict) -> FindingRow:
     """Return the row of a sign-in."""
-    told = combined(words)
+    told = merge_verdicts(words)
     line = Policy().decide(told.address_class, DETAILS.outcome, MALICIOUS, told.false_positive)
     return finding_row(
         details=DETAILS,

@@ -10,10 +10,10 @@ import pytest
 
 from schemas.events.sign_in import clean_text
 from schemas.events.tables import COLUMNS
-from schemas.intel.merge import combined
+from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 from schemas.rows.columns import FINDING_COLUMNS, LONGEST_TEXT, wrong_with
-from schemas.rows.findings import Row, finding_id, finding_row
+from schemas.rows.findings import FindingRow, finding_id, finding_row
 from schemas.rows.policy import Policy
 from tests.recorded import FALLBACK, V4, V6, Record, Recorded, at, decoded, details_of, only, read
 from tests.recorded.entra import RECORDS as ENTRA
@@ -29,14 +29,14 @@ VERDICT = Verdict(
 )
 
 
-def finding(record: Record) -> Row:
+def finding(record: Record) -> FindingRow:
     """Return the row for a sign-in from a malicious address."""
     details = read(record)
     args = (AddressClass.UNKNOWN, details.outcome, Reputation.MALICIOUS)
     return finding_row(
         details=details,
         address=details.addresses[0][0],
-        told=combined([VERDICT]),
+        told=merge_verdicts([VERDICT]),
         line=Policy().decide(*args, false_positive=False),
         reputation=Reputation.MALICIOUS,
         address_class=AddressClass.UNKNOWN,

@@ -16,7 +16,7 @@ from consumers.commands.plan.console import plan_screen
 from consumers.commands.plan.egress import Candidate
 from consumers.commands.plan.html import plan_page
 from consumers.commands.plan.report import as_json, percent, recommended, rows, sentence
-from consumers.commands.plan.traffic import DAY, KINDS, PLANS, Planned, Traffic
+from consumers.commands.plan.traffic import DAY, KINDS, PLANS, Traffic, TrafficPlan
 from schemas.events.addresses import Networks
 from tests.unit.consumers.commands.plan.test_traffic import NOW, WEEK, coverage
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def planned(*shares: tuple[float, float], of: int = 100) -> Planned:
+def planned(*shares: tuple[float, float], of: int = 100) -> TrafficPlan:
     """Return plans that answer such shares of the risky and of the new sign-ins."""
     traffic = Traffic(Networks([]), WEEK)
     traffic.signins = [2 * of, of, of, of, of]
@@ -36,7 +36,7 @@ def planned(*shares: tuple[float, float], of: int = 100) -> Planned:
             counted.of = of
             counted.waited[0] = round(share * of)
         coverages.append(one)
-    return Planned(traffic, coverages)
+    return TrafficPlan(traffic, coverages)
 
 
 def test_the_smallest_plan_that_is_enough_is_recommended() -> None:
@@ -144,7 +144,7 @@ class Page(HTMLParser):
             self.texts.append(data.strip())
 
 
-def hostile(monkeypatch: pytest.MonkeyPatch) -> Planned:
+def hostile(monkeypatch: pytest.MonkeyPatch) -> TrafficPlan:
     """Return a plan whose texts are hostile wherever one may come from outside."""
     told = planned((0.5, 0.5), (1, 1))
     told.notes = [HOSTILE]

@@ -9,7 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from consumers.commands.plan.egress import Egress
-from consumers.commands.plan.traffic import AT_ONCE, DAY, KINDS, MINUTE, Arrival, Coverage, Traffic
+from consumers.commands.plan.traffic import (
+    AT_ONCE,
+    DAY,
+    KINDS,
+    MINUTE,
+    Arrival,
+    PlanCoverage,
+    Traffic,
+)
 from schemas.events.addresses import Networks
 from schemas.events.decode import Decoder
 from schemas.events.ranking_signals import signals_of
@@ -46,12 +54,12 @@ def knows(expires: float = NOW + WEEK) -> Verdict:
     return Verdict(reputation=Reputation.UNKNOWN, source="plan", time=NOW, expires=expires)
 
 
-def coverage(quota: int = 120) -> Coverage:
+def coverage(quota: int = 120) -> PlanCoverage:
     """Return the coverage of a plan; sign-ins may wait for a day."""
-    return Coverage(quota, waiting_limit=DAY)
+    return PlanCoverage(quota, waiting_limit=DAY)
 
 
-def figures(one: Coverage, kind: str = "all") -> tuple[int, int, int]:
+def figures(one: PlanCoverage, kind: str = "all") -> tuple[int, int, int]:
     """Return how many came, were answered, and still wait."""
     counted = one.kinds[KINDS.index(kind)]
     return counted.of, counted.answered, counted.waiting

@@ -17,7 +17,7 @@ from consumers.sources.crowdsec.replica_refresh import (
     ReplicaRefresh,
 )
 from schemas.errors import FeedFailed
-from schemas.health import Trouble
+from schemas.health import Problem
 
 NOW = 1_772_000_000.0
 NOWHERE = Path("/nowhere/told")
@@ -45,7 +45,7 @@ class World:
     refuses: FeedFailed | None = None
     fetches: list[float] = field(default_factory=list)
     swaps: list[dict[str, Any]] = field(default_factory=list)
-    troubles: dict[Trouble, str] = field(default_factory=dict)
+    troubles: dict[Problem, str] = field(default_factory=dict)
     changes: int = 0
     closed: int = 0
 
@@ -91,12 +91,12 @@ class World:
         """Let go: of the file at once, of the connection when it is awaited."""
         return self._closed()
 
-    def trouble(self, what: Trouble, detail: str, *, part: str = "") -> None:
+    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == REPLICA
         self.troubles[what] = detail
 
-    def well(self, what: Trouble, *, part: str = "") -> None:
+    def well(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == REPLICA
         self.troubles.pop(what, None)
@@ -139,7 +139,7 @@ async def test_what_fails_is_tried_again() -> None:
         pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
         assert await world.looks(pause - 1.0) == 0
         world.time += 1.0
-    assert world.troubles[Trouble.FEED_DOWN] == "is down"
+    assert world.troubles[Problem.FEED_DOWN] == "is down"
     assert (world.refresh.trouble, world.changes) == ("is down", 0)
     world.failure = None
     assert await world.looks(1.0, INTERVAL - 2.0) == 1
@@ -166,7 +166,7 @@ async def test_what_a_human_has_to_mend_is_told(where: str) -> None:
     world = World(fetched=NOW - INTERVAL, built=NOW - INTERVAL)
     setattr(world, where, FeedFailed("is refused", refused=True))
     assert await world.looks() == 1
-    assert world.troubles == {Trouble.REPLICA_REFUSED: "is refused"}
+    assert world.troubles == {Problem.REPLICA_REFUSED: "is refused"}
     assert (world.built, world.swaps) == (NOW - INTERVAL, [])
     assert world.changes == 1, "only that the old one is there"
 
@@ -185,12 +185,12 @@ async def test_age_is_told() -> None:
     """From three days on, by when CrowdSec made it; not where there is none."""
     world = World(failure=FeedFailed("is down"))
     await world.looks()
-    assert Trouble.REPLICA_STALE not in world.troubles
+    assert Problem.REPLICA_STALE not in world.troubles
     world.fetched, world.built = NOW, NOW - STALE
     await world.looks()
-    assert Trouble.REPLICA_STALE not in world.troubles
+    assert Problem.REPLICA_STALE not in world.troubles
     await world.looks(1.0)
-    assert Trouble.REPLICA_STALE in world.troubles
+    assert Problem.REPLICA_STALE in world.troubles
     world.failure = None
     await world.looks(LONGEST_PAUSE)
     assert world.troubles == {}
@@ -248,7 +248,7 @@ async def test_a_damaged_copy_is_told_and_fetched_again() -> None:
     """It cannot be asked about some addresses; an hour after it came another one is tried."""
     world = World(fetched=NOW, built=NOW, damage="records of it are damaged")
     assert await world.looks(1.0, LONGEST_PAUSE - 2.0) == 0
-    assert world.troubles == {Trouble.REPLICA_REFUSED: "in use: records of it are damaged"}
+    assert world.troubles == {Problem.REPLICA_REFUSED: "in use: records of it are damaged"}
     assert await world.looks(2.0) == 1
 
 
@@ -256,9 +256,9 @@ async def test_one_that_never_came_is_told_to_be_missing() -> None:
     """Not only that the last try failed: rules look for what lasts."""
     world = World(failure=FeedFailed("is down"))
     await world.looks(1.0, 3_500.0)
-    assert Trouble.REPLICA_STALE not in world.troubles
+    assert Problem.REPLICA_STALE not in world.troubles
     await world.looks(200.0)
-    assert "could not be fetched yet" in world.troubles[Trouble.REPLICA_STALE]
+    assert "could not be fetched yet" in world.troubles[Problem.REPLICA_STALE]
     world.failure = None
     await world.looks(LONGEST_PAUSE)
     assert world.troubles == {}

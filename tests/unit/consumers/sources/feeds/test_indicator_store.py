@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.feeds.indicator_store import KEPT, Applied, FeedState, IndicatorStore
+from consumers.sources.feeds.indicator_store import KEPT, ApplyResult, FeedState, IndicatorStore
 from schemas.intel.indicators import Indicator
 from tests.contracts.support_ledger import A, B, C
 
@@ -45,7 +45,7 @@ def apply(
     step: int = 1,
     now: float = 0.0,
     longest: float = math.inf,
-) -> Applied:
+) -> ApplyResult:
     """Take in a page, and return what it changed, without the conditions that it was read in."""
     steps = [(step, indicators)]
     told = store.apply(feed, steps, FeedState(steps=step), now=now, longest=longest)
@@ -64,7 +64,7 @@ def naming(store: IndicatorStore, *keys: str) -> set[tuple[str, str, str, float]
 def test_a_new_indicator(store: IndicatorStore) -> None:
     """It is found by each of its keys."""
     told = apply(store, version(1.0, A, B, NET))
-    assert told == Applied(new=1, keys={A, B, NET})
+    assert told == ApplyResult(new=1, keys={A, B, NET})
     assert naming(store, A, NET, C) == {("one", A, "i", 1.0), ("one", NET, "i", 1.0)}
     assert set(store.all_keys()) == {A, B, NET}
     assert store.naming([]) == []
@@ -73,9 +73,9 @@ def test_a_new_indicator(store: IndicatorStore) -> None:
 def test_the_newest_version_wins(store: IndicatorStore) -> None:
     """In whatever order they come; the same one again is stale."""
     apply(store, version(2.0, A, B))
-    assert apply(store, version(3.0, B, C)) == Applied(changed=1, keys={C}, gone={A})
+    assert apply(store, version(3.0, B, C)) == ApplyResult(changed=1, keys={C}, gone={A})
     for old in (2.0, 3.0, 1.0):
-        assert apply(store, version(old, A)) == Applied(stale=1)
+        assert apply(store, version(old, A)) == ApplyResult(stale=1)
     assert set(store.all_keys()) == {B, C}
     assert [one.modified for _, one in store.all_of("one")] == [3.0]
 
@@ -91,10 +91,10 @@ def test_several_versions_in_one_page(store: IndicatorStore) -> None:
 def test_what_is_withdrawn_matches_nothing(store: IndicatorStore) -> None:
     """Its keys are kept in it, for who has to take them back; an older version changes nothing."""
     apply(store, version(1.0, A, B))
-    assert apply(store, withdrawn(2.0)) == Applied(changed=1, withdrawn=1, gone={A, B})
+    assert apply(store, withdrawn(2.0)) == ApplyResult(changed=1, withdrawn=1, gone={A, B})
     assert (list(store.all_keys()), store.naming([A, B])) == ([], [])
     assert list(store.all_of("one")) == [(1, withdrawn(2.0, A, B))]
-    assert apply(store, version(1.5)) == Applied(stale=1)
+    assert apply(store, version(1.5)) == ApplyResult(stale=1)
     assert store.count_valid("one", 0.0) == 0
 
 
@@ -108,8 +108,8 @@ def test_a_withdrawal_with_keys_keeps_its_own(store: IndicatorStore) -> None:
 
 def test_a_withdrawal_of_what_was_never_seen(store: IndicatorStore) -> None:
     """It holds against an older version that comes late."""
-    assert apply(store, withdrawn(2.0)) == Applied(new=1, withdrawn=1)
-    assert apply(store, version(1.0)) == Applied(stale=1)
+    assert apply(store, withdrawn(2.0)) == ApplyResult(new=1, withdrawn=1)
+    assert apply(store, version(1.0)) == ApplyResult(stale=1)
     assert list(store.all_keys()) == []
 
 
@@ -117,7 +117,7 @@ def test_what_was_withdrawn_may_come_back(store: IndicatorStore) -> None:
     """With a newer version; that is news."""
     apply(store, version(1.0))
     apply(store, withdrawn(2.0))
-    assert apply(store, version(3.0)) == Applied(changed=1, keys={A})
+    assert apply(store, version(3.0)) == ApplyResult(changed=1, keys={A})
     assert naming(store, A) == {("one", A, "i", 3.0)}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.sources.feeds import matcher as feeds_module
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
-from consumers.sources.feeds.matcher import MOST_WORDS, FeedRules, Feeds
+from consumers.sources.feeds.matcher import MOST_WORDS, FeedMatcher, FeedRules
 from schemas.intel.indicators import Indicator
 from schemas.intel.verdicts import Reputation
 from tests.contracts.support_ledger import A, B, C
@@ -29,7 +29,7 @@ class World:
     def __init__(self, folder: Path, **rules: FeedRules) -> None:
         self.store = IndicatorStore(folder)
         self.rules = {"one": FeedRules(), "two": FeedRules(), **rules}
-        self.feeds = Feeds(self.store, self.rules)
+        self.feeds = FeedMatcher(self.store, self.rules)
         self.feeds.load()
         self.step = 0
 
@@ -48,7 +48,7 @@ class World:
     def words(self, address: str = A, moment: float | None = 100.0) -> list[Verdict]:
         """Return the words, of a feed that was asked before and of one that was not."""
         words = self.feeds.words(address, moment)
-        fresh = Feeds(self.store, self.rules)
+        fresh = FeedMatcher(self.store, self.rules)
         fresh.load()
         assert fresh.words(address, moment) == words
         return words

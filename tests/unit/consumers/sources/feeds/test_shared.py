@@ -12,8 +12,8 @@ from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
 from consumers.sources.feeds.sync import FIRST_PAUSE, FOLLOWING
 from schemas.errors import FeedFailed, LedgerFailed
-from schemas.health import Trouble
-from schemas.ports import Entry, Place
+from schemas.health import Problem
+from schemas.ports import JournalEntry, JournalPosition
 from tests.support.feeds import FEED, HOUR, NOW, A, B, C, Worlds, named
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:
     await other.sync.look()
     assert one.keys == other.keys == {B, C}
     assert one.sync.state == other.sync.state
-    assert journal.end == Place(0, 3)
+    assert journal.end == JournalPosition(0, 3)
 
 
 async def test_one_of_two_tells(worlds: Worlds) -> None:
@@ -100,7 +100,7 @@ async def test_who_was_overtaken_follows(worlds: Worlds, monkeypatch: pytest.Mon
     one, other, journal = worlds.two()
     entries = journal.entries
 
-    async def overtaking(feed: str, after: Place) -> AsyncIterator[list[Entry]]:
+    async def overtaking(feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
         async for some in entries(feed, after):
             yield some
         monkeypatch.setattr(journal, "entries", entries)
@@ -120,7 +120,7 @@ async def test_a_journal_that_was_lost_is_made_anew(worlds: Worlds) -> None:
     """A table of another name, or one that somebody deleted: what is kept goes there."""
     one, other, journal = worlds.two()
     await one.read([named(A)])
-    journal.end, journal.kept = Place(), []
+    journal.end, journal.kept = JournalPosition(), []
     for _ in range(3):
         one.time += HOUR
         one.source.pages_left = [[named(B)]]
@@ -137,7 +137,7 @@ async def test_a_journal_is_renewed(worlds: Worlds, monkeypatch: pytest.MonkeyPa
         await one.read([named(A, number), named("81.2.69.0/24", number)])
         if number == 2:
             await other.sync.follow()
-    assert (journal.renewals, journal.end) == (1, Place(1, 3))
+    assert (journal.renewals, journal.end) == (1, JournalPosition(1, 3))
     assert one.sync.state.appended == 6
     await other.sync.follow()
     assert one.keys == other.keys == {A, "81.2.69.0/24"}
@@ -171,7 +171,7 @@ async def test_a_renewal_hides_nothing(worlds: Worlds, monkeypatch: pytest.Monke
     seen: list[int] = []
     entries = journal.entries
 
-    async def watched(feed: str, after: Place) -> AsyncIterator[list[Entry]]:
+    async def watched(feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
         async for some in entries(feed, after):
             yield some
             seen.append(len(other.feeds.among(names)))
@@ -207,7 +207,7 @@ async def test_another_feed_begins_anew_for_all(worlds: Worlds) -> None:
     other.new_sync("another")
     await other.sync.follow()
     assert one.keys == other.keys == {B, C}
-    assert journal.end == Place(1, 3)
+    assert journal.end == JournalPosition(1, 3)
     assert one.sync.state == other.sync.state
     third = worlds.open("third", journal=journal, identity="another")
     await third.sync.follow()
@@ -257,7 +257,7 @@ async def test_trouble_ends_when_another_one_reads_the_feed(worlds: Worlds) -> N
     one, other, _ = worlds.two()
     one.source.failure = FeedFailed("is down")
     await one.sync.look()
-    assert Trouble.FEED_DOWN in one.watch.now
+    assert Problem.FEED_DOWN in one.watch.now
     await other.read([named(A)])
     one.time += FIRST_PAUSE
     await one.sync.look()

@@ -14,7 +14,7 @@ from consumers.sources.feeds.sync import FIRST_PAUSE, LONGEST_PAUSE, STALE
 from consumers.sources.taxii.client import Cursor
 from schemas.errors import FeedFailed, LedgerFailed
 from schemas.events.times import iso_of
-from schemas.health import Trouble
+from schemas.health import Problem
 from tests.support.feeds import FEED, HOUR, NOW, A, B, C, Worlds, named
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ async def test_trouble_is_told_and_ends(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("is down")
     await world.sync.look()
-    assert (world.watch.now, world.sync.trouble) == ({Trouble.FEED_DOWN: "is down"}, "is down")
+    assert (world.watch.now, world.sync.trouble) == ({Problem.FEED_DOWN: "is down"}, "is down")
     world.source.failure = FeedFailed("refuses the password", refused=True)
     world.time += HOUR
     await world.sync.look()
-    assert world.watch.now[Trouble.FEED_REFUSED] == "refuses the password"
+    assert world.watch.now[Problem.FEED_REFUSED] == "refuses the password"
     world.source.failure = None
     world.time += HOUR
     await world.read([named(A)])
@@ -130,7 +130,7 @@ async def test_only_the_last_trouble_is_told(worlds: Worlds) -> None:
     world.source.failure = FeedFailed("is down")
     world.time += HOUR
     await world.sync.look()
-    assert world.watch.now == {Trouble.FEED_DOWN: "is down"}
+    assert world.watch.now == {Problem.FEED_DOWN: "is down"}
 
 
 async def test_age_is_told(worlds: Worlds) -> None:
@@ -141,7 +141,7 @@ async def test_age_is_told(worlds: Worlds) -> None:
     for seconds, stale in ((0.0, False), (STALE * HOUR + LONGEST_PAUSE, False), (1.0, True)):
         world.time += seconds
         await world.sync.look()
-        assert (Trouble.FEED_STALE in world.watch.now) == stale
+        assert (Problem.FEED_STALE in world.watch.now) == stale
     assert world.keys == {A}, "what it said before stays in use"
     world.source.failure = None
     world.source.pages_left = [[]]
@@ -155,10 +155,10 @@ async def test_a_feed_that_never_worked_is_stale_too(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("refuses the password", refused=True)
     await world.sync.look()
-    assert Trouble.FEED_STALE not in world.watch.now
+    assert Problem.FEED_STALE not in world.watch.now
     world.time += STALE * HOUR + LONGEST_PAUSE + 1.0
     await world.sync.look()
-    assert Trouble.FEED_STALE in world.watch.now
+    assert Problem.FEED_STALE in world.watch.now
 
 
 async def test_a_clock_that_is_put_back_does_not_stop_reading(worlds: Worlds) -> None:
@@ -195,7 +195,7 @@ async def test_a_file_that_fails_is_trouble(
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "apply", broken)
         await world.sync.look()
-    assert world.watch.now == {Trouble.FEED_DOWN: "the disk is full"}
+    assert world.watch.now == {Problem.FEED_DOWN: "the disk is full"}
     assert world.sync.looked.is_set()
     world.time += FIRST_PAUSE
     world.source.pages_left = [[named(A)]]
@@ -211,7 +211,7 @@ async def test_a_look_never_raises(worlds: Worlds, tmp_path: Path) -> None:
     world.time += HOUR
     await world.sync.look()
     assert (tmp_path / "one" / FILE).exists()
-    assert Trouble.FEED_DOWN in world.watch.now
+    assert Problem.FEED_DOWN in world.watch.now
     assert world.sync.looked.is_set()
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from consumers.sources.taxii.client import Cursor, Page, Taxii
+from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
 from consumers.sources.taxii.requests import MEDIA_TYPE, MEDIA_TYPE_UNVERSIONED, earlier, exactly
 from tests.servers.loopback import Loopback
 from tests.servers.taxii import (
@@ -74,7 +74,7 @@ async def test_an_empty_run_keeps_its_place() -> None:
     async with reading(TaxiiServer()) as taxii:
         for place in (None, "2025-01-01T00:00:00Z"):
             (only,) = await all_pages(taxii, Cursor(added_after=place))
-            assert only == Page([], Cursor(added_after=place), more=False)
+            assert only == FeedPage([], Cursor(added_after=place), more=False)
 
 
 async def test_without_places_the_next_run_asks_from_an_hour_before_the_first_page() -> None:
@@ -254,7 +254,7 @@ async def test_a_collection_id_is_quoted() -> None:
     async with answering(answer):
         pass
     async with Loopback(_async(answer)) as server:
-        taxii = Taxii(http(), server.url, "a/b c?d")
+        taxii = TaxiiClient(http(), server.url, "a/b c?d")
         await all_pages(taxii)
         await taxii.close()
     assert paths == ["/collections/a%2Fb%20c%3Fd/objects/?limit=2000"]

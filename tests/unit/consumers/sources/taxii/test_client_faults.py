@@ -11,8 +11,8 @@ from aiohttp import web
 from consumers.clock import WallClock
 from consumers.sources.http import HttpClient
 from consumers.sources.taxii import pages as taxii_pages
-from consumers.sources.taxii.client import TRIES, Cursor, Taxii, _again
-from consumers.sources.taxii.requests import MEDIA_TYPE, Busy, Lost
+from consumers.sources.taxii.client import TRIES, Cursor, TaxiiClient, _again
+from consumers.sources.taxii.requests import MEDIA_TYPE, ConnectionLost, ServerBusy
 from schemas.errors import FeedFailed
 from tests.servers.taxii import (
     CUT,
@@ -132,7 +132,7 @@ async def test_a_server_out_of_reach_may_be_there_later() -> None:
     """Nothing listens."""
     async with TaxiiServer().server() as server:
         url = server.url
-    taxii = Taxii(http(), url, "c")
+    taxii = TaxiiClient(http(), url, "c")
     _, error = await until_failed(taxii)
     await taxii.close()
     assert not error.refused
@@ -298,9 +298,9 @@ async def test_a_kept_cursor_is_sent_again_when_its_answer_got_lost() -> None:
 
 async def test_the_waiting_that_a_server_asks_for_is_done() -> None:
     """In its seconds; else by our own measure; and a refusal is not tried again."""
-    assert _again(Busy("", retry_after=7.0)) == 7.0
-    assert _again(Lost("", retry_after=0.0)) == 0.0
-    assert _again(Busy("")) is True
+    assert _again(ServerBusy("", retry_after=7.0)) == 7.0
+    assert _again(ConnectionLost("", retry_after=0.0)) == 0.0
+    assert _again(ServerBusy("")) is True
     assert _again(FeedFailed("", refused=True)) is False
 
 
