@@ -27,7 +27,7 @@ from consumers.commands.quarantine import quarantine_group
 from consumers.commands.redact.command import redact_command
 from consumers.commands.replay import replay_command
 from consumers.commands.run import run_command
-from schemas.errors import ConfigurationError, SigninwatchError
+from schemas.errors import ConfigurationError, SigninwatchError, SinkHeldBack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +82,8 @@ def main() -> None:
 
 def _fail(error: SigninwatchError, status: int) -> None:
     text = str(screens.plain(" ".join(str(error).split()), 1_000))
-    mend = getattr(error, "mend", None)
-    click.echo(f"signinwatch: {text}{'; ' + mend if mend else ''}", err=True)
+    remedy = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
+    click.echo(f"signinwatch: {text}{remedy}", err=True)
     sys.exit(status)
 
 

@@ -55,11 +55,11 @@ class EventClock:
         """Return what :meth:`turn_back` takes."""
         return self._now, self._ahead
 
-    def turn_back(self, mark: tuple[float | None, float | None]) -> None:
+    def reset_to(self, mark: tuple[float | None, float | None]) -> None:
         """Undo what came since *mark*: something has to be done before the clock moves on."""
         self._now, self._ahead = mark
 
-    def pass_to(self, moment: float) -> None:
+    def advance_within(self, moment: float) -> None:
         """Let time pass up to *moment*, in which the recording tells nothing."""
         self._now = max(self._now or 0.0, moment)
 

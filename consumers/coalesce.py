@@ -21,27 +21,27 @@ class Coalescer(Generic[Item, Result]):
 
     def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._work = work
-        self._joined: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
 
-    async def join(self, item: Item) -> Result:
+    async def submit(self, item: Item) -> Result:
         """Return the result for *item*.
 
         An error of the work reaches the first caller; the others are cancelled.
         """
         mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._joined.append((item, mine))
-        if len(self._joined) == 1:
-            await self._lead()
+        self._pending.append((item, mine))
+        if len(self._pending) == 1:
+            await self._run_group()
         return await mine
 
-    async def _lead(self) -> None:
-        joined = self._joined
+    async def _run_group(self) -> None:
+        joined = self._pending
         try:
             await asyncio.sleep(0)
-            self._joined = []
+            self._pending = []
             results = await self._work([item for item, _ in joined])
         except BaseException:
-            self._joined = []
+            self._pending = []
             for _, future in joined:
                 future.cancel()
             raise

@@ -42,7 +42,7 @@ def leap(
         return None, moment
     if moment - started <= GROUP_SECONDS:
         return None, started
-    clock.turn_back(before)
+    clock.reset_to(before)
     return moment, started
 
 
@@ -57,7 +57,7 @@ def advance(clock: Clock, decoded: Decoded, message: Message) -> None:
 
 def _latest_of_one_form(signins: Sequence[SignIn]) -> datetime | None:
     """Return the latest time of a body's records, if their texts can be compared as they are."""
-    texts = [text for signin in signins if type(text := signin.written) is str]
+    texts = [text for signin in signins if type(text := signin.raw_address) is str]
     if not texts or len(texts) < len(signins) or len(set(map(len, texts))) > 1:
         return None
     first, last = min(texts), max(texts)

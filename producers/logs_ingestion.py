@@ -244,7 +244,7 @@ class LogsIngestionSink:
         self._accepted_at = self._monotonic()
         self._malformed_in_a_row = 0
         if self._watch is not None:
-            self._watch.well(Problem.FINDINGS_HELD_BACK)
+            self._watch.resolve(Problem.FINDINGS_HELD_BACK)
 
     async def _upload(self, body: bytes) -> None:
         """Send one body once, and translate what the SDK raises."""
@@ -263,12 +263,12 @@ class LogsIngestionSink:
     def _tell(self, error: SinkHeldBack) -> None:
         """Warn of the same trouble once in a while, not at each try."""
         if self._watch is not None:
-            self._watch.trouble(Problem.FINDINGS_HELD_BACK, f"{error}; {error.mend}")
+            self._watch.report(Problem.FINDINGS_HELD_BACK, f"{error}; {error.remedy}")
             return
         now = self._monotonic()
         if self._told is None or self._told[0] != str(error) or now - self._told[1] > TELL_AGAIN:
             self._told = (str(error), now)
-            log.warning("rows held back", stream=self._stream, why=str(error), mend=error.mend)
+            log.warning("rows held back", stream=self._stream, why=str(error), mend=error.remedy)
 
     async def close(self) -> None:
         """Close the connection and the credential."""

@@ -101,7 +101,7 @@ class SinkHeldBack(SigninwatchError):
 
     def __init__(self, text: str, *, mend: str, retry_after: float | None = None) -> None:
         super().__init__(text)
-        self.mend = mend
+        self.remedy = mend
         self.retry_after = retry_after
 
 

@@ -86,12 +86,12 @@ OUTSIDE = frozenset(
 class HealthReporter(Protocol):
     """Is told of trouble, and of its end. Cheap: may be called at every try."""
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong; the first call of several counts as its beginning.
 
         *detail* is one line that says how to mend it, without secrets; *part* tells several of one
         kind apart (a partition, a source).
         """
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Note that it is right (again)."""

@@ -41,7 +41,7 @@ class Source(Protocol):
     batch_size: int
     """Addresses that one request may ask of. May fall during work, never rises."""
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
+    async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once about at most ``batch_size`` distinct addresses and return a word on each.
 
         Raises :class:`schemas.errors.SourceFailed`, or KeyRefused. Never repeats a request that
@@ -66,7 +66,7 @@ class PendingSignIn:
     key: str
     address: str
     details: Details
-    parked: float
+    enqueued_at: float
     own: float = 0.0
     place: float = 0.0
     parts: tuple[tuple[str, float], ...] = ()
@@ -79,9 +79,9 @@ class PendingAddress:
     address: str
     score: float
     """The most that one of its sign-ins says, and the last that is known of the place."""
-    parked: float
+    enqueued_at: float
     """Since when the first of them waits."""
-    asked: float | None = None
+    first_asked: float | None = None
     """When it was first asked about, if nothing was known and it is to be asked again."""
 
 
@@ -101,8 +101,8 @@ class LeaseResult:
     What is in neither is being asked about by another instance.
     """
 
-    mine: set[str]
-    answers: dict[str, Answer]
+    acquired: set[str]
+    resolved: dict[str, Answer]
 
 
 @dataclass(slots=True)
@@ -121,16 +121,16 @@ class Ledger(Protocol):
     Every method is atomic and durable when it returns. Times are the ledger's own clock's.
     """
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired.
 
         An Unanswered among it means: do not ask now, let the sign-in wait.
         """
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires. Ends the claims on their addresses."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return those addresses that this instance may ask about now, and no other one.
 
         Left out are those with an answer that has not expired, and those that another instance
@@ -141,7 +141,7 @@ class Ledger(Protocol):
     async def release(self, addresses: Sequence[str]) -> None:
         """End this instance's claims without an answer: nothing was asked."""
 
-    async def park_unless_answered(
+    async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
@@ -158,10 +158,10 @@ class Ledger(Protocol):
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* sign-ins that wait for *address*, oldest first."""
 
-    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
+    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
 
-    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+    async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
         """Delete all sign-ins that wait for answered, harmless addresses; return how many each."""
 
     async def answered_waiting(self) -> list[str]:
@@ -174,7 +174,7 @@ class Ledger(Protocol):
         :func:`consumers.enrichment.ranking.lacking`.
         """
 
-    async def give_up(self, parked_before: float) -> int:
+    async def expire_pending(self, parked_before: float) -> int:
         """Drop and count sign-ins that have waited too long; return how many."""
 
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
@@ -186,10 +186,10 @@ class Ledger(Protocol):
     async def spent(self, account: str, period: str) -> int:
         """Return the lookups taken in the period."""
 
-    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return what :meth:`keep_history` kept."""
 
-    async def keep_history(
+    async def put_history(
         self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
     ) -> None:
         """Keep entries of the history; *merge* joins one with what another instance has kept."""
@@ -206,13 +206,13 @@ class Ledger(Protocol):
         *revise* returns what is to be left of an entry of the history, None for nothing.
         """
 
-    async def note(self, name: str) -> str | None:
+    async def get_value(self, name: str) -> str | None:
         """Return a note left by :meth:`leave_note`."""
 
-    async def leave_note(self, name: str, text: str) -> None:
+    async def put_value(self, name: str, text: str) -> None:
         """Keep a small text under a name."""
 
-    async def sweep(self) -> None:
+    async def purge_expired(self) -> None:
         """Delete what has expired, and budgets of periods long gone. To be called now and then."""
 
     async def size(self) -> LedgerSize:
@@ -304,10 +304,10 @@ class RecentStore(Protocol):
     May raise LedgerFailed; who uses it goes on without.
     """
 
-    async def keep(self, chunk: RecentChunk) -> None:
+    async def append(self, chunk: RecentChunk) -> None:
         """Keep a chunk."""
 
-    def outlines(self, since: float) -> AsyncIterator[list[RecentChunk]]:
+    def segment_index(self, since: float) -> AsyncIterator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies."""
 
     async def body(self, key: str) -> bytes | None:
@@ -316,7 +316,7 @@ class RecentStore(Protocol):
     async def replace(self, key: str, chunk: RecentChunk | None) -> None:
         """Put another chunk in the place of one, or nothing."""
 
-    async def trim(self, before: float, largest: int) -> None:
+    async def enforce_limits(self, before: float, largest: int) -> None:
         """Drop what ended before a time, and the oldest while all takes more bytes than that."""
 
     async def coverage(self) -> RecentCoverage:

@@ -215,7 +215,7 @@ async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
     return {
         item.id
         async for item in quarantine.items()
-        if mentions.among(item.body) or mentions.among(item.reason.encode("utf-8", "replace"))
+        if mentions.matches(item.body) or mentions.matches(item.reason.encode("utf-8", "replace"))
     }
 
 

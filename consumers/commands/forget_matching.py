@@ -107,7 +107,7 @@ class BodyMatcher:
         self._addresses = frozenset(wanted.addresses)
         self._dotted = any(":" not in one for one in self._addresses)
 
-    def among(self, body: bytes) -> bool:
+    def matches(self, body: bytes) -> bool:
         """Tell whether *body* mentions one, in whatever spelling."""
         return any(self._in_text(text) for text in _texts(body))
 

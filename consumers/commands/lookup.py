@@ -100,8 +100,8 @@ class _LocalSourcesRead:
     def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
         """Return what is said of addresses now; those of which nothing is are left out."""
         now = WallClock().now()
-        known = self.sources.look(addresses)
-        told = {one: self.sources.words(one, what, now) for one, what in known.items()}
+        known = self.sources.match(addresses)
+        told = {one: self.sources.verdicts_of(one, what, now) for one, what in known.items()}
         return {address: words for address, words in told.items() if words}
 
     @property
@@ -109,7 +109,7 @@ class _LocalSourcesRead:
         """Why nothing is said of an address about which nobody else can be asked."""
         if self.unread:
             return f"never read: {', '.join(self.unread)}; run signinwatch feeds sync"
-        return self.sources.why_silent.value
+        return self.sources.reason_not_looked_up.value
 
 
 async def look_up(
@@ -145,7 +145,7 @@ async def look_up(
     clock = make_clock(kind)
     async with _opened(settings, folder, clock, place) as (ledger, free):
         memory = VerdictCache(ledger, clock)
-        answers: dict[str, Answer] = await memory.answers(addresses)
+        answers: dict[str, Answer] = await memory.get_verdicts(addresses)
         known = set(answers)
         words = free.words(addresses)
         asked: list[str] = []
@@ -248,8 +248,8 @@ async def _ask(
     if lookups is None:
         return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
     try:
-        lookups.want(addresses)
-        await lookups.finished()
+        lookups.enqueue(addresses)
+        await lookups.wait_until_idle()
     finally:
         await lookups.close()
     return told
@@ -276,7 +276,7 @@ async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Loo
 def _next_asking(answer: Answer | None) -> str:
     if answer is None or not answer.expires:
         return "now"
-    again = answer.again if isinstance(answer, Verdict) else 0.0
+    again = answer.recheck_at if isinstance(answer, Verdict) else 0.0
     return _moment(again or answer.expires)
 
 

@@ -214,7 +214,7 @@ class _Publisher:
     async def run(self, ahead: ReadAhead) -> None:
         """Send all that is read."""
         while True:
-            messages = await ahead.take(LINGER if self._sink.waiting else None)
+            messages = await ahead.next_batch(LINGER if self._sink.waiting else None)
             for message in messages or ():
                 await self._take(message)
             if not messages:
@@ -273,7 +273,7 @@ class _Publisher:
                 return False
         self._bytes += len(body)
         self._records += count_records(body)
-        if self._pace is not None and self._sink.waiting >= self._pace.together:
+        if self._pace is not None and self._sink.waiting >= self._pace.group_size:
             await self._flush()
         return True
 
@@ -283,7 +283,7 @@ class _Publisher:
         if not waiting:
             return
         if self._pace is not None:
-            await asyncio.sleep(self._pace.wait(time.monotonic()))
+            await asyncio.sleep(self._pace.delay(time.monotonic()))
             self._pace.sent(waiting, time.monotonic())
         self._flushing = True
         await self._sink.flush()

@@ -13,12 +13,12 @@ class SendRate:
 
     def __init__(self, rate: float) -> None:
         """*rate* is messages a second."""
-        self.together = max(1, int(rate * TICK))
+        self.group_size = max(1, int(rate * TICK))
         """Messages that go together."""
         self._rate = rate
         self._due: float | None = None
 
-    def wait(self, now: float) -> float:
+    def delay(self, now: float) -> float:
         """Return the seconds until the next messages are due."""
         return 0.0 if self._due is None else max(0.0, self._due - now)
 

@@ -270,7 +270,7 @@ async def _taken(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) 
     if decoder.decode(item.body).rejects:
         return False
     before = chain.pipeline.counts.unanswered
-    await chain.pipeline.take([Message(item.body, Position(item.position, 0))])
+    await chain.pipeline.process([Message(item.body, Position(item.position, 0))])
     # Without a source to ask, an unanswered sign-in does not wait in the ledger, so it stays here.
     return chain.lookups is not None or chain.pipeline.counts.unanswered == before
 

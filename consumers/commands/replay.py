@@ -186,10 +186,10 @@ async def _nothing_follows(chain: ReplayPipeline, folder: StateFolder) -> bool:
     That is when half a day or less was met, which tells nothing of the demand to come: if the
     state goes away with the replay, or what is left is enough for all that waits.
     """
-    if chain.lookups is None or not await chain.lookups.asker.budget.young():
+    if chain.lookups is None or not await chain.lookups.paid_lookup.budget.is_new():
         return False
     waiting = (await chain.ledger.size()).waiting_addresses
-    return folder.temporary or waiting <= await chain.lookups.asker.budget.left()
+    return folder.temporary or waiting <= await chain.lookups.paid_lookup.budget.remaining()
 
 
 def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
@@ -219,15 +219,15 @@ async def _replay_file(
             size += len(message.body)
             last = message.position.number
             if len(batch) >= MOST_MESSAGES or size >= MOST_BYTES:
-                await chain.pipeline.take(batch)
+                await chain.pipeline.process(batch)
                 progress(0, chain)
                 batch, size = [], 0
     except RecordingUnreadable as error:
-        await chain.pipeline.take(batch)
+        await chain.pipeline.process(batch)
         batch = []
         await chain.pipeline.reject(Position(name, last + 1), Reject(str(error), b""))
         notes.append(f"{error}; what came before it was replayed.")
-    await chain.pipeline.take(batch)
+    await chain.pipeline.process(batch)
     progress(0, chain)
 
 

@@ -43,7 +43,7 @@ class Pacing:
     """What was spent by then."""
     ends: float
 
-    def by(self, moment: float, quota: int) -> int:
+    def allowed_by(self, moment: float, quota: int) -> int:
         """Return how many lookups of the period may be spent by *moment*."""
         share = min(quota - self.base, max(1, quota / PERIOD_DAYS))
         passed = (moment - self.began) / max(DAY, self.ends - self.began)
@@ -103,7 +103,7 @@ class Budget:
 
     async def reserve(self, wanted: int) -> Reservation:
         """Take up to *wanted* lookups, durably; who asks first gets first."""
-        return await self._reserving.join(wanted)
+        return await self._reserving.submit(wanted)
 
     async def _reserve(self, wanted: Sequence[int]) -> list[Reservation]:
         period = await self._period()
@@ -127,7 +127,7 @@ class Budget:
             return 0
         return max(0, await self._most(period) - self._spent)
 
-    async def affords(self, a_day: float) -> bool:
+    async def can_afford(self, a_day: float) -> bool:
         """Tell whether what is left of the period pays for so many lookups a day."""
         period = await self._period()
         if not self._paced:
@@ -140,17 +140,17 @@ class Budget:
         """Learn from the ledger what others have spent."""
         self._spent = await self._ledger.spent(self._account, await self._period())
 
-    async def young(self) -> bool:
+    async def is_new(self) -> bool:
         """Tell whether half a day of records or less was met: too little to tell what comes."""
         await self._period()
         return self._clock.now() - (self._first or 0.0) <= DAY / 2
 
     @property
-    def paced(self) -> bool:
+    def is_paced(self) -> bool:
         """Whether there is a pace to be kept."""
         return self._paced
 
-    def hurry(self) -> None:
+    def spend_remaining(self) -> None:
         """Let what is left of the quota go at once."""
         self._paced = False
 
@@ -160,16 +160,16 @@ class Budget:
             return self._quota
         if self._pace is None or self._pace[0] != period:
             self._pace = period, await self._begun(period)
-        return min(self._quota, self._pace[1].by(self._clock.now(), self._quota))
+        return min(self._quota, self._pace[1].allowed_by(self._clock.now(), self._quota))
 
     async def _begun(self, period: str) -> Pacing:
         """Return the pace of a period, which begins when anybody first asks for it."""
         name = f"pace {self._account} {period}"
         self._spent = await self._ledger.spent(self._account, period)
-        told = await self._ledger.note(name)
+        told = await self._ledger.get_value(name)
         if told is None:
             told = f"{self._clock.now()!r} {self._spent}"
-            await self._ledger.leave_note(name, told)
+            await self._ledger.put_value(name, told)
         began, _, base = told.partition(" ")
         return Pacing(float(began), int(base), self._end())
 
@@ -190,13 +190,13 @@ class Budget:
         """Tell whether another lookup may be had in this period."""
         return await self._period() != self._spent_period and self._quota > 0
 
-    async def left(self) -> int:
+    async def remaining(self) -> int:
         """Return the lookups left in the period."""
         return max(0, self._quota - await self._ledger.spent(self._account, await self._period()))
 
-    async def standing(self) -> tuple[str, int]:
+    async def status(self) -> tuple[str, int]:
         """Return the running period and the lookups left in it."""
-        return await self._period(), await self.left()
+        return await self._period(), await self.remaining()
 
     async def _period(self) -> str:
         now = self._clock.now()
@@ -224,8 +224,8 @@ class Budget:
         return self._reset_before(self._reset_before(now).timestamp() + 40 * DAY).timestamp()
 
     async def _first_record(self, now: float) -> float:
-        told = await self._ledger.note(_FIRST_RECORD)
+        told = await self._ledger.get_value(_FIRST_RECORD)
         if told is None:
-            await self._ledger.leave_note(_FIRST_RECORD, repr(now))
+            await self._ledger.put_value(_FIRST_RECORD, repr(now))
             return now
         return float(told)

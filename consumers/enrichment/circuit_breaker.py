@@ -21,7 +21,7 @@ class CircuitBreaker:
     def __init__(self, concurrency: int, monotonic: Callable[[], float]) -> None:
         self.failures = 0
         """Requests that failed in a row."""
-        self.recoveries = 0
+        self.times_closed = 0
         """Times that the source was found well again, or may be."""
         self._concurrency = concurrency
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class CircuitBreaker:
         self._resting_until = 0.0
 
     @property
-    def resting(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the source is to be left alone now."""
         return self._monotonic() < self._resting_until
 
@@ -40,7 +40,7 @@ class CircuitBreaker:
         return self.failures >= self._enough
 
     @property
-    def slots(self) -> int:
+    def limit(self) -> int:
         """Requests that may be under way at once."""
         return 1 if self.probing else self._slots
 
@@ -48,13 +48,13 @@ class CircuitBreaker:
     def _enough(self) -> int:
         return FAILURES if self._worked_once else FAILURES - 1
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """Note an answer."""
         self._slots = min(self._slots + 1, self._concurrency)
         if not self._worked_once:
             self._slots = self._concurrency
         self._worked_once = True
-        self.recoveries += bool(self.failures)
+        self.times_closed += bool(self.failures)
         self.failures = 0
 
     def start_over(self) -> None:
@@ -66,24 +66,24 @@ class CircuitBreaker:
         """Note that the source asks to slow down."""
         self._slots = max(1, self._slots // 2)
 
-    def failed(self, *, surely: bool = False) -> None:
+    def record_failure(self, *, surely: bool = False) -> None:
         """Note a failure; with *surely*, one that leaves no doubt that the source is down.
 
         Requests that were side by side and fail while the source rests already are one failure.
         """
-        if self.resting:
+        if self.is_open:
             return
         self.failures = max(self.failures + 1, self._enough if surely else 0)
         over = self.failures - self._enough
         if over >= 0:
-            self.rest(min(PAUSE * 2 ** min(over, 10), LONGEST_PAUSE))
+            self.open(min(PAUSE * 2 ** min(over, 10), LONGEST_PAUSE))
 
-    def rest(self, seconds: float) -> None:
+    def open(self, seconds: float) -> None:
         """Leave the source alone for a while."""
         self._resting_until = self._monotonic() + seconds
 
-    def reopen(self) -> None:
+    def allow_probe(self) -> None:
         """Let a source that rests be tried once more; one failure sends it to rest again."""
         self._resting_until = 0.0
-        self.recoveries += 1
+        self.times_closed += 1
         self.failures = self._enough if self.failures else 0

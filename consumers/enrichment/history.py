@@ -112,7 +112,7 @@ class History:
         missing = [one for one in keys if self._known(one) is None]
         if not missing:
             return
-        found = await self._ledger.history(missing)
+        found = await self._ledger.get_history(missing)
         for key in missing:
             if self._known(key) is None:  # or another batch has fetched it, and learned since
                 body = found.get(key)
@@ -263,7 +263,7 @@ class History:
             entries = {key: msgspec.msgpack.encode(one) for key, one in self._flushing.items()}
             try:
                 if entries:
-                    await self._ledger.keep_history(entries, merged)
+                    await self._ledger.put_history(entries, merged)
             except BaseException:
                 self._changed = self._flushing | self._changed
                 raise

@@ -25,10 +25,10 @@ FOR_EVER = float("inf")
 class IndicatorMatcher(Protocol):
     """Feeds, as a match needs them."""
 
-    def among(self, addresses: Sequence[str]) -> list[str]:
+    def matching(self, addresses: Sequence[str]) -> list[str]:
         """Return those addresses that any indicator names, at whatever time."""
 
-    def words(self, address: str, moment: float | None) -> list[Verdict]:
+    def verdicts_of(self, address: str, moment: float | None) -> list[Verdict]:
         """Return what the feeds say of an address at a time; at any time for None."""
 
 
@@ -39,7 +39,7 @@ class ReplicaReader(Protocol):
     def built(self) -> float | None:
         """When CrowdSec made it; None while there is none in use."""
 
-    def look(self, address: str) -> ReplicaLookup:
+    def find(self, address: str) -> ReplicaLookup:
         """Return what it says of an address itself, and of the network around it."""
 
 
@@ -47,15 +47,15 @@ class ReplicaReader(Protocol):
 class LocalMatch:
     """What free sources know of one address."""
 
-    standing: tuple[Verdict, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     """Words that hold at any time: the replica's."""
-    named: bool = False
+    in_feed: bool = False
     """Whether a feed names it, perhaps at another time."""
-    answers: bool = False
+    conclusive: bool = False
     """Whether that is all there is to ask, whatever the time."""
 
 
-_NAMED = LocalMatch(named=True)
+_NAMED = LocalMatch(in_feed=True)
 
 
 class LocalSources:
@@ -73,9 +73,9 @@ class LocalSources:
         self._replica = replica
         self._ask_beyond = ask_beyond
 
-    def look(self, addresses: Sequence[str]) -> dict[str, LocalMatch]:
+    def match(self, addresses: Sequence[str]) -> dict[str, LocalMatch]:
         """Return what is known; addresses that nobody knows are left out."""
-        named = set(self._feeds.among(addresses)) if self._feeds is not None else set()
+        named = set(self._feeds.matching(addresses)) if self._feeds is not None else set()
         replica = self._replica
         if replica is None or replica.built is None:
             return dict.fromkeys(named, _NAMED)
@@ -87,28 +87,28 @@ class LocalSources:
         return found
 
     @property
-    def why_silent(self) -> WhyUnanswered:
+    def reason_not_looked_up(self) -> WhyUnanswered:
         """Why an address that nobody knows here is unanswered, where nobody else is asked."""
         if self._replica is not None and (self._replica.built is None or not self._ask_beyond):
             return WhyUnanswered.NO_REPLICA
         return WhyUnanswered.NO_SOURCE if self._feeds is None else WhyUnanswered.NOT_NAMED
 
-    def words(self, address: str, known: LocalMatch, moment: float | None) -> list[Verdict]:
+    def verdicts_of(self, address: str, known: LocalMatch, moment: float | None) -> list[Verdict]:
         """Return the words on an address that hold at *moment*; at any time for None."""
-        fed = self._feeds.words(address, moment) if known.named and self._feeds else []
-        if known.answers or fed:
-            return [*known.standing, *fed]
+        fed = self._feeds.verdicts_of(address, moment) if known.in_feed and self._feeds else []
+        if known.conclusive or fed:
+            return [*known.verdicts, *fed]
         return []
 
     def _of_replica(self, replica: ReplicaReader, address: str) -> tuple[tuple[Verdict, ...], bool]:
         """Return the replica's words, and whether they are an answer."""
-        looked = replica.look(address)
+        looked = replica.find(address)
         if not looked.readable:
             return (), False
         built = replica.built or 0.0
-        if looked.own is not None:
-            return (_word(looked.own, built),), True
-        words = (_word(looked.around, built),) if looked.around is not None else ()
+        if looked.exact is not None:
+            return (_word(looked.exact, built),), True
+        words = (_word(looked.network, built),) if looked.network is not None else ()
         if self._ask_beyond:
             return words, False
         return words or (_word(_NOTHING_HELD, built),), True

@@ -42,7 +42,7 @@ class LookupQueue:
         revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
     ) -> None:
         """*revise* may change what was answered before it is kept."""
-        self.asker = asker
+        self.paid_lookup = asker
         self._revise = revise
         self._clock = clock
         self._memory = memory
@@ -57,14 +57,14 @@ class LookupQueue:
     @property
     def counts(self) -> LookupCounts:
         """What asking has cost so far."""
-        return self.asker.counts
+        return self.paid_lookup.counts
 
     @property
-    def wanted(self) -> int:
+    def pending(self) -> int:
         """Addresses that are queued or being asked about."""
         return len(self._flying)
 
-    def want(self, addresses: Sequence[str]) -> None:
+    def enqueue(self, addresses: Sequence[str]) -> None:
         """Ask about *addresses* when a batch is full, or has waited long enough."""
         now = self._clock.now()
         for address in addresses:
@@ -80,7 +80,7 @@ class LookupQueue:
             self._flushing = self._flushing or waited >= LINGER[self._clock.kind]
         self._start()
 
-    async def landed(self) -> None:
+    async def in_flight(self) -> None:
         """Wait until no request is under way; what waits for a full batch goes on waiting."""
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -89,14 +89,14 @@ class LookupQueue:
 
     async def begin(self) -> None:
         """Note that time has begun, for the budget's first period."""
-        await self.asker.budget.begin()
+        await self.paid_lookup.budget.begin()
 
     def flush(self) -> None:
         """Ask about everything that is wanted, in a last batch that may not be full."""
         self._flushing = True
         self._start()
 
-    async def eased(self) -> None:
+    async def wait_for_result(self) -> None:
         """Wait until something that is wanted is answered. Raises what made a task fail."""
         self.flush()
         if self._tasks:
@@ -104,10 +104,10 @@ class LookupQueue:
         if self._failure is not None:
             raise self._failure
 
-    async def finished(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until nothing is in flight. Raises what made a task fail, KeyRefused above all."""
         while self._queue or self._tasks:
-            await self.eased()
+            await self.wait_for_result()
         if self._failure is not None:
             raise self._failure
 
@@ -117,21 +117,21 @@ class LookupQueue:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await self.asker.source.close()
+        await self.paid_lookup.source.close()
 
-    async def may_ask(self) -> bool:
+    async def may_look_up(self) -> bool:
         """Tell whether a question could be asked now: the source is up and lookups are left."""
-        return await self.asker.may_ask()
+        return await self.paid_lookup.may_look_up()
 
     def reopen(self) -> None:
         """Let a source that is down be tried once more; one failure closes it again."""
-        self.asker.breaker.reopen()
+        self.paid_lookup.breaker.allow_probe()
 
     def _start(self) -> None:
         if self._failure is not None:
             raise self._failure
-        while self._queue and len(self._tasks) < self.asker.breaker.slots:
-            size = self.asker.batch_size
+        while self._queue and len(self._tasks) < self.paid_lookup.breaker.limit:
+            size = self.paid_lookup.batch_size
             if not self._flushing and len(self._queue) < size:
                 return
             batch = [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
@@ -150,22 +150,22 @@ class LookupQueue:
             self._start()
 
     async def _ask(self, addresses: list[str]) -> None:
-        known = self._memory.recall(addresses)
+        known = self._memory.cached(addresses)
         missing = [one for one in addresses if one not in known]
-        asked = await self.asker.ask(missing) if missing else None
-        answers = asked.answers if asked else {}
-        if asked and asked.singly:
+        asked = await self.paid_lookup.look_up(missing) if missing else None
+        answers = asked.verdicts if asked else {}
+        if asked and asked.retry_individually:
             now = self._clock.now()
-            self._queue.extendleft((address, now) for address in reversed(asked.singly))
+            self._queue.extendleft((address, now) for address in reversed(asked.retry_individually))
         if answers and self._revise is not None:
             answers = await self._revise(answers)
         now = self._clock.now()
         kept = {one: answer for one, answer in answers.items() if answer.expires > now}
         if kept:
-            await self._keeping.join(kept)
-        if asked and asked.known:
-            self._memory.remember(asked.known)
-            answers = answers | asked.known
+            await self._keeping.submit(kept)
+        if asked and asked.resolved:
+            self._memory.remember(asked.resolved)
+            answers = answers | asked.resolved
         answers |= known
         self._flying.difference_update(answers)
         log.debug("told", addresses=list(answers))
@@ -175,5 +175,5 @@ class LookupQueue:
         answers: dict[str, Answer] = {}
         for batch in batches:
             answers.update(batch)
-        await self._memory.answer(answers)
+        await self._memory.put_verdicts(answers)
         return [None] * len(batches)

@@ -79,7 +79,7 @@ class LookupCounts:
 class Leases(Protocol):
     """The part of the ledger by which instances agree on who asks."""
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """See :class:`schemas.ports.Ledger`."""
 
     async def release(self, addresses: Sequence[str]) -> None:
@@ -99,10 +99,10 @@ class AddressLease:
 class LookupResult:
     """What became of a batch: answers, and addresses to be asked again, one at a time."""
 
-    answers: dict[str, Answer] = field(default_factory=dict)
-    known: dict[str, Answer] = field(default_factory=dict)
+    verdicts: dict[str, Answer] = field(default_factory=dict)
+    resolved: dict[str, Answer] = field(default_factory=dict)
     """Answers that the ledger had already, by the work of another instance or process."""
-    singly: list[str] = field(default_factory=list)
+    retry_individually: list[str] = field(default_factory=list)
 
 
 class PaidLookup:
@@ -142,7 +142,7 @@ class PaidLookup:
         self._failed: dict[str, tuple[int, int]] = {}
         """Failures of an address, and the requests answered until the last one."""
         self._worked = 0
-        self.why_resting = WhyUnanswered.SOURCE_DOWN
+        self.paused_because = WhyUnanswered.SOURCE_DOWN
         """Why the source is left alone, while it is."""
 
     @property
@@ -159,37 +159,39 @@ class PaidLookup:
         self._singly_until, self._batches_refused = -math.inf, 0
         self._single_untold = False
         self._refused_since = None
-        self.breaker.reopen()
+        self.breaker.allow_probe()
 
-    async def may_ask(self) -> bool:
+    async def may_look_up(self) -> bool:
         """Tell whether a question could be asked now: the source is up and lookups are left."""
-        return not self.breaker.resting and await self.budget.open()
+        return not self.breaker.is_open and await self.budget.open()
 
-    async def ask(self, addresses: Sequence[str]) -> LookupResult:
+    async def look_up(self, addresses: Sequence[str]) -> LookupResult:
         """Ask about *addresses*, as far as others do not ask and the budget allows."""
-        if self.breaker.resting:
-            return LookupResult(self._unanswered(addresses, self.why_resting))
+        if self.breaker.is_open:
+            return LookupResult(self._unanswered(addresses, self.paused_because))
         if not await self.budget.open():
-            self._watch.trouble(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
+            self._watch.report(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
             return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._shared is None:
             return await self._ask_carefully(addresses)
-        claimed = await self._shared.ledger.claim(addresses, self._shared.lease)
+        claimed = await self._shared.ledger.acquire(addresses, self._shared.lease)
         asked = LookupResult()
-        if claimed.mine:
+        if claimed.acquired:
             try:
-                asked = await self._ask_carefully([one for one in addresses if one in claimed.mine])
+                asked = await self._ask_carefully(
+                    [one for one in addresses if one in claimed.acquired]
+                )
             except asyncio.CancelledError:
                 async with asyncio.timeout(RELEASING):
-                    await self._shared.ledger.release(list(claimed.mine))
+                    await self._shared.ledger.release(list(claimed.acquired))
                 raise
-            kept = {one for one, answer in asked.answers.items() if answer.expires > 0}
-            if gone := [one for one in claimed.mine if one not in kept]:
+            kept = {one for one, answer in asked.verdicts.items() if answer.expires > 0}
+            if gone := [one for one in claimed.acquired if one not in kept]:
                 await self._shared.ledger.release(gone)
-        asked.known = claimed.answers
-        told = claimed.mine | claimed.answers.keys()
+        asked.resolved = claimed.resolved
+        told = claimed.acquired | claimed.resolved.keys()
         others = [one for one in addresses if one not in told]
-        asked.answers |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
+        asked.verdicts |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
         return asked
 
     async def _ask_carefully(self, addresses: Sequence[str]) -> LookupResult:
@@ -200,22 +202,22 @@ class PaidLookup:
         fresh = [one for one in addresses if one not in self._failed]
         asked = await self._ask_claimed(fresh) if fresh else LookupResult()
         for one in alone:
-            if self.breaker.resting:
-                asked.answers |= self._unanswered([one], self.why_resting)
+            if self.breaker.is_open:
+                asked.verdicts |= self._unanswered([one], self.paused_because)
                 continue
             answered = await self._ask_claimed([one])
-            asked.answers |= answered.answers
-            asked.singly += answered.singly
+            asked.verdicts |= answered.verdicts
+            asked.retry_individually += answered.retry_individually
         return asked
 
     async def _ask_claimed(self, addresses: Sequence[str]) -> LookupResult:
         reservation = await self.budget.reserve(len(addresses))
         allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
         if await self.budget.open():
-            self._watch.well(Problem.QUOTA_SPENT, part=self.source.name)
+            self._watch.resolve(Problem.QUOTA_SPENT, part=self.source.name)
             why = WhyUnanswered.NOT_YET
         else:
-            self._watch.trouble(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
+            self._watch.report(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
             why = WhyUnanswered.QUOTA
         asked = LookupResult(self._unanswered(refused, why))
         if not allowed:
@@ -224,12 +226,12 @@ class PaidLookup:
             said = await self._request(allowed)
         except KeyRefused as error:
             await self.budget.refund(reservation)
-            asked.answers |= self._without_key(error, allowed)
+            asked.verdicts |= self._without_key(error, allowed)
             return asked
         except SourceFailed as error:
             await self._after(error, allowed, reservation, asked)
             return asked
-        self.breaker.worked()
+        self.breaker.record_success()
         self._worked += 1
         self._refused_since = None
         if len(allowed) > 1:
@@ -238,7 +240,7 @@ class PaidLookup:
         for one in said:
             self._failed.pop(one, None)
         self.counts.lookups += len(said)
-        asked.answers |= self._verdicts(said)
+        asked.verdicts |= self._verdicts(said)
         return asked
 
     async def _request(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
@@ -259,9 +261,9 @@ class PaidLookup:
         ):
             with attempt:
                 if tries and self._shared is not None:
-                    await self._shared.ledger.claim(addresses, self._shared.lease)
+                    await self._shared.ledger.acquire(addresses, self._shared.lease)
                 self.counts.requests += 1
-                return await self.source.ask(addresses)
+                return await self.source.look_up(addresses)
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _without_key(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
@@ -272,9 +274,9 @@ class PaidLookup:
             self._refused_since = now
         in_doubt = now - self._refused_since < KEY_IN_DOUBT
         self.breaker.start_over()
-        self.breaker.rest(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
-        self.why_resting = WhyUnanswered.KEY_REFUSED
-        self._watch.trouble(Problem.KEY_REFUSED, str(error), part=self.source.name)
+        self.breaker.open(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
+        self.paused_because = WhyUnanswered.KEY_REFUSED
+        self._watch.report(Problem.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
 
     async def _after(
@@ -290,21 +292,21 @@ class PaidLookup:
         else:
             await self.budget.refund(reservation)
         if isinstance(error, BatchRefused):
-            asked.singly = list(addresses)
+            asked.retry_individually = list(addresses)
             self._ask_singly()
             return
         if isinstance(error, QuotaSpent):
-            self._watch.trouble(Problem.QUOTA_SPENT, str(error), part=self.source.name)
+            self._watch.report(Problem.QUOTA_SPENT, str(error), part=self.source.name)
             await self._wait_for_quota()
-            asked.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
+            asked.verdicts |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
-        self.breaker.failed(surely=isinstance(error, TooFast))
-        self.why_resting = WhyUnanswered.SOURCE_DOWN
+        self.breaker.record_failure(surely=isinstance(error, TooFast))
+        self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
-            self._watch.trouble(Problem.SOURCE_DOWN, str(error), part=self.source.name)
+            self._watch.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
         for address in addresses:
             postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
-            asked.answers |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
+            asked.verdicts |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
 
     def _postponement(self, address: str) -> float:
         """Return the seconds before an address is asked again.
@@ -327,8 +329,8 @@ class PaidLookup:
         if self._clock.kind == "event":
             await self.budget.exhaust()
         else:
-            self.breaker.rest(QUOTA_PAUSE)
-            self.why_resting = WhyUnanswered.QUOTA
+            self.breaker.open(QUOTA_PAUSE)
+            self.paused_because = WhyUnanswered.QUOTA
 
     def _ask_singly(self) -> None:
         """Ask one by one for a while: the first single answer decides whether the key is good."""
@@ -343,7 +345,7 @@ class PaidLookup:
 
     def _tell_well(self) -> None:
         for trouble in (Problem.SOURCE_DOWN, Problem.KEY_REFUSED):
-            self._watch.well(trouble, part=self.source.name)
+            self._watch.resolve(trouble, part=self.source.name)
         if self._single_untold:
             self._single_untold = False
             log.warning(

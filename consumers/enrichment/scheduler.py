@@ -45,13 +45,13 @@ class DemandEstimate:
     def __init__(self) -> None:
         self._hours: deque[list[float]] = deque()
 
-    def note(self, now: float, addresses: int) -> None:
+    def record(self, now: float, addresses: int) -> None:
         """Note new addresses."""
         if not self._hours or now - self._hours[-1][0] >= HOUR:
             self._hours.append([now, 0])
         self._hours[-1][1] += addresses
 
-    def a_day(self, now: float) -> float:
+    def per_day(self, now: float) -> float:
         """Return how many were new in the last 24 hours."""
         while self._hours and now - self._hours[0][0] > 24 * HOUR:
             self._hours.popleft()
@@ -73,7 +73,7 @@ class LookupScheduler:
     ) -> None:
         self._ledger = ledger
         self._lookups = lookups
-        self._budget = lookups.asker.budget
+        self._budget = lookups.paid_lookup.budget
         self._parking = parking
         self._held = held
         self._clock = clock
@@ -84,36 +84,38 @@ class LookupScheduler:
         self._dear = False
 
     @property
-    def scarce(self) -> bool:
+    def constrained(self) -> bool:
         """Whether not all can be asked about: others wait for their turn, or soon will."""
-        return self._budget.paced and (self._crowded or self._dear)
+        return self._budget.is_paced and (self._crowded or self._dear)
 
     async def begin(self) -> None:
         """Learn whether an earlier process left addresses that wait."""
         self._crowded = bool(await self._ledger.due(1))
 
-    async def at_once(self, addresses: Sequence[str]) -> bool:
+    async def dispatch_now(self, addresses: Sequence[str]) -> bool:
         """Tell whether new addresses may be asked about as they come."""
         now = self._clock.now()
-        self._demand.note(now, sum(not self._parking.rooms.knows(one, now) for one in addresses))
-        self._dear = not await self._budget.affords(self._demand.a_day(now))
-        if self._budget.paced and not self.scarce:
-            left = await self._budget.allowance() - self._lookups.wanted
-            self._crowded = left < len(addresses) and await self._lookups.may_ask()
-        return not self.scarce
+        self._demand.record(
+            now, sum(not self._parking.capacity.is_full(one, now) for one in addresses)
+        )
+        self._dear = not await self._budget.can_afford(self._demand.per_day(now))
+        if self._budget.is_paced and not self.constrained:
+            left = await self._budget.allowance() - self._lookups.pending
+            self._crowded = left < len(addresses) and await self._lookups.may_look_up()
+        return not self.constrained
 
-    async def why_not(self) -> WhyUnanswered:
+    async def reason_to_wait(self) -> WhyUnanswered:
         """Return why a new address waits."""
-        if self._lookups.asker.breaker.resting:
-            return self._lookups.asker.why_resting
+        if self._lookups.paid_lookup.breaker.is_open:
+            return self._lookups.paid_lookup.paused_because
         return WhyUnanswered.NOT_YET if await self._budget.open() else WhyUnanswered.QUOTA
 
-    async def offer(self) -> None:
+    async def dispatch(self) -> None:
         """Ask about the best that waits, as many as the pace allows now."""
-        if not await self._lookups.may_ask():
+        if not await self._lookups.may_look_up():
             return
         await self._budget.look()
-        allowance = await self._budget.allowance() - self._lookups.wanted
+        allowance = await self._budget.allowance() - self._lookups.pending
         if allowance <= 0:
             return
         due = await self._ledger.due(min(AT_ONCE, allowance))
@@ -128,25 +130,25 @@ class LookupScheduler:
         if len(self._offered) > MOST_OFFERED:  # what another instance answered stays in there
             self._offered.clear()
         self._offered.update((one.address, one) for one in due)
-        self._lookups.want([one.address for one in due])
+        self._lookups.enqueue([one.address for one in due])
         if due:
             self._lookups.flush()
             if self._clock.kind == "event":
-                await self._lookups.finished()
+                await self._lookups.wait_until_idle()
 
     async def finish(self, *, hurry: bool) -> None:
         """Ask all that is wanted, then what waits, as far as the pace allows; with *hurry* all."""
-        await self._lookups.finished()
+        await self._lookups.wait_until_idle()
         self._lookups.reopen()
         if hurry:
-            self._budget.hurry()
-        while await self._lookups.may_ask():
+            self._budget.spend_remaining()
+        while await self._lookups.may_look_up():
             before = self._lookups.counts.lookups
             most = min(AT_ONCE, await self._budget.allowance())
             if most <= 0:
                 break
             await self._ask(await self._ledger.due(most))
-            await self._lookups.finished()
+            await self._lookups.wait_until_idle()
             if self._lookups.counts.lookups == before:
                 break
 
@@ -163,23 +165,26 @@ class LookupScheduler:
         self, address: str, verdict: Verdict, due: PendingAddress | None
     ) -> Verdict:
         now = self._clock.now()
-        first = (due.asked if due else None) or now
+        first = (due.first_asked if due else None) or now
         again = asked_again(first, now)
-        if again is None or again >= (due.parked if due else now) + self._waiting_limit:
+        if again is None or again >= (due.enqueued_at if due else now) + self._waiting_limit:
             return verdict
         held = self._held.of(address)
-        if due is None and not self.scarce and not _any_risky(held):
+        if due is None and not self.constrained and not _any_risky(held):
             return verdict  # nothing else makes it odd enough while nothing is learned
         score = due.score if due else await self._parking.score(address, held)
-        if score < (AGAIN_FROM if self.scarce else AGAIN_AT_EASE):
+        if score < (AGAIN_FROM if self.constrained else AGAIN_AT_EASE):
             return verdict
-        return replace(verdict, again=again, first_asked=first)
+        return replace(verdict, recheck_at=again, first_asked=first)
 
-    def worth_waiting(self, verdict: Verdict) -> bool:
+    def worth_enqueueing(self, verdict: Verdict) -> bool:
         """Tell whether new sign-ins of an answered address are to wait for another answer."""
-        return verdict.open and self._clock.now() < verdict.first_asked + self._waiting_limit
+        return (
+            verdict.recheck_pending
+            and self._clock.now() < verdict.first_asked + self._waiting_limit
+        )
 
-    def reopened(self, verdict: Verdict, score: float) -> Verdict | None:
+    def recheck_due(self, verdict: Verdict, score: float) -> Verdict | None:
         """Return a verdict that is open from now on, if a sign-in says too much for an old one."""
         now = self._clock.now()
         if (
@@ -188,7 +193,7 @@ class LookupScheduler:
             or now - verdict.time < REOPENED_AFTER
         ):
             return None
-        return replace(verdict, again=now, first_asked=0.0)
+        return replace(verdict, recheck_at=now, first_asked=0.0)
 
 
 def _any_risky(held: Sequence[Sighting]) -> bool:

@@ -56,7 +56,7 @@ class CheckpointContainer:
         self._container = _container(settings, credential, options)
         self.store = CheckpointStore(self._container, watch)
 
-    async def look(self) -> bool:
+    async def probe(self) -> bool:
         """Tell whether the container is there and may be used; make it where that is asked for."""
         try:
             there = await self._container.exists()
@@ -64,25 +64,25 @@ class CheckpointContainer:
                 await self._create()
                 there = True
         except AzureError as error:
-            self.tell(error)
+            self.report(error)
             return False
         if not there:
-            self._watch.trouble(
+            self._watch.report(
                 Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}; "
                 "correct the name, make it, or set CHECKPOINT__CREATE=true",
             )
             return False
-        self.well()
+        self.resolve()
         return True
 
-    async def try_writing(self, name: str) -> bool:
+    async def probe_write(self, name: str) -> bool:
         """Write a small blob under *name* and delete it again; tell whether that is allowed."""
         try:
             blob = await self._container.upload_blob(name, b"signinwatch check", overwrite=True)
             await blob.delete_blob()
         except AzureError as error:
-            self.tell(error)
+            self.report(error)
             return False
         return True
 
@@ -92,32 +92,32 @@ class CheckpointContainer:
         except ResourceExistsError:
             return  # another instance was quicker
 
-    def tell(self, error: AzureError) -> None:
+    def report(self, error: AzureError) -> None:
         """Report what a failure of the store means."""
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status in (401, 403) or isinstance(error, ClientAuthenticationError):
             what = "the storage account refuses" if status else why_no_token(error)
-            self._watch.trouble(
+            self._watch.report(
                 Problem.CHECKPOINT_REFUSED,
                 f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
                 "key, or give the identity the role Storage Blob Data Contributor on the container",
             )
         elif status == 404:
-            self._watch.trouble(
+            self._watch.report(
                 Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}",
             )
         else:
-            self._watch.trouble(
+            self._watch.report(
                 Problem.CHECKPOINT_UNREACHABLE,
                 f"the checkpoint store does not answer ({status or why_unreached(error)}); "
                 "check CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
             )
 
-    def well(self) -> None:
+    def resolve(self) -> None:
         """Report that the store works."""
         for trouble in _TROUBLES:
-            self._watch.well(trouble)
+            self._watch.resolve(trouble)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -38,7 +38,7 @@ MOST_CHECKPOINT_TRIES = 3
 class OwnershipListing:
     """Who owns which partition of a hub, as last listed or claimed here."""
 
-    moment: float
+    time: float
     """When it was listed, by the monotonic clock."""
     owners: dict[str, tuple[str, float]]
     """Owner and time of the last claim (seconds since the epoch) by partition."""
@@ -85,7 +85,7 @@ class CheckpointStore(BlobCheckpointStore):
         """Return the sequence number of the last checkpoint that was listed, -1 for none."""
         return self._starts.get((hub, partition), -1)
 
-    def hub_made(self, hub: str, moment: datetime) -> bool:
+    def hub_created(self, hub: str, moment: datetime) -> bool:
         """Record when a hub was made; return True if it is another one than before.
 
         Checkpoints that are older than their hub belong to one that is no more, however far the new
@@ -95,7 +95,7 @@ class CheckpointStore(BlobCheckpointStore):
         self._made[hub] = moment
         return before is not None and moment > before
 
-    def void(self, hub: str, partition: str) -> None:
+    def invalidate(self, hub: str, partition: str) -> None:
         """Forget a position: the hub was made anew and starts its numbers again."""
         self._void.add((hub, partition))
 
@@ -155,7 +155,7 @@ class CheckpointStore(BlobCheckpointStore):
             position = _position_in(blob.metadata)
             self._reached[key] = -1 if position is None else position["sequence_number"]
             if made is not None and blob.last_modified < made:
-                self.void(*key)
+                self.invalidate(*key)
             elif position is None:
                 self._tell_unreadable(*key, "holds no position; read from the partition's begin")
             elif key not in self._void:
@@ -173,7 +173,7 @@ class CheckpointStore(BlobCheckpointStore):
             yield blob
 
     def _tell_unreadable(self, hub: str, partition: str, what: str) -> None:
-        self._watch.trouble(
+        self._watch.report(
             Problem.CHECKPOINT_UNREADABLE,
             f"the blob of partition {partition} of event hub {hub} {what}; see what else writes "
             "into the checkpoint container",
@@ -199,7 +199,7 @@ class CheckpointStore(BlobCheckpointStore):
                 self._reached[key] = number
                 self._unconfirmed.pop(key, None)
                 self._void.discard(key)
-                self._watch.well(Problem.CHECKPOINT_UNREADABLE, part="/".join(key))
+                self._watch.resolve(Problem.CHECKPOINT_UNREADABLE, part="/".join(key))
                 return
         raise CheckpointLost(key[1])
 

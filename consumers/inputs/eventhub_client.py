@@ -253,7 +253,7 @@ class HubProperties:
     """What a hub tells of itself."""
 
     partitions: list[str]
-    made: datetime
+    created: datetime
 
 
 async def reach(hub: EventHub, watch: HealthReporter) -> HubProperties | None:
@@ -263,7 +263,7 @@ async def reach(hub: EventHub, watch: HealthReporter) -> HubProperties | None:
             properties = await client.get_eventhub_properties()
     except (EventHubError, OSError, TimeoutError) as error:
         what, detail = trouble_of(error, hub.name)
-        watch.trouble(what, detail, part=hub.name)
+        watch.report(what, detail, part=hub.name)
         return None
     well(hub, watch)
     return HubProperties(list(properties["partition_ids"]), properties["created_at"])
@@ -272,7 +272,7 @@ async def reach(hub: EventHub, watch: HealthReporter) -> HubProperties | None:
 def well(hub: EventHub, watch: HealthReporter) -> None:
     """Tell *watch* that the hub answers."""
     for trouble in _TROUBLES:
-        watch.well(trouble, part=hub.name)
+        watch.resolve(trouble, part=hub.name)
 
 
 def refusal_explained(why: tuple[str, str] | None, group: str) -> str:

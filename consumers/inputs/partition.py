@@ -24,7 +24,7 @@ class StreamOffset:
     offset: str
     enqueued: datetime | None
 
-    def not_after(self, other: StreamOffset) -> bool:
+    def at_or_before(self, other: StreamOffset) -> bool:
         """Tell whether this is *other*, or was there before it.
 
         A hub that was made anew starts its numbers again: a small number with a late time is new.
@@ -44,10 +44,10 @@ class OwnedPartition:
         self.start = start
         self.closed = False
         """Whether the partition was taken away: nothing may be checkpointed any more."""
-        self.inside = False
+        self.handler_active = False
         """Whether a batch of it is being taken right now: it is held, not silent."""
-        self.inside_since = now
-        self.last_call = now
+        self.handler_started = now
+        self.last_heartbeat = now
         """When the partition was last heard of, events or none."""
         self.last_events = now
         """When events came last."""
@@ -57,19 +57,19 @@ class OwnedPartition:
         """The last message of which, and of all before it, every sign-in is settled."""
         self.checkpointed: StreamOffset | None = None
         self.checkpointed_at = now
-        self.stood_at = -1
+        self.stalled_sequence = -1
         """The sequence number that was reached when somebody last looked, and since when."""
-        self.stood_since = now
+        self.stalled_since = now
         self._open: deque[tuple[BatchTracker, StreamOffset]] = deque()
 
-    def is_repeat(self, place: StreamOffset) -> bool:
+    def is_duplicate(self, place: StreamOffset) -> bool:
         """Tell whether a message came before and was settled: the client reconnected.
 
         Compared with what is settled, not with what was received: that may have been lost.
         """
-        return self.settled is not None and place.not_after(self.settled)
+        return self.settled is not None and place.at_or_before(self.settled)
 
-    def take(self, last: StreamOffset) -> BatchTracker:
+    def accept(self, last: StreamOffset) -> BatchTracker:
         """Take note of a batch that ends at *last*; return its ticket."""
         ticket = BatchTracker()
         self._open.append((ticket, last))
@@ -83,13 +83,13 @@ class OwnedPartition:
 
     def advance(self) -> None:
         """Move the settled place over batches that are settled, in their order."""
-        while self._open and self._open[0][0].settled:
+        while self._open and self._open[0][0].completed:
             _, last = self._open.popleft()
-            if self.settled is None or not last.not_after(self.settled):
+            if self.settled is None or not last.at_or_before(self.settled):
                 self.settled = last  # after a reconnect old batches may come between new ones
 
     @property
-    def reached(self) -> int:
+    def last_sequence(self) -> int:
         """The sequence number up to which messages were received."""
         return self.received.sequence_number if self.received else self.start
 

@@ -56,25 +56,25 @@ class PartitionOwners:
     def balancing_failed(self, error: Exception) -> None:
         """Report an error of the balancing that is neither the hub's nor the store's."""
         self._failed = self._monotonic()
-        self._watch.trouble(
+        self._watch.report(
             Problem.BALANCING_FAILS,
             f"partitions of event hub {self.hub} cannot be divided among instances: "
             f"{type(error).__name__}",
             part=self.hub,
         )
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Report partitions without an owner, by what the balancing listed last."""
         now = self._monotonic()
         if now - self._failed > self._patience:
-            self._watch.well(Problem.BALANCING_FAILS, part=self.hub)
+            self._watch.resolve(Problem.BALANCING_FAILS, part=self.hub)
         self.unowned = self._without_owner(now)
         if not self.unowned:
             self._since = now
-            self._watch.well(Problem.PARTITIONS_UNOWNED, part=self.hub)
+            self._watch.resolve(Problem.PARTITIONS_UNOWNED, part=self.hub)
         elif now - self._since > self._expiry + self._patience:
             named = ", ".join(self.unowned[:8])
-            self._watch.trouble(
+            self._watch.report(
                 Problem.PARTITIONS_UNOWNED,
                 f"nobody reads partition {named} of event hub {self.hub}; see the other troubles, "
                 "else start another instance",
@@ -83,19 +83,19 @@ class PartitionOwners:
 
     def _without_owner(self, now: float) -> list[str]:
         listing = self._store.listings.get(self.hub)
-        if listing is None or now - listing.moment > self._expiry + self._patience:
+        if listing is None or now - listing.time > self._expiry + self._patience:
             return list(self.partitions)
         return listing.unowned(self.partitions, self._now(), self._expiry)
 
-    def look_at(self, claim: OwnedPartition, lag: int) -> None:
+    def check_partition(self, claim: OwnedPartition, lag: int) -> None:
         """Report a partition of ours that is behind and gets no further, whatever holds it."""
         now = self._monotonic()
-        if not lag or claim.reached != claim.stood_at:
-            claim.stood_at, claim.stood_since = claim.reached, now
-            self._watch.well(Problem.STREAM_STANDS, part=claim.name)
-        elif now - claim.stood_since > STANDS:
-            minutes = (now - claim.stood_since) / 60
-            self._watch.trouble(
+        if not lag or claim.last_sequence != claim.stalled_sequence:
+            claim.stalled_sequence, claim.stalled_since = claim.last_sequence, now
+            self._watch.resolve(Problem.STREAM_STANDS, part=claim.name)
+        elif now - claim.stalled_since > STANDS:
+            minutes = (now - claim.stalled_since) / 60
+            self._watch.report(
                 Problem.STREAM_STANDS,
                 f"no message was taken for {minutes:.0f} minutes, and {lag:,} wait; see the other "
                 "troubles for what holds it",
@@ -104,4 +104,4 @@ class PartitionOwners:
 
     def forget(self, claim: OwnedPartition) -> None:
         """Report no more of a partition that is not ours any more."""
-        self._watch.well(Problem.STREAM_STANDS, part=claim.name)
+        self._watch.resolve(Problem.STREAM_STANDS, part=claim.name)

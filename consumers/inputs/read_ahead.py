@@ -42,7 +42,7 @@ class ReadAhead:
         self._error: SigninwatchError | None = None
         threading.Thread(target=self._run, name="read-ahead", daemon=True).start()
 
-    async def take(self, seconds: float | None) -> list[Message] | None:
+    async def next_batch(self, seconds: float | None) -> list[Message] | None:
         """Return what was read; empty if nothing comes within *seconds*, None at the end.
 
         ConfigurationError when a recording cannot be opened.

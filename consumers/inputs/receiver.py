@@ -74,7 +74,7 @@ class Receiver:
     ) -> None:
         """*failed* is told of an error after which nothing can be promised."""
         self.claims: dict[str, OwnedPartition] = {}
-        self.greeted = asyncio.Event()
+        self.connected = asyncio.Event()
         """Set when the hub and the checkpoint container have let us in."""
         self.lags: dict[str, int] = {}
         """Messages by which each of our partitions is behind its end, when last looked at."""
@@ -127,21 +127,21 @@ class Receiver:
 
     async def _greet(self) -> None:
         """Wait until hub and checkpoint container are there and let us in."""
-        while not self.greeted.is_set():
-            if await self._checkpoints.look():
+        while not self.connected.is_set():
+            if await self._checkpoints.probe():
                 told = await reach(self._hub, self._watch)
                 if told is not None:
-                    self._checkpoints.store.hub_made(self._hub.name, told.made)
+                    self._checkpoints.store.hub_created(self._hub.name, told.created)
                     self.owners.partitions = told.partitions
-                    self.greeted.set()
+                    self.connected.set()
                     return
             await asyncio.sleep(AGAIN)
 
-    def stop_taking(self) -> None:
+    def stop_receiving(self) -> None:
         """Take no more batches; those that come now are held and come again to who is next."""
         self._stopping = True
 
-    async def taken(self) -> None:
+    async def drained(self) -> None:
         """Wait until the batches that were taken are with the pipeline."""
         while self._taking:
             await asyncio.wait(self._taking)
@@ -179,7 +179,7 @@ class Receiver:
         self.lags.pop(context.partition_id, None)
         if claim is not None:
             claim.closed = True
-            self._watch.well(Problem.PARTITION_SILENT, part=claim.name)
+            self._watch.resolve(Problem.PARTITION_SILENT, part=claim.name)
             self.owners.forget(claim)
             log.debug("partition given up", partition=claim.name, why=str(reason))
 
@@ -194,22 +194,22 @@ class Receiver:
         claim = self.claims.get(context.partition_id)
         if claim is None:
             return
-        claim.last_call = self._monotonic()
+        claim.last_heartbeat = self._monotonic()
         if events or not self.lags.get(context.partition_id):
             # While links are refused a call without events may come in between: it proves nothing.
-            self._watch.well(Problem.PARTITION_SILENT, part=claim.name)
+            self._watch.resolve(Problem.PARTITION_SILENT, part=claim.name)
         if not events:
             return
-        claim.inside, claim.inside_since = True, self._monotonic()
+        claim.handler_active, claim.handler_started = True, self._monotonic()
         try:
             if self._stopping:
                 await asyncio.Event().wait()  # until the SDK cancels this handler
-            await self._guard.admitted()
+            await self._guard.wait_until_allowed()
             claim.last_events = self._monotonic()
             await self._take(claim, events)
         finally:
-            claim.inside = False
-            claim.last_call = self._monotonic()
+            claim.handler_active = False
+            claim.last_heartbeat = self._monotonic()
 
     async def _take(self, claim: OwnedPartition, events: Sequence[EventData]) -> None:
         claim.advance()
@@ -218,7 +218,7 @@ class Receiver:
         last: StreamOffset | None = None
         for event in events:
             place = _place_of(event)
-            if claim.is_repeat(place):
+            if claim.is_duplicate(place):
                 self._pipeline.counts.repeated += 1
                 continue
             last = place
@@ -230,15 +230,15 @@ class Receiver:
                 messages.append(Message(body, position, place.enqueued))
         if last is None:
             return
-        ticket = claim.take(last)
-        ticket.hold()
-        task = asyncio.create_task(self._pipeline.take(messages, ticket))
+        ticket = claim.accept(last)
+        ticket.add()
+        task = asyncio.create_task(self._pipeline.process(messages, ticket))
         self._taking.add(task)
         task.add_done_callback(self._ended)
         await asyncio.shield(task)
         for position in unreadable:
             await self._pipeline.reject(position, Reject("body is not binary", b""))
-        ticket.release()
+        ticket.done()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._taking.discard(task)
@@ -247,18 +247,22 @@ class Receiver:
 
     # --- now and then ---
 
-    def stands(self, *, held_up: bool) -> str | None:
+    def is_stalled(self, *, held_up: bool) -> str | None:
         """Return what has stood still for so long that only a restart can help, or None.
 
         With *held_up* something outside holds work up, and batches may rightly wait.
         """
         now = self._monotonic()
         signs = (self._sign_of_life, self._checkpoints.store.listing_tried.get(self._hub.name, 0.0))
-        if self.greeted.is_set() and not self._stopping and now - max(signs) > WEDGED:
+        if self.connected.is_set() and not self._stopping and now - max(signs) > WEDGED:
             return f"the client of event hub {self._hub.name} does nothing any more"
         for claim in self.claims.values():
-            since = claim.inside_since if claim.inside else claim.stood_since
-            if not held_up and now - since > WEDGED and (claim.inside or self._lags_behind(claim)):
+            since = claim.handler_started if claim.handler_active else claim.stalled_since
+            if (
+                not held_up
+                and now - since > WEDGED
+                and (claim.handler_active or self._lags_behind(claim))
+            ):
                 return f"nothing is taken from {claim.name} any more"
         return None
 
@@ -281,29 +285,29 @@ class Receiver:
                 return
             claim.checkpointed = place
             claim.checkpointed_at = self._monotonic()
-            self._checkpoints.well()
+            self._checkpoints.resolve()
 
-    async def look_at_partitions(self) -> None:
+    async def check_partitions(self) -> None:
         """Notice partitions that nobody hears of, and say why."""
         now = self._monotonic()
         self._too_many_tags()
-        self.owners.look()
+        self.owners.check()
         silent = {
             partition: claim
             for partition, claim in self.claims.items()
-            if not claim.inside and now - claim.last_call >= SILENT
+            if not claim.handler_active and now - claim.last_heartbeat >= SILENT
         }
         if not silent:
             return
         refusal = await why_refused(self._hub, next(iter(silent)))
         why = refusal_explained(refusal, self._hub.settings.consumer_group)
         for claim in silent.values():
-            if not claim.closed and claim.last_call <= now:
-                self._watch.trouble(Problem.PARTITION_SILENT, why, part=claim.name)
+            if not claim.closed and claim.last_heartbeat <= now:
+                self._watch.report(Problem.PARTITION_SILENT, why, part=claim.name)
 
-    async def look_at_hub(self) -> None:
+    async def check_hub(self) -> None:
         """Compare our positions with the ends of the partitions; start anew where we are stuck."""
-        if not await self._checkpoints.look():
+        if not await self._checkpoints.probe():
             return
         stuck: list[str] = []
         another = False
@@ -311,9 +315,9 @@ class Receiver:
             async with self._hub.consumer(retry_total=0) as client:
                 properties = await client.get_eventhub_properties()
                 made, self.owners.partitions = properties["created_at"], properties["partition_ids"]
-                another = self._checkpoints.store.hub_made(self._hub.name, made)
+                another = self._checkpoints.store.hub_created(self._hub.name, made)
                 for partition, claim in list(self.claims.items()):
-                    reached = claim.reached  # before the question: messages go on coming
+                    reached = claim.last_sequence  # before the question: messages go on coming
                     told = await client.get_partition_properties(partition)
                     if self._compare(partition, claim, reached, told):
                         stuck.append(partition)
@@ -324,7 +328,7 @@ class Receiver:
         if another:
             log.warning("hub was made anew", hub=self._hub.name)
             for partition in self.claims:
-                self._checkpoints.store.void(self._hub.name, partition)
+                self._checkpoints.store.invalidate(self._hub.name, partition)
         if another or self._too_many_tags() or (stuck and not await self._is_refused(stuck)):
             log.warning("client started anew", hub=self._hub.name, stuck=stuck)
             await self._restart()
@@ -337,7 +341,7 @@ class Receiver:
         why = refusal_explained(refusal, self._hub.settings.consumer_group)
         for partition in partitions:
             if (claim := self.claims.get(partition)) is not None:
-                self._watch.trouble(Problem.PARTITION_SILENT, why, part=claim.name)
+                self._watch.report(Problem.PARTITION_SILENT, why, part=claim.name)
         return True
 
     def _compare(
@@ -346,13 +350,13 @@ class Receiver:
         """Take note of the lag; tell whether only a new client can help."""
         end, begin = told["last_enqueued_sequence_number"], told["beginning_sequence_number"]
         self.lags[partition] = max(0, end - max(reached, begin - 1))
-        self.owners.look_at(claim, self.lags[partition])
+        self.owners.check_partition(claim, self.lags[partition])
         if end < reached:
             log.warning("hub was made anew", partition=claim.name)
-            self._checkpoints.store.void(self._hub.name, partition)
+            self._checkpoints.store.invalidate(self._hub.name, partition)
             return True
         quiet = self._monotonic() - max(claim.last_events, self._looked) > STUCK
-        return bool(self.lags[partition]) and quiet and not claim.inside
+        return bool(self.lags[partition]) and quiet and not claim.handler_active
 
     async def _restart(self) -> None:
         self._looked = self._monotonic()
@@ -373,10 +377,10 @@ class Receiver:
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, AzureError) and not isinstance(error, EventHubError):
-            self._checkpoints.tell(error)
+            self._checkpoints.report(error)
         elif isinstance(error, EventHubError | OSError | TimeoutError):
             what, detail = trouble_of(error, self._hub.name)
-            self._watch.trouble(what, detail, part=self._hub.name)
+            self._watch.report(what, detail, part=self._hub.name)
         else:
             self.owners.balancing_failed(error)
 

@@ -42,14 +42,14 @@ class UnreadableGuard:
         self._tripped = False
         self._let_through = 0.0
 
-    async def admitted(self) -> None:
+    async def wait_until_allowed(self) -> None:
         """Wait until another batch may be taken."""
-        admitted = self.admits()
+        admitted = self.allows()
         while not admitted:
             await asyncio.sleep(1.0)
-            admitted = self.admits()
+            admitted = self.allows()
 
-    def admits(self) -> bool:
+    def allows(self) -> bool:
         """Tell whether another batch may be taken now."""
         messages = self._counts.messages - self._mark[0]
         unreadable = self._counts.unreadable - self._mark[1]
@@ -67,10 +67,10 @@ class UnreadableGuard:
     def _turn(self, *, tripped: bool) -> None:
         self._tripped = tripped
         if tripped:
-            self._watch.trouble(
+            self._watch.report(
                 Problem.STREAM_UNREADABLE,
                 "most messages cannot be read; see 'signinwatch quarantine list' and what sends "
                 "to this hub. One batch a minute is taken until they can be read again",
             )
         else:
-            self._watch.well(Problem.STREAM_UNREADABLE)
+            self._watch.resolve(Problem.STREAM_UNREADABLE)

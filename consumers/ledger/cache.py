@@ -34,12 +34,12 @@ class VerdictCache:
         self._young: dict[str, Answer] = {}
         self._old: dict[str, Answer] = {}
 
-    def recall(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    def cached(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what memory alone knows of lately, and need not be asked again."""
         now, young = self._clock.now(), self._young
         return {one: young[one] for one in addresses if one in young and young[one].stands(now)}
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired, from memory where possible."""
         now = self._clock.now()
         young = self._young
@@ -64,7 +64,7 @@ class VerdictCache:
         }
         absent = [address for address in addresses if address not in found]
         if absent and not self._claims_tell:
-            found.update(await self._ledger.answers(absent))
+            found.update(await self._ledger.get_verdicts(absent))
         self.remember(found)
         return found
 
@@ -75,7 +75,7 @@ class VerdictCache:
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers durably, then in memory."""
-        await self._ledger.answer(answers)
+        await self._ledger.put_verdicts(answers)
         self.remember(answers)

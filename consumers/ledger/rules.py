@@ -37,9 +37,13 @@ def concerns(details: Details, address: str | None, account: str | None) -> bool
 
 def closed(answer: Answer | None) -> Verdict | None:
     """Return *answer* if it is a verdict for which nothing waits any more."""
-    return answer if isinstance(answer, Verdict) and not answer.open else None
+    return answer if isinstance(answer, Verdict) and not answer.recheck_pending else None
 
 
 def first_asked(answer: Answer | None) -> float | None:
     """Return since when an address is asked about whose answer is open."""
-    return answer.first_asked or None if isinstance(answer, Verdict) and answer.open else None
+    return (
+        answer.first_asked or None
+        if isinstance(answer, Verdict) and answer.recheck_pending
+        else None
+    )

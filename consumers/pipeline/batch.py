@@ -16,14 +16,14 @@ class BatchTracker:
         self._open = 0
 
     @property
-    def settled(self) -> bool:
+    def completed(self) -> bool:
         """Whether everything is judged and accepted, or durably waiting."""
         return self._open == 0
 
-    def hold(self) -> None:
+    def add(self) -> None:
         """Open one thing more."""
         self._open += 1
 
-    def release(self) -> None:
+    def done(self) -> None:
         """Close one thing."""
         self._open -= 1

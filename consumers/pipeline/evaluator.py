@@ -50,24 +50,24 @@ class Evaluator:
         self._folded: list[BatchTracker] = []
 
     @property
-    def folding(self) -> bool:
+    def aggregating(self) -> bool:
         """Tell whether batches wait for a row that counts what was folded."""
         return bool(self._folded)
 
-    def harmless(self, verdict: Verdict | None, known: LocalMatch | None) -> bool:
+    def cannot_alert(self, verdict: Verdict | None, known: LocalMatch | None) -> bool:
         """Tell whether no sign-in from an address can become a finding by what is known now."""
         words = [] if verdict is None else [verdict]
         if known is not None:
-            if known.named:
+            if known.in_feed:
                 return False
-            words.extend(known.standing)
-        return all(map(self._judge.harmless, words))
+            words.extend(known.verdicts)
+        return all(map(self._judge.cannot_alert, words))
 
-    def spoken_of(
+    def matched_by_feed(
         self, address: str, held: Sequence[Sighting], known: LocalMatch
     ) -> tuple[list[Sighting], list[Sighting]]:
         """Part sign-ins into those of which free sources speak, at their time, and the others."""
-        if known.answers:
+        if known.conclusive:
             return list(held), []
         parts: tuple[list[Sighting], list[Sighting]] = ([], [])
         now, wall = self._clock.now(), datetime.now(UTC)
@@ -75,10 +75,10 @@ class Evaluator:
             signin, enqueued, _ = one
             with self._guard.around(signin):
                 moment = event_moment(signin, enqueued, moment_of(now, wall))
-                parts[not self._free.words(address, known, moment)].append(one)
+                parts[not self._free.verdicts_of(address, known, moment)].append(one)
         return parts
 
-    async def held(
+    async def evaluate_in_flight(
         self,
         address: str,
         held: Sequence[Sighting],
@@ -87,11 +87,11 @@ class Evaluator:
         known: LocalMatch | None = None,
     ) -> None:
         """Judge sign-ins that are held for an address; *tickets* wait for what is found."""
-        if not held or self.harmless(verdict, known):
+        if not held or self.cannot_alert(verdict, known):
             return
         await self._history.fetch_bad([address])
         now, wall = self._clock.now(), datetime.now(UTC)
-        rows, moments, folds = [], [], self._judge.folds
+        rows, moments, folds = [], [], self._judge.aggregates
         for signin, enqueued, _ in held:
             with self._guard.around(signin):
                 details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
@@ -101,31 +101,31 @@ class Evaluator:
                     rows.append(row)
                     moments.append(enqueued.timestamp() if enqueued else None)
         await self._guard.flush()
-        if self._judge.folds > folds:
+        if self._judge.aggregates > folds:
             for ticket in tickets:
-                ticket.hold()  # until the row is told that counts what was folded
+                ticket.add()  # until the row is told that counts what was folded
                 self._folded.append(ticket)
         await self._outbox.add(rows, enqueued=moments, tickets=tickets)
 
-    async def waiting(self, answered: Mapping[str, Verdict]) -> dict[str, int]:
+    async def evaluate_pending(self, answered: Mapping[str, Verdict]) -> dict[str, int]:
         """Judge what waits in the ledger for answered addresses; let go of it, and return how much.
 
         Of each address, that is.
         """
-        known = self._free.look(list(answered))
+        known = self._free.match(list(answered))
         harmless = [
-            one for one, verdict in answered.items() if self.harmless(verdict, known.get(one))
+            one for one, verdict in answered.items() if self.cannot_alert(verdict, known.get(one))
         ]
-        settled = await self._ledger.settle_addresses(harmless) if harmless else {}
+        settled = await self._ledger.acknowledge_addresses(harmless) if harmless else {}
         for address, verdict in answered.items():
             if address not in harmless:
                 settled[address] = await self._waiting(address, verdict, known.get(address))
         return settled
 
-    async def spoken_for(self, known: Mapping[str, LocalMatch]) -> dict[str, int]:
+    async def split_by_feed_validity(self, known: Mapping[str, LocalMatch]) -> dict[str, int]:
         """Judge what waits of which free sources speak now; let go of it, and return how much."""
         settled = {}
-        answers = await self._ledger.answers(list(known)) if known else {}
+        answers = await self._ledger.get_verdicts(list(known)) if known else {}
         for address, one in known.items():
             settled[address] = await self._waiting(address, None, one, answers.get(address))
         return {address: count for address, count in settled.items() if count}
@@ -145,7 +145,7 @@ class Evaluator:
         while True:
             waiting = await self._ledger.waiting_for(address, left + AT_ONCE)
             spoken = []
-            rows, folds = [], self._judge.folds
+            rows, folds = [], self._judge.aggregates
             await self._history.fetch_bad([address])
             now, wall = self._clock.now(), datetime.now(UTC)
             for one in waiting:
@@ -161,23 +161,23 @@ class Evaluator:
                 return settled
             await self._guard.flush()
             await self._outbox.add(rows)
-            if self._judge.folds > folds:
-                await self.tell_folded(None)
+            if self._judge.aggregates > folds:
+                await self.flush_aggregates(None)
             await self._outbox.flush()  # also what was found of them before they waited
-            await self._ledger.settle(spoken)
+            await self._ledger.acknowledge(spoken)
             settled += len(spoken)
             left = len(waiting) - len(spoken)
 
-    async def late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, LocalMatch]:
+    async def evaluate_late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, LocalMatch]:
         """Judge sign-ins that went by before a free source spoke of their address.
 
         Return the addresses that one speaks of now.
         """
-        known = self._free.look(list({address for address, _ in signins}))
+        known = self._free.match(list({address for address, _ in signins}))
         await self._history.fetch_bad(list(known))
-        answers = await self._ledger.answers(list(known)) if known else {}
+        answers = await self._ledger.get_verdicts(list(known)) if known else {}
         now, wall = self._clock.now(), datetime.now(UTC)
-        folds, rows = self._judge.folds, []
+        folds, rows = self._judge.aggregates, []
         for address, details in signins:
             one = known.get(address)
             with self._guard.around(details):
@@ -188,8 +188,8 @@ class Evaluator:
                     rows.append(row)
         await self._guard.flush()
         await self._outbox.add(rows)
-        if self._judge.folds > folds:
-            await self.tell_folded(None)
+        if self._judge.aggregates > folds:
+            await self.flush_aggregates(None)
         return known
 
     def _words(
@@ -198,7 +198,7 @@ class Evaluator:
         """Return all words on an address that hold at a sign-in's time."""
         words = [] if verdict is None else [verdict]
         if known is not None:
-            words += self._free.words(address, known, details.event_time.timestamp())
+            words += self._free.verdicts_of(address, known, details.event_time.timestamp())
         return words
 
     def _judged(
@@ -220,14 +220,16 @@ class Evaluator:
             details, address, words, wall=wall, now=now, accounts=accounts, late=late
         )
 
-    async def tell_folded(self, before: float | None) -> None:
+    async def flush_aggregates(self, before: float | None) -> None:
         """Tell the rows that count what was folded in hours that ended *before*; all for None."""
         tickets: list[BatchTracker] = []
         if before is None:
             tickets, self._folded = self._folded, []
-        await self._outbox.add(self._judge.folded(before, datetime.now(UTC)), tickets=tickets)
+        await self._outbox.add(
+            self._judge.close_aggregates(before, datetime.now(UTC)), tickets=tickets
+        )
         for ticket in tickets:
-            ticket.release()
+            ticket.done()
 
 
 def _with(answer: Answer | None, words: list[Verdict]) -> list[Verdict]:
@@ -237,7 +239,7 @@ def _with(answer: Answer | None, words: list[Verdict]) -> list[Verdict]:
 
 def event_moment(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
     """Return when a sign-in began, in seconds since the epoch, as :meth:`SignIn.details` would."""
-    quick = parse_time(signin.noted[-1]) if signin.noted is not None else None
+    quick = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
     if quick is None:
         quick = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
     return quick.timestamp()

@@ -49,7 +49,7 @@ class InFlight:
         """Hold sign-ins for *address*, and their batch's ticket with them."""
         self._by_address.setdefault(address, []).extend(held)
         self._tickets.setdefault(address, []).append(ticket)
-        ticket.hold()
+        ticket.add()
         self._count += len(held)
         uses = self._uses
         for signin, _, _ in held:

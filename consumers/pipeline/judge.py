@@ -31,11 +31,11 @@ class Judge:
         self._origin = origin
         self._late_origin = late_origin
         self._fold = Aggregator(most_per_hour)
-        self.folds = 0
+        self.aggregates = 0
         """Sign-ins that were folded: told of by the row of their hour alone."""
         self._repeats = Deduplicator()
 
-    def harmless(self, verdict: Verdict) -> bool:
+    def cannot_alert(self, verdict: Verdict) -> bool:
         """Tell whether no sign-in can become a finding by this word alone."""
         return self._policy.harmless(
             verdict.address_class, verdict.reputation, false_positive(verdict.intel)
@@ -80,13 +80,13 @@ class Judge:
             wall=wall,
             delay=max(0.0, now - details.event_time.timestamp()),
         )
-        if self._repeats.told(row["FindingId"], line.severity.rank):
+        if self._repeats.is_repeat(row["FindingId"], line.severity.rank):
             return None
         taken = self._fold.take(row, details)
-        self.folds += taken is None
+        self.aggregates += taken is None
         return taken
 
-    def folded(self, before: float | None, wall: datetime) -> list[FindingRow]:
+    def close_aggregates(self, before: float | None, wall: datetime) -> list[FindingRow]:
         """Return the counted rows of the hours that ended before *before*; of all for None."""
         return self._fold.close(before, wall)
 
@@ -102,7 +102,7 @@ class Deduplicator:
         self._young: dict[str, int] = {}
         self._old: dict[str, int] = {}
 
-    def told(self, finding: str, rank: int) -> bool:
+    def is_repeat(self, finding: str, rank: int) -> bool:
         """Tell whether *finding* was made before and has not got worse; remember it."""
         before = max(self._young.get(finding, 0), self._old.get(finding, 0))
         self._young[finding] = max(before, rank)

@@ -84,7 +84,7 @@ class Outbox:
             self._added += len(rows)
         if self._done < self._added:
             for ticket in tickets:
-                ticket.hold()
+                ticket.add()
                 self._tickets.append((self._added, ticket))
         await self.flush_if_due()
 
@@ -115,7 +115,7 @@ class Outbox:
         del self._rows[: len(rows)]
         self._done += len(rows)
         while self._tickets and self._tickets[0][0] <= self._done:
-            self._tickets.popleft()[1].release()
+            self._tickets.popleft()[1].done()
         if self._delivered is not None:
             now = self._now()
             for _, enqueued in rows:
@@ -139,13 +139,13 @@ class Outbox:
             return
         if refused:
             self._refused_at = self._now()
-            self._watch.trouble(
+            self._watch.report(
                 Problem.FINDINGS_REFUSED,
                 f"{self.refused:,} findings were refused for good and are in quarantine, the last "
                 f"as: {refused[-1][1]}; see 'signinwatch quarantine list'",
             )
         elif self._now() - self._refused_at > REFUSED_TOLD:
-            self._watch.well(Problem.FINDINGS_REFUSED)
+            self._watch.resolve(Problem.FINDINGS_REFUSED)
 
     async def _set_aside(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
         moment = datetime.now(UTC)

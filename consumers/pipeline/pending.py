@@ -50,7 +50,7 @@ class CapacityHint:
         self._lasts = lasts
         self._rooms: dict[str, AddressCapacity] = {}
 
-    def admits(self, address: str, weight: float, now: float) -> bool:
+    def has_room(self, address: str, weight: float, now: float) -> bool:
         """Tell whether a sign-in may matter more than those that wait already."""
         room = self._rooms.get(address)
         if room is None or not 0 <= now - room.since < self._lasts:
@@ -65,12 +65,12 @@ class CapacityHint:
         heapreplace(room.weights, weight)
         return True
 
-    def knows(self, address: str, now: float) -> bool:
+    def is_full(self, address: str, now: float) -> bool:
         """Tell whether sign-ins wait for an address, as far as this process knows."""
         room = self._rooms.get(address)
         return room is not None and 0 <= now - room.since < self._lasts
 
-    def empty(self, address: str) -> None:
+    def clear(self, address: str) -> None:
         """Note that nothing waits for an address any more."""
         self._rooms.pop(address, None)
 
@@ -92,9 +92,9 @@ class PendingSignIns:
         self._ledger = ledger
         self._history = history
         self._clock = clock
-        self.rooms = CapacityHint(per_address, lasts)
+        self.capacity = CapacityHint(per_address, lasts)
 
-    async def park(self, parked: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
+    async def enqueue(self, parked: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
         """Park sign-ins by address; return the verdicts of those answered meanwhile."""
         read = self._read(parked)
         await self._history.fetch(_pairs(read))
@@ -108,7 +108,7 @@ class PendingSignIns:
                     parts = parts_of(signals, self._history.seen(address, signals))
                     self._history.learn(address, signals)
                     own, place = points_of(parts)
-                    if not self.rooms.admits(address, weight(signals.outcome, own), now):
+                    if not self.capacity.has_room(address, weight(signals.outcome, own), now):
                         crowded += 1
                         continue
                     details = signin.details(enqueued=enqueued, fallback_time=fallback)
@@ -117,9 +117,9 @@ class PendingSignIns:
                         PendingSignIn(key, address, details, now, own, place, tuple(parts))
                     )
         await self._guard.flush()
-        return await self._ledger.park_unless_answered(waiting, crowded)
+        return await self._ledger.enqueue_unless_answered(waiting, crowded)
 
-    async def learn(self, group: Mapping[str, Sequence[Sighting]]) -> dict[str, float]:
+    async def learn_history(self, group: Mapping[str, Sequence[Sighting]]) -> dict[str, float]:
         """Learn from sign-ins that need not wait; return the scores of their addresses."""
         read = self._read(group)
         await self._history.fetch(_pairs(read))

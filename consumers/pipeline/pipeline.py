@@ -78,7 +78,7 @@ class Pipeline:
     ) -> None:
         """*told* hears of every new answer."""
         self.counts = guard.counts
-        self.held = InFlight() if held is None else held
+        self.in_flight = InFlight() if held is None else held
         self._decoder = decoder
         self._memory = memory
         self._ledger = ledger
@@ -88,14 +88,16 @@ class Pipeline:
         self._history = history
         self._free = free
         self._judging = Evaluator(judge, history, outbox, ledger, clock, free, guard)
-        self._sorting = Triage(self.counts, self.held, self._judging, free, lookups, own_networks)
+        self._sorting = Triage(
+            self.counts, self.in_flight, self._judging, free, lookups, own_networks
+        )
         self._outbox = outbox
         self.guard = guard
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._lately = lately
         self._told = told
-        self.learning = RetroMatch(
+        self.retro_match = RetroMatch(
             free=free,
             judging=self._judging,
             lately=lately,
@@ -121,7 +123,7 @@ class Pipeline:
         """
         answered = await self._ledger.answered_waiting()
         for start in range(0, len(answered), AT_ONCE):
-            some = await self._ledger.answers(answered[start : start + AT_ONCE])
+            some = await self._ledger.get_verdicts(answered[start : start + AT_ONCE])
             await self._judge_waiting(
                 {
                     address: answer
@@ -132,13 +134,15 @@ class Pipeline:
         if before is None and self._turns is not None:
             await self._turns.begin()
 
-    async def take(self, messages: Iterable[Message], ticket: BatchTracker | None = None) -> None:
+    async def process(
+        self, messages: Iterable[Message], ticket: BatchTracker | None = None
+    ) -> None:
         """Take messages in order. Returns when there is room for more.
 
         Whether all of them are settled is what the *ticket* tells.
         """
         ticket = ticket or BatchTracker()
-        ticket.hold()
+        ticket.add()
         group: dict[str, list[Sighting]] = {}
         started: float | None = None
         for taken, message in enumerate(messages, 1):
@@ -162,17 +166,17 @@ class Pipeline:
                 group = {}
                 await asyncio.sleep(0)  # others have their turn: partitions, answers, endpoints
         await self._match(group, ticket)
-        await self.keep_house()
-        while self.held.too_many and self._lookups is not None:
-            await self._lookups.eased()
-        ticket.release()
+        await self.run_maintenance()
+        while self.in_flight.too_many and self._lookups is not None:
+            await self._lookups.wait_for_result()
+        ticket.done()
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Wait for what is being asked, and send all findings. What waits goes on waiting."""
-        await self._judging.tell_folded(None)
+        await self._judging.flush_aggregates(None)
         if self._lookups is not None:
-            await self._lookups.finished()
-        await self._judging.tell_folded(None)
+            await self._lookups.wait_until_idle()
+        await self._judging.flush_aggregates(None)
         await self._outbox.flush()
         await self._history.flush()
         await self._lately.flush()
@@ -184,7 +188,7 @@ class Pipeline:
         """
         if self._turns is not None:
             await self._turns.finish(hurry=hurry)
-        await self.settle()
+        await self.flush()
 
     async def reject(self, position: Position, reject: Reject) -> None:
         """Count and set aside a message that could not even be taken out of its recording."""
@@ -194,25 +198,28 @@ class Pipeline:
         self.counts.unreadable += 1
         await self.guard.set_aside([_set_aside(position, reject)])
 
-    async def keep_house(self) -> None:
+    async def run_maintenance(self) -> None:
         """Do what is due now and then; cheap when it is not."""
         now = self._clock.now()
-        if self._lookups is not None and self._lookups.asker.breaker.recoveries > self._recoveries:
-            self._recoveries = self._lookups.asker.breaker.recoveries
+        if (
+            self._lookups is not None
+            and self._lookups.paid_lookup.breaker.times_closed > self._recoveries
+        ):
+            self._recoveries = self._lookups.paid_lookup.breaker.times_closed
             self._offered = 0.0  # what waited for the source has waited long enough
         if now - self._offered >= AGAIN_SECONDS[self._clock.kind] or now < self._offered:
             self._offered = now
             await self._history.flush()
             if self._clock.kind == "event":
-                await self._judging.tell_folded(now - 3_600)
+                await self._judging.flush_aggregates(now - 3_600)
             if self._turns is not None:
-                await self._turns.offer()
+                await self._turns.dispatch()
             await self._tidy(now)
         if self._clock.kind == "wall" and (
-            self._judging.folding and now - self._fold_told >= FOLDED_SECONDS
+            self._judging.aggregating and now - self._fold_told >= FOLDED_SECONDS
         ):
             self._fold_told = now
-            await self._judging.tell_folded(None)
+            await self._judging.flush_aggregates(None)
         await self._lately.flush_if_due()
         await self._outbox.flush_if_due()
 
@@ -221,17 +228,17 @@ class Pipeline:
 
         After the time that a sign-in may wait nothing of before is left, and the clock leaps.
         """
-        await self.keep_house()
+        await self.run_maintenance()
         step = AGAIN_SECONDS["event"]
         until = min(moment, self._clock.now() + self._waiting_limit + 2 * TIDY_SECONDS)
         while (
             isinstance(self._clock, EventClock)
             and self._turns is not None
-            and self._turns.scarce
+            and self._turns.constrained
             and until - self._clock.now() > step
         ):
-            self._clock.pass_to(self._clock.now() + step)
-            await self.keep_house()
+            self._clock.advance_within(self._clock.now() + step)
+            await self.run_maintenance()
 
     async def _tidy(self, now: float) -> None:
         """Give up what has waited too long; by the event clock also forget what has expired."""
@@ -239,9 +246,9 @@ class Pipeline:
             self._tidied = now  # what waited while nobody was there is offered once before
         if now - self._tidied < TIDY_SECONDS:
             return
-        await self._ledger.give_up(now - self._waiting_limit)
+        await self._ledger.expire_pending(now - self._waiting_limit)
         if self._clock.kind == "event" and now // DAY > self._tidied // DAY:
-            await self._ledger.sweep()  # in a service that is done beside the stream
+            await self._ledger.purge_expired()  # in a service that is done beside the stream
         self._tidied = now
 
     # --- the chain ---
@@ -272,23 +279,23 @@ class Pipeline:
         if not group:
             return
         self.counts.seen(group)
-        self._lately.note(group)
-        asked = self.held.addresses
-        known = self._free.look(list(group))
-        answers = await self._memory.answers([one for one in group if one not in asked])
-        sorted_out = self._sorting.sort(group, answers, known, ticket)
-        parked = sorted_out.parked | await self._ask(sorted_out.new, ticket)
+        self._lately.record(group)
+        asked = self.in_flight.addresses
+        known = self._free.match(list(group))
+        answers = await self._memory.get_verdicts([one for one in group if one not in asked])
+        sorted_out = self._sorting.triage(group, answers, known, ticket)
+        parked = sorted_out.waiting | await self._ask(sorted_out.new, ticket)
         for address, verdict in sorted_out.verdicts.items():
             self.counts.cache_hits += firsts(group[address])
             one = known.get(address)
-            await self._judging.held(address, group[address], verdict, [ticket], one)
-        for address, held in sorted_out.free.items():
+            await self._judging.evaluate_in_flight(address, group[address], verdict, [ticket], one)
+        for address, held in sorted_out.in_feed.items():
             self.counts.cache_hits += firsts(held)
-            await self._judging.held(address, held, None, [ticket], known[address])
-            if not self._judging.harmless(None, known[address]):
-                self._told({}, self.learning.words({address: known[address]}))
-        if silent := [one for one in sorted_out.silent if one not in known]:
-            nobody = Unanswered(why=self._free.why_silent, expires=0.0)
+            await self._judging.evaluate_in_flight(address, held, None, [ticket], known[address])
+            if not self._judging.cannot_alert(None, known[address]):
+                self._told({}, self.retro_match.verdicts_of({address: known[address]}))
+        if silent := [one for one in sorted_out.unmatched if one not in known]:
+            nobody = Unanswered(why=self._free.reason_not_looked_up, expires=0.0)
             self._told(dict.fromkeys(silent, nobody), {})
         verdicts = sorted_out.verdicts
         if known:
@@ -297,7 +304,7 @@ class Pipeline:
         await self._park(parked, {address: [ticket] for address in parked})
         await self.guard.flush()
         if self._lookups is not None and self._clock.kind == "event":
-            await self._lookups.landed()  # the clock must not run on while questions are open
+            await self._lookups.in_flight()  # the clock must not run on while questions are open
 
     async def _look_again(
         self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]
@@ -305,20 +312,20 @@ class Pipeline:
         """Let sign-ins wait whose address is, or deserves to be, asked about again."""
         if self._turns is None or not verdicts:
             return
-        again = {one: v for one, v in verdicts.items() if self._turns.worth_waiting(v)}
+        again = {one: v for one, v in verdicts.items() if self._turns.worth_enqueueing(v)}
         others = verdicts.keys() - again.keys()
-        if self._turns.scarce and others:
-            scores = await self._parking.learn({one: group[one] for one in others})
+        if self._turns.constrained and others:
+            scores = await self._parking.learn_history({one: group[one] for one in others})
             reopened = {
                 address: verdict
                 for address, score in scores.items()
-                if (verdict := self._turns.reopened(verdicts[address], score)) is not None
+                if (verdict := self._turns.recheck_due(verdicts[address], score)) is not None
             }
             if reopened:
-                await self._memory.answer(reopened)
+                await self._memory.put_verdicts(reopened)
                 again |= reopened
         if again:
-            await self._parking.park({address: group[address] for address in again})
+            await self._parking.enqueue({address: group[address] for address in again})
 
     async def _ask(
         self, new: dict[str, list[Sighting]], ticket: BatchTracker
@@ -326,13 +333,13 @@ class Pipeline:
         """Ask about new addresses, or return them if it is not their turn."""
         if not new or self._turns is None or self._lookups is None:
             return {}
-        if not await self._turns.at_once(list(new)):
-            why = await self._turns.why_not()
+        if not await self._turns.dispatch_now(list(new)):
+            why = await self._turns.reason_to_wait()
             self.counts.reasons[why.value] += sum(map(firsts, new.values()))
             return new
         for address, held in new.items():
-            self.held.add(address, held, ticket)
-        self._lookups.want(list(new))
+            self.in_flight.add(address, held, ticket)
+        self._lookups.enqueue(list(new))
         return {}
 
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
@@ -340,21 +347,21 @@ class Pipeline:
         told = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
         waiting = await self._ledger.waiting_among(told) if told else set()
         late: dict[str, Verdict] = {}
-        known = self._free.look(list(answers))
-        self._told(answers, self.learning.words(known))
+        known = self._free.match(list(answers))
+        self._told(answers, self.retro_match.verdicts_of(known))
         open_still: dict[str, list[Sighting]] = {}
         parked: dict[str, list[Sighting]] = {}
         tickets: dict[str, list[BatchTracker]] = {}
         for address, answer in answers.items():
-            held, tickets[address] = self.held.pop(address)
+            held, tickets[address] = self.in_flight.pop(address)
             if isinstance(answer, Verdict):
                 self.counts.verdicts[(answer.source, answer.reputation.value)] += 1
                 self.counts.cache_hits += max(0, firsts(held) - 1)
                 one = known.get(address)
-                await self._judging.held(address, held, answer, tickets[address], one)
-                if answer.open:
+                await self._judging.evaluate_in_flight(address, held, answer, tickets[address], one)
+                if answer.recheck_pending:
                     open_still[address] = held
-                    self.counts.answered_late(address, None)
+                    self.counts.resolved_late(address, None)
                 elif address in waiting:
                     late[address] = answer
             elif held:
@@ -363,14 +370,14 @@ class Pipeline:
         await self._judge_waiting(late)
         await self._park(parked, tickets)
         if any(open_still.values()):
-            await self._parking.park({one: held for one, held in open_still.items() if held})
+            await self._parking.enqueue({one: held for one, held in open_still.items() if held})
         for ticket in (one for several in tickets.values() for one in several):
-            ticket.release()
+            ticket.done()
 
     async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
-        for address, settled in (await self._judging.waiting(answered)).items():
-            self.counts.answered_late(address, settled)
-            self._parking.rooms.empty(address)
+        for address, settled in (await self._judging.evaluate_pending(answered)).items():
+            self.counts.resolved_late(address, settled)
+            self._parking.capacity.clear(address)
 
     async def _park(
         self,
@@ -380,16 +387,18 @@ class Pipeline:
         """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
         if not parked:
             return
-        answered = await self._parking.park(parked)
+        answered = await self._parking.enqueue(parked)
         self._memory.remember(answered)
-        known = self._free.look(list(answered))
+        known = self._free.match(list(answered))
         for address, held in parked.items():
             if address in answered:
                 self.counts.cache_hits += firsts(held)
                 verdict, one = answered[address], known.get(address)
-                await self._judging.held(address, held, verdict, tickets[address], one)
+                await self._judging.evaluate_in_flight(
+                    address, held, verdict, tickets[address], one
+                )
             else:
-                self.counts.parked(address, firsts(held))
+                self.counts.enqueued(address, firsts(held))
 
 
 def _set_aside(position: Position, reject: Reject) -> QuarantineItem:

@@ -73,11 +73,11 @@ class RecentSignIns:
         """Sign-ins that were found again."""
 
     @property
-    def noting(self) -> bool:
+    def recording(self) -> bool:
         """Whether sign-ins are noted at all."""
         return self._recent is not None
 
-    def note(self, group: Mapping[str, Sequence[Sighting]]) -> None:
+    def record(self, group: Mapping[str, Sequence[Sighting]]) -> None:
         """Note sign-ins by address."""
         if self._recent is None:
             return
@@ -100,7 +100,7 @@ class RecentSignIns:
             await self.flush()
         if self._recent is not None and not 0 <= now - self._trimmed < TRIMMING:
             self._trimmed = now
-            await self._guarded(self._recent.trim(now - self._window, LARGEST))
+            await self._guarded(self._recent.enforce_limits(now - self._window, LARGEST))
 
     async def flush(self) -> None:
         """Keep what is noted."""
@@ -112,7 +112,7 @@ class RecentSignIns:
         self._remember(now, noted)
         for start in range(0, len(noted), AT_ONCE):
             for chunk in _chunks(noted.part(start, start + AT_ONCE), since, now):
-                if not await self._guarded(self._recent.keep(chunk)):
+                if not await self._guarded(self._recent.append(chunk)):
                     self.failed += chunk.signins
 
     def _remember(self, now: float, noted: RecentSegment) -> None:
@@ -124,7 +124,7 @@ class RecentSignIns:
         ):
             self._flushed.popleft()
 
-    def own(self, keys: Collection[str]) -> list[tuple[str, Details]]:
+    def match_own(self, keys: Collection[str]) -> list[tuple[str, Details]]:
         """Return sign-ins that this process noted just now, from addresses that *keys* name.
 
         Another instance may have looked through what all have kept before these were.
@@ -135,7 +135,7 @@ class RecentSignIns:
         self.found += len(found)
         return [(one.address, one.details()) for one in found]
 
-    async def named(self, keys: Collection[str] | None) -> AsyncIterator[list[tuple[str, Details]]]:
+    async def match(self, keys: Collection[str] | None) -> AsyncIterator[list[tuple[str, Details]]]:
         """Yield sign-ins of lately from addresses that *keys* name or hold; all for None."""
         if self._recent is None:
             return
@@ -144,7 +144,7 @@ class RecentSignIns:
         wanted = _wanted(keys) if keys is not None else None
         sums = _sums(keys)
         try:
-            async for outlines in self._recent.outlines(since):
+            async for outlines in self._recent.segment_index(since):
                 for chunk in outlines:
                     if sums is not None and sums.isdisjoint(_numbers(chunk.addresses)):
                         continue
@@ -162,7 +162,7 @@ class RecentSignIns:
             return 0
         await self.flush()
         deleted = 0
-        async for outlines in self._recent.outlines(0.0):
+        async for outlines in self._recent.segment_index(0.0):
             for chunk in outlines:
                 body = await self._recent.body(chunk.key)
                 signins = list(_unpacked(body)) if body is not None else []
@@ -257,5 +257,5 @@ def _readable(body: bytes, wanted: AddressIndex | None) -> list[RecentSignIn]:
 
 
 def _among(signins: RecentSegment, wanted: AddressIndex) -> list[RecentSignIn]:
-    addresses = set(wanted.among(list(set(signins.addresses))))
+    addresses = set(wanted.matching(list(set(signins.addresses))))
     return [one for one in signins if one.address in addresses] if addresses else []

@@ -51,37 +51,37 @@ class RetroMatch:
         self._clock = clock
         self._told = told
 
-    async def learn(self, keys: Collection[str] | None) -> None:
+    async def match_new_indicators(self, keys: Collection[str] | None) -> None:
         """Judge what waits, and what went by lately, of which free sources speak only now.
 
         *keys* are the addresses and networks that they may not have named before; None for any.
         """
-        known = self._free.look(await self._waiting_of(keys))
-        self._told({}, self.words(known))
-        for address, settled in (await self._judging.spoken_for(known)).items():
-            self._counts.answered_late(address, settled)
-            self._parking.rooms.empty(address)
-        async for signins in self._lately.named(keys):
-            self._told({}, self.words(await self._judging.late(signins)))
+        known = self._free.match(await self._waiting_of(keys))
+        self._told({}, self.verdicts_of(known))
+        for address, settled in (await self._judging.split_by_feed_validity(known)).items():
+            self._counts.resolved_late(address, settled)
+            self._parking.capacity.clear(address)
+        async for signins in self._lately.match(keys):
+            self._told({}, self.verdicts_of(await self._judging.evaluate_late(signins)))
         await self._outbox.flush()
 
-    async def look_back(self, keys: Collection[str]) -> None:
+    async def match_recent(self, keys: Collection[str]) -> None:
         """Judge what this instance took just now, where another one looks through the rest."""
-        signins = self._lately.own(keys)
+        signins = self._lately.match_own(keys)
         if signins:
-            self._told({}, self.words(await self._judging.late(signins)))
+            self._told({}, self.verdicts_of(await self._judging.evaluate_late(signins)))
             await self._outbox.flush()
 
-    async def unsay(self, addresses: Sequence[str]) -> None:
+    async def retract(self, addresses: Sequence[str]) -> None:
         """Tell anew of addresses that a feed does not name any more."""
-        words = self.words(self._free.look(addresses))
-        answers = await self._ledger.answers(addresses)
+        words = self.verdicts_of(self._free.match(addresses))
+        answers = await self._ledger.get_verdicts(addresses)
         self._told(answers, {one: words.get(one, ()) for one in addresses})
 
-    def words(self, known: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
+    def verdicts_of(self, known: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
         """Return what free sources say of addresses now."""
         now = self._clock.now()
-        words = {one: self._free.words(one, told, now) for one, told in known.items()}
+        words = {one: self._free.verdicts_of(one, told, now) for one, told in known.items()}
         return {address: told for address, told in words.items() if told}
 
     async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:

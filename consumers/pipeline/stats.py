@@ -54,13 +54,13 @@ class PipelineCounts:
         if self.exact:
             self.addresses.update(addresses)
 
-    def parked(self, address: str, signins: int) -> None:
+    def enqueued(self, address: str, signins: int) -> None:
         """Count sign-ins that wait."""
         self.unanswered += signins
         if self.exact:
             self._unanswered[address] += signins
 
-    def answered_late(self, address: str, waiting: int | None) -> None:
+    def resolved_late(self, address: str, waiting: int | None) -> None:
         """Take back what was counted as unanswered in this run; one lookup answered it.
 
         *waiting* of them, or all.

@@ -32,11 +32,11 @@ class Triaged:
     """The sign-ins of a few messages, by what is known of their address."""
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    free: dict[str, list[Sighting]] = field(default_factory=dict)
+    in_feed: dict[str, list[Sighting]] = field(default_factory=dict)
     """Those of which free sources speak, so that nobody has to be asked."""
-    parked: dict[str, list[Sighting]] = field(default_factory=dict)
+    waiting: dict[str, list[Sighting]] = field(default_factory=dict)
     new: dict[str, list[Sighting]] = field(default_factory=dict)
-    silent: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     """Addresses of which nobody speaks, and nobody is there to be asked."""
 
 
@@ -59,7 +59,7 @@ class Triage:
         self._lookups = lookups
         self._own_networks = own_networks
 
-    def sort(
+    def triage(
         self,
         group: Mapping[str, list[Sighting]],
         answers: Mapping[str, Answer],
@@ -79,9 +79,9 @@ class Triage:
                 continue
             left = held
             if (one := known.get(address)) is not None:
-                spoken, left = self._judging.spoken_of(address, held, one)
+                spoken, left = self._judging.matched_by_feed(address, held, one)
                 if spoken:
-                    found.free[address] = spoken
+                    found.in_feed[address] = spoken
             if left and not self._goes_no_further(address, left, found):
                 if answer is not None:
                     self._park(address, left, answer, found)
@@ -91,7 +91,7 @@ class Triage:
                 else:
                     found.new[address] = left
         if self._lookups is not None and joining:
-            self._lookups.want(joining)
+            self._lookups.enqueue(joining)
         return found
 
     def _goes_no_further(self, address: str, held: Sequence[Sighting], found: Triaged) -> bool:
@@ -100,12 +100,12 @@ class Triage:
             self._counts.own_network += firsts(held)
         elif self._lookups is None:
             self._counts.unanswered += firsts(held)
-            self._counts.reasons[self._free.why_silent.value] += firsts(held)
-            found.silent.append(address)
+            self._counts.reasons[self._free.reason_not_looked_up.value] += firsts(held)
+            found.unmatched.append(address)
         else:
             return False
         return True
 
     def _park(self, address: str, held: list[Sighting], answer: Unanswered, found: Triaged) -> None:
-        found.parked[address] = held
+        found.waiting[address] = held
         self._counts.reasons[answer.why.value] += firsts(held)

@@ -35,7 +35,7 @@ class ClockCheck:
         self._monotonic = monotonic
         self._looked = float("-inf")
 
-    def answered(self, date: str | None) -> None:
+    def observe(self, date: str | None) -> None:
         """Take the ``Date`` header of an answer that came just now; cheap, may come often."""
         if date is None or self._monotonic() - self._looked < LOOK_AGAIN:
             return
@@ -45,9 +45,9 @@ class ClockCheck:
         except ValueError:
             return
         if abs(off) <= MOST_OFF:
-            self._watch.well(Problem.CLOCK_OFF)
+            self._watch.resolve(Problem.CLOCK_OFF)
             return
-        self._watch.trouble(
+        self._watch.report(
             Problem.CLOCK_OFF,
             f"this machine's clock is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} the "
             "storage account's; have it set by NTP",

@@ -32,7 +32,7 @@ def ensure_open_files(watch: HealthReporter) -> None:
     if wanted >= ENOUGH:
         log.warning("limit on open files raised", limit="RLIMIT_NOFILE", was=soft, now=wanted)
         return
-    watch.trouble(
+    watch.report(
         Problem.FEW_FILES,
         f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and {ENOUGH} may "
         "be needed: raise it, or connections will fail under load",

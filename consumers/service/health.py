@@ -57,7 +57,7 @@ class Health:
         self._monotonic = monotonic
         self._troubles: dict[tuple[Problem, str], _OpenProblem] = {}
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong."""
         moment = self._monotonic()
         since = self._troubles.setdefault((what, part), _OpenProblem(self._now(), moment, detail))
@@ -68,7 +68,7 @@ class Health:
             tell = log.debug if what in _EXPECTED else log.warning
             tell("trouble", what=what.value, part=part or None, detail=since.detail)
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Note that it is right (again)."""
         since = self._troubles.pop((what, part), None)
         if since is not None and since.told is not None:
@@ -80,7 +80,7 @@ class Health:
         return self._monotonic() - since.monotonic >= grace
 
     @property
-    def held_up(self) -> bool:
+    def overdue(self) -> bool:
         """Whether something outside the process holds its work up."""
         return any(what in OUTSIDE for what, _ in list(self._troubles))
 

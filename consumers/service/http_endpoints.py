@@ -25,7 +25,7 @@ class ServiceStatus(Protocol):
     ready: bool
     """Whether all its loops run, and it does not drain."""
 
-    def stands(self) -> str | None:
+    def is_stalled(self) -> str | None:
         """Return what of its own work stands still, or None."""
 
 
@@ -42,7 +42,7 @@ async def serve_endpoints(
     """
 
     async def alive(_: web.Request) -> web.Response:
-        stands = probed.stands()
+        stands = probed.is_stalled()
         return web.Response(text=f"{stands or 'ok'}\n", status=503 if stands else 200)
 
     async def ready(_: web.Request) -> web.Response:

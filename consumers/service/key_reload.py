@@ -36,7 +36,7 @@ class KeyReload:
         self._lookups = lookups
         self._use_passwords = use_passwords
 
-    async def look(self) -> None:
+    async def reload_if_changed(self) -> None:
         """Go on with other keys, if there are any. A file that is half written waits."""
         try:
             settings = self._load()
@@ -49,5 +49,5 @@ class KeyReload:
         if key is None or self._lookups is None or key == self._key:
             return
         self._key = key
-        self._lookups.asker.use_key(key.get_secret_value())
+        self._lookups.paid_lookup.use_key(key.get_secret_value())
         log.info("another CrowdSec key is used from now on")

@@ -68,7 +68,7 @@ class MetricsCollector:
             registry=self._registry,
         )
 
-    def watch(
+    def attach(
         self,
         pipeline: Pipeline,
         outbox: Outbox,
@@ -80,7 +80,7 @@ class MetricsCollector:
         self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
         self._intelligence, self._lately = intelligence, lately
 
-    def delivered(self, seconds: float) -> None:
+    def record_delay(self, seconds: float) -> None:
         """Take note of how long a finding took."""
         self._seconds.observe(seconds)
 
@@ -88,8 +88,8 @@ class MetricsCollector:
         """Ask the ledger for what it alone knows."""
         self._size = await self._ledger.size()
         if self._lookups is not None:
-            self._quota = await self._lookups.asker.budget.standing()
-        if self._lately is not None and self._lately.noting:
+            self._quota = await self._lookups.paid_lookup.budget.status()
+        if self._lately is not None and self._lately.recording:
             self._coverage = await self._lately.coverage()
         if self._intelligence is not None:
             self._free = self._intelligence.samples()
@@ -123,7 +123,7 @@ class MetricsCollector:
         yield m.Sample(m.OWN_NETWORK, counts.own_network)
         yield m.Sample(m.CACHE_HITS, counts.cache_hits)
         yield m.Sample(m.CACHE_HIT_SHARE, counts.cache_hits / max(1, counts.signins))
-        yield m.Sample(m.HELD, len(pipeline.held))
+        yield m.Sample(m.HELD, len(pipeline.in_flight))
         for reason, count in list(counts.skipped.items()):
             yield m.Sample(m.SKIPPED, count, (reason,))
         for reason, count in list(counts.reasons.items()):
@@ -152,7 +152,7 @@ class MetricsCollector:
 
     def _of_free_sources(self) -> Iterator[Sample]:
         yield from self._free
-        if self._lately is not None and self._lately.noting:
+        if self._lately is not None and self._lately.recording:
             since = self._coverage.since
             age = max(0.0, time.time() - since) if since is not None else 0.0
             yield m.Sample(m.LATE_MATCH_AGE, age)
@@ -164,7 +164,7 @@ class MetricsCollector:
         for claim in self.claims():
             yield m.Sample(m.CHECKPOINT_AGE, now - claim.checkpointed_at, (claim.name,))
             yield m.Sample(m.UNSETTLED, claim.unsettled, (claim.name,))
-            yield m.Sample(m.STANDING, now - claim.stood_since, (claim.name,))
+            yield m.Sample(m.STANDING, now - claim.stalled_since, (claim.name,))
         for name, lag in self.lags():
             yield m.Sample(m.LAG, lag, (name,))
         for owners in self.owners():

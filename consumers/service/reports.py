@@ -63,7 +63,7 @@ class Reports:
         """What was told last of addresses, and until when it is believed."""
         self._queue: list[dict[str, Any]] = []
 
-    def told(
+    def record_verdicts(
         self,
         answers: Mapping[str, Answer],
         words: Mapping[str, Sequence[Verdict]] | None = None,
@@ -95,12 +95,12 @@ class Reports:
             del self._queue[:over]
             self.dropped += over
 
-    def among(self, keys: Collection[str]) -> list[str]:
+    def filter_reported(self, keys: Collection[str]) -> list[str]:
         """Return the addresses of which something was told, among those that *keys* name."""
         index = AddressIndex()
         for key in keys:
             index.add(key)
-        return index.among(list(self._last))
+        return index.matching(list(self._last))
 
     async def send_verdicts(self) -> None:
         """Send what is queued."""

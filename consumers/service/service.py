@@ -112,7 +112,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, self._stop)
-        self.health.trouble(Problem.STARTING, "not connected yet")
+        self.health.report(Problem.STARTING, "not connected yet")
         try:
             self._start(self._begin())
             self.ready = True
@@ -131,14 +131,14 @@ class Service:
             self._start(_every(FREE, action))
         for action in self._sharing.actions() if self._sharing is not None else ():
             self._start(_every(SHARING, action))
-        await self._intelligence.looked(FIRST_LOOK)
+        await self._intelligence.attempted(FIRST_LOOK)
         for receiver in self.receivers:
             self._start(receiver.run())
         for seconds, action in self._actions():
             self._start(_every(seconds, action))
         for receiver in self.receivers:
-            await receiver.greeted.wait()
-        self.health.well(Problem.STARTING)
+            await receiver.connected.wait()
+        self.health.resolve(Problem.STARTING)
 
     def claims(self) -> list[OwnedPartition]:
         """Return what we have of each partition of ours."""
@@ -148,10 +148,10 @@ class Service:
         """Return what is known of the owners of each hub's partitions."""
         return [one.owners for one in self.receivers]
 
-    def stands(self) -> str | None:
+    def is_stalled(self) -> str | None:
         """Return what of our own work stands though nothing outside holds it up, or None."""
-        held_up = self.health.held_up
-        told = (one.stands(held_up=held_up) for one in self.receivers)
+        held_up = self.health.overdue
+        told = (one.is_stalled(held_up=held_up) for one in self.receivers)
         return next((one for one in told if one is not None), None)
 
     def lags(self) -> list[tuple[str, int]]:
@@ -170,12 +170,12 @@ class Service:
             (PARTITIONS, self._look_around),
             (HUB, self._look_at_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
-            (HOUSE, self._pipeline.keep_house),
+            (HOUSE, self._pipeline.run_maintenance),
             (RECOVERY, self._recover),
-            (KEYS, self._keys.look),
+            (KEYS, self._keys.reload_if_changed),
             (VERDICTS, self._send_verdicts),
             (self.settings.report_interval, self._send_health),
-            (SWEEPING, self._ledger.sweep),
+            (SWEEPING, self._ledger.purge_expired),
         ]
 
     async def _ask(self) -> None:
@@ -187,10 +187,10 @@ class Service:
             await self._outbox.flush()
 
     async def _look_around(self) -> None:
-        await _each(one.look_at_partitions for one in self.receivers)
+        await _each(one.check_partitions for one in self.receivers)
 
     async def _look_at_hubs(self) -> None:
-        await _each(one.look_at_hub for one in self.receivers if one.greeted.is_set())
+        await _each(one.check_hub for one in self.receivers if one.connected.is_set())
 
     async def _send_verdicts(self) -> None:
         if self._reports is not None:
@@ -221,9 +221,9 @@ class Service:
     async def _end(self) -> None:
         """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
         self.ready = False
-        self.health.trouble(Problem.DRAINING, "about to end")
+        self.health.report(Problem.DRAINING, "about to end")
         for receiver in self.receivers:
-            receiver.stop_taking()
+            receiver.stop_receiving()
         if self._failure is None:
             try:
                 async with asyncio.timeout(max(0.1, self.settings.drain - CLOSING - REPORTING)):
@@ -247,8 +247,8 @@ class Service:
             log.warning("partitions were not given back in time; they pass on when they expire")
 
     async def _settle(self) -> None:
-        await _each(one.taken for one in self.receivers)
-        await self._pipeline.settle()
+        await _each(one.drained for one in self.receivers)
+        await self._pipeline.flush()
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:

@@ -169,11 +169,11 @@ class Core:
         self._guard = guard
         self._ledger = ledger
         self._clock = clock
-        self.free = free or LocalSources(None, None)
-        self.lately = RecentSignIns(recent, clock, policy.late_match)
-        self.held = InFlight()
+        self.local_sources = free or LocalSources(None, None)
+        self.recent = RecentSignIns(recent, clock, policy.late_match)
+        self.in_flight = InFlight()
         self.history = History(ledger, clock)
-        self.parking = PendingSignIns(
+        self.pending = PendingSignIns(
             ledger,
             self.history,
             clock,
@@ -181,7 +181,7 @@ class Core:
             per_address=policy.waiting_per_address,
             lasts=policy.waiting_limit,
         )
-        self.turns: LookupScheduler | None = None
+        self.scheduler: LookupScheduler | None = None
         self.lookups = make_lookups(
             settings,
             ledger,
@@ -196,11 +196,11 @@ class Core:
             source=source,
         )
         if self.lookups is not None:
-            self.turns = LookupScheduler(
+            self.scheduler = LookupScheduler(
                 ledger,
                 self.lookups,
-                self.parking,
-                self.held,
+                self.pending,
+                self.in_flight,
                 clock,
                 waiting_limit=policy.waiting_limit,
             )
@@ -209,7 +209,7 @@ class Core:
         await self._pipeline.deliver(answers)
 
     async def _revise(self, answers: Mapping[str, Answer]) -> dict[str, Answer]:
-        return await self.turns.revise(answers) if self.turns is not None else dict(answers)
+        return await self.scheduler.revise(answers) if self.scheduler is not None else dict(answers)
 
     def join(
         self,
@@ -220,16 +220,16 @@ class Core:
     ) -> Pipeline:
         """Return the pipeline around it; see there."""
         self._pipeline = Pipeline(
-            decoder=make_decoder(self._settings, noted=self.lately.noting),
+            decoder=make_decoder(self._settings, noted=self.recent.recording),
             memory=self.memory,
             ledger=self._ledger,
             lookups=self.lookups,
-            turns=self.turns,
-            parking=self.parking,
+            turns=self.scheduler,
+            parking=self.pending,
             history=self.history,
-            held=self.held,
-            free=self.free,
-            lately=self.lately,
+            held=self.in_flight,
+            free=self.local_sources,
+            lately=self.recent,
             judge=judge,
             outbox=outbox,
             guard=self._guard,

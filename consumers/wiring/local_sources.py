@@ -214,7 +214,7 @@ class SourceManager:
         if self._claims is None or self.replica is None:
             return True
         name = f"late {REPLICA} {self.replica.built}"
-        return name in (await self._claims.claim([name], TOLD)).mine
+        return name in (await self._claims.acquire([name], TOLD)).acquired
 
     async def bring_up_to_date(self) -> list[str]:
         """Bring everything up to date that is due, one after the other; return what failed."""
@@ -225,32 +225,32 @@ class SourceManager:
             except (FeedFailed, LedgerFailed) as error:
                 failed.append(f"feed {sync.name}: {error}")
         if self.refresh is not None:
-            await self.refresh.look()
+            await self.refresh.refresh_if_due()
             if self.refresh.trouble is not None:
                 failed.append(self.refresh.trouble)
         return failed
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
         """Return what is to be done every few seconds, each beside the others."""
-        actions: list[Callable[[], Awaitable[None]]] = [sync.look for sync in self.syncs]
+        actions: list[Callable[[], Awaitable[None]]] = [sync.sync_if_due for sync in self.syncs]
         if self.refresh is not None:
-            actions.append(self.refresh.look)
-        return [*actions, self.sweep]
+            actions.append(self.refresh.refresh_if_due)
+        return [*actions, self.purge_expired]
 
-    async def looked(self, seconds: float) -> None:
+    async def attempted(self, seconds: float) -> None:
         """Wait, so long at most, until every feed was looked at once."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for sync in self.syncs:
-                    await sync.looked.wait()
+                    await sync.attempted.wait()
 
-    async def sweep(self) -> None:
+    async def purge_expired(self) -> None:
         """Forget, now and then, what has ended long ago."""
         now = self._now()
         if self.feeds is not None and now - self._swept >= SWEEPING:
             self._swept = now
             try:
-                self.feeds.drop(self.feeds.store.sweep(now))
+                self.feeds.drop(self.feeds.store.purge_expired(now))
             except LedgerFailed as error:
                 log.warning("ended indicators could not be deleted", why=str(error))
 

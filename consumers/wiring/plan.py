@@ -42,7 +42,7 @@ class EmptySource:
     name = "plan"
     batch_size = 1
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
+    async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Say of each address that nothing is known."""
         return dict.fromkeys(addresses, _UNKNOWN)
 
@@ -82,10 +82,10 @@ class _NullSink:
 class _NullHealth:
     """A health reporter that ignores everything: in a plan a spent quota is normal."""
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Say nothing."""
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Say nothing."""
 
 

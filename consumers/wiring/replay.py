@@ -217,6 +217,6 @@ async def open_chain(
             stack.push_async_callback(core.lookups.close)
         pipeline = core.join(judge=judge, outbox=outbox)
         await pipeline.recover()
-        intelligence.listen(pipeline.learning.learn)
+        intelligence.listen(pipeline.retro_match.match_new_indicators)
         notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
         yield ReplayPipeline(pipeline, core.lookups, outbox, ledger, clock, notes)

@@ -81,7 +81,9 @@ class SentinelExport:
                 if plan.to_sentinel
             ]
 
-    def told(self, answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
+    def record_verdicts(
+        self, answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]
+    ) -> None:
         """Take note of verdicts. What feeds alone say is theirs to tell Sentinel."""
         for address in dict.fromkeys((*answers, *words)):
             answer = answers.get(address)
@@ -92,7 +94,7 @@ class SentinelExport:
             own = [one.reputation for one in said if not one.intel.indicator]
             if own:
                 known = Reputation.MALICIOUS in own
-                self.sharing.judged(
+                self.sharing.record_verdict(
                     address,
                     told.reputation if known else Reputation.UNKNOWN,
                     told.address_class,
@@ -107,7 +109,7 @@ class SentinelExport:
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
         """Return what is to be done every few seconds, each beside the others."""
-        return [self.sharing.flush, *(one.look for one in self._passing)]
+        return [self.sharing.flush, *(one.export_if_due for one in self._passing)]
 
     async def close(self) -> None:
         """Let go of connections."""

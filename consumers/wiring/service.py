@@ -110,7 +110,7 @@ def make_checkpoints(
         settings.checkpoint,
         credentials.get() if keyless else None,
         watch,
-        transport=transports(settings.ca_bundle, ClockCheck(watch).answered)(
+        transport=transports(settings.ca_bundle, ClockCheck(watch).observe)(
             connection_timeout=5, read_timeout=20
         ),
     )
@@ -197,10 +197,10 @@ def connect(intelligence: SourceManager, learning: RetroMatch, reports: Reports 
     """Have *learning* follow what free sources say, and what they say no more."""
 
     async def unsaid(keys: Collection[str]) -> None:
-        if reports is not None and (addresses := reports.among(keys)):
-            await learning.unsay(addresses)
+        if reports is not None and (addresses := reports.filter_reported(keys)):
+            await learning.retract(addresses)
 
-    intelligence.listen(learning.learn, learning.look_back, unsaid)
+    intelligence.listen(learning.match_new_indicators, learning.match_recent, unsaid)
 
 
 def tell_all(*listeners: Told) -> Told:
@@ -259,7 +259,7 @@ async def open_service(
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
         stack.push_async_callback(quarantine.close)
         sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
-        outbox = Outbox(sink, quarantine, delivered=measures.delivered, watch=health)
+        outbox = Outbox(sink, quarantine, delivered=measures.record_delay, watch=health)
         intelligence, recent = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
@@ -281,10 +281,10 @@ async def open_service(
         )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
-        told = tell_all(*(one.told for one in (reports, sharing) if one is not None))
+        told = tell_all(*(one.record_verdicts for one in (reports, sharing) if one is not None))
         pipeline = make_pipeline(settings, core, outbox, told)
-        connect(intelligence, pipeline.learning, reports)
-        measures.watch(pipeline, outbox, core.lookups, intelligence, core.lately)
+        connect(intelligence, pipeline.retro_match, reports)
+        measures.attach(pipeline, outbox, core.lookups, intelligence, core.recent)
         service = Service(
             settings=settings.service,
             pipeline=pipeline,

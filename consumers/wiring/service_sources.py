@@ -40,7 +40,7 @@ def make_table(
         connection_string=secret.get_secret_value() if secret else None,
         account_url=state.account_url,
         credential=credentials.get() if secret is None else None,
-        new_transport=transports(settings.ca_bundle, ClockCheck(watch).answered),
+        new_transport=transports(settings.ca_bundle, ClockCheck(watch).observe),
     )
 
 

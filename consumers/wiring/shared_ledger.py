@@ -29,9 +29,9 @@ class _FailFast(Health):
 
     limit: asyncio.Timeout | None = None
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note that something is wrong."""
-        super().trouble(what, detail, part=part)
+        super().report(what, detail, part=part)
         if self.limit is not None and what is not Problem.LEDGER_UNREACHABLE:
             self.limit.reschedule(asyncio.get_running_loop().time())
             self.limit = None

@@ -326,10 +326,10 @@ class BlobQuarantine:
         except AzureError as error:
             failed = _translated(error, self._setting)
             if watch is not None:
-                watch.trouble(Problem.QUARANTINE_UNREACHABLE, str(failed))
+                watch.report(Problem.QUARANTINE_UNREACHABLE, str(failed))
             raise failed from None
         if watch is not None:
-            watch.well(Problem.QUARANTINE_UNREACHABLE)
+            watch.resolve(Problem.QUARANTINE_UNREACHABLE)
         return result
 
 

@@ -73,7 +73,7 @@ class FeedExport:
         self._now = now
         self._shared = shared
 
-    async def look(self) -> None:
+    async def export_if_due(self) -> None:
         """Pass on what is new, and now and then again what has no end. Never raises for Sentinel.
 
         What is not taken is tried again the next time.
@@ -84,8 +84,8 @@ class FeedExport:
             await self._pass_on(f"passed {self._feed}", endless=False)
             if await self._due():
                 await self._pass_on(f"repassed {self._feed}", endless=True)
-                await self._ledger.leave_note(f"repassed {self._feed}", "0")
-                await self._ledger.leave_note(f"renewed {self._feed}", repr(self._now()))
+                await self._ledger.put_value(f"repassed {self._feed}", "0")
+                await self._ledger.put_value(f"renewed {self._feed}", repr(self._now()))
         except SinkHeldBack:
             return  # the watch was told
         finally:
@@ -96,19 +96,19 @@ class FeedExport:
         """Claim the work, or renew the claim; tell whether it is ours to do."""
         if not self._shared:
             return True
-        return self._claim in (await self._ledger.claim([self._claim], LEASE)).mine
+        return self._claim in (await self._ledger.acquire([self._claim], LEASE)).acquired
 
     async def _due(self) -> bool:
         """Tell whether what has no end has to be told again, before Sentinel forgets it."""
-        note = await self._ledger.note(f"renewed {self._feed}")
+        note = await self._ledger.get_value(f"renewed {self._feed}")
         if note is None:
-            await self._ledger.leave_note(f"renewed {self._feed}", repr(self._now()))
+            await self._ledger.put_value(f"renewed {self._feed}", repr(self._now()))
             return False
         return self._now() - float(note) > min(self._valid / 3, 7 * DAY)
 
     async def _pass_on(self, name: str, *, endless: bool) -> None:
         """Pass on what came after the step that the note *name* tells; the note follows."""
-        step = int(await self._ledger.note(name) or 0)
+        step = int(await self._ledger.get_value(name) or 0)
         if not self._shared and 0 < self._store.state(self._feed).steps < step:
             step = 0  # the indicators were lost and read anew
         while True:
@@ -122,6 +122,6 @@ class FeedExport:
             ]
             await self._taker.feed_changes(self._feed, wanted)
             step = last
-            await self._ledger.leave_note(name, str(step))
+            await self._ledger.put_value(name, str(step))
             if not await self._mine():
                 return

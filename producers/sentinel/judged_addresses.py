@@ -170,7 +170,7 @@ class IndicatorExport:
 
     # --- addresses ---
 
-    def judged(
+    def record_verdict(
         self,
         address: str,
         reputation: Reputation,
@@ -251,7 +251,7 @@ class IndicatorExport:
         unknown = [one for one in self._queue if self._remembered(one) is None]
         for start in range(0, len(unknown), READ_AT_ONCE):
             part = unknown[start : start + READ_AT_ONCE]
-            found = await self._ledger.history([PREFIX + one for one in part])
+            found = await self._ledger.get_history([PREFIX + one for one in part])
             for address in part:
                 key = PREFIX + address
                 shared = _decoded(key, found[key]) if key in found else NEVER
@@ -299,7 +299,7 @@ class IndicatorExport:
         arrived = [one for one in changes if one.told["id"] not in refused]
         entries = {PREFIX + one.address: msgspec.msgpack.encode(one.shared) for one in arrived}
         if entries:
-            await self._ledger.keep_history(entries, merged)
+            await self._ledger.put_history(entries, merged)
         for one in arrived:
             self._remember(one.address, one.shared)
             self.counts[one.what] += 1
@@ -381,12 +381,12 @@ class IndicatorExport:
         pause = PAUSE if error.retry_after is None else max(PAUSE, error.retry_after)
         self._held_back = self._monotonic() + pause, error
         if self._watch is not None:
-            self._watch.trouble(Problem.INDICATORS_HELD_BACK, f"{error}; {error.mend}")
+            self._watch.report(Problem.INDICATORS_HELD_BACK, f"{error}; {error.remedy}")
 
     def _well(self) -> None:
         self._held_back, self._unwell = None, False
         if self._watch is not None:
-            self._watch.well(Problem.INDICATORS_HELD_BACK)
+            self._watch.resolve(Problem.INDICATORS_HELD_BACK)
 
     def _resting(self) -> SinkHeldBack | None:
         """Return why nothing is tried now, and for how long."""
@@ -394,7 +394,7 @@ class IndicatorExport:
             return None
         until, error = self._held_back
         left = until - self._monotonic()
-        return SinkHeldBack(str(error), mend=error.mend, retry_after=left) if left > 0 else None
+        return SinkHeldBack(str(error), mend=error.remedy, retry_after=left) if left > 0 else None
 
     def _remembered(self, address: str) -> UploadedIndicator | None:
         """Return what is known of an address, None if the ledger has to be asked."""

@@ -109,7 +109,7 @@ class RequestRateLimiter:
         self._sleep = sleep
         self._begun: deque[float] = deque()
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Return when a request may begin."""
         while len(self._begun) >= self._most:
             wait = self._begun[0] + MINUTE - self._monotonic()
@@ -225,20 +225,20 @@ class IndicatorUpload:
             raise SinkRefused(f"{len(body):,} bytes are more than one request may hold")
         began, pause = self._monotonic(), FIRST_PAUSE
         while True:
-            await self._pace.turn()
+            await self._pace.acquire()
             try:
                 refusals = await self._post(body)
             except SinkHeldBack as error:
                 self.errors += 1
                 if self._watch is not None:
-                    detail = f"{error}; {error.mend}"
-                    self._watch.trouble(Problem.INDICATORS_HELD_BACK, detail)
+                    detail = f"{error}; {error.remedy}"
+                    self._watch.report(Problem.INDICATORS_HELD_BACK, detail)
                 wait = pause if error.retry_after is None else error.retry_after
                 if self._monotonic() + wait > began + self._patience:
                     raise
             else:
                 if self._watch is not None:
-                    self._watch.well(Problem.INDICATORS_HELD_BACK)
+                    self._watch.resolve(Problem.INDICATORS_HELD_BACK)
                 return refusals
             await self._sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -244,7 +244,7 @@ class Decoder:
             form = form_of_type[type_of(row)] or form_of_category[category_of(row)]
             if form is None or form.typed is not typed:
                 self._add_item(source.raw(index), decoded)
-            elif not form.on:
+            elif not form.enabled:
                 skips[TABLE_OFF] += 1
             else:
                 try:
@@ -321,7 +321,7 @@ class Decoder:
         form = self._form_told(record.get("Type"), record.get("category"))
         if form is None:
             return False
-        if not form.on:
+        if not form.enabled:
             decoded.skips[TABLE_OFF] += 1
             return True
         typed = form.typed
@@ -352,7 +352,7 @@ class Decoder:
         if form is None:
             decoded.skips[UNKNOWN_TABLE] += 1
             return
-        if not form.on:
+        if not form.enabled:
             decoded.skips[TABLE_OFF] += 1
             return
         answers = [self._answer(reader.at(place)) for (place,) in form.columns["address"]]

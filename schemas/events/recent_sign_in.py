@@ -128,7 +128,9 @@ class RecentSegment(msgspec.Struct, array_like=True):
         if {signin.form.outcome for signin in signins} != {"code"}:
             return False
         try:
-            event_ids, accounts, results, times = zip(*[one.noted for one in signins], strict=True)
+            event_ids, accounts, results, times = zip(
+                *[one.late_columns for one in signins], strict=True
+            )
             if not set(map(type, results)) <= _CODES:
                 return False
             outcomes = [_outcomes[result] for result in results]

@@ -229,17 +229,17 @@ class SignIn(msgspec.Struct, gc=False):
     form: RecordFormat
     table: str
     addresses: tuple[str, ...]
-    written: Scalar
+    raw_address: Scalar
     source: Records
     index: int
     risk: Scalar = None
     """Entra ID's risk level, as it stands there."""
-    noted: tuple[Scalar, ...] | None = None
+    late_columns: tuple[Scalar, ...] | None = None
     """What stands at the first places of ``tables.NOTED``, if those were decoded."""
 
     def record_time(self) -> datetime | None:
         """Return when the record was written, else when the event began; None if it tells none."""
-        time = parse_time(self.written)
+        time = parse_time(self.raw_address)
         if time is None:
             reader = RecordReader(self.source.record(self.index))
             for column in ("emitted", "event_time"):

@@ -154,7 +154,7 @@ class RecordFormat:
 
     table: str
     """The Log Analytics table name; empty for one whose records name it themselves."""
-    on: bool
+    enabled: bool
     outcome: str
     account_type: str | None
     columns: Columns

@@ -53,7 +53,7 @@ class AddressIndex:
         if not networks:
             self._networks[six].pop(length, None)
 
-    def among(self, addresses: Iterable[str]) -> list[str]:
+    def matching(self, addresses: Iterable[str]) -> list[str]:
         """Return those addresses that a key names or holds."""
         exact = self.addresses
         if not (self._networks[False] or self._networks[True]):
@@ -85,7 +85,7 @@ class EveryKey(AddressIndex):
     For looking at a few addresses in a file of many.
     """
 
-    def among(self, addresses: Iterable[str]) -> list[str]:
+    def matching(self, addresses: Iterable[str]) -> list[str]:
         """Return all of them: any may be named."""
         return list(addresses)
 

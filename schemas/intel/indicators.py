@@ -95,7 +95,7 @@ def confidence_word(confidence: int | None) -> str | None:
 def word_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
     """Return an indicator as a feed's word on an address that *key* names, or that lies in it."""
     intel = Intel(
-        told_reputation=reputation_of(indicator).value,
+        raw_reputation=reputation_of(indicator).value,
         confidence=confidence_word(indicator.confidence),
         classifications=indicator.labels,
         ip_range=key if "/" in key else None,

@@ -36,7 +36,7 @@ class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
     intel: Intel
     evidence: dict[str, dict[str, Any]]
     """What each source says, by its name."""
-    asked: float | None
+    looked_up: float | None
     """When CrowdSec's word was given; None if only feeds speak."""
     expires: float
     """When the first of the words ends."""
@@ -82,7 +82,7 @@ def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
         false_positive=excused and not fed,
         intel=ordered[0].intel if len(ordered) == 1 else _joined([one.intel for one in ordered]),
         evidence=_evidence(ordered),
-        asked=max((one.time for one in of_crowdsec), default=None),
+        looked_up=max((one.time for one in of_crowdsec), default=None),
         expires=min(one.expires for one in ordered),
     )
 
@@ -121,7 +121,7 @@ def _evidence(words: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
 
 def _told(intel: Intel) -> dict[str, Any]:
     told = {
-        "reputation": intel.told_reputation,
+        "reputation": intel.raw_reputation,
         "attackDetails": list(intel.attack_details),
         "references": list(intel.references),
         "targetCountries": intel.target_countries,

@@ -54,7 +54,7 @@ class AddressClass(StrEnum):
 class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a source tells of an address besides its reputation; None where it tells nothing."""
 
-    told_reputation: str | None = None
+    raw_reputation: str | None = None
     """The source's own word, which may be finer than :class:`Reputation`."""
     confidence: str | None = None
     score: int | None = None
@@ -98,17 +98,17 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     expires: float
     address_class: AddressClass = AddressClass.UNKNOWN
     intel: Intel = Intel()
-    again: float = 0.0
+    recheck_at: float = 0.0
     first_asked: float = 0.0
 
     @property
-    def open(self) -> bool:
+    def recheck_pending(self) -> bool:
         """Whether sign-ins of the address wait for another answer."""
-        return self.again > 0
+        return self.recheck_at > 0
 
     def stands(self, now: float) -> bool:
         """Tell whether there is no reason to ask again."""
-        return self.expires > now and not 0 < self.again <= now
+        return self.expires > now and not 0 < self.recheck_at <= now
 
 
 class Unanswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unanswered"):

@@ -90,9 +90,9 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(told.intel, asked=told.asked is not None),
-        "VerdictTime": iso_of(told.asked),
-        "ReportUrl": REPORT_URL + address if told.asked is not None else None,
+        **_intel_columns(told.intel, asked=told.looked_up is not None),
+        "VerdictTime": iso_of(told.looked_up),
+        "ReportUrl": REPORT_URL + address if told.looked_up is not None else None,
         "Evidence": told.evidence,
     }
 

@@ -49,6 +49,6 @@ def verdict_row(
             "Classifications": [*intel.classifications, *intel.false_positives],
             "AddressClass": told.address_class.value,
             "ExpiresTime": iso_of(told.expires),
-            "ReportUrl": REPORT_URL + address if told.asked is not None else None,
+            "ReportUrl": REPORT_URL + address if told.looked_up is not None else None,
         }
     return row

@@ -46,14 +46,14 @@ class Told:
         self.details: list[str] = []
         self._changed = asyncio.Event()
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == ""
         self.troubles.add(what)
         self.details.append(detail)
         self._changed.set()
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == ""
         self.troubles.discard(what)
@@ -114,7 +114,7 @@ async def instances(
 
 def verdict(expires: float = 2_000.0, reputation: Reputation = Reputation.MALICIOUS) -> Verdict:
     """Return a verdict with something in it."""
-    intel = Intel(told_reputation="malicious", scores={"overall": {"total": 4}}, cves=("CVE-1",))
+    intel = Intel(raw_reputation="malicious", scores={"overall": {"total": 4}}, cves=("CVE-1",))
     return Verdict(
         reputation=reputation, source="crowdsec", time=1_000.0, expires=expires, intel=intel
     )

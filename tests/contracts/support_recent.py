@@ -65,7 +65,7 @@ async def behind(
 
 async def outlines(recent: RecentStore, since: float = 0.0) -> list[RecentChunk]:
     """Return all outlines."""
-    return [one async for some in recent.outlines(since) for one in some]
+    return [one async for some in recent.segment_index(since) for one in some]
 
 
 async def firsts(recent: RecentStore, since: float = 0.0) -> list[float]:

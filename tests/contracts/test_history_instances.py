@@ -126,7 +126,7 @@ async def test_the_bounds_hold_over_instances(azurite: Azurite, clock: Clock) ->
 async def test_forgetting_what_is_gone_by_then(azurite: Azurite, clock: Clock) -> None:
     """An entry that another instance deletes between reading and writing is forgotten as well."""
     async with instances(azurite.connection_string, clock, 2) as (one, other):
-        await one.keep_history({"p|x": b"1"}, never)
+        await one.put_history({"p|x": b"1"}, never)
         read = one._table.rows
 
         async def rows(*arguments: Any, **more: Any) -> Any:
@@ -137,7 +137,7 @@ async def test_forgetting_what_is_gone_by_then(azurite: Azurite, clock: Clock) -
 
         one._table.rows = rows  # type: ignore[method-assign]
         await one.forget(lambda *_: b"2")
-        assert await one.history(["p|x"]) == {}
+        assert await one.get_history(["p|x"]) == {}
 
 
 async def test_keys_beyond_ascii_reach_who_revises(azurite: Azurite, clock: Clock) -> None:

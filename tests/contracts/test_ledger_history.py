@@ -85,22 +85,22 @@ async def test_history_survives(opened: Open) -> None:
     """Byte for byte, over a restart; a key that was never kept is not told."""
     kept = {key: bytes(range(256)) * (number + 1) for number, key in enumerate(ODD)}
     ledger = await opened()
-    assert await ledger.history([]) == {}
-    await ledger.keep_history({}, never)
-    await ledger.keep_history(kept, never)
+    assert await ledger.get_history([]) == {}
+    await ledger.put_history({}, never)
+    await ledger.put_history(kept, never)
     await ledger.close()
     ledger = await opened()
-    assert await ledger.history([*ODD, "a|never"]) == kept
-    await ledger.keep_history({ODD[0]: b"other"}, mine)
-    assert await ledger.history(ODD[:2]) == {ODD[0]: b"other", ODD[1]: kept[ODD[1]]}
+    assert await ledger.get_history([*ODD, "a|never"]) == kept
+    await ledger.put_history({ODD[0]: b"other"}, mine)
+    assert await ledger.get_history(ODD[:2]) == {ODD[0]: b"other", ODD[1]: kept[ODD[1]]}
 
 
 async def test_more_entries_than_one_statement_takes(opened: Open) -> None:
     """Any number at once."""
     ledger = await opened()
     many = {f"p|81.2.{n // 250}.{n % 250}": b"%d" % n for n in range(1_100)}
-    await ledger.keep_history(many, never)
-    assert await ledger.history(list(many)) == many
+    await ledger.put_history(many, never)
+    assert await ledger.get_history(list(many)) == many
 
 
 async def test_learning_twice_changes_nothing(opened: Open, clock: Clock) -> None:
@@ -110,13 +110,13 @@ async def test_learning_twice_changes_nothing(opened: Open, clock: Clock) -> Non
     first = await learned(ledger, clock, *seen, bad=(A, ADA))
     people = [f"a|{one}" for one in names(ADA, BO)]
     keys = [f"p|{A}", f"b|{A}", "n|3320", "p|2a02810800000000", *people]
-    before = await ledger.history(keys)
+    before = await ledger.get_history(keys)
     assert sorted(before) == sorted(keys)
     for address, one in seen:
         first.learn(address, one)
     await first.flush()
     second = await learned(ledger, clock, *seen[::-1], *seen, bad=(A, ADA))
-    assert await ledger.history(keys) == before
+    assert await ledger.get_history(keys) == before
     assert second.seen(*seen[0]) == first.seen(*seen[0])
 
 
@@ -141,29 +141,29 @@ async def test_what_is_learned_is_known_after_a_restart(opened: Open, clock: Clo
 async def test_sweeping_forgets_what_nobody_used(opened: Open, clock: Clock) -> None:
     """After HISTORY_SECONDS without a change, and not before."""
     ledger = await opened()
-    await ledger.keep_history({"p|old": b"1", "p|used": b"2"}, never)
-    await ledger.keep_history({f"n|{n}": b"" for n in range(700)}, never)
+    await ledger.put_history({"p|old": b"1", "p|used": b"2"}, never)
+    await ledger.put_history({f"n|{n}": b"" for n in range(700)}, never)
     clock.time += 1_000.0
-    await ledger.keep_history({"p|used": b"3"}, mine)
+    await ledger.put_history({"p|used": b"3"}, mine)
     clock.time += HISTORY_SECONDS - 1_001.0
-    await ledger.sweep()
-    assert await ledger.history(["p|old", "p|used", "n|1"]) == {
+    await ledger.purge_expired()
+    assert await ledger.get_history(["p|old", "p|used", "n|1"]) == {
         "p|old": b"1",
         "p|used": b"3",
         "n|1": b"",
     }
     clock.time += 2.0
-    await ledger.sweep()
-    kept = await ledger.history(["p|old", "p|used", *(f"n|{n}" for n in range(700))])
+    await ledger.purge_expired()
+    kept = await ledger.get_history(["p|old", "p|used", *(f"n|{n}" for n in range(700))])
     assert kept == {"p|used": b"3"}
 
 
 async def plant(ledger: Ledger, clock: Clock) -> None:
     """Keep something of two accounts at two addresses, and at a third that both use."""
     again = Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=NOON + 9_000.0)
-    await ledger.answer({A: verdict(NOON + 9_000.0), B: verdict(NOON + 1.0), C: again})
+    await ledger.put_verdicts({A: verdict(NOON + 9_000.0), B: verdict(NOON + 1.0), C: again})
     clock.time += 1.0  # the answer about B is too old by now, and still kept
-    await ledger.park_unless_answered(
+    await ledger.enqueue_unless_answered(
         [
             waiting("1", B, account=ADA),
             waiting("2", B, account=BO),
@@ -188,7 +188,7 @@ async def test_an_account_is_forgotten(opened: Open, clock: Clock) -> None:
     assert await ledger.waiting_for(C, 9) == []
     assert await ledger.waiting_among([B, C, "93.184.216.35"]) == {B}
     assert {one.address for one in await ledger.due(9)} == {B, "93.184.216.36"}
-    assert set(await ledger.answers([A, C])) == {A, C}
+    assert set(await ledger.get_verdicts([A, C])) == {A, C}
     assert await account_in(ledger, ADA) is None
     assert await account_in(ledger, BO) is not None
     places = [await place_in(ledger, one) for one in (A, "2a02810800000000", C)]
@@ -210,8 +210,8 @@ async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
         revise = partial(without, account=None, address=address)
         assert await ledger.forget(revise, address=address) == expected
         assert await ledger.forget(revise, address=address) == ErasedCounts()
-    assert await ledger.answers([A, B, C]) == {}
-    assert await ledger.history([f"p|{A}", f"b|{A}", f"p|{C}", "p|2a02810800000000"]) == {}
+    assert await ledger.get_verdicts([A, B, C]) == {}
+    assert await ledger.get_history([f"p|{A}", f"b|{A}", f"p|{C}", "p|2a02810800000000"]) == {}
     assert {one.address for one in await ledger.due(9)} == {"93.184.216.35", "93.184.216.36"}
     for name in (ADA, BO):
         account = await account_in(ledger, name)
@@ -227,7 +227,7 @@ async def test_what_was_forgotten_may_come_again(opened: Open, clock: Clock) -> 
     ledger = await opened()
     await plant(ledger, clock)
     await ledger.forget(nothing, address=B)
-    await ledger.park_unless_answered([waiting("1", B, account=ADA)])
+    await ledger.enqueue_unless_answered([waiting("1", B, account=ADA)])
     assert await ledger.waiting_for(B, 9) == [waiting("1", B, account=ADA)]
     assert B in {one.address for one in await ledger.due(9)}
 
@@ -235,7 +235,7 @@ async def test_what_was_forgotten_may_come_again(opened: Open, clock: Clock) -> 
 async def test_of_an_address_one_sign_in_may_go(opened: Open) -> None:
     """The address stays in its turn for what is left, ranked by that alone."""
     ledger = await opened()
-    await ledger.park_unless_answered(
+    await ledger.enqueue_unless_answered(
         [
             waiting("1", B, account=ADA, own=90.0),
             waiting("2", B, account=BO, own=10.0),
@@ -252,12 +252,12 @@ async def test_every_key_reaches_who_revises(opened: Open, key: str) -> None:
     """As it was kept, whatever its characters; and what is left is found by it."""
     ledger = await opened()
     await revised(ledger, key)
-    assert await ledger.history([key]) == {}
+    assert await ledger.get_history([key]) == {}
 
 
 async def revised(ledger: Ledger, key: str) -> None:
     """Have an entry revised, and hold what is told of it."""
-    await ledger.keep_history({key: b"body"}, never)
+    await ledger.put_history({key: b"body"}, never)
     told: list[tuple[str, bytes]] = []
 
     def revise(key: str, body: bytes) -> bytes | None:
@@ -266,9 +266,9 @@ async def revised(ledger: Ledger, key: str) -> None:
 
     assert await ledger.forget(revise) == ErasedCounts(history=1)
     assert told == [(key, b"body")]
-    assert await ledger.history([key]) == {key: b"left"}
+    assert await ledger.get_history([key]) == {key: b"left"}
     assert await ledger.forget(lambda *_: None) == ErasedCounts(history=1)
-    assert await ledger.history([key]) == {}
+    assert await ledger.get_history([key]) == {}
 
 
 async def test_the_bounds_hold(opened: Open, clock: Clock) -> None:
@@ -291,6 +291,6 @@ async def test_a_waiting_sign_in_is_forgotten_by_any_of_its_addresses(opened: Op
     ledger = await opened()
     one = waiting("1", A)
     details = msgspec.structs.replace(one.details, addresses=((A, A), (C, f"{C}:443")))
-    await ledger.park_unless_answered([replace(one, details=details)])
+    await ledger.enqueue_unless_answered([replace(one, details=details)])
     assert await ledger.forget(nothing, address=C) == ErasedCounts(0, 1, 0)
     assert await ledger.waiting_for(A, 9) == []

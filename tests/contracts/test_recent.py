@@ -63,7 +63,7 @@ async def test_what_is_kept_is_found_again(opened: Open) -> None:
     assert await outlines(recent) == []
     assert await recent.coverage() == RecentCoverage()
     kept = chunk(START + 0.25, START + 900.75, b"body", b"\x00sums\xff", 7)
-    await recent.keep(kept)
+    await recent.append(kept)
     await recent.close()
     recent = opened()
     (found,) = await outlines(recent)
@@ -80,7 +80,7 @@ async def test_outlines_come_oldest_first(opened: Open) -> None:
     times += [START + 10 * HOUR + n for n in range(120)]
     mixed = random.Random(7).sample(times, len(times))
     for part in range(0, len(mixed), 20):
-        await asyncio.gather(*(recent.keep(chunk(first)) for first in mixed[part : part + 20]))
+        await asyncio.gather(*(recent.append(chunk(first)) for first in mixed[part : part + 20]))
     assert await firsts(recent) == sorted(times)
     assert len({one.key for one in await outlines(recent)}) == len(times)
 
@@ -88,16 +88,16 @@ async def test_outlines_come_oldest_first(opened: Open) -> None:
 async def test_outlines_end_late_enough(opened: Open) -> None:
     """A chunk counts by its end, even if it began hours before."""
     recent = opened()
-    await recent.keep(chunk(START, START + 5 * HOUR))
-    await recent.keep(chunk(START + 60, START + 70))
-    await recent.keep(chunk(START + 2 * HOUR, START + 3 * HOUR))
+    await recent.append(chunk(START, START + 5 * HOUR))
+    await recent.append(chunk(START + 60, START + 70))
+    await recent.append(chunk(START + 2 * HOUR, START + 3 * HOUR))
     assert await firsts(recent, START + 70) == [START, START + 60, START + 2 * HOUR]
     assert await firsts(recent, START + 71) == [START, START + 2 * HOUR]
     assert await firsts(recent, START + 3 * HOUR + 1) == [START]
     assert await firsts(recent, START + 5 * HOUR) == [START]
     assert await firsts(recent, START + 5 * HOUR + 0.5) == []
-    await recent.keep(chunk(START + DAY, START + DAY + HOUR - 1))
-    await recent.keep(chunk(START + DAY + 1, START + DAY + HOUR))
+    await recent.append(chunk(START + DAY, START + DAY + HOUR - 1))
+    await recent.append(chunk(START + DAY + 1, START + DAY + HOUR))
     assert await firsts(recent, START + DAY + HOUR) == [START + DAY + 1]
 
 
@@ -105,8 +105,8 @@ async def test_large_chunks_come_back_whole(opened: Open) -> None:
     """Body and addresses of the largest size, and none at all."""
     recent, noise = opened(), random.Random(5)
     large = chunk(START, body=noise.randbytes(600_000), addresses=noise.randbytes(30_000))
-    await recent.keep(large)
-    await recent.keep(chunk(START + 1, body=b"", addresses=b""))
+    await recent.append(large)
+    await recent.append(chunk(START + 1, body=b"", addresses=b""))
     first, second = await outlines(recent)
     assert first.addresses == large.addresses
     assert await recent.body(first.key) == large.body
@@ -119,7 +119,7 @@ async def test_a_chunk_gives_way_to_another_or_to_nothing(opened: Open) -> None:
     """It keeps its key. What has gone stays gone, and the others stay as they are."""
     recent = opened()
     for n in range(3):
-        await recent.keep(chunk(START + n, body=b"%d" % n))
+        await recent.append(chunk(START + n, body=b"%d" % n))
     one, two, three = await outlines(recent)
     other = chunk(START + 1, START + 3 * HOUR, b"other", b"other sums", 1)
     await recent.replace(two.key, other)
@@ -139,41 +139,41 @@ async def test_what_ended_long_ago_is_dropped(opened: Open) -> None:
     """By its end, in whole hours and in the middle of one."""
     recent = opened()
     for n in range(8):
-        await recent.keep(chunk(START + n * HOUR / 2))
-    await recent.keep(chunk(START + 1, START + 4 * HOUR))
-    await recent.trim(START + 2.5 * HOUR + 600.0, 10**9)
+        await recent.append(chunk(START + n * HOUR / 2))
+    await recent.append(chunk(START + 1, START + 4 * HOUR))
+    await recent.enforce_limits(START + 2.5 * HOUR + 600.0, 10**9)
     assert await firsts(recent) == [START + 1, *(START + n * HOUR / 2 for n in (5, 6, 7))]
-    await recent.trim(START + 9 * HOUR, 10**9)
+    await recent.enforce_limits(START + 9 * HOUR, 10**9)
     assert await firsts(recent) == []
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     assert await firsts(recent) == [START]
 
 
 async def test_the_oldest_give_way_to_the_size(opened: Open, clock: Clock) -> None:
     """As few as will do; those that end too early anyway do not count."""
     recent = opened()
-    await recent.keep(chunk(START - DAY, body=bytes(999), addresses=b"!"))
+    await recent.append(chunk(START - DAY, body=bytes(999), addresses=b"!"))
     for n in range(6):
-        await recent.keep(chunk(START + n * HOUR / 2, body=bytes(990), addresses=bytes(10)))
-    await recent.trim(START, 6_000)
+        await recent.append(chunk(START + n * HOUR / 2, body=bytes(990), addresses=bytes(10)))
+    await recent.enforce_limits(START, 6_000)
     assert len(await firsts(recent)) == 6
-    await recent.trim(START, 4_000)
+    await recent.enforce_limits(START, 4_000)
     assert await firsts(recent) == [START + n * HOUR / 2 for n in (2, 3, 4, 5)]
     clock.time += 300
     assert (await recent.coverage()).size == 4_000
-    await recent.trim(START, 3_999)
+    await recent.enforce_limits(START, 3_999)
     assert await firsts(recent) == [START + n * HOUR / 2 for n in (3, 4, 5)]
-    await recent.trim(0.0, 0)
+    await recent.enforce_limits(0.0, 0)
     assert await firsts(recent) == []
 
 
 async def test_coverage_tells_how_much_there_is(opened: Open, clock: Clock) -> None:
     """Where from, how many sign-ins, and how many bytes; some minutes later for sure."""
     recent = opened()
-    await recent.keep(chunk(START + DAY, signins=5, body=bytes(70), addresses=bytes(30)))
-    await recent.keep(chunk(START, signins=2, body=bytes(8), addresses=bytes(2)))
+    await recent.append(chunk(START + DAY, signins=5, body=bytes(70), addresses=bytes(30)))
+    await recent.append(chunk(START, signins=2, body=bytes(8), addresses=bytes(2)))
     assert await recent.coverage() == RecentCoverage(START, 7, 110)
-    await recent.trim(START + DAY, 10**9)
+    await recent.enforce_limits(START + DAY, 10**9)
     clock.time += 300
     assert await recent.coverage() == RecentCoverage(START + DAY, 5, 100)
 
@@ -181,8 +181,8 @@ async def test_coverage_tells_how_much_there_is(opened: Open, clock: Clock) -> N
 async def test_two_that_are_open_see_the_same(opened: Open) -> None:
     """What one keeps, the other one finds and may replace."""
     one, two = opened(), opened()
-    await one.keep(chunk(START, body=b"one"))
-    await two.keep(chunk(START + 1, body=b"two"))
+    await one.append(chunk(START, body=b"one"))
+    await two.append(chunk(START + 1, body=b"two"))
     first, second = await outlines(one)
     assert await two.body(first.key) == b"one"
     await one.replace(second.key, None)
@@ -195,9 +195,9 @@ async def test_two_that_are_open_see_the_same(opened: Open) -> None:
 async def test_coverage_is_not_counted_each_time(azurite: Azurite, clock: Clock) -> None:
     """Five minutes by the clock; without a request before that."""
     async with behind(azurite, clock) as (way, recent):
-        await recent.keep(chunk(START))
+        await recent.append(chunk(START))
         counted = await recent.coverage()
-        await recent.keep(chunk(START))
+        await recent.append(chunk(START))
         requests = way.requests
         clock.time += 299
         assert await recent.coverage() == counted
@@ -211,7 +211,7 @@ async def test_what_is_too_large_is_refused(azurite: Azurite, clock: Clock) -> N
     recent = table_recent(azurite.connection_string, new_name(), clock)
     for large in (chunk(START, body=bytes(600_001)), chunk(START, addresses=bytes(30_001))):
         with pytest.raises(LedgerFailed, match=r"600,001|30,001"):
-            await recent.keep(large)
+            await recent.append(large)
     assert await firsts(recent) == []
     await recent.close()
 
@@ -233,7 +233,7 @@ async def test_lost_answers_keep_nothing_twice(azurite: Azurite, clock: Clock) -
         way.fault = lose_one
         for n in (1, 2):  # the first is that of the hour, the next that of the chunk
             lose(n)
-            await recent.keep(chunk(START + n * HOUR))
+            await recent.append(chunk(START + n * HOUR))
             assert writes > n
         assert await firsts(recent) == [START + HOUR, START + 2 * HOUR]
         one, two = await outlines(recent)
@@ -245,7 +245,7 @@ async def test_lost_answers_keep_nothing_twice(azurite: Azurite, clock: Clock) -
         await recent.replace(two.key, None)
         assert writes == 2
         lose(1)
-        await recent.trim(START + DAY, 10**9)
+        await recent.enforce_limits(START + DAY, 10**9)
         assert writes > 2
         assert await firsts(recent) == []
 
@@ -258,20 +258,20 @@ async def test_no_answer_holds_nobody_back(
         monkeypatch.setattr(table_module, "PATIENCE", 0.1)
         way.fault = lambda _: web.Response(status=503)
         with pytest.raises(LedgerFailed, match="no answer within"):
-            await recent.keep(chunk(START))
+            await recent.append(chunk(START))
         monkeypatch.setattr(table_module, "PATIENCE", 20.0)
         way.fault = lambda _: None
-        await recent.keep(chunk(START))
-        ((found,),) = [one async for one in recent.outlines(0.0)]
+        await recent.append(chunk(START))
+        ((found,),) = [one async for one in recent.segment_index(0.0)]
         monkeypatch.setattr(table_module, "PATIENCE", 0.1)
         way.fault = lambda _: web.Response(status=503)
         for request in (
-            recent.keep(chunk(START)),
+            recent.append(chunk(START)),
             outlines(recent),
             recent.body(found.key),
             recent.replace(found.key, None),
             recent.replace(found.key, chunk(START)),
-            recent.trim(0.0, 0),
+            recent.enforce_limits(0.0, 0),
             recent.coverage(),
         ):
             with pytest.raises(LedgerFailed, match="no answer within"):
@@ -295,16 +295,18 @@ async def test_several_may_trim_at_once(azurite: Azurite, clock: Clock) -> None:
     try:
         async with behind(azurite, clock, name) as (way, recent):
             times = [START + n * 60 for n in range(60)]
-            await asyncio.gather(*(recent.keep(chunk(first)) for first in times))
+            await asyncio.gather(*(recent.append(chunk(first)) for first in times))
             found = await outlines(other)
             way.fault = strike
-            trimming = asyncio.ensure_future(recent.trim(START + 55 * 60 + 600, 10**9))
+            trimming = asyncio.ensure_future(recent.enforce_limits(START + 55 * 60 + 600, 10**9))
             await stuck.wait()
             await other.replace(found[7].key, None)
             way.fault = lambda _: None
             await trimming
             assert await firsts(other) == times[55:]
-            await asyncio.gather(*(one.trim(START + DAY, 10**9) for one in (recent, other)))
+            await asyncio.gather(
+                *(one.enforce_limits(START + DAY, 10**9) for one in (recent, other))
+            )
             assert await firsts(other) == []
     finally:
         await other.close()

@@ -40,10 +40,10 @@ async def test_what_one_process_must_not_ask_again_the_next_one_may(opened: Open
     """A postponement ends with its time, or with the process: a person starts the next one."""
     ledger = opened()
     down = Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_500.0)
-    await ledger.answer({A: down})
-    assert await ledger.answers([A]) == {A: down}
+    await ledger.put_verdicts({A: down})
+    assert await ledger.get_verdicts([A]) == {A: down}
     await ledger.close()
-    assert await opened().answers([A]) == {}
+    assert await opened().get_verdicts([A]) == {}
 
 
 async def test_a_directory_serves_one_process(opened: Open) -> None:
@@ -52,7 +52,7 @@ async def test_a_directory_serves_one_process(opened: Open) -> None:
     with pytest.raises(StateRefused, match="in use"):
         opened()
     await ledger.close()
-    assert await opened().answers([A]) == {}
+    assert await opened().get_verdicts([A]) == {}
 
 
 async def test_a_file_of_another_version_is_refused(tmp_path: Path, opened: Open) -> None:

@@ -30,7 +30,7 @@ def clock() -> Clock:
 async def test_the_file_is_for_its_owner(tmp_path: Path, clock: Clock) -> None:
     """So are the files that SQLite puts beside it."""
     recent = SqliteRecentStore(tmp_path, clock)
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     files = list(tmp_path.glob(f"{FILE}*"))
     assert len(files) == 3
     assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
@@ -41,7 +41,7 @@ async def test_what_is_replaced_leaves_the_disk(tmp_path: Path, clock: Clock) ->
     """It may have been replaced because somebody wants to be forgotten."""
     recent = SqliteRecentStore(tmp_path, clock)
     for n in range(3):
-        await recent.keep(chunk(START + n, body=b"ada@example.net" * 1_000))
+        await recent.append(chunk(START + n, body=b"ada@example.net" * 1_000))
     one, two, three = await outlines(recent)
     await recent.replace(one.key, None)
     await recent.replace(two.key, chunk(START + 1))
@@ -56,7 +56,7 @@ async def _lost(folder: Path, clock: Clock) -> tuple[SqliteRecentStore, str]:
         recent = SqliteRecentStore(folder, clock)
     assert [one["log_level"] for one in logs] == ["warning"]
     assert await outlines(recent) == []
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     assert await firsts(recent) == [START]
     return recent, str(logs[0]["reason"])
 
@@ -65,7 +65,7 @@ async def test_a_damaged_file_gives_way(tmp_path: Path, clock: Clock) -> None:
     """With a warning, and whatever lies beside it."""
     recent = SqliteRecentStore(tmp_path, clock)
     for n in range(9):
-        await recent.keep(chunk(START + n))
+        await recent.append(chunk(START + n))
     log = (tmp_path / f"{FILE}-wal").read_bytes()
     await recent.close()
     (tmp_path / FILE).write_bytes(b"no database" * 1_000)
@@ -82,7 +82,7 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
     """The call that meets it fails, the next one finds a new file."""
     recent = SqliteRecentStore(tmp_path, clock)
     for n in range(50):
-        await recent.keep(chunk(START + n, body=bytes(20_000)))
+        await recent.append(chunk(START + n, body=bytes(20_000)))
     await recent.close()
     content = bytearray((tmp_path / FILE).read_bytes())
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
@@ -94,9 +94,9 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
     (tmp_path / FILE).write_bytes(content)
     recent = SqliteRecentStore(tmp_path, clock)
     with capture_logs() as logs, pytest.raises(LedgerFailed, match="malformed"):
-        await recent.keep(chunk(START))
+        await recent.append(chunk(START))
     assert [one["log_level"] for one in logs] == ["warning"]
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     assert await firsts(recent) == [START]
     await recent.close()
 
@@ -104,7 +104,7 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
 async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) -> None:
     """One of a version that nobody knows, and one whose times are of another clock."""
     recent = SqliteRecentStore(tmp_path, clock)
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     await recent.close()
     clock.kind = "event"
     recent, reason = await _lost(tmp_path, clock)
@@ -120,13 +120,13 @@ async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) ->
 async def test_the_old_files_are_shared_with_nobody(tmp_path: Path, clock: Clock) -> None:
     """Another process has them open, and goes on writing to them."""
     recent = SqliteRecentStore(tmp_path, clock)
-    await recent.keep(chunk(START - 1))
+    await recent.append(chunk(START - 1))
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("PRAGMA user_version = 9")
         await recent.close()
         recent, _ = await _lost(tmp_path, clock)
         other.execute("PRAGMA user_version = 8")
-        await recent.keep(chunk(START + 1))
+        await recent.append(chunk(START + 1))
         assert await firsts(recent) == [START, START + 1]
         await recent.close()
     recent = SqliteRecentStore(tmp_path, clock)
@@ -137,10 +137,10 @@ async def test_the_old_files_are_shared_with_nobody(tmp_path: Path, clock: Clock
 async def test_not_every_error_is_damage(tmp_path: Path, clock: Clock) -> None:
     """What could not be done this time costs nothing that was kept."""
     recent = SqliteRecentStore(tmp_path, clock)
-    await recent.keep(chunk(START))
+    await recent.append(chunk(START))
     await recent.close()
     with pytest.raises(LedgerFailed):
-        await recent.keep(chunk(START))
+        await recent.append(chunk(START))
     recent = SqliteRecentStore(tmp_path, clock)
     assert await firsts(recent) == [START]
     await recent.close()
@@ -160,14 +160,14 @@ async def test_what_cannot_be_opened_is_not_deleted(tmp_path: Path, clock: Clock
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from consumers.ledger.sqlite.recent import SqliteRecent
-from schemas.ports import Chunk
+from consumers.ledger.sqlite.recent import SqliteRecentStore
+from schemas.ports import RecentChunk
 from tests.contracts.support_ledger import Clock
 
 async def main():
-    recent = SqliteRecent(Path(sys.argv[1]), Clock())
+    recent = SqliteRecentStore(Path(sys.argv[1]), Clock())
     for n in range(100):
-        await recent.keep(Chunk(float(n), float(n), 1, bytes(100), bytes(20_000)))
+        await recent.append(RecentChunk(float(n), float(n), 1, bytes(100), bytes(20_000)))
     await recent.close()
 
 asyncio.run(main())

@@ -67,15 +67,15 @@ async def test_throttling_holds_back_and_loses_nothing(azurite: Azurite, clock: 
         instances(text, clock, watch=watch) as (store,),
     ):
         way.fault = lambda _: busy(0.01) if way.requests % 2 else None
-        await store.park_unless_answered(signins)
-        await store.answer(dict.fromkeys(ADDRESSES[:10], verdict()))
+        await store.enqueue_unless_answered(signins)
+        await store.put_verdicts(dict.fromkeys(ADDRESSES[:10], verdict()))
         assert set(await store.answered_waiting()) == set(ADDRESSES[:10])
         way.fault = lambda _: busy(0.01)
-        asking = asyncio.ensure_future(store.claim([A], 60.0))
+        asking = asyncio.ensure_future(store.acquire([A], 60.0))
         await watch.until(Problem.LEDGER_UNREACHABLE)
         assert not asking.done()
         way.fault = lambda _: None
-        assert (await asking).mine == {A}
+        assert (await asking).acquired == {A}
         assert not watch.troubles
     assert "503 ServerBusy" in watch.details[-1]
 
@@ -99,19 +99,19 @@ async def test_lost_answers_count_nothing_twice(azurite: Azurite, clock: Clock) 
         await store.refund("key", "march", 10)
         assert await store.spent("key", "march") == 20
         armed = True
-        assert (await store.claim([A], 60.0)).mine == {A}
+        assert (await store.acquire([A], 60.0)).acquired == {A}
         armed = True
-        await store.park_unless_answered([waiting("1"), waiting("2")])
+        await store.enqueue_unless_answered([waiting("1"), waiting("2")])
         assert await store.waiting_for(A, 10) == [waiting("1"), waiting("2")]
         armed = True
-        await store.settle([waiting("1")])
+        await store.acknowledge([waiting("1")])
         assert await store.waiting_for(A, 10) == [waiting("2")]
         armed = True
-        await store.give_up(2_000.0)
+        await store.expire_pending(2_000.0)
         assert (await store.size()).dropped == {"waited too long": 1}
         armed = True
-        await store.answer({A: verdict()})
-        assert await store.answers([A]) == {A: verdict()}
+        await store.put_verdicts({A: verdict()})
+        assert await store.get_verdicts([A]) == {A: verdict()}
         assert not armed
 
 
@@ -134,10 +134,10 @@ async def test_an_outage_holds_back_until_it_ends(clock: Clock) -> None:
         Azurite(keep=True) as own,
         instances(own.connection_string, clock, watch=watch) as (store,),
     ):
-        await store.answer({A: verdict()})
+        await store.put_verdicts({A: verdict()})
         await own.stop()
         parking = asyncio.ensure_future(
-            store.park_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
+            store.enqueue_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
         )
         await watch.until(Problem.LEDGER_UNREACHABLE)
         assert not parking.done()
@@ -173,7 +173,7 @@ async def test_a_missing_table_is_told(azurite: Azurite, clock: Clock) -> None:
     async with instances(azurite.connection_string, clock, table=name):
         await opening
         assert not watch.troubles
-        assert await store.answers([A]) == {}
+        assert await store.get_verdicts([A]) == {}
     await store.close()
 
 
@@ -193,13 +193,13 @@ async def test_reading_well_does_not_end_the_trouble_of_writing(
         instances(text, clock, watch=watch) as (store,),
     ):
         way.fault = refuse_writes
-        writing = asyncio.ensure_future(store.leave_note("a/b", "text"))
+        writing = asyncio.ensure_future(store.put_value("a/b", "text"))
         await watch.until(Problem.LEDGER_REFUSED)
-        assert await store.note("a/b") is None
+        assert await store.get_value("a/b") is None
         assert watch.troubles == {Problem.LEDGER_REFUSED}
         way.fault = lambda _: None
         await writing
-        assert await store.note("a/b") == "text"
+        assert await store.get_value("a/b") == "text"
         assert not watch.troubles
 
 
@@ -273,7 +273,7 @@ async def test_a_conflict_that_no_condition_explains_is_tried_again(
 ) -> None:
     """It passes, or ends in one line; never in an error that nobody expects."""
     async with faulty(azurite) as (way, text), instances(text, clock) as (store,):
-        await store.leave_note("a", "before")
+        await store.put_value("a", "before")
         left = [2]
 
         def conflict(request: web.Request) -> web.Response | None:
@@ -284,10 +284,10 @@ async def test_a_conflict_that_no_condition_explains_is_tried_again(
 
         way.fault = conflict
         with stamina.set_testing(True, attempts=100, cap=True):
-            await store.leave_note("a", "after")
-            assert await store.note("a") == "after"
+            await store.put_value("a", "after")
+            assert await store.get_value("a") == "after"
             left[0] = 1_000
             with pytest.raises(LedgerFailed, match="STATE__TABLE"):
-                await store.leave_note("a", "never")
+                await store.put_value("a", "never")
         way.fault = lambda _: None
-        assert await store.note("a") == "after"
+        assert await store.get_value("a") == "after"

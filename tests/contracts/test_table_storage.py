@@ -41,33 +41,33 @@ def disjoint(parts: Sequence[set[str]]) -> set[str]:
 async def test_each_address_is_claimed_by_one_instance(azurite: Azurite, clock: Clock) -> None:
     """However many want it at once."""
     async with instances(azurite.connection_string, clock, 4) as stores:
-        claims = await asyncio.gather(*(store.claim(ADDRESSES, 60.0) for store in stores))
-        assert disjoint([one.mine for one in claims]) == set(ADDRESSES)
-        again = await asyncio.gather(*(store.claim(ADDRESSES, 60.0) for store in stores))
+        claims = await asyncio.gather(*(store.acquire(ADDRESSES, 60.0) for store in stores))
+        assert disjoint([one.acquired for one in claims]) == set(ADDRESSES)
+        again = await asyncio.gather(*(store.acquire(ADDRESSES, 60.0) for store in stores))
         assert list(again) == list(claims)
 
 
 async def test_a_claim_ends_with_time_release_or_answer(azurite: Azurite, clock: Clock) -> None:
     """Then, and only then, another instance may take over."""
     async with instances(azurite.connection_string, clock, 2) as (one, two):
-        assert (await one.claim([A, B, C], 60.0)).mine == {A, B, C}
+        assert (await one.acquire([A, B, C], 60.0)).acquired == {A, B, C}
         await two.release([A, B, C])
-        assert (await two.claim([A, B, C], 60.0)).mine == set()
+        assert (await two.acquire([A, B, C], 60.0)).acquired == set()
         await one.release([A])
-        await one.answer({B: Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_030.0)})
-        assert (await two.claim([A, B, C], 60.0)).mine == {A}
+        await one.put_verdicts({B: Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=1_030.0)})
+        assert (await two.acquire([A, B, C], 60.0)).acquired == {A}
         clock.time = 1_050.0
-        assert (await one.claim([C], 60.0)).mine == {C}
-        assert (await two.claim([B, C], 60.0)).mine == {B}
+        assert (await one.acquire([C], 60.0)).acquired == {C}
+        assert (await two.acquire([B, C], 60.0)).acquired == {B}
         clock.time = 1_110.0
-        assert (await two.claim([B, C], 60.0)).mine == {B, C}
+        assert (await two.acquire([B, C], 60.0)).acquired == {B, C}
 
 
 async def test_what_another_instance_asks_about_is_not_due(azurite: Azurite, clock: Clock) -> None:
     """It is left to that instance while its claim lasts."""
     async with instances(azurite.connection_string, clock, 2) as (one, two):
-        await one.park_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
-        await one.claim([A], 60.0)
+        await one.enqueue_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
+        await one.acquire([A], 60.0)
         assert [one.address for one in await one.due(10)] == [A, B]
         assert [one.address for one in await two.due(10)] == [B]
         clock.time = 1_060.0
@@ -79,17 +79,17 @@ async def test_nobody_waits_for_an_answer_that_was_given(azurite: Azurite, clock
     told = found = 0
 
     async def answered(store: TableLedger, address: str) -> set[str]:
-        await store.answer({address: verdict()})
+        await store.put_verdicts({address: verdict()})
         return {one.key for one in await store.waiting_for(address, 10)}
 
     async with instances(azurite.connection_string, clock, 3) as (one, two, three):
         for turn in range(12):
             for address in (addresses := [f"81.2.{turn}.{n}" for n in range(8)]):
                 if turn % 2:
-                    await one.claim([address], 60.0)
+                    await one.acquire([address], 60.0)
             first, second, *seen = await asyncio.gather(
-                one.park_unless_answered([waiting(f"1 {a}", a) for a in addresses]),
-                two.park_unless_answered([waiting(f"2 {a}", a) for a in addresses]),
+                one.enqueue_unless_answered([waiting(f"1 {a}", a) for a in addresses]),
+                two.enqueue_unless_answered([waiting(f"2 {a}", a) for a in addresses]),
                 *(answered(three, address) for address in addresses),
             )
             for address, keys in zip(addresses, seen, strict=True):
@@ -116,11 +116,14 @@ async def test_the_bound_of_waiting_holds_over_instances(azurite: Azurite, clock
     """The same sign-ins, parked by several at once, wait once; what gives way is counted."""
     signins = [waiting(f"{n}", A, parked=1_000.0 + n) for n in range(LIMIT + 3)]
     async with instances(azurite.connection_string, clock, 3) as stores:
-        await asyncio.gather(*(store.park_unless_answered(signins[:LIMIT]) for store in stores))
+        await asyncio.gather(*(store.enqueue_unless_answered(signins[:LIMIT]) for store in stores))
         assert await stores[0].waiting_for(A, 100) == signins[:LIMIT]
         success = [waiting(f"s{n}", A, Outcome.SUCCESS, 2_000.0) for n in range(3)]
         await asyncio.gather(
-            *(store.park_unless_answered([one]) for store, one in zip(stores, success, strict=True))
+            *(
+                store.enqueue_unless_answered([one])
+                for store, one in zip(stores, success, strict=True)
+            )
         )
         assert await stores[0].waiting_for(A, 100) == [*signins[:2], *success]
         assert (await stores[0].size()).dropped == {"crowded out": 3}
@@ -130,14 +133,14 @@ async def test_several_may_sweep_and_give_up_at_once(azurite: Azurite, clock: Cl
     """Everything is counted once, and claims outlive a sweep."""
     async with instances(azurite.connection_string, clock, 3) as stores:
         many: dict[str, Answer] = dict.fromkeys(ADDRESSES, verdict(1_100.0))
-        await stores[0].answer({**many, C: verdict()})
-        await stores[0].park_unless_answered([waiting(f"{n}", B) for n in range(LIMIT)])
+        await stores[0].put_verdicts({**many, C: verdict()})
+        await stores[0].enqueue_unless_answered([waiting(f"{n}", B) for n in range(LIMIT)])
         clock.time = 1_500.0
-        assert (await stores[0].claim([A], 60.0)).mine == {A}
-        await asyncio.gather(*(store.sweep() for store in stores))
-        assert (await stores[1].claim([A], 60.0)).mine == set()
-        assert await stores[1].answers([*ADDRESSES, C]) == {C: verdict()}
-        gone = await asyncio.gather(*(store.give_up(1_001.0) for store in stores))
+        assert (await stores[0].acquire([A], 60.0)).acquired == {A}
+        await asyncio.gather(*(store.purge_expired() for store in stores))
+        assert (await stores[1].acquire([A], 60.0)).acquired == set()
+        assert await stores[1].get_verdicts([*ADDRESSES, C]) == {C: verdict()}
+        gone = await asyncio.gather(*(store.expire_pending(1_001.0) for store in stores))
         assert sum(gone) == LIMIT
         size = await stores[2].size()
         assert (size.verdicts, size.waiting) == (1, 0)
@@ -150,10 +153,10 @@ async def test_budgets_of_long_ago_are_forgotten(azurite: Azurite, clock: Clock)
         await store.reserve("key", "march", 5, 10)
         clock.time += 390 * 86_400.0
         await store.reserve("key/other", "april#2", 5, 10)
-        await store.sweep()
+        await store.purge_expired()
         assert await store.spent("key", "march") == 5
         clock.time += 20 * 86_400.0
-        await store.sweep()
+        await store.purge_expired()
         assert await store.spent("key", "march") == 0
         assert await store.spent("key/other", "april#2") == 5
 
@@ -162,7 +165,7 @@ async def test_size_is_counted_now_and_then(azurite: Azurite, clock: Clock) -> N
     """Counting is a scan of all that waits."""
     async with instances(azurite.connection_string, clock) as (store,):
         assert (await store.size()).waiting == 0
-        await store.park_unless_answered([waiting("1")])
+        await store.enqueue_unless_answered([waiting("1")])
         assert (await store.size()).waiting == 0
         clock.time += 300.0
         assert (await store.size()).waiting == 1
@@ -179,15 +182,15 @@ async def test_more_waits_for_an_address_than_a_transaction_takes(
     late = [waiting(f"l{n}", A, Outcome.SUCCESS, 5_000.0 + n) for n in range(150)]
     others = [waiting(f"o{n}", address) for n, address in enumerate(ADDRESSES)]
     async with instances(azurite.connection_string, clock, waiting_per_address=250) as (store,):
-        await store.park_unless_answered([*early, *others])
+        await store.enqueue_unless_answered([*early, *others])
         assert await store.waiting_for(A, 1_000) == early
-        await store.park_unless_answered([*others, *late])
+        await store.enqueue_unless_answered([*others, *late])
         assert await store.waiting_for(A, 1_000) == [*early[:100], *late]
         assert await store.waiting_for(A, 120) == [*early[:100], *late[:20]]
         size = await store.size()
         assert (size.waiting, size.waiting_addresses) == (250 + 60, 61)
         assert size.dropped == {"crowded out": 130}
-        await store.settle([*early, *late])
+        await store.acknowledge([*early, *late])
         assert await store.waiting_among([A, *ADDRESSES]) == set(ADDRESSES)
 
 
@@ -197,9 +200,9 @@ async def test_a_lower_bound_is_brought_about(azurite: Azurite, clock: Clock) ->
     text = azurite.connection_string
     many = [waiting(f"{n:03}", A, parked=1_000.0 + n) for n in range(300)]
     async with instances(text, clock, table=name, waiting_per_address=500) as (store,):
-        await store.park_unless_answered(many)
+        await store.enqueue_unless_answered(many)
     async with instances(text, clock, table=name, waiting_per_address=10) as (store,):
-        await store.park_unless_answered([waiting("next", A, parked=1_000.5)])
+        await store.enqueue_unless_answered([waiting("next", A, parked=1_000.5)])
         kept = [one.key for one in await store.waiting_for(A, 1_000)]
         assert kept == ["000", "next", *(f"{n:03}" for n in range(1, 9))]
         assert (await store.size()).dropped == {"crowded out": 291}
@@ -213,9 +216,9 @@ async def test_large_bodies_are_spread(azurite: Azurite, clock: Clock) -> None:
     intel = Intel(references=tuple(f"{n:065536}" for n in range(8)))
     answer = msgspec.structs.replace(verdict(), intel=intel)
     async with instances(azurite.connection_string, clock) as (store,):
-        await store.park_unless_answered(large)
+        await store.enqueue_unless_answered(large)
         found = await asyncio.gather(*(store.waiting_for(one.address, 5) for one in large))
         assert [one for (one,) in found] == large
         same: dict[str, Answer] = dict.fromkeys(ADDRESSES[30:50], answer)
-        await store.answer(same)
-        assert await store.answers(ADDRESSES) == same
+        await store.put_verdicts(same)
+        assert await store.get_verdicts(ADDRESSES) == same

@@ -38,12 +38,12 @@ class Notes:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     waiters: list[tuple[str, asyncio.Event]] = field(default_factory=list)
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note it once, however often it is told in a row."""
         assert (what, part) == (Problem.QUARANTINE_UNREACHABLE, "")
         self._note(detail)
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Note it."""
         assert (what, part) == (Problem.QUARANTINE_UNREACHABLE, "")
         self._note("well")

@@ -164,7 +164,7 @@ async def test_a_hub_made_anew_starts_its_numbers_again(azurite: Azurite) -> Non
     async with stores(azurite) as (store,):
         await claim(store, "me")
         await store.update_checkpoint(position(9_000))
-        store.void("signins", "0")
+        store.invalidate("signins", "0")
         await store.update_checkpoint(position(3))
         assert await numbers(store) == {"0": 3}
 

@@ -69,9 +69,9 @@ async def plant(ledger: Ledger, quarantine: Quarantine) -> None:
         waiting(f"{account}-{address}".replace("@", "").replace(":", "."), address, account=account)
         for account, address in people
     ]
-    await ledger.park_unless_answered([*parked, waiting("settled", HERS, account=ADA)])
-    await ledger.settle([waiting("settled", HERS)])
-    await ledger.answer({HERS: verdict(NOW + 9e5), HIS: verdict(NOW + 9e5)})
+    await ledger.enqueue_unless_answered([*parked, waiting("settled", HERS, account=ADA)])
+    await ledger.acknowledge([waiting("settled", HERS)])
+    await ledger.put_verdicts({HERS: verdict(NOW + 9e5), HIS: verdict(NOW + 9e5)})
     now = datetime.now(UTC)
     bodies = [message(row(HERS, ADA.upper())), message(row(HIS, BO)), b"neither {", b"81.2.69.16"]
     await quarantine.put(
@@ -206,7 +206,7 @@ async def test_an_account_is_forgotten(place: Directory | Shared) -> None:
     async with place.opened() as ledger:
         assert await ledger.waiting_for(HERS, 9) == []
         assert len(await ledger.waiting_for("93.184.216.34", 9)) == 1
-        assert set(await ledger.answers([HERS, HIS])) == {HERS, HIS}
+        assert set(await ledger.get_verdicts([HERS, HIS])) == {HERS, HIS}
     assert await quarantined(place) == ["hub:1", "hub:2", "hub:3"]
     again = await signinwatch("forget", ADA, "--yes", settings=place.settings)
     assert (again.status, deleted(again.out)) == (0, [0, 0, 0, 0]), again.err
@@ -231,7 +231,7 @@ async def test_an_address_is_forgotten(
     assert [one for one in address_bytes(address) if one + b"|" in raw or one in raw] == []
     assert all(pseudonym(one).encode() in raw for one in (ADA, BO))
     async with place.opened() as ledger:
-        assert set(await ledger.answers([HERS, HIS])) == {HERS, HIS} - {address}
+        assert set(await ledger.get_verdicts([HERS, HIS])) == {HERS, HIS} - {address}
         assert address not in [one.address for one in await ledger.due(9)]
     assert await quarantined(place) == left
 
@@ -268,7 +268,7 @@ async def test_a_service_beside_a_table_goes_on(azurite: Azurite) -> None:
         ran = await signinwatch("forget", ADA, settings=place.settings)
         assert (ran.status, b"until they restart" in ran.out) == (0, True), ran.err
         assert await running.waiting_for(HERS, 9) == []
-        await running.park_unless_answered([waiting("new", HIS, account=BO)])
+        await running.enqueue_unless_answered([waiting("new", HIS, account=BO)])
 
 
 async def test_nothing_is_made_where_nothing_was(azurite: Azurite, tmp_path: Path) -> None:

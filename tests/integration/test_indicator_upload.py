@@ -171,7 +171,7 @@ async def test_lasting_trouble_is_told_with_its_mend(code: int, mend: str) -> No
     async with uploading(service, time, watch=watch, patience=60.0) as upload:
         with pytest.raises(SinkHeldBack, match=str(code)) as caught:
             await upload.send(objects(3))
-        assert mend in caught.value.mend
+        assert mend in caught.value.remedy
         assert watch.troubles == {Problem.INDICATORS_HELD_BACK}
         assert 30 < sum(time.slept) <= 60
         assert time.slept[:4] == [0.5, 1.0, 2.0, 4.0]
@@ -226,7 +226,7 @@ async def test_who_sends_at_the_same_time_shares_the_minute() -> None:
     passed: list[float] = []
 
     async def pass_through() -> None:
-        await pace.turn()
+        await pace.acquire()
         passed.append(time.time)
 
     await asyncio.gather(*(pass_through() for _ in range(12)))
@@ -248,7 +248,7 @@ async def test_a_server_out_of_reach_is_told_as_such() -> None:
     )
     with pytest.raises(SinkHeldBack, match="no answer") as caught:
         await upload.send(objects(1))
-    assert "placeholder" not in f"{caught.value}{caught.value.mend}"
+    assert "placeholder" not in f"{caught.value}{caught.value.remedy}"
     await upload.close()
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def judged(sharing: IndicatorExport, one: str, said: Reputation = Reputation.MALICIOUS) -> None:
     """Tell of a verdict."""
     expires = NOW + 30 * 86_400
-    sharing.judged(one, said, AddressClass.UNKNOWN, False, Intel(score=4), expires, NOW)
+    sharing.record_verdict(one, said, AddressClass.UNKNOWN, False, Intel(score=4), expires, NOW)
 
 
 async def test_verdicts_reach_sentinel_and_survive_a_restart(tmp_path: Path) -> None:

@@ -50,14 +50,14 @@ class Taking:
 
     async def take(self, messages: Iterable[Message], ticket: BatchTracker) -> None:
         """Take a batch, once the gate is open."""
-        ticket.hold()
+        ticket.add()
         await self.gate.wait()
         taken = [one.body for one in messages]
         self.counts.messages += len(taken)
         self.bodies += taken
         self.tickets.append(ticket)
         if not self.keep_open:
-            ticket.release()
+            ticket.done()
 
     async def reject(self, position: Position, reject: Reject) -> None:
         """Note what was not binary."""
@@ -142,10 +142,10 @@ async def test_only_what_is_settled_is_checkpointed(azurite: Azurite) -> None:
         setup.publish("2")
         await until(lambda: setup.has(2), "the second batch")
         (claim,) = setup.receiver.claims.values()
-        setup.taking.tickets[1].release()
+        setup.taking.tickets[1].done()
         await setup.receiver.checkpoint()
         assert claim.checkpointed is None, "the first batch is still open"
-        setup.taking.tickets[0].release()
+        setup.taking.tickets[0].done()
         await setup.receiver.checkpoint()
         assert claim.checkpointed is not None
         assert claim.checkpointed.sequence_number == 1
@@ -181,13 +181,13 @@ async def test_a_hub_made_anew_is_read_from_its_start(azurite: Azurite, many: in
     async with _receiving(azurite) as setup:
         setup.publish(*(f"old {n}" for n in range(50)))
         await until(lambda: setup.has(50), "the old messages")
-        await setup.receiver.look_at_hub()
+        await setup.receiver.check_hub()
         await setup.receiver.checkpoint()
         setup.broker.recreate(HUB)
         setup.publish(*(f"new {n}" for n in range(many)))
 
         async def found() -> bool:
-            await setup.receiver.look_at_hub()
+            await setup.receiver.check_hub()
             return setup.has(50 + many)
 
         await until(found, "the new messages", 60)
@@ -207,7 +207,7 @@ async def test_a_hub_made_anew_while_nobody_looked(azurite: Azurite) -> None:
         store = setup.checkpoints.store
         (namespace, hub, group) = await _names(setup)
         assert len(list(await store.list_checkpoints(namespace, hub, group))) == 1
-        store.hub_made(HUB, datetime.now(UTC) + timedelta(seconds=5))
+        store.hub_created(HUB, datetime.now(UTC) + timedelta(seconds=5))
         assert list(await store.list_checkpoints(namespace, hub, group)) == []
 
 
@@ -227,7 +227,7 @@ async def test_a_partition_that_falls_silent_is_noticed(azurite: Azurite) -> Non
         client = setup.receiver._client
 
         async def started_anew() -> bool:
-            await setup.receiver.look_at_hub()
+            await setup.receiver.check_hub()
             return setup.receiver._client is not client
 
         await until(started_anew, "another client", 40)
@@ -243,13 +243,13 @@ async def test_a_held_partition_is_not_silent(azurite: Azurite) -> None:
         setup.taking.gate.clear()
         setup.publish("2")
         (claim,) = setup.receiver.claims.values()
-        await until(lambda: claim.inside, "the batch that is held")
+        await until(lambda: claim.handler_active, "the batch that is held")
         setup.publish("3")
-        held_since = claim.last_call
+        held_since = claim.last_heartbeat
         await until(lambda: setup.receiver._monotonic() - held_since > 4, "time to pass")
         client = setup.receiver._client
-        await setup.receiver.look_at_hub()
-        await setup.receiver.look_at_partitions()
+        await setup.receiver.check_hub()
+        await setup.receiver.check_partitions()
         assert setup.receiver._client is client
         assert setup.receiver.lags == {"0": 1}
         assert setup.codes == set()
@@ -272,8 +272,8 @@ async def test_a_refused_link_is_told_and_mended(
         setup.publish("2")
 
         async def told() -> bool:
-            await setup.receiver.look_at_partitions()
-            await setup.receiver.look_at_hub()
+            await setup.receiver.check_partitions()
+            await setup.receiver.check_hub()
             return "partition-silent" in setup.codes
 
         await until(told, "the reason", 40)
@@ -305,7 +305,7 @@ async def test_where_tags_cannot_be_forgotten_links_are_made_anew(
         setup.publish(*(f"{n}" for n in range(150)))
         await until(lambda: setup.has(150), "everything")
         client = setup.receiver._client
-        await setup.receiver.look_at_hub()
+        await setup.receiver.check_hub()
         await until(lambda: setup.receiver._client is not client, "another client", 30)
         setup.publish("last")
         await until(lambda: setup.has(151), "what came after", 30)

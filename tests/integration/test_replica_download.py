@@ -392,11 +392,11 @@ async def test_a_failed_refresh_leaves_the_old_copy_answering(tmp_path: Path) ->
             with pytest.raises(FeedFailed) as error:
                 replica.swap((await made.fetch()).path, now=2.0)
             assert error.value.refused
-            assert replica.look(ADDRESS).own is not None
+            assert replica.find(ADDRESS).exact is not None
             assert (replica.fetched, replica.verified, replica.dataset) == (1.0, True, "smoke")
         hosts.entry = {}
         hosts.body = mmdb({"81.2.69.1/32": {"reputation": "safe"}}, built=BUILT + 1)
         replica.swap((await made.fetch()).path, now=3.0)
-    assert replica.look(ADDRESS).own is None
-    assert replica.look("81.2.69.1").own is not None
+    assert replica.find(ADDRESS).exact is None
+    assert replica.find("81.2.69.1").exact is not None
     assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, NOTES_NAME}

@@ -45,7 +45,7 @@ async def test_measurements_arrive() -> None:
         return web.json_response(answer)
 
     health = Health()
-    health.trouble(Problem.KEY_REFUSED, "make another", part="crowdsec")
+    health.report(Problem.KEY_REFUSED, "make another", part="crowdsec")
     async with Loopback(take) as server:
         where = f"InstrumentationKey={KEY};IngestionEndpoint={server.url}/"
 

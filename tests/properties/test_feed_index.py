@@ -53,7 +53,7 @@ def test_the_index_is_right(changes: list[tuple[bool, str]], asked: list[str]) -
     asked += [key for _, key in changes if "/" not in key]
     for address in asked:
         assert index.keys_of(address) == holding(keys, address)
-    assert index.among(asked) == [one for one in asked if holding(keys, one)]
+    assert index.matching(asked) == [one for one in asked if holding(keys, one)]
     assert len(index) == len(keys)
     assert index.networks == sum("/" in key for key in keys)
     assert index.addresses == {key for key in keys if "/" not in key}
@@ -64,5 +64,5 @@ def test_the_index_is_right(changes: list[tuple[bool, str]], asked: list[str]) -
 def test_every_key_has_those_that_there_are(keys: set[str], address: str) -> None:
     """What stands for an index that was not read asks for all that could be, in the same order."""
     every = EveryKey()
-    assert every.among([address]) == [address]
+    assert every.matching([address]) == [address]
     assert [one for one in every.keys_of(address) if one in keys] == holding(keys, address)

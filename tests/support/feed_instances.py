@@ -198,7 +198,7 @@ class Instance:
         self._perhaps_die(WRITTEN)
         return end
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Claim what nobody else has."""
         self._check()
         now, claimed, mine = self.world.fake.clock, self.world.claimed, set[str]()
@@ -247,7 +247,7 @@ class Instance:
             ids = sorted(one.id for _, _, one in self.store.naming([key]))
             assert ids == sorted(name for name, (_, some) in alive.items() if key in some)
             address = key.partition("/")[0]
-            assert self.feeds.words(address, None), "what is named is spoken of"
+            assert self.feeds.verdicts_of(address, None), "what is named is spoken of"
         assert keys <= self.told | self.gone_meanwhile, "what is named was told once"
 
     gone_meanwhile: set[str] = field(default_factory=set)

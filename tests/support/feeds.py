@@ -116,13 +116,13 @@ class Watch:
         self.now: dict[Problem, str] = {}
         self.ever: list[Problem] = []
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == FEED
         self.now[what] = detail
         self.ever.append(what)
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == FEED
         self.now.pop(what, None)
@@ -137,7 +137,7 @@ class Claims:
         self.failure: Exception | None = None
         self.asked: list[str] = []
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Give what nobody else has."""
         self.asked += addresses
         if self.failure is not None:

@@ -36,16 +36,16 @@ class Store(SqliteLedger):
     reads: int = 0
     broken: bool = False
 
-    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Count and read."""
         self.reads += len(keys)
-        return await super().history(keys)
+        return await super().get_history(keys)
 
-    async def keep_history(self, *args: Any) -> None:
+    async def put_history(self, *args: Any) -> None:
         """Write, or fail."""
         if self.broken:
             raise LedgerFailed("broken")
-        await super().keep_history(*args)
+        await super().put_history(*args)
 
 
 class Taker:
@@ -127,7 +127,7 @@ class World:
             "expires": now + 30 * DAY,
             "time": now,
         }
-        self.sharing.judged(address, said, **(options | more))
+        self.sharing.record_verdict(address, said, **(options | more))
 
     async def judged(self, *addresses: str, **more: Any) -> None:
         """Tell of verdicts, and flush."""

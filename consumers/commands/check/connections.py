@@ -70,14 +70,14 @@ class _ProblemRecorder:
     """Notes the last trouble, and ignores its end."""
 
     def __init__(self) -> None:
-        self.trouble_noted: tuple[Problem, str] | None = None
+        self.problem: tuple[Problem, str] | None = None
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Note it."""
         del part
-        self.trouble_noted = (what, detail)
+        self.problem = (what, detail)
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Note nothing."""
 
 
@@ -158,13 +158,13 @@ async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) 
         async with asyncio.timeout(PATIENCE):
             text = await action(noted)
     except TimeoutError:
-        if noted.trouble_noted is None:
+        if noted.problem is None:
             return CheckResult(name, f"no answer within {PATIENCE:.0f} s", Problem.NOT_CONFIGURED)
     except (_CheckFailed, SigninwatchError) as error:
-        mend = f"; {error.mend}" if isinstance(error, SinkHeldBack) else ""
+        mend = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
         return CheckResult(name, f"{error}{mend}", _code_of(error))
-    if noted.trouble_noted is not None:
-        return CheckResult(name, noted.trouble_noted[1], noted.trouble_noted[0])
+    if noted.problem is not None:
+        return CheckResult(name, noted.problem[1], noted.problem[0])
     return CheckResult(name, text)
 
 
@@ -184,7 +184,7 @@ def _checkpoints(
         checkpoints = make_checkpoints(settings, credentials, noted)
         try:
             blob = f"check/{instance_name(settings)}"
-            if await checkpoints.look() and await checkpoints.try_writing(blob):
+            if await checkpoints.probe() and await checkpoints.probe_write(blob):
                 await _read_positions(settings, credentials, checkpoints)
         finally:
             await checkpoints.close()
@@ -253,8 +253,8 @@ def _ledger(
     async def action(noted: _ProblemRecorder) -> str:
         async with _opened(settings, credentials, noted) as ledger:
             stamp = repr(time.time())
-            await ledger.leave_note("check", stamp)
-            if await ledger.note("check") != stamp:
+            await ledger.put_value("check", stamp)
+            if await ledger.get_value("check") != stamp:
                 raise _CheckFailed(Problem.LEDGER_UNREACHABLE, "a note that was left is not there")
             size = await ledger.size()
             return f"may be written; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins wait"
@@ -292,9 +292,9 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
     if lookups is None:
         return "MONTHLY_QUOTA is 0: nothing is asked, so the key was not tried"
     try:
-        lookups.want([ASKED_ABOUT])
-        await lookups.finished()
-        left = await lookups.asker.budget.left()
+        lookups.enqueue([ASKED_ABOUT])
+        await lookups.wait_until_idle()
+        left = await lookups.paid_lookup.budget.remaining()
     finally:
         await lookups.close()
     answer = told.get(ASKED_ABOUT)
@@ -318,7 +318,7 @@ def _stream(
             await sink.close()
         if refused:
             raise _CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
-        noted.trouble_noted = None
+        noted.problem = None
         return "one test row was accepted; it may take minutes to show in the table"
 
     return action

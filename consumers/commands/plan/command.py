@@ -114,10 +114,10 @@ class _PlanRuns:
             planned.skipped += decoded.skips.total()
             planned.rejected += decoded.rejected
             planned.traffic.take(self._clock.now(), decoded.signins)
-        arrived = planned.traffic.arrived()
+        arrived = planned.traffic.arrivals()
         for coverage, chain in zip(planned.coverages, self.chains, strict=True):
             coverage.arrive(arrived, before)
-            await chain.pipeline.take(messages)
+            await chain.pipeline.process(messages)
 
     async def end(self) -> None:
         """Let each chain ask what it still may, as the service would now. Nothing hurries."""
@@ -147,7 +147,7 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     runs = _PlanRuns(settings, planned)
     async with AsyncExitStack() as stack:
         for coverage in planned.coverages:
-            opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.told)
+            opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.resolved)
             runs.chains.append(await stack.enter_async_context(opened))
         for name in files:
             await _read(name, runs, planned, progress)

@@ -124,7 +124,7 @@ class Traffic:
         self._met.add(pair)
         return not known and one.person and one.compliant is not True
 
-    def arrived(self) -> list[Arrival]:
+    def arrivals(self) -> list[Arrival]:
         """Return who came since this was asked last."""
         arrived, self._arrived = self._arrived, {}
         return [
@@ -202,7 +202,7 @@ class PlanCoverage:
                 waiting.popleft()  # given up
             waiting.append(one)
 
-    def told(self, answers: Mapping[str, Answer], now: float) -> None:
+    def resolved(self, answers: Mapping[str, Answer], now: float) -> None:
         """Take note of answers that came at *now*."""
         for address, answer in answers.items():
             if isinstance(answer, Verdict):

@@ -22,11 +22,11 @@ class SqliteLedger(SqlitePending):
     Calls are short and made from the event loop: handing them to a thread costs more than they do.
     """
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires."""
         distinct = {id(answer): answer for answer in answers.values()}
         encoded = {
-            key: (isinstance(answer, Verdict), encode(answer), getattr(answer, "again", 0.0))
+            key: (isinstance(answer, Verdict), encode(answer), getattr(answer, "recheck_at", 0.0))
             for key, answer in distinct.items()
         }
         with self._transaction("keeping answers") as database:
@@ -39,11 +39,11 @@ class SqliteLedger(SqlitePending):
             )
             self._mark_asked(answers)
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return the addresses that have no answer: there is no other instance to share with."""
         del seconds
         now = self._clock.now()
-        found = await self.answers(addresses)
+        found = await self.get_verdicts(addresses)
         answers = {one: answer for one, answer in found.items() if answer.stands(now)}
         return LeaseResult(set(addresses) - set(answers), answers)
 
@@ -84,7 +84,7 @@ class SqliteLedger(SqlitePending):
 
     # --- history and notes ---
 
-    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return what was kept."""
         found: dict[str, bytes] = {}
         with edge("reading the history"):
@@ -94,7 +94,7 @@ class SqliteLedger(SqlitePending):
                 found.update(self._database.execute(query, part))
         return found
 
-    async def keep_history(
+    async def put_history(
         self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
     ) -> None:
         """Keep entries; there is no other instance to merge with."""
@@ -140,7 +140,7 @@ class SqliteLedger(SqlitePending):
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return told
 
-    async def note(self, name: str) -> str | None:
+    async def get_value(self, name: str) -> str | None:
         """Return a note."""
         with edge("reading a note"):
             row = self._database.execute(
@@ -148,14 +148,14 @@ class SqliteLedger(SqlitePending):
             ).fetchone()
         return str(row[0]) if row else None
 
-    async def leave_note(self, name: str, text: str) -> None:
+    async def put_value(self, name: str, text: str) -> None:
         """Keep a small text under a name."""
         with self._transaction("leaving a note") as database:
             database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
     # --- house ---
 
-    async def sweep(self) -> None:
+    async def purge_expired(self) -> None:
         """Delete what has expired or nobody used for long, a part at a time."""
         now = self._clock.now()
         for table, key, column, before in (

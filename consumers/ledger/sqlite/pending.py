@@ -57,7 +57,7 @@ class SqlitePending(SqliteFile):
         super().__init__(folder, clock, keep=keep)
         self._waiting_per_address = waiting_per_address
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired."""
         with edge("looking up addresses"):
             return self._answers(addresses)
@@ -72,7 +72,7 @@ class SqlitePending(SqliteFile):
             found.update((address, answer_of(body)) for address, body in rows)
         return found
 
-    async def park_unless_answered(
+    async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
@@ -98,7 +98,7 @@ class SqlitePending(SqliteFile):
                         address,
                         max(one.own for one in several),
                         several[-1].place,
-                        several[0].parked,
+                        several[0].enqueued_at,
                         first_asked(answers.get(address)),
                     )
                     for address, several in by_address.items()
@@ -119,7 +119,7 @@ class SqlitePending(SqliteFile):
                     one.address,
                     one.key,
                     weight_of(one),
-                    one.parked,
+                    one.enqueued_at,
                     one.own,
                     one.place,
                     encode(one.parts),
@@ -182,7 +182,7 @@ class SqlitePending(SqliteFile):
                 for key, parked, details, own, place, parts in rows
             ]
 
-    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
+    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins."""
         addresses = dict.fromkeys(one.address for one in waiting)
         with self._transaction("settling sign-ins") as database:
@@ -192,7 +192,7 @@ class SqlitePending(SqliteFile):
             )
             self._tidy_queue(addresses)
 
-    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+    async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
         """Delete all sign-ins that wait for addresses; return how many of each."""
         settled: dict[str, int] = {}
         with self._transaction("settling addresses") as database:
@@ -231,10 +231,12 @@ class SqlitePending(SqliteFile):
             due = list(starmap(PendingAddress, rows))
             again = self._database.execute(_DUE.format(asked="NOT", limit=""), (now,))
             due += starmap(PendingAddress, again)
-        ranked = sorted(due, key=lambda one: (lacking(one.asked, now) - one.score, one.parked))
+        ranked = sorted(
+            due, key=lambda one: (lacking(one.first_asked, now) - one.score, one.enqueued_at)
+        )
         return ranked[:most]
 
-    async def give_up(self, parked_before: float) -> int:
+    async def expire_pending(self, parked_before: float) -> int:
         """Drop sign-ins that have waited too long; count those that were never asked about."""
         with self._transaction("giving up waiting sign-ins") as database:
             late = database.execute(

@@ -63,7 +63,7 @@ class SqliteRecentStore:
         except _DamagedFile as unusable:
             self._begin_anew(str(unusable))
 
-    async def keep(self, chunk: RecentChunk) -> None:
+    async def append(self, chunk: RecentChunk) -> None:
         """Keep a chunk."""
         key = f"{int(chunk.first * 1_000):015}-{uuid4().hex}"  # sorts as the chunks begin
         with self._mended("keeping late sign-ins"):
@@ -71,7 +71,7 @@ class SqliteRecentStore:
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *_values(chunk))
             )
 
-    async def outlines(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
+    async def segment_index(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies.
 
         Nothing is held open in between: what is kept or dropped meanwhile may be seen or not.
@@ -114,7 +114,7 @@ class SqliteRecentStore:
                 )
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    async def trim(self, before: float, largest: int) -> None:
+    async def enforce_limits(self, before: float, largest: int) -> None:
         """Drop what ended before a time, and the oldest while all takes more bytes than that."""
         with self._mended("trimming late sign-ins"):
             self._database.execute("DELETE FROM chunks WHERE last < ?", (before,))

@@ -267,7 +267,7 @@ class StateTable:
             if told is not None:
                 self._failing[told] -= 1
             self._failing[error.trouble] += 1
-        self._watch.trouble(error.trouble, f"{error}; {_MENDS[error.trouble]}")
+        self._watch.report(error.trouble, f"{error}; {_MENDS[error.trouble]}")
         return error.trouble
 
     def _tell_well(self) -> None:
@@ -277,7 +277,7 @@ class StateTable:
         """
         for trouble in [one for one, requests in self._failing.items() if requests <= 0]:
             del self._failing[trouble]
-            self._watch.well(trouble)
+            self._watch.resolve(trouble)
 
 
 def _odd_conflict(attempt: int) -> Exception:

@@ -49,7 +49,7 @@ class EnqueuePlan:
         ]
         there = {key for _, _, key, _ in ranked}
         fresh = {key: one for key, one in wanted.items() if key not in there}
-        ranked += [(weight_of(one), -one.parked, key, "") for key, one in fresh.items()]
+        ranked += [(weight_of(one), -one.enqueued_at, key, "") for key, one in fresh.items()]
         over = sorted(ranked)[: max(0, len(ranked) - most)]
         losers = {key for _, _, key, _ in over}
         inserts = [waiting_write(one) for key, one in fresh.items() if key not in losers]

@@ -41,13 +41,13 @@ class TableLedger(TablePending):
 
     # --- answers and claims ---
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired."""
         now = self._clock.now()
         entries = await self._entries(dict.fromkeys(addresses), None)
         return {one.address: one.answer() for one in entries if one.expires > now}
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, each until it expires. Ends the claims on their addresses."""
         distinct = {id(answer): answer for answer in answers.values()}
         bodies = {key: layout.encode(answer) for key, answer in distinct.items()}
@@ -59,7 +59,7 @@ class TableLedger(TablePending):
 
         await layout.in_shards(answers, keep)
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """Return those addresses that this instance may ask about now, and no other one."""
         return await self._lease(addresses, VerdictEntry.free, self._instance, seconds)
 
@@ -88,8 +88,8 @@ class TableLedger(TablePending):
 
         whole = LeaseResult(set(), {})
         for part in await layout.in_shards(addresses, alone):
-            whole.mine.update(part.mine)
-            whole.answers.update(part.answers)
+            whole.acquired.update(part.acquired)
+            whole.resolved.update(part.resolved)
         return whole
 
     # --- the budget and notes ---
@@ -143,7 +143,7 @@ class TableLedger(TablePending):
         found = await self._table.get(layout.BUDGET, layout.budget_row(account, period))
         return 0 if found is None else int(found.values["spent"])
 
-    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return what was kept."""
         found = await asyncio.gather(*map(self._history_of, keys))
         return {
@@ -155,7 +155,7 @@ class TableLedger(TablePending):
     async def _history_of(self, key: str) -> Entity | None:
         return await self._table.get(layout.shard_of(key), layout.HISTORY + layout.safe(key))
 
-    async def keep_history(
+    async def put_history(
         self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
     ) -> None:
         """Keep entries, each joined with what another instance has kept meanwhile."""
@@ -218,16 +218,16 @@ class TableLedger(TablePending):
 
         return await self._alone(shard, revise_all)
 
-    async def note(self, name: str) -> str | None:
+    async def get_value(self, name: str) -> str | None:
         """Return a note."""
         found = await self._table.get(layout.NOTES, layout.safe(name))
         return None if found is None else str(found.values["text"])
 
-    async def leave_note(self, name: str, text: str) -> None:
+    async def put_value(self, name: str, text: str) -> None:
         """Keep a small text under a name."""
         await self._write_all(layout.NOTES, [Write("replace", layout.safe(name), {"text": text})])
 
-    async def sweep(self) -> None:
+    async def purge_expired(self) -> None:
         """Delete what has expired, and budgets of periods long gone; count the verdicts.
 
         One shard after the other, a page at a time: several instances may do it at once, and

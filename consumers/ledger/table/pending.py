@@ -29,7 +29,7 @@ _STEP = 45
 class TablePending(TableAccess):
     """Parks, ranks, settles and gives up."""
 
-    async def park_unless_answered(
+    async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
@@ -104,9 +104,9 @@ class TablePending(TableAccess):
         span = layout.within(layout.waiting_rows(address))
         rows = await self._table.rows(layout.shard_of(address), *span, None)
         waiting = [layout.waiting_of(address, one) for one in rows]
-        return sorted(waiting, key=lambda one: (one.parked, one.key))[:most]
+        return sorted(waiting, key=lambda one: (one.enqueued_at, one.key))[:most]
 
-    async def settle(self, waiting: Sequence[PendingSignIn]) -> None:
+    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
         """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
         rows: dict[str, list[str]] = {}
         for one in waiting:
@@ -118,7 +118,7 @@ class TablePending(TableAccess):
 
         await layout.in_shards(rows, delete)
 
-    async def settle_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
+    async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
         """Delete all sign-ins that wait for addresses; return how many of each."""
         settled: dict[str, int] = {}
 
@@ -161,12 +161,14 @@ class TablePending(TableAccess):
             for one, entry in zip(part, entries, strict=True):
                 if entry.free(self._instance, now):
                     asked = entry.first_asked or None
-                    found.append((one.score - lacking(asked, now), replace(one, asked=asked)))
-            found = sorted(found, key=lambda one: (-one[0], one[1].parked, one[1].address))[:most]
+                    found.append((one.score - lacking(asked, now), replace(one, first_asked=asked)))
+            found = sorted(found, key=lambda one: (-one[0], one[1].enqueued_at, one[1].address))[
+                :most
+            ]
             least = found[-1][0] if found else least
         return [one for _, one in found]
 
-    async def give_up(self, parked_before: float) -> int:
+    async def expire_pending(self, parked_before: float) -> int:
         """Drop sign-ins that have waited too long; count those that were never asked about."""
         dropped: list[int] = []
         span, too_old = layout.within(layout.WAITING), f"parked lt {float(parked_before)!r}"

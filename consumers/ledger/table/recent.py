@@ -63,7 +63,7 @@ class TableRecentStore:
         self._opened = False
         self._coverage: tuple[float, RecentCoverage] | None = None
 
-    async def keep(self, chunk: RecentChunk) -> None:
+    async def append(self, chunk: RecentChunk) -> None:
         """Keep a chunk. LedgerFailed also if it is larger than is allowed."""
         values = _values(chunk)
         partition, row = _partition(chunk.first), _new_row(chunk.first)
@@ -87,7 +87,7 @@ class TableRecentStore:
                 continue
             return
 
-    async def outlines(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
+    async def segment_index(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
         """Yield chunks that end at or after *since*, oldest first, without their bodies."""
         for hour in await self._hours():
             if float(hour.values["until"]) <= since:
@@ -140,7 +140,7 @@ class TableRecentStore:
 
         await self._soon(write)
 
-    async def trim(self, before: float, largest: int) -> None:
+    async def enforce_limits(self, before: float, largest: int) -> None:
         """Drop what ended before a time, and the oldest while all takes more bytes than that."""
         hours = await self._hours()
         rows = await self._measured(hours)

@@ -235,7 +235,7 @@ def answer_write(address: str, answer: Answer, body: bytes) -> Write:
         {
             "expires": answer.expires,
             "answered": isinstance(answer, Verdict),
-            "again": float(getattr(answer, "again", 0.0)),
+            "again": float(getattr(answer, "recheck_at", 0.0)),
             "first_asked": first_asked(answer) or 0.0,
             **_split(body),
         },
@@ -249,7 +249,7 @@ def waiting_write(one: PendingSignIn) -> Write:
         waiting_row(one),
         {
             "weight": weight_of(one),
-            "parked": one.parked,
+            "parked": one.enqueued_at,
             "own": one.own,
             "place": one.place,
             "parts": encode(one.parts),
@@ -320,7 +320,7 @@ def ranked(waiting: Iterable[Entity]) -> list[PendingAddress]:
         PendingAddress(address, own + place, since)
         for address, (own, place, since, _) in ranks.items()
     ]
-    return sorted(due, key=lambda one: (-one.score, one.parked, one.address))
+    return sorted(due, key=lambda one: (-one.score, one.enqueued_at, one.address))
 
 
 def expired(entries: Iterable[Entity], now: float) -> tuple[list[Write], int]:

@@ -61,7 +61,7 @@ class CrowdSecApi:
         self._url = url
         self.batch_size = min(batch_size, MOST_AT_ONCE)
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
+    async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
         if len(addresses) == 1:
             reply = await self._http.get(f"{self._url}/smoke/{quote(addresses[0])}")
@@ -148,7 +148,7 @@ def _object(reply: HttpResponse) -> dict[str, Any]:
 def said_of(item: dict[str, Any]) -> SourceVerdict:
     """Return what one item of CrowdSec's says. Tolerates whatever is missing, null or odd."""
     intel = _intel(item)
-    word = (intel.told_reputation or "").lower()
+    word = (intel.raw_reputation or "").lower()
     return SourceVerdict(_REPUTATIONS.get(word, Reputation.UNKNOWN), intel, class_of_intel(intel))
 
 
@@ -158,7 +158,7 @@ def _intel(item: dict[str, Any]) -> Intel:
     classes = _part(item, "classifications")
     scores = _scores(item.get("scores"))
     return Intel(
-        told_reputation=_text(item.get("reputation")),
+        raw_reputation=_text(item.get("reputation")),
         confidence=_text(item.get("confidence")),
         score=scores.get("overall", {}).get("total"),
         background_noise=_number(item.get("background_noise_score")),

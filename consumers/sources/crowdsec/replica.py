@@ -48,8 +48,8 @@ _LARGEST_NOTES = 10_000
 class ReplicaLookup:
     """What the replica says: of the address itself, else of the network around it."""
 
-    own: SourceVerdict | None = None
-    around: SourceVerdict | None = None
+    exact: SourceVerdict | None = None
+    network: SourceVerdict | None = None
     """Context alone, with reputation UNKNOWN; nothing to act on."""
     readable: bool = True
     """Whether its silence says that nothing is known; else it could not be asked."""
@@ -150,7 +150,7 @@ class Replica:
     def _use(self, opened: _OpenDatabase, notes: _ReplicaMetadata) -> None:
         self._opened, self._notes, self._reader = opened, notes, opened.reader
 
-    def look(self, address: str) -> ReplicaLookup:
+    def find(self, address: str) -> ReplicaLookup:
         """Return what is said of a canonical address. Never raises.
 
         One lookup each. A record is the address's own only if it is of exactly this address and
@@ -170,7 +170,7 @@ class Replica:
             return NOTHING
         # The reader counts an IPv4 address's bits from 0 in a tree of IPv6 too.
         if length == (128 if ":" in address else 32) and _has_reputation(record):
-            return ReplicaLookup(own=said_of(record))
+            return ReplicaLookup(exact=said_of(record))
         return _around(record)
 
     @property
@@ -254,7 +254,7 @@ def _around(record: dict[str, Any]) -> ReplicaLookup:
     said = said_of({key: record[key] for key in _OF_A_RANGE if key in record})
     if said.intel == Intel():
         return NOTHING
-    return ReplicaLookup(around=SourceVerdict(Reputation.UNKNOWN, said.intel, said.address_class))
+    return ReplicaLookup(network=SourceVerdict(Reputation.UNKNOWN, said.intel, said.address_class))
 
 
 def _opened(path: Path) -> _OpenDatabase:

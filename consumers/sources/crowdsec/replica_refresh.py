@@ -57,7 +57,7 @@ class ReplicaRefresh:
         self._failures = 0
         self._next = 0.0
 
-    async def look(self) -> None:
+    async def refresh_if_due(self) -> None:
         """Refresh if it is time. Never raises for what the download brings."""
         now = self._now()
         fetched = self._replica.fetched
@@ -66,7 +66,7 @@ class ReplicaRefresh:
         if self._next - now > INTERVAL:
             self._next = now  # the machine's clock was put back
         if (damage := self._replica.damage) is not None:
-            self._watch.trouble(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
+            self._watch.report(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
             self._next = min(self._next, (fetched or 0.0) + LONGEST_PAUSE)  # another may be whole
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
@@ -90,7 +90,7 @@ class ReplicaRefresh:
         self.trouble = None
         self._next = self._now() + INTERVAL
         for trouble in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
-            self._watch.well(trouble, part=REPLICA)
+            self._watch.resolve(trouble, part=REPLICA)
         log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
         await self._tell_changed()
 
@@ -119,7 +119,7 @@ class ReplicaRefresh:
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
         trouble = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
-        self._watch.trouble(trouble, str(error), part=REPLICA)
+        self._watch.report(trouble, str(error), part=REPLICA)
 
     def _tell_age(self) -> None:
         if self._begun is None:
@@ -127,9 +127,9 @@ class ReplicaRefresh:
         built = self._replica.built
         if built is not None and self._now() - built > STALE:
             text = "it was made more than three days ago; it is still used"
-            self._watch.trouble(Problem.REPLICA_STALE, text, part=REPLICA)
+            self._watch.report(Problem.REPLICA_STALE, text, part=REPLICA)
         elif built is None and self._now() - self._begun > NEVER:
             text = "it could not be fetched yet; nobody is asked in its place"
-            self._watch.trouble(Problem.REPLICA_STALE, text, part=REPLICA)
+            self._watch.report(Problem.REPLICA_STALE, text, part=REPLICA)
         else:
-            self._watch.well(Problem.REPLICA_STALE, part=REPLICA)
+            self._watch.resolve(Problem.REPLICA_STALE, part=REPLICA)

@@ -28,11 +28,11 @@ class FeedChanges:
 
     def __init__(self, feed: str, store: IndicatorStore, claims: Leases | None) -> None:
         """By *claims*, of instances that have read the same one tells it."""
-        self.changed: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.on_added: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told of addresses and networks that are named now and perhaps were not before."""
-        self.beside: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.on_network_added: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told instead where another instance tells the same."""
-        self.unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told of addresses and networks that are not named any more."""
         self._feed = feed
         self._store = store
@@ -53,9 +53,9 @@ class FeedChanges:
         self._gone |= applied.gone
         self._gone -= applied.keys
 
-    async def recall(self) -> None:
+    async def load_unpublished(self) -> None:
         """Note once what an earlier process has read and did not tell."""
-        if self.changed is None or self._recalled:
+        if self.on_added is None or self._recalled:
             return
         self._recalled = True
         told = self._store.told(self._feed)
@@ -67,12 +67,12 @@ class FeedChanges:
             self._keys.update(key for one in some if not one.withdrawn for key in one.keys)
             await asyncio.sleep(0)
 
-    async def tell(self) -> None:
+    async def publish(self) -> None:
         """Tell what is new. It is forgotten only when that has worked."""
-        if self.unsaid is not None and self._gone:
-            await self.unsaid(frozenset(self._gone))
+        if self.on_removed is not None and self._gone:
+            await self.on_removed(frozenset(self._gone))
         self._gone.clear()
-        if self.changed is None:
+        if self.on_added is None:
             self._keys.clear()  # it is recalled by who is to be told
             return
         state = self._store.state(self._feed)
@@ -80,11 +80,11 @@ class FeedChanges:
         if self._claims is not None and ours:
             generation, number = state.place
             name = f"late {self._feed} {generation}-{number}"
-            ours = name in (await self._claims.claim([name], TOLD)).mine
+            ours = name in (await self._claims.acquire([name], TOLD)).acquired
         if ours:
-            await self.changed(frozenset(self._keys))
-        elif self._keys and self.beside is not None:
-            await self.beside(frozenset(self._keys))
+            await self.on_added(frozenset(self._keys))
+        elif self._keys and self.on_network_added is not None:
+            await self.on_network_added(frozenset(self._keys))
         self._keys.clear()
         if self._store.told(self._feed) != state.steps:
             self._store.keep_told(self._feed, state.steps)

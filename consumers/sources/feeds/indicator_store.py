@@ -255,7 +255,7 @@ class IndicatorStore:
             database.execute("DELETE FROM feeds WHERE name = ?", (feed,))
             database.execute("DELETE FROM told WHERE feed = ?", (feed,))
 
-    def sweep(self, now: float) -> set[str]:
+    def purge_expired(self, now: float) -> set[str]:
         """Delete what has ended long ago; return the keys that nothing names any more."""
         gone: set[str] = set()
         while True:

@@ -68,11 +68,11 @@ class FeedMatcher:
             self.index.discard(key)
         self._remembered.clear()
 
-    def among(self, addresses: Sequence[str]) -> list[str]:
+    def matching(self, addresses: Sequence[str]) -> list[str]:
         """Return those addresses that any indicator names, at whatever time."""
-        return self.index.among(addresses)
+        return self.index.matching(addresses)
 
-    def words(self, address: str, moment: float | None) -> list[Verdict]:
+    def verdicts_of(self, address: str, moment: float | None) -> list[Verdict]:
         """Return what the feeds say of an address at a time; at any time for None.
 
         Of each feed, the indicators count that name it most exactly; those below the feed's

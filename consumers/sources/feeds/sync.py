@@ -96,7 +96,7 @@ class FeedSync:
         self.name = name
         self.last = SyncResult()
         self.trouble: str | None = None
-        self.looked = asyncio.Event()
+        self.attempted = asyncio.Event()
         """Set after the first look."""
         self.progress: Callable[[SyncResult], None] = lambda _: None
         self._source = source
@@ -128,22 +128,22 @@ class FeedSync:
 
         See :class:`FeedChanges`.
         """
-        self._news.changed = changed
-        self._news.beside = beside
-        self._news.unsaid = unsaid
+        self._news.on_added = changed
+        self._news.on_network_added = beside
+        self._news.on_removed = unsaid
 
     @property
     def state(self) -> FeedState:
         """What is kept of the feed."""
         return self._store.state(self.name)
 
-    async def look(self) -> None:
+    async def sync_if_due(self) -> None:
         """Sync if it is time; where instances share, follow what others have read. Never raises."""
         now = self._now()
         if now < self._followed or self._next - now > max(self._interval, LONGEST_PAUSE):
             self._followed = self._next = 0.0  # the machine's clock was put back
         try:
-            await self._news.recall()
+            await self._news.load_unpublished()
             if now - self._followed >= FOLLOWING:
                 self._followed = now
                 await self.follow()
@@ -155,7 +155,7 @@ class FeedSync:
             pass  # told, and tried again later
         except LedgerFailed as error:
             self._failed(FeedFailed(str(error)))
-        self.looked.set()
+        self.attempted.set()
 
     async def sync(self, *, force: bool = False) -> SyncResult:
         """Read the feed to its end, if it is time or *force*. FeedFailed after telling of it."""
@@ -165,7 +165,7 @@ class FeedSync:
         age = self._now() - synced if synced is not None else -1.0  # it may be of another clock
         if not force and synced is not None and 0 <= age < self._interval:
             self._worked(synced + self._interval)
-            await self._news.tell()
+            await self._news.publish()
             return self.last
         if not await self._mine():
             self._next = self._now() + FOLLOWING
@@ -182,7 +182,7 @@ class FeedSync:
             self._worked(self._now() + self._interval)
         finally:
             try:
-                await self._news.tell()
+                await self._news.publish()
             finally:
                 await self._release()
         return self.last
@@ -238,7 +238,7 @@ class FeedSync:
         self.last.withdrawn += sum(one.withdrawn for one in fresh)
         self.last.skipped += skipped
         if self._news.many:
-            await self._news.tell()
+            await self._news.publish()
 
     def _within_limit(self, fresh: list[Indicator], skipped: Counter[str]) -> list[Indicator]:
         """Leave out new indicators for which there is no room; versions of known ones have it."""
@@ -283,7 +283,7 @@ class FeedSync:
 
     async def _begin(self) -> None:
         """Follow what others have read; begin anew if the feed is another one than before."""
-        await self._news.recall()
+        await self._news.load_unpublished()
         await self.follow()
         self._held = self._store.count(self.name)
         state = self.state
@@ -315,7 +315,7 @@ class FeedSync:
         async for entries in self._shared.journal.entries(self.name, place):
             for entry in entries:
                 self._take_in(entry.place, unpacked(entry.body))
-        await self._news.tell()
+        await self._news.publish()
 
     def _take_in(self, place: JournalPosition, part: JournalPart) -> None:
         """Take in an entry. A new generation takes the place of all that was before it.
@@ -375,7 +375,7 @@ class FeedSync:
         if self._shared is None:
             return True
         name = f"feed {self.name}"
-        return name in (await self._shared.claims.claim([name], LEASE)).mine
+        return name in (await self._shared.claims.acquire([name], LEASE)).acquired
 
     async def _release(self) -> None:
         if self._shared is not None:
@@ -389,7 +389,7 @@ class FeedSync:
         self.trouble = None
         self._next = following
         for trouble in (Problem.FEED_DOWN, Problem.FEED_REFUSED):
-            self._watch.well(trouble, part=self.name)
+            self._watch.resolve(trouble, part=self.name)
 
     def _failed(self, error: FeedFailed) -> None:
         self._failures += 1
@@ -398,8 +398,8 @@ class FeedSync:
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
         kinds = (Problem.FEED_DOWN, Problem.FEED_REFUSED)
-        self._watch.well(kinds[not error.refused], part=self.name)
-        self._watch.trouble(kinds[error.refused], str(error), part=self.name)
+        self._watch.resolve(kinds[not error.refused], part=self.name)
+        self._watch.report(kinds[error.refused], str(error), part=self.name)
 
     def _tell_age(self) -> None:
         if self._begun is None:
@@ -408,6 +408,6 @@ class FeedSync:
         read = self._begun if synced is None else synced  # one that never worked is stale as well
         if self._now() - read > STALE * self._interval + LONGEST_PAUSE:
             text = f"not read since {STALE} intervals; what it said before is still used"
-            self._watch.trouble(Problem.FEED_STALE, text, part=self.name)
+            self._watch.report(Problem.FEED_STALE, text, part=self.name)
         else:
-            self._watch.well(Problem.FEED_STALE, part=self.name)
+            self._watch.resolve(Problem.FEED_STALE, part=self.name)

@@ -85,7 +85,7 @@ class SignIn:
     """The address as the event writes it, where that is not the plain one."""
 
     @property
-    def written(self) -> str:
+    def raw_address(self) -> str:
         """The text in the address fields."""
         return self.place.address if self.address is None else self.address
 
@@ -154,7 +154,7 @@ def _outcome(sign_in: SignIn) -> Event:
         fields["resultDescription"] = REASONS[sign_in.code]
     fields["durationMs"] = 0
     if sign_in.table != MANAGED:
-        fields["callerIpAddress"] = sign_in.written
+        fields["callerIpAddress"] = sign_in.raw_address
     fields["Level"] = 4
     if isinstance(sign_in.who, Person):
         fields["location"] = sign_in.place.network.country
@@ -196,7 +196,7 @@ def _entra(sign_in: SignIn) -> Event:
         "appDisplayName": sign_in.app.name,
         "appId": sign_in.app.id,
         "resourceDisplayName": sign_in.app.resource,
-        "ipAddress": sign_in.written,
+        "ipAddress": sign_in.raw_address,
         "autonomousSystemNumber": sign_in.place.network.asn,
         "location": _location(sign_in),
     }
@@ -283,7 +283,7 @@ def _risk(sign_in: SignIn) -> Event:
         "riskLevel": sign_in.risk,
         "detectionTimingType": "realtime",
         "activity": "signin",
-        "ipAddress": sign_in.written,
+        "ipAddress": sign_in.raw_address,
         "activityDateTime": us_form(sign_in.time),
         "detectedDateTime": us_form(sign_in.time),
         "userId": sign_in.who.object_id,
@@ -315,7 +315,7 @@ def _identity(sign_in: SignIn) -> Event:
             "AccountDisplayName": sign_in.who.name,
             "DeviceName": sign_in.device.name if sign_in.device else "",
             "OSPlatform": sign_in.device.system if sign_in.device else "",
-            "IPAddress": sign_in.written,
+            "IPAddress": sign_in.raw_address,
             "Port": "",
             "Location": sign_in.place.network.country,
             "ReportId": sign_in.id,
@@ -335,7 +335,7 @@ def _okta(sign_in: SignIn) -> Event:
         "EventResult": "Failure" if sign_in.code else "Success",
         "OriginalOutcomeResult": "FAILURE" if sign_in.code else "SUCCESS",
         "EventOriginalResultDetails": "INVALID_CREDENTIALS" if sign_in.code else None,
-        "SrcIpAddr": sign_in.written,
+        "SrcIpAddr": sign_in.raw_address,
         "SrcGeoCountry": network.country,
         "SrcGeoCity": network.city,
         "OriginalActorAlternateId": sign_in.who.upn,

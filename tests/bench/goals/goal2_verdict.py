@@ -56,7 +56,7 @@ async def through_pipeline(url: str, recorded: Sequence[Message], *, durable: bo
 
     async def work(chain: ReplayPipeline) -> None:
         for start in range(0, len(recorded), AT_ONCE):
-            await chain.pipeline.take(recorded[start : start + AT_ONCE])
+            await chain.pipeline.process(recorded[start : start + AT_ONCE])
         await chain.pipeline.drain()
 
     try:

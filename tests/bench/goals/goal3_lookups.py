@@ -83,7 +83,7 @@ def new_pool() -> Pool:
 class Forgetful(VerdictCache):
     """Keeps nothing, as msticpy does."""
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Do nothing."""
 
 
@@ -105,8 +105,8 @@ async def ours(
         assert lookups is not None
 
         async def ask(wanted: list[str]) -> None:
-            lookups.want(wanted)
-            await lookups.finished()
+            lookups.enqueue(wanted)
+            await lookups.wait_until_idle()
 
         if primed:
             await ask(pool.priming)

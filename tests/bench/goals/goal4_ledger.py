@@ -46,7 +46,7 @@ class BareDict:
         self._answers = answers
         self._clock = clock
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is known and has not expired."""
         now = self._clock.now()
         known = self._answers
@@ -109,12 +109,12 @@ def _measured(store: SqliteLedger, clock: Clock) -> tuple[list[Outcome], list[st
     known = verdicts(pool[:KEPT], clock)
     asked = batches(pool[:KEPT], pool[KEPT:])
     memory, bare = VerdictCache(store, clock), BareDict(known, clock)
-    asyncio.run(memory.answer(known))
+    asyncio.run(memory.put_verdicts(known))
 
     def asking(side: VerdictCache | SqliteLedger | BareDict) -> Callable[[], None]:
         async def ask() -> None:
             for batch in asked:
-                assert len(await side.answers(batch)) == HITS
+                assert len(await side.get_verdicts(batch)) == HITS
 
         return lambda: asyncio.run(ask())
 

@@ -130,12 +130,12 @@ def measure(folder: Path, count: int) -> None:
 
     def match() -> None:
         for part in parts:
-            hits.extend(feeds.among(part))
+            hits.extend(feeds.matching(part))
 
     seconds = spent(match)
     print(f"among: {MATCHED / seconds:,.0f} addresses/s, {len(hits):,} of them named")
     some = list(dict.fromkeys(hits))[:10_000]
-    seconds = spent(lambda: [feeds.words(one, time.time()) for one in some])
+    seconds = spent(lambda: [feeds.verdicts_of(one, time.time()) for one in some])
     print(f"words: {len(some) / seconds:,.0f} named addresses/s, each for the first time")
 
 
@@ -161,7 +161,7 @@ async def through(url: str, recorded: Sequence[Message], kept: Path | None, late
 
                 async def work() -> None:
                     for start in range(0, len(recorded), AT_ONCE):
-                        await chain.pipeline.take(recorded[start : start + AT_ONCE])
+                        await chain.pipeline.process(recorded[start : start + AT_ONCE])
                     await chain.pipeline.drain()
 
                 spent = await spent_awaiting(work)
@@ -174,7 +174,7 @@ async def through(url: str, recorded: Sequence[Message], kept: Path | None, late
 async def compare(folder: Path) -> dict[str, float]:
     """Return what goal 2's CPU time becomes with the feed asked, and with late matches as well."""
     feeds = loaded(folder)
-    named = set(feeds.among(addresses(DISTINCT)))
+    named = set(feeds.matching(addresses(DISTINCT)))
     feeds.store.close()
     pool = [one for one in addresses(DISTINCT) if one not in named]
     recorded = messages("flat", repeated(pool, SIGNINS))

@@ -89,7 +89,7 @@ async def of_idle(messages: int) -> dict[str, float]:
 
     settings = load_settings()
     checkpoints = CheckpointContainer(settings.checkpoint, None, Health())
-    assert await checkpoints.look()
+    assert await checkpoints.probe()
     prefetch = settings.eventhub.prefetch
     hub = EventHub(hub_names(settings.eventhub)[0], settings.eventhub, None, None)
     client = hub.consumer(checkpoints.store)

@@ -61,9 +61,9 @@ def _waiting(number: int, dice: random.Random) -> PendingSignIn:
 async def _ask_and_settle(store: SqliteLedger, addresses: Sequence[str], now: float) -> None:
     verdict = Verdict(reputation=Reputation.UNKNOWN, source="x", time=now, expires=now + 604_800)
     answers: dict[str, Answer] = dict.fromkeys(addresses, verdict)
-    await store.answer(answers)
+    await store.put_verdicts(answers)
     await store.waiting_among(addresses)
-    await store.settle_addresses(addresses)
+    await store.acknowledge_addresses(addresses)
 
 
 def _memory() -> float:
@@ -78,7 +78,7 @@ async def measure(folder: Path, addresses: int) -> dict[str, float]:
     for start in range(0, addresses, BATCH):
         batch = [_waiting(n, dice) for n in range(start, min(start + BATCH, addresses))]
         began = time.process_time()
-        await store.park_unless_answered(batch)
+        await store.enqueue_unless_answered(batch)
         told["parking"] += time.process_time() - began
     settled, last = 0, float("inf")
     while settled < addresses:

@@ -22,8 +22,8 @@ async def test_calls_of_one_turn_are_one_piece_of_work() -> None:
         return [item * 2 for item in items]
 
     together = Coalescer(double)
-    assert await asyncio.gather(*(together.join(n) for n in range(5))) == [0, 2, 4, 6, 8]
-    assert await together.join(7) == 14
+    assert await asyncio.gather(*(together.submit(n) for n in range(5))) == [0, 2, 4, 6, 8]
+    assert await together.submit(7) == 14
     assert worked == [[0, 1, 2, 3, 4], [7]]
 
 
@@ -37,10 +37,10 @@ async def test_an_error_reaches_the_first_and_leaves_nobody_waiting() -> None:
         return list(items)
 
     together = Coalescer(work)
-    results = await asyncio.gather(together.join(1), together.join(2), return_exceptions=True)
+    results = await asyncio.gather(together.submit(1), together.submit(2), return_exceptions=True)
     assert [type(one) for one in results] == [ValueError, asyncio.CancelledError]
     fail = False
-    assert await together.join(3) == 3
+    assert await together.submit(3) == 3
 
 
 async def test_a_cancelled_leader_leaves_nobody_waiting() -> None:
@@ -51,7 +51,7 @@ async def test_a_cancelled_leader_leaves_nobody_waiting() -> None:
         return list(items)
 
     together = Coalescer(never)
-    tasks = [asyncio.create_task(together.join(n)) for n in range(3)]
+    tasks = [asyncio.create_task(together.submit(n)) for n in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     tasks[0].cancel()
@@ -69,7 +69,7 @@ async def test_a_caller_that_left_does_not_stop_the_others(count: int) -> None:
         return list(items)
 
     together = Coalescer(slowly)
-    tasks = [asyncio.create_task(together.join(n)) for n in range(3)]
+    tasks = [asyncio.create_task(together.submit(n)) for n in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for task in tasks[1 : 1 + count]:

@@ -70,7 +70,7 @@ async def test_patience_ends_with_the_mend(status: int, mend: str) -> None:
             await sink.send(_rows(3))
         await sink.close()
     assert str(status) in str(held.value)
-    assert mend in held.value.mend
+    assert mend in held.value.remedy
     assert ingestion.rows == []
 
 
@@ -161,4 +161,4 @@ async def test_single_rows_refused_in_a_row_become_a_trouble_of_the_request() ->
         with pytest.raises(SinkHeldBack) as held:
             await sink.send(_rows(1))
         await sink.close()
-    assert "LOGS__RULE_ID" in held.value.mend
+    assert "LOGS__RULE_ID" in held.value.remedy

@@ -13,9 +13,9 @@ def _run(rate: float, seconds: float, delay: float) -> list[tuple[float, int]]:
     """Return when how many messages go, if each sending starts up to *delay* late."""
     pace, now, sent, chance = SendRate(rate), 1_000.0, [], random.Random(1)
     while now < 1_000.0 + seconds:
-        now += pace.wait(now) + chance.uniform(0, delay)
-        pace.sent(pace.together, now)
-        sent.append((now, pace.together))
+        now += pace.delay(now) + chance.uniform(0, delay)
+        pace.sent(pace.group_size, now)
+        sent.append((now, pace.group_size))
     return sent
 
 
@@ -37,7 +37,7 @@ def test_a_pause_is_not_made_up_for() -> None:
     pace.sent(10, 0.0)
     pace.sent(10, 60.0)
     now, burst = 60.0, 10
-    while pace.wait(now) == 0:
+    while pace.delay(now) == 0:
         pace.sent(10, now)
         burst += 10
     assert burst <= 100 * SLACK + 10
@@ -45,4 +45,4 @@ def test_a_pause_is_not_made_up_for() -> None:
 
 def test_the_first_messages_go_at_once() -> None:
     """Nobody waits for nothing."""
-    assert SendRate(0.001).wait(5.0) == 0
+    assert SendRate(0.001).delay(5.0) == 0

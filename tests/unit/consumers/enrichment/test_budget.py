@@ -42,11 +42,17 @@ def _budget(ledger: SqliteLedger, clock: Clock, quota: int = 300, *, key: str = 
 def test_the_pace_is_a_line() -> None:
     """A day's share at once, the quota in the end, and never more."""
     pace = Pacing(began=0.0, base=0, ends=30 * DAY)
-    assert [pace.by(day * DAY, 300) for day in (-1, 0, 15, 30, 99)] == [10, 10, 155, 300, 300]
+    assert [pace.allowed_by(day * DAY, 300) for day in (-1, 0, 15, 30, 99)] == [
+        10,
+        10,
+        155,
+        300,
+        300,
+    ]
     late = Pacing(began=20 * DAY, base=50, ends=30 * DAY)
-    assert [late.by(day * DAY, 300) for day in (20, 25, 30)] == [60, 180, 300]
-    assert Pacing(0.0, 300, 30 * DAY).by(15 * DAY, 300) == 300
-    assert Pacing(0.0, 0, 30 * DAY).by(0.0, 1) == 1
+    assert [late.allowed_by(day * DAY, 300) for day in (20, 25, 30)] == [60, 180, 300]
+    assert Pacing(0.0, 300, 30 * DAY).allowed_by(15 * DAY, 300) == 300
+    assert Pacing(0.0, 0, 30 * DAY).allowed_by(0.0, 1) == 1
 
 
 async def test_a_days_share_goes_at_once_and_the_rest_by_and_by(
@@ -83,7 +89,7 @@ async def test_the_next_period_begins_anew(ledger: SqliteLedger, clock: Clock) -
     assert (await budget.reserve(1_000)).lookups == 10  # begun on the last day
     clock.time += 120
     assert await budget.allowance() == 10
-    assert await budget.standing() == ("2026-04-01", 300)
+    assert await budget.status() == ("2026-04-01", 300)
 
 
 async def test_another_key_has_an_account_of_its_own(ledger: SqliteLedger, clock: Clock) -> None:
@@ -98,13 +104,13 @@ async def test_hurrying_spends_the_rest_and_no_more(ledger: SqliteLedger, clock:
     """At the end of a recording after which nothing comes."""
     budget = _budget(ledger, clock)
     await budget.reserve(10)
-    assert await budget.young()
-    budget.hurry()
+    assert await budget.is_new()
+    budget.spend_remaining()
     assert await budget.allowance() == 290
     assert (await budget.reserve(1_000)).lookups == 290
     assert not await budget.open()
     clock.time += DAY
-    assert not await budget.young()
+    assert not await budget.is_new()
 
 
 async def test_refunds_come_back_to_the_pace(ledger: SqliteLedger, clock: Clock) -> None:
@@ -124,7 +130,7 @@ async def test_an_event_period_is_thirty_days_from_the_first_record(tmp_path: Pa
     await budget.begin()
     spent = []
     for day in range(61):
-        clock.pass_to(datetime(2026, 3, 10, tzinfo=UTC).timestamp() + day * DAY)
+        clock.advance_within(datetime(2026, 3, 10, tzinfo=UTC).timestamp() + day * DAY)
         spent.append((await budget.reserve(1_000)).lookups)
     await store.close()
     assert sum(spent[:30]) <= 300

@@ -97,7 +97,7 @@ class _Slow:
         self.asked = 0
         self.answers: list[asyncio.Event] = []
 
-    async def history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return nothing, later."""
         del keys
         event = asyncio.Event()
@@ -131,7 +131,7 @@ class _Failing:
         self.kept: dict[str, bytes] = {}
         self.fails = True
 
-    async def keep_history(self, entries: dict[str, bytes], merge: object) -> None:
+    async def put_history(self, entries: dict[str, bytes], merge: object) -> None:
         """Keep, or fail once."""
         del merge
         if self.fails:
@@ -153,7 +153,7 @@ async def test_what_could_not_be_flushed_is_flushed_again(clock: Clock) -> None:
 
 async def test_an_unreadable_entry_is_told(ledger: SqliteLedger, clock: Clock) -> None:
     """Without the name that it is of."""
-    await ledger.keep_history({f"p|{A}": b"nonsense"}, merged)
+    await ledger.put_history({f"p|{A}": b"nonsense"}, merged)
     with pytest.raises(LedgerFailed, match=r"history of p\|… is unreadable") as failed:
         await History(ledger, clock).fetch([(A, signals())])
     assert A not in str(failed.value)

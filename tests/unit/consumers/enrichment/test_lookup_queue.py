@@ -55,7 +55,7 @@ class Source:
         self.together = self.most_together = 0
         self._fault = fault
 
-    async def ask(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
+    async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Answer "unknown", or fail."""
         self.requests += 1
         self.together += 1
@@ -115,8 +115,8 @@ class Setup:
 
     async def ask(self, *addresses: str) -> dict[str, Answer]:
         """Ask and wait until all is done."""
-        self.lookups.want(addresses)
-        await self.lookups.finished()
+        self.lookups.enqueue(addresses)
+        await self.lookups.wait_until_idle()
         return self.delivered
 
     def reasons(self) -> set[WhyUnanswered]:
@@ -136,23 +136,23 @@ async def test_two_batches_ask_once(tmp_path: Path) -> None:
     """An address in flight is not asked again, in whatever batch it comes."""
     setup = Setup(Source(), tmp_path)
     await setup.ask("x", "y", "z")  # from now on requests go side by side
-    setup.lookups.want(["a", "b", "c", "a"])
-    setup.lookups.want(["c", "d", "a"])
-    await setup.lookups.finished()
+    setup.lookups.enqueue(["a", "b", "c", "a"])
+    setup.lookups.enqueue(["c", "d", "a"])
+    await setup.lookups.wait_until_idle()
     assert setup.source.asked == dict.fromkeys("xyzabcd", 1)
     assert set(setup.delivered) == set("xyzabcd")
-    assert set(await setup.memory.answers(list("abcd"))) == set("abcd")
+    assert set(await setup.memory.get_verdicts(list("abcd"))) == set("abcd")
     await setup.close()
 
 
 async def test_batches_are_full_until_flushed(tmp_path: Path) -> None:
     """Two addresses wait for a third; a flush does not wait."""
     setup = Setup(Source(), tmp_path)
-    setup.lookups.want(["a", "b"])
+    setup.lookups.enqueue(["a", "b"])
     await asyncio.sleep(0)
     assert setup.source.requests == 0
     setup.lookups.flush()
-    await setup.lookups.finished()
+    await setup.lookups.wait_until_idle()
     assert setup.source.requests == 1
     await setup.close()
 
@@ -172,8 +172,8 @@ async def test_quota_is_reserved_before_asking(tmp_path: Path) -> None:
     await setup.ask(*NAMES)
     assert setup.source.asked.total() == setup.lookups.counts.lookups == 4
     assert setup.reasons() == {WhyUnanswered.QUOTA}
-    assert not await setup.lookups.may_ask()
-    assert await setup.budget.left() == 0
+    assert not await setup.lookups.may_look_up()
+    assert await setup.budget.remaining() == 0
     await setup.close()
 
 
@@ -191,9 +191,9 @@ async def test_only_what_may_have_counted_is_paid(
     setup = Setup(Source(lambda *_: fault), tmp_path)
     await setup.ask("a", "b", "c")
     assert setup.source.requests == (1 if counted else 3)
-    assert await setup.budget.left() == (97 if counted else 100)
+    assert await setup.budget.remaining() == (97 if counted else 100)
     assert setup.reasons() == {WhyUnanswered.SOURCE_DOWN}
-    assert bool(await setup.memory.answers(["a"])) == counted
+    assert bool(await setup.memory.get_verdicts(["a"])) == counted
     await setup.close()
 
 
@@ -203,7 +203,7 @@ async def test_a_source_that_is_down_is_left_alone(tmp_path: Path) -> None:
     await setup.ask(*(f"a{n}" for n in range(90)))
     assert setup.source.requests == 2
     assert len(setup.delivered) == 90
-    assert not await setup.lookups.may_ask()
+    assert not await setup.lookups.may_look_up()
     setup.lookups.reopen()
     await setup.ask("z1", "z2", "z3", "z4", "z5", "z6")
     assert setup.source.requests == 3
@@ -219,7 +219,7 @@ async def test_a_burst_refusal_is_asked_again(tmp_path: Path) -> None:
     await setup.ask(*(f"a{n}" for n in range(30)))
     assert set(slow.asked.values()) == {1}
     assert len(slow.asked) == 30
-    assert await setup.budget.left() == 70
+    assert await setup.budget.remaining() == 70
     await setup.close()
 
 
@@ -233,7 +233,7 @@ async def test_a_key_without_batches_asks_singly(tmp_path: Path) -> None:
     assert set(setup.source.asked.values()) == {1}
     assert setup.source.requests == 11
     assert all(isinstance(one, Verdict) for one in setup.delivered.values())
-    assert await setup.budget.left() == 90
+    assert await setup.budget.remaining() == 90
     await setup.close()
 
 
@@ -294,7 +294,7 @@ async def test_a_single_call_decides_whether_the_key_is_refused(tmp_path: Path) 
             tried.append(setup.time - 1_000)
     assert tried == [*range(10, 121, 10), 720]
     refusing[0] = False
-    setup.lookups.asker.use_key("another")
+    setup.lookups.paid_lookup.use_key("another")
     await setup.ask("x")
     assert isinstance(setup.delivered["x"], Verdict)
     assert setup.health.reasons() == []
@@ -306,7 +306,7 @@ async def test_a_refused_key_reaches_the_caller(tmp_path: Path) -> None:
     setup = Setup(Source(lambda *_: KeyRefused("CROWDSEC__API_KEY: refused")), tmp_path)
     with pytest.raises(KeyRefused):
         await setup.ask(*NAMES)
-    assert await setup.budget.left() == 100
+    assert await setup.budget.remaining() == 100
     await setup.close()
 
 
@@ -351,9 +351,9 @@ async def test_a_service_probes_a_source_that_says_its_quota_is_spent(tmp_path: 
     )
     await setup.ask("x")
     assert setup.reasons() == {WhyUnanswered.QUOTA}
-    assert not await setup.lookups.may_ask()
+    assert not await setup.lookups.may_look_up()
     setup.lookups.reopen()
     await setup.ask("x")
     assert isinstance(setup.delivered["x"], Verdict)
-    assert await setup.budget.left() == 99
+    assert await setup.budget.remaining() == 99
     await setup.close()

@@ -21,13 +21,13 @@ def _place(number: int, minutes: int | None = None) -> StreamOffset:
 def test_places_settle_in_order(order: list[int]) -> None:
     """However batches settle, a checkpoint never passes one that is open, and never goes back."""
     claim = OwnedPartition("hub/0", 0.0)
-    tickets = [claim.take(_place(n * 10)) for n in range(8)]
+    tickets = [claim.accept(_place(n * 10)) for n in range(8)]
     for ticket in tickets:
-        ticket.hold()
+        ticket.add()
     settled: set[int] = set()
     last = -1
     for number in order:
-        tickets[number].release()
+        tickets[number].done()
         settled.add(number)
         reached = next((n for n in range(8) if n not in settled), 8) - 1
         due = claim.due()
@@ -44,7 +44,7 @@ def test_places_settle_in_order(order: list[int]) -> None:
 def test_nothing_is_due_after_the_partition_was_lost() -> None:
     """Another instance writes its checkpoints now."""
     claim = OwnedPartition("hub/0", 0.0)
-    claim.take(_place(1))
+    claim.accept(_place(1))
     claim.closed = True
     assert claim.due() is None
 
@@ -52,26 +52,26 @@ def test_nothing_is_due_after_the_partition_was_lost() -> None:
 def test_repeats_are_what_was_settled_not_what_came() -> None:
     """What came and was not settled may have been lost."""
     claim = OwnedPartition("hub/0", 0.0)
-    first = claim.take(_place(10))
-    second = claim.take(_place(20))
-    first.hold()
-    second.hold()
-    assert not claim.is_repeat(_place(5))
-    first.release()
+    first = claim.accept(_place(10))
+    second = claim.accept(_place(20))
+    first.add()
+    second.add()
+    assert not claim.is_duplicate(_place(5))
+    first.done()
     claim.advance()
-    assert claim.is_repeat(_place(5))
-    assert claim.is_repeat(_place(10))
-    assert not claim.is_repeat(_place(11))
+    assert claim.is_duplicate(_place(5))
+    assert claim.is_duplicate(_place(10))
+    assert not claim.is_duplicate(_place(11))
 
 
 def test_a_hub_made_anew_brings_nothing_twice() -> None:
     """Small numbers with late times are new, and move the mark."""
     claim = OwnedPartition("hub/0", 0.0)
-    claim.take(_place(1_000))
+    claim.accept(_place(1_000))
     claim.advance()
     again = _place(3, minutes=2_000)
-    assert not claim.is_repeat(again)
-    claim.take(again)
+    assert not claim.is_duplicate(again)
+    claim.accept(again)
     assert claim.due() == again
-    assert claim.is_repeat(_place(2, minutes=1_999))
-    assert not claim.is_repeat(_place(4, minutes=2_001))
+    assert claim.is_duplicate(_place(2, minutes=1_999))
+    assert not claim.is_duplicate(_place(4, minutes=2_001))

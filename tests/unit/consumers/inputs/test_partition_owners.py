@@ -61,7 +61,7 @@ class Setup:
 
     def look(self) -> list[tuple[str, str]]:
         """Look, and return what is told."""
-        self.owners.look()
+        self.owners.check()
         return [(one["code"], one["detail"]) for one in self.health.reasons()]
 
 
@@ -107,7 +107,7 @@ async def test_every_error_of_the_balancing_is_told(setup: Setup) -> None:
     assert reason["code"] == "balancing-fails"
     assert "TypeError" in reason["detail"]
     setup.time += 31
-    setup.receiver.owners.look()
+    setup.receiver.owners.check()
     assert setup.health.reasons() == []
 
 
@@ -118,14 +118,14 @@ def test_a_stream_that_stands_while_more_comes_is_told(setup: Setup) -> None:
     for number in range(10):
         claim.received = StreamOffset(number, str(number), None)
         setup.time += STANDS
-        setup.owners.look_at(claim, 1_000)
+        setup.owners.check_partition(claim, 1_000)
     assert setup.look() == []
     setup.time += STANDS + 1
-    setup.owners.look_at(claim, 1_234)
+    setup.owners.check_partition(claim, 1_234)
     ((code, detail),) = setup.look()
     assert code == "stream-stands"
     assert "3 minutes, and 1,234 wait" in detail
-    setup.owners.look_at(claim, 0)
+    setup.owners.check_partition(claim, 0)
     assert setup.look() == []
 
 
@@ -133,40 +133,40 @@ def test_a_wedged_receiver_is_not_alive(setup: Setup) -> None:
     """Unless something outside holds it up: then a restart would not help."""
     receiver = setup.receiver
     claim = receiver.claims["0"] = OwnedPartition("signins/0", setup.time)
-    receiver.greeted.set()
+    receiver.connected.set()
     setup.store.listing_tried["signins"] = setup.time
-    assert receiver.stands(held_up=False) is None
-    claim.inside, claim.inside_since = True, setup.time
+    assert receiver.is_stalled(held_up=False) is None
+    claim.handler_active, claim.handler_started = True, setup.time
     setup.time += WEDGED + 1
     setup.store.listing_tried["signins"] = setup.time
-    assert receiver.stands(held_up=True) is None
-    assert "signins/0" in str(receiver.stands(held_up=False))
-    claim.inside = False
-    assert receiver.stands(held_up=False) is None, "there is nothing to be taken"
+    assert receiver.is_stalled(held_up=True) is None
+    assert "signins/0" in str(receiver.is_stalled(held_up=False))
+    claim.handler_active = False
+    assert receiver.is_stalled(held_up=False) is None, "there is nothing to be taken"
     receiver.lags["0"] = 7
-    assert "signins/0" in str(receiver.stands(held_up=False))
-    claim.stood_since = setup.time
-    assert receiver.stands(held_up=False) is None
+    assert "signins/0" in str(receiver.is_stalled(held_up=False))
+    claim.stalled_since = setup.time
+    assert receiver.is_stalled(held_up=False) is None
 
 
 async def test_a_client_that_does_nothing_any_more_is_not_alive(setup: Setup) -> None:
     """An outage is none: the SDK tries on, and fails, and says so."""
     receiver = setup.receiver
-    receiver.greeted.set()
+    receiver.connected.set()
     receiver._sign_of_life = setup.time
     setup.time += WEDGED + 1
-    assert "does nothing" in str(receiver.stands(held_up=True))
+    assert "does nothing" in str(receiver.is_stalled(held_up=True))
     await receiver._on_error(None, OSError("no route"))
-    assert receiver.stands(held_up=False) is None
+    assert receiver.is_stalled(held_up=False) is None
     setup.time += WEDGED + 1
-    receiver.stop_taking()
-    assert receiver.stands(held_up=False) is None
+    receiver.stop_receiving()
+    assert receiver.is_stalled(held_up=False) is None
 
 
 def test_what_holds_work_up_from_outside(setup: Setup) -> None:
     """Not what follows from work that stands."""
     for what in (Problem.STREAM_STANDS, Problem.PARTITIONS_UNOWNED, Problem.QUOTA_SPENT):
-        setup.health.trouble(what, "x")
-    assert not setup.health.held_up
-    setup.health.trouble(Problem.LEDGER_UNREACHABLE, "x")
-    assert setup.health.held_up
+        setup.health.report(what, "x")
+    assert not setup.health.overdue
+    setup.health.report(Problem.LEDGER_UNREACHABLE, "x")
+    assert setup.health.overdue

@@ -27,13 +27,13 @@ class Store:
         """Return the time that the test set."""
         return self.time
 
-    async def answers(self, addresses: Sequence[str]) -> dict[str, Answer]:
+    async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
         """Return what is kept and not expired."""
         self.asked += addresses
         kept = {one: self.kept[one] for one in addresses if one in self.kept}
         return {one: answer for one, answer in kept.items() if answer.expires > self.time}
 
-    async def answer(self, answers: Mapping[str, Answer]) -> None:
+    async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Keep."""
         self.kept.update(answers)
 
@@ -50,10 +50,10 @@ async def test_what_is_known_is_not_asked_for_again() -> None:
     """The second look costs the store nothing."""
     store = Store()
     memory = _memory(store)
-    await memory.answer({"a": _verdict()})
+    await memory.put_verdicts({"a": _verdict()})
     store.kept["b"] = _verdict()
-    assert set(await memory.answers(["a", "b", "c"])) == {"a", "b"}
-    assert set(await memory.answers(["a", "b"])) == {"a", "b"}
+    assert set(await memory.get_verdicts(["a", "b", "c"])) == {"a", "b"}
+    assert set(await memory.get_verdicts(["a", "b"])) == {"a", "b"}
     assert store.asked == ["b", "c"]
 
 
@@ -61,11 +61,11 @@ async def test_an_answer_ends_at_its_time() -> None:
     """Expiry is looked at with each reading, to the second."""
     store = Store()
     memory = _memory(store)
-    await memory.answer({"a": _verdict(100.0)})
+    await memory.put_verdicts({"a": _verdict(100.0)})
     store.time = 99.9
-    assert set(await memory.answers(["a"])) == {"a"}
+    assert set(await memory.get_verdicts(["a"])) == {"a"}
     store.time = 100.0
-    assert await memory.answers(["a"]) == {}
+    assert await memory.get_verdicts(["a"]) == {}
 
 
 async def test_it_forgets_and_asks_the_store() -> None:
@@ -73,7 +73,7 @@ async def test_it_forgets_and_asks_the_store() -> None:
     store = Store()
     memory = _memory(store, most=20)
     for number in range(1_000):
-        await memory.answer({f"a{number}": _verdict()})
-        await memory.answers(["often"] if number % 2 else ["a0"])
+        await memory.put_verdicts({f"a{number}": _verdict()})
+        await memory.get_verdicts(["often"] if number % 2 else ["a0"])
     assert len(memory._young) + len(memory._old) <= 20
-    assert set(await memory.answers([f"a{n}" for n in range(1_000)])) == set(store.kept)
+    assert set(await memory.get_verdicts([f"a{n}" for n in range(1_000)])) == set(store.kept)

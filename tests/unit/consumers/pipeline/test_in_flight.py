@@ -42,7 +42,7 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
     held_for_a, tickets = signins.pop("a")
     assert len(held_for_a) == 3
     assert len(tickets) == 2
-    assert not ticket.settled
+    assert not ticket.completed
     assert (signins._bytes, signins._count, signins._uses) == (0, 0, {})
 
 

@@ -90,7 +90,7 @@ def test_the_shipped_policy(
 ) -> None:
     """Severity by class, outcome and reputation."""
     assert judged(given, signin) == expected
-    if judge().harmless(given):
+    if judge().cannot_alert(given):
         assert expected is None
 
 
@@ -99,8 +99,8 @@ def test_own_lines_go_first() -> None:
     own = [{"name": "quiet-tor", "class": ["tor"], "severity": "none"}]
     tor = verdict("unknown", address_class=AddressClass.TOR)
     assert judged(tor, details("n"), judge(own)) is None
-    assert judge(own).harmless(tor)
-    assert not judge().harmless(tor)
+    assert judge(own).cannot_alert(tor)
+    assert not judge().cannot_alert(tor)
 
 
 def test_an_event_delivered_twice_gives_one_finding() -> None:
@@ -129,8 +129,8 @@ def test_what_repeats_too_often_becomes_one_counted_row() -> None:
             for n in range(10)
         ]
         assert sum(row is not None for row in rows) == 3
-        assert one.folded(TIME.timestamp(), WALL) == []
-        return one.folded(TIME.timestamp() + 3_600, WALL)
+        assert one.close_aggregates(TIME.timestamp(), WALL) == []
+        return one.close_aggregates(TIME.timestamp() + 3_600, WALL)
 
     (row,) = run()
     assert wrong_with(row) is None
@@ -144,7 +144,7 @@ def test_successes_are_never_folded() -> None:
     """However many there are."""
     one = judge(most=2)
     assert all(judged(verdict(), details(str(n)), one) for n in range(20))
-    assert one.folded(None, WALL) == []
+    assert one.close_aggregates(None, WALL) == []
 
 
 def test_accounts_and_hours_are_folded_apart() -> None:

@@ -52,18 +52,18 @@ class Failing:
         if what in self.fails:
             raise LedgerFailed("the disk is full")
 
-    async def keep(self, chunk: RecentChunk) -> None:
+    async def append(self, chunk: RecentChunk) -> None:
         """See the port."""
         self._check("keep")
         if self.meanwhile is not None:
             self.meanwhile()
         self.kept.append(chunk)
-        await self._recent.keep(chunk)
+        await self._recent.append(chunk)
 
-    async def outlines(self, since: float) -> AsyncIterator[list[RecentChunk]]:
+    async def segment_index(self, since: float) -> AsyncIterator[list[RecentChunk]]:
         """See the port."""
         self._check("outlines")
-        async for some in self._recent.outlines(since):
+        async for some in self._recent.segment_index(since):
             yield some
 
     async def body(self, key: str) -> bytes | None:
@@ -76,11 +76,11 @@ class Failing:
         """See the port."""
         await self._recent.replace(key, chunk)
 
-    async def trim(self, before: float, largest: int) -> None:
+    async def enforce_limits(self, before: float, largest: int) -> None:
         """See the port."""
         self._check("trim")
         self.trims.append((before, largest))
-        await self._recent.trim(before, largest)
+        await self._recent.enforce_limits(before, largest)
 
     async def coverage(self) -> RecentCoverage:
         """See the port."""
@@ -110,7 +110,7 @@ class World:
         """Note sign-ins from an address; return their event ids."""
         names = [f"id-{self.number + n}" for n in range(count)]
         self.number += count
-        self.lately.note({address: [signin(address, name, **more) for name in names]})
+        self.lately.record({address: [signin(address, name, **more) for name in names]})
         return names
 
     async def named(self, *keys: str) -> list[str]:
@@ -119,7 +119,7 @@ class World:
 
     async def found(self, keys: Collection[str] | None) -> list[str]:
         """Return the event ids that are found for keys, or of all."""
-        found = [one async for some in self.lately.named(keys) for one in some]
+        found = [one async for some in self.lately.match(keys) for one in some]
         assert all(details.addresses == ((address, address),) for address, details in found)
         return [details.event_id for _, details in found]
 
@@ -158,7 +158,7 @@ async def test_what_was_noted_is_found(world: World) -> None:
 async def test_what_is_found_is_as_it_was(world: World) -> None:
     """As much of it as a late finding needs; it is counted."""
     world.note(A)
-    (((address, details),),) = [one async for one in world.lately.named([A])]
+    (((address, details),),) = [one async for one in world.lately.match([A])]
     assert (address, details.table, details.account) == (A, "SigninLogs", "ada@example.net")
     assert details.event_time == datetime(2031, 5, 6, 7, 6, tzinfo=UTC)
     assert details.outcome.value == "Success"
@@ -168,7 +168,7 @@ async def test_what_is_found_is_as_it_was(world: World) -> None:
 async def test_one_sign_in_of_several_addresses(world: World) -> None:
     """It is noted for each."""
     held = [signin(A, "id")]
-    world.lately.note({A: held, B: held})
+    world.lately.record({A: held, B: held})
     assert await world.named(A) == await world.named(B) == ["id"]
 
 
@@ -212,7 +212,7 @@ async def test_it_is_kept_when_it_is_due(world: World) -> None:
     await world.lately.flush_if_due()
     assert len(world.recent.kept) == 1
     held = [signin(A, "one")] * AT_ONCE
-    world.lately.note({A: held})
+    world.lately.record({A: held})
     await world.lately.flush_if_due()
     assert len(world.recent.kept) == 2
     assert len(world.recent.trims) == 1
@@ -239,7 +239,7 @@ async def test_much_becomes_several_chunks(world: World, monkeypatch: pytest.Mon
 async def test_chunks_fit_the_store(world: World) -> None:
     """By the bounds that ship, with the longest texts there are."""
     held = [signin(f"81.2.{n // 250}.{n % 250}", "é" * 1_000 + f"{n:024x}") for n in range(50)]
-    world.lately.note({f"81.2.{n // 250}.{n % 250}": held for n in range(40)})
+    world.lately.record({f"81.2.{n // 250}.{n % 250}": held for n in range(40)})
     await world.lately.flush()
     assert sum(one.signins for one in world.recent.kept) == 2_000
     for one in world.recent.kept:
@@ -315,7 +315,7 @@ async def test_forgetting_is_not_skipped_over(world: World) -> None:
 )
 async def test_a_chunk_that_is_unreadable(world: World, body: bytes) -> None:
     """It ends the search, with a warning; forgetting fails."""
-    await world.recent.keep(RecentChunk(START, START, 1, b"\0\0\0\0", body))
+    await world.recent.append(RecentChunk(START, START, 1, b"\0\0\0\0", body))
     assert await world.found(None) == []
     with pytest.raises(LedgerFailed, match="unreadable"):
         await world.lately.forget(lambda _: True)
@@ -332,16 +332,16 @@ async def test_a_sign_in_at_the_end_of_time(world: World) -> None:
 async def test_without_a_store_or_a_window_nothing_is_done(world: World, window: float) -> None:
     """No call does any harm."""
     lately = RecentSignIns(None, world.clock, window) if window else world.new(window=0.0)
-    assert not lately.noting
-    lately.note({A: [signin(A, "id")]})
+    assert not lately.recording
+    lately.record({A: [signin(A, "id")]})
     await lately.flush_if_due()
     await lately.flush()
-    assert [one async for one in lately.named(None)] == []
+    assert [one async for one in lately.match(None)] == []
     assert await lately.forget(lambda _: True) == 0
     assert await lately.coverage() == RecentCoverage()
     assert (lately.failed, lately.found, world.recent.kept) == (0, 0, [])
     await lately.close()
-    assert world.new().noting
+    assert world.new().recording
 
 
 async def test_what_this_process_took_just_now(world: World) -> None:
@@ -350,8 +350,8 @@ async def test_what_this_process_took_just_now(world: World) -> None:
     await world.lately.flush()
     world.note(A)
     world.note(B)
-    assert [one.event_id for _, one in world.lately.own([A])] == ["id-0", "id-1"]
-    assert [one.event_id for _, one in world.new().own([A])] == []
+    assert [one.event_id for _, one in world.lately.match_own([A])] == ["id-0", "id-1"]
+    assert [one.event_id for _, one in world.new().match_own([A])] == []
     world.clock.time += 61.0
     await world.lately.flush()
-    assert [one.event_id for _, one in world.lately.own([A])] == ["id-1"]
+    assert [one.event_id for _, one in world.lately.match_own([A])] == ["id-1"]

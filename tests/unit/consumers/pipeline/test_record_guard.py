@@ -96,7 +96,7 @@ async def test_a_slip_in_one_record_is_quarantined_and_the_stream_goes_on(
                 origin="test",
             ) as chain:
                 bodies = [Message(message(one), Position("p", n)) for n, one in enumerate(rows)]
-                await chain.pipeline.take(bodies)
+                await chain.pipeline.process(bodies)
                 await chain.pipeline.drain(hurry=True)
                 counts = chain.pipeline.counts
     found = {one["EventId"] for one in sink.rows}

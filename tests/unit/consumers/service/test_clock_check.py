@@ -26,12 +26,12 @@ def test_a_clock_that_is_off_is_told(off: float, told: str | None) -> None:
     """By how much, and which way; and it is over when it is right."""
     health, moment = Health(), [0.0]
     check = ClockCheck(health, now=lambda: NOW + off, monotonic=lambda: moment[0])
-    check.answered(formatdate(NOW, usegmt=True))
+    check.observe(formatdate(NOW, usegmt=True))
     details = {one["code"]: one["detail"] for one in health.reasons()}
     assert list(details) == ([] if told is None else ["clock-off"])
     assert told is None or told in details["clock-off"]
     moment[0] += LOOK_AGAIN
-    check.answered(formatdate(NOW + off, usegmt=True))
+    check.observe(formatdate(NOW + off, usegmt=True))
     assert health.reasons() == []
 
 
@@ -39,7 +39,7 @@ def test_a_clock_that_is_off_is_told(off: float, told: str | None) -> None:
 def test_an_answer_without_a_date_tells_nothing(date: str | None) -> None:
     """Not every emulator sends one."""
     health = Health()
-    ClockCheck(health).answered(date)
+    ClockCheck(health).observe(date)
     assert health.reasons() == []
 
 

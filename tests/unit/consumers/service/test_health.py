@@ -40,7 +40,7 @@ def health(moment: Moment) -> Health:
 
 def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment) -> None:
     """An outage that lasts is a reason; a hiccup is none."""
-    health.trouble(Problem.LEDGER_UNREACHABLE, "busy")
+    health.report(Problem.LEDGER_UNREACHABLE, "busy")
     assert health.healthy
     assert health.reasons() == []
     moment.time += GRACE
@@ -48,25 +48,25 @@ def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment)
     (reason,) = health.reasons()
     assert (reason["code"], reason["detail"]) == ("ledger-unreachable", "busy")
     assert reason["since"].startswith("1970-01-01T00:16:40"), "its beginning, not the last word"
-    health.well(Problem.LEDGER_UNREACHABLE)
+    health.resolve(Problem.LEDGER_UNREACHABLE)
     assert health.healthy
 
 
 @pytest.mark.parametrize("what", [Problem.HUB_MISSING, Problem.KEY_REFUSED, Problem.DRAINING])
 def test_what_needs_a_person_is_told_at_once(health: Health, what: Problem) -> None:
     """There is nothing to wait for."""
-    health.trouble(what, "mend it", part="a")
-    health.trouble(what, "mend it", part="b")
+    health.report(what, "mend it", part="a")
+    health.report(what, "mend it", part="b")
     assert not health.healthy
     assert [one["part"] for one in health.reasons()] == ["a", "b"]
-    health.well(what, part="a")
+    health.resolve(what, part="a")
     assert not health.healthy
 
 
 @pytest.mark.parametrize("what", sorted(DEGRADED_ONLY))
 def test_doing_all_that_can_be_done_is_ready(health: Health, what: Problem) -> None:
     """It is told, and blocks nothing."""
-    health.trouble(what, "detail")
+    health.report(what, "detail")
     assert health.healthy
     assert [one["blocking"] for one in health.reasons()] == [False]
 
@@ -75,10 +75,10 @@ def test_details_are_bounded_and_warned_of_once(health: Health, moment: Moment) 
     """However often it is told; and again while it lasts."""
     with capture_logs() as logged:
         for _ in range(50):
-            health.trouble(Problem.HUB_REFUSED, "x" * 10_000)
+            health.report(Problem.HUB_REFUSED, "x" * 10_000)
         assert len(health.reasons()[0]["detail"]) == LONGEST_DETAIL
         moment.time += 301
-        health.trouble(Problem.HUB_REFUSED, "still")
+        health.report(Problem.HUB_REFUSED, "still")
     assert [(one["log_level"], len(one["detail"])) for one in logged] == [
         ("warning", LONGEST_DETAIL),
         ("warning", 5),
@@ -106,19 +106,19 @@ def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -
     counts = PipelineCounts(exact=False)
     guard = UnreadableGuard(counts, health, share=0.9, monotonic=moment)
     counts.messages = counts.unreadable = WINDOW - 1
-    assert guard.admits(), "too early to tell"
+    assert guard.allows(), "too early to tell"
     counts.messages = counts.unreadable = WINDOW
-    assert guard.admits()
+    assert guard.allows()
     assert not health.healthy
-    assert not guard.admits()
+    assert not guard.allows()
     moment.time += TRICKLE
     counts.messages += 300
     counts.unreadable += 300
-    assert guard.admits()
-    assert not guard.admits()
+    assert guard.allows()
+    assert not guard.allows()
     counts.messages += 300  # and these could be read
-    assert guard.admits()
-    assert guard.admits()
+    assert guard.allows()
+    assert guard.allows()
     assert health.healthy
 
 
@@ -129,5 +129,5 @@ def test_some_that_cannot_be_read_hold_nothing_up(health: Health, moment: Moment
     for _ in range(10):
         counts.messages += WINDOW
         counts.unreadable += WINDOW // 2
-        assert guard.admits()
+        assert guard.allows()
     assert health.healthy

@@ -67,8 +67,8 @@ async def test_a_row_for_each_change_of_a_verdict() -> None:
     spent = Unanswered(why=WhyUnanswered.QUOTA, expires=0.0)
     bad, unknown = _verdict(Reputation.MALICIOUS), _verdict(Reputation.UNKNOWN)
     for answer in (down, down, spent, unknown, unknown, bad):
-        made.told({"81.2.69.160": answer})
-    made.told({"81.2.69.161": unknown})
+        made.record_verdicts({"81.2.69.160": answer})
+    made.record_verdicts({"81.2.69.161": unknown})
     await made.send_verdicts()
     told = [(one["IPAddress"][-1], one["Verdict"], one["Reason"]) for one in verdicts.rows]
     assert told == [
@@ -89,7 +89,7 @@ async def test_what_cannot_be_sent_is_given_up_and_counted(
     """Reports hold nothing up, and do not fill the memory."""
     monkeypatch.setattr(reports, "MOST_QUEUED", 10)
     made, verdicts, _, _ = _reports()
-    made.told({f"81.2.69.{n}": _verdict(Reputation.BENIGN) for n in range(25)})
+    made.record_verdicts({f"81.2.69.{n}": _verdict(Reputation.BENIGN) for n in range(25)})
     assert made.dropped == 15
     verdicts.held_back = True
     await made.send_verdicts()
@@ -102,7 +102,7 @@ async def test_what_cannot_be_sent_is_given_up_and_counted(
 async def test_health_rows_have_the_figures_and_the_troubles() -> None:
     """In the columns of the table."""
     made, _, health_rows, health = _reports()
-    health.trouble(Problem.KEY_REFUSED, "make another", part="crowdsec")
+    health.report(Problem.KEY_REFUSED, "make another", part="crowdsec")
     await made.send_health()
     rows = health_rows.rows
     assert [wrong_with(one, HEALTH_TABLE) for one in rows] == [None] * len(rows)
@@ -119,7 +119,7 @@ async def test_a_verdict_that_goes_on_is_told_again_when_the_told_one_has_ended(
     now = time.time()
     ends = (now - 10.0, now - 10.0, now + 600.0, now + 1_200.0)
     for end in ends:
-        made.told({"81.2.69.160": replace(_verdict(Reputation.BENIGN), expires=end)})
+        made.record_verdicts({"81.2.69.160": replace(_verdict(Reputation.BENIGN), expires=end)})
     await made.send_verdicts()
     assert [one["ExpiresTime"] for one in verdicts.rows] == [iso_of(ends[0]), iso_of(ends[2])]
 
@@ -127,6 +127,6 @@ async def test_a_verdict_that_goes_on_is_told_again_when_the_told_one_has_ended(
 async def test_what_was_told_is_found_by_addresses_and_networks() -> None:
     """Of addresses that nothing was told of, nothing has to be taken back."""
     made, _, _, _ = _reports()
-    made.told({f"81.2.69.{n}": _verdict(Reputation.MALICIOUS) for n in range(3)})
-    assert made.among(["81.2.69.1", "81.2.69.9"]) == ["81.2.69.1"]
-    assert sorted(made.among(["81.2.69.0/31"])) == ["81.2.69.0", "81.2.69.1"]
+    made.record_verdicts({f"81.2.69.{n}": _verdict(Reputation.MALICIOUS) for n in range(3)})
+    assert made.filter_reported(["81.2.69.1", "81.2.69.9"]) == ["81.2.69.1"]
+    assert sorted(made.filter_reported(["81.2.69.0/31"])) == ["81.2.69.0", "81.2.69.1"]

@@ -38,15 +38,15 @@ class Ledger:
         self.shared = notes
         self.name = name
 
-    async def note(self, name: str) -> str | None:
+    async def get_value(self, name: str) -> str | None:
         """See the port."""
         return self.shared.notes.get(name)
 
-    async def leave_note(self, name: str, text: str) -> None:
+    async def put_value(self, name: str, text: str) -> None:
         """See the port."""
         self.shared.notes[name] = text
 
-    async def claim(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """See the port."""
         mine = set()
         for one in addresses:
@@ -128,17 +128,17 @@ def two(tmp_path: Path) -> Iterator[tuple[World, World]]:
 
 async def test_what_is_new_is_passed_on_once(world: World) -> None:
     """Also what was withdrawn; and again when it has another version."""
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == []
     world.add(1, "a", "b")
     world.add(2, "c")
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["a", "b", "c"]
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == []
     world.add(3, "b", withdrawn=True)
     world.add(4, "d")
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["b", "d"]
 
 
@@ -152,10 +152,10 @@ async def test_another_process_goes_on(world: World, monkeypatch: pytest.MonkeyP
         world.failures = len(world.sent) == 1
 
     world.meanwhile = third
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["a1", "a2"]
     world.meanwhile = None
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["a3", "a4", "a5", "a6"]
 
 
@@ -163,11 +163,11 @@ async def test_what_was_read_anew_is_passed_on_anew(tmp_path: Path, world: World
     """The indicators were lost, and there are fewer pages than were passed on."""
     for step in range(1, 5):
         world.add(step, f"a{step}")
-    await world.passing.look()
+    await world.passing.export_if_due()
     again = World(tmp_path / "again")
     again.notes.notes |= world.notes.notes
     again.add(1, "b")
-    await again.passing.look()
+    await again.passing.export_if_due()
     assert again.passed() == ["b"]
     again.store.close()
 
@@ -177,18 +177,18 @@ async def test_what_has_no_end_is_told_again(world: World) -> None:
     world.add(1, "endless")
     world.add(2, "ends", valid_until=NOW + 90 * DAY)
     world.add(3, "gone", withdrawn=True)
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["endless", "ends", "gone"]
     world.notes.time += 7 * DAY / 3 - 1.0
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == []
     world.notes.time += 2.0
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["endless"]
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == []
     world.notes.time += 7 * DAY / 3 + 1.0
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["endless"]
 
 
@@ -199,7 +199,7 @@ async def test_telling_again_goes_on_after_a_failure(
     monkeypatch.setattr(module, "AT_ONCE", 1)
     for step in range(1, 5):
         world.add(step, f"a{step}")
-    await world.passing.look()
+    await world.passing.export_if_due()
     world.passed()
     world.notes.time += 30 * DAY
 
@@ -207,12 +207,12 @@ async def test_telling_again_goes_on_after_a_failure(
         world.failures = len(world.sent) == 2
 
     world.meanwhile = third
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["a1", "a2"]
     world.meanwhile = None
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == ["a3", "a4"]
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert world.passed() == []
 
 
@@ -221,16 +221,16 @@ async def test_one_of_two_passes_a_feed_on(two: tuple[World, World]) -> None:
     one, other = two
     for each in two:
         each.add(1, "a")
-    one.meanwhile = other.passing.look
-    await one.passing.look()
+    one.meanwhile = other.passing.export_if_due
+    await one.passing.export_if_due()
     one.meanwhile = None
     assert (one.passed(), other.passed()) == (["a"], [])
-    await other.passing.look()
+    await other.passing.export_if_due()
     assert other.passed() == []
     for each in two:
         each.add(2, "b")
-    await other.passing.look()
-    await one.passing.look()
+    await other.passing.export_if_due()
+    await one.passing.export_if_due()
     assert (one.passed(), other.passed()) == ([], ["b"])
 
 
@@ -239,15 +239,15 @@ async def test_who_is_behind_passes_nothing_on_twice(two: tuple[World, World]) -
     one, other = two
     for each in two:
         each.add(1, "a")
-    await one.passing.look()
+    await one.passing.export_if_due()
     one.add(2, "b")
-    await one.passing.look()
+    await one.passing.export_if_due()
     assert one.passed() == ["a", "b"]
-    await other.passing.look()
+    await other.passing.export_if_due()
     assert other.passed() == []
     other.add(2, "b")
     other.add(3, "c")
-    await other.passing.look()
+    await other.passing.export_if_due()
     assert other.passed() == ["c"]
 
 
@@ -256,9 +256,9 @@ async def test_a_page_in_several_parts_is_passed_on_whole(world: World) -> None:
     world.add(1, "a")
     first = Indicator(id="b", modified=2.0, keys=(A,))
     world.store.apply(FEED, [(2, [first])], FeedState(steps=1), now=NOW)
-    await world.passing.look()
+    await world.passing.export_if_due()
     world.add(2, "c")
-    await world.passing.look()
+    await world.passing.export_if_due()
     assert sorted(world.passed()) == ["a", "b", "c"]
 
 
@@ -274,8 +274,8 @@ async def test_a_claim_is_renewed(
 
     async def slowly() -> None:
         one.notes.time += 0.4 * LEASE
-        await other.passing.look()
+        await other.passing.export_if_due()
 
     one.meanwhile = slowly
-    await one.passing.look()
+    await one.passing.export_if_due()
     assert (one.passed(), other.passed()) == (["a1", "a2", "a3", "a4"], [])

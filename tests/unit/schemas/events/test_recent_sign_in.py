@@ -188,7 +188,7 @@ EXPORTED = next(
 def test_the_quick_way_is_taken() -> None:
     """Where the columns were decoded and are plain, the record is not read again."""
     (signin,) = signins(encoded({"records": [EXPORTED]}))
-    assert signin.noted is not None
+    assert signin.late_columns is not None
 
     class Unread:
         """Tells nothing."""

@@ -22,7 +22,7 @@ def test_an_empty_index_names_nothing() -> None:
     index.discard(A)
     index.discard("81.2.69.0/24")
     assert (len(index), index.networks) == (0, 0)
-    assert index.among([A, B]) == []
+    assert index.matching([A, B]) == []
     assert index.keys_of(A) == index.keys_of(B) == []
 
 
@@ -42,7 +42,7 @@ def test_an_empty_index_names_nothing() -> None:
 def test_the_edges_of_a_network(address: str, inside: bool) -> None:
     """Its first and last address are in it."""
     index = index_of("81.2.69.0/24", "2a02:8108::/32")
-    assert index.among([address]) == ([address] if inside else [])
+    assert index.matching([address]) == ([address] if inside else [])
     assert bool(index.keys_of(address)) == inside
 
 
@@ -61,13 +61,13 @@ def test_what_is_added_twice_is_in_once() -> None:
     index.discard(A)
     index.discard("81.2.69.0/24")
     assert index.keys_of(A) == []
-    assert index.among([A, B, C]) == [B]
+    assert index.matching([A, B, C]) == [B]
 
 
 def test_among_keeps_order_and_repeats() -> None:
     """It filters, no more."""
     index = index_of(A, "2a02:8108::/32")
-    assert index.among([B, C, A, A, B]) == [B, A, A, B]
+    assert index.matching([B, C, A, A, B]) == [B, A, A, B]
 
 
 def test_every_key_of_an_address() -> None:

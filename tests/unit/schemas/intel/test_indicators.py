@@ -114,7 +114,7 @@ def test_a_word_is_complete() -> None:
         9.0,
     )
     assert word.address_class is AddressClass.TOR
-    assert (word.intel.told_reputation, word.intel.confidence) == ("malicious", "high")
+    assert (word.intel.raw_reputation, word.intel.confidence) == ("malicious", "high")
     assert (word.intel.classifications, word.intel.ip_range) == (("proxy:tor",), "81.2.69.0/24")
     assert word.intel.indicator == {
         "id": "i",
@@ -145,4 +145,4 @@ def test_a_word_leaves_out_what_is_not_told() -> None:
 def test_a_word_below_the_minimum() -> None:
     """It is unknown by the settings; what the feed itself says is told."""
     word = word_of("sekoia", "k", indicator(confidence=40, types=("malicious-activity",)), 41)
-    assert (word.reputation, word.intel.told_reputation) == (Reputation.UNKNOWN, "suspicious")
+    assert (word.reputation, word.intel.raw_reputation) == (Reputation.UNKNOWN, "suspicious")

@@ -25,7 +25,7 @@ EXCUSES: dict[str, dict[str, Any]] = {
     "no scanner": {"classifications": ("profile:scanner:x",)},
 }
 RICH = Intel(
-    told_reputation="malicious",
+    raw_reputation="malicious",
     confidence="medium",
     score=4,
     background_noise=3,
@@ -51,7 +51,7 @@ def crowdsec(reputation: Reputation, source: str = "crowdsec", **more: Any) -> V
     of_verdict: dict[str, Any] = {
         name: more.pop(name) for name in ("time", "expires", "address_class") if name in more
     }
-    intel = more.pop("intel", None) or Intel(told_reputation=reputation.value, **more)
+    intel = more.pop("intel", None) or Intel(raw_reputation=reputation.value, **more)
     values: dict[str, Any] = {"time": 1_000.0, "expires": 5_000.0} | of_verdict
     return Verdict(reputation=reputation, source=source, intel=intel, **values)
 
@@ -78,7 +78,7 @@ def test_all_pairs(theirs: Reputation, feed: Reputation, excuse: str) -> None:
         known = {"sekoia"} if theirs is UNKNOWN else {"sekoia", "crowdsec"}
         assert set(told.sources) == known
         assert set(told.evidence) == {"sekoia", "crowdsec"}
-        assert (told.asked, told.expires) == (1_000.0, 5_000.0)
+        assert (told.looked_up, told.expires) == (1_000.0, 5_000.0)
         if theirs is not UNKNOWN:
             bad = [MALICIOUS, SUSPICIOUS, BENIGN]
             first = "crowdsec" if bad.index(theirs) <= bad.index(feed) else "sekoia"
@@ -102,7 +102,7 @@ def test_crowdsec_twice(first: Reputation, second: Reputation) -> None:
     told = merge_verdicts([crowdsec(first), crowdsec(second, "crowdsec-replica", time=3_000.0)])
     order = list(Reputation)
     assert told.reputation is min(first, second, key=order.index)
-    assert told.asked == 3_000.0
+    assert told.looked_up == 3_000.0
     assert set(told.evidence) == {"crowdsec", "crowdsec-replica"}
 
 
@@ -123,7 +123,7 @@ def test_nobody_knows_it() -> None:
 def test_only_feeds_speak() -> None:
     """Nobody was asked; the word ends when the first of them does."""
     told = merge_verdicts([fed(valid_until=9_000.0), fed(SUSPICIOUS, "acme", valid_until=8_000.0)])
-    assert (told.asked, told.expires, told.reputation) == (None, 8_000.0, MALICIOUS)
+    assert (told.looked_up, told.expires, told.reputation) == (None, 8_000.0, MALICIOUS)
     assert told.sources == ("sekoia", "acme")
     assert merge_verdicts([fed()]).expires == float("inf")
 
@@ -171,7 +171,7 @@ def test_single_values_are_the_worst_words() -> None:
     word = merge_verdicts([fed(confidence=80), crowdsec(SUSPICIOUS, intel=RICH)]).intel
     assert (word.confidence, word.score, word.city) == ("high", 4, "Köln")
     word = merge_verdicts([fed(SUSPICIOUS, confidence=80), crowdsec(MALICIOUS, intel=RICH)]).intel
-    assert (word.confidence, word.told_reputation) == ("medium", "malicious")
+    assert (word.confidence, word.raw_reputation) == ("medium", "malicious")
     assert word.indicator["id"] == "i"
 
 

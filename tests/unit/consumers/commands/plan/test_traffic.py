@@ -72,7 +72,7 @@ def test_an_answer_counts_for_who_waits_and_for_who_comes_while_it_lasts() -> No
     """At once within minutes, late within a day; and not a second longer than the answer lasts."""
     one = coverage()
     one.arrive([came(HERE, NOW, 2), came(HERE, NOW + 3 * 3_600, 5, risky=1)], NOW)
-    one.told({HERE: knows()}, NOW + 3 * 3_600 + AT_ONCE)
+    one.resolved({HERE: knows()}, NOW + 3 * 3_600 + AT_ONCE)
     one.arrive([came(HERE, NOW + WEEK - MINUTE, 7), came(HERE, NOW + WEEK, 11)], NOW)
     waited = one.kinds[0].waited
     assert waited == {0: 12, 186: 2}
@@ -86,9 +86,9 @@ def test_the_order_within_a_batch_does_not_matter() -> None:
     """All of a batch is counted before it is asked about: what is yet to come has not waited."""
     one = coverage()
     one.arrive([came(HERE, NOW), came(HERE, NOW + DAY), came(HERE, NOW + 2 * WEEK)], NOW)
-    one.told({HERE: knows()}, NOW)
+    one.resolved({HERE: knows()}, NOW)
     assert one.kinds[0].waited == {0: 2}
-    one.told({HERE: knows(NOW + 3 * WEEK)}, NOW + 2 * WEEK)
+    one.resolved({HERE: knows(NOW + 3 * WEEK)}, NOW + 2 * WEEK)
     assert one.kinds[0].waited == {0: 3}
 
 
@@ -96,7 +96,7 @@ def test_who_waited_for_longer_than_a_day_is_given_up() -> None:
     """Whether the address is answered in the end, or never; who still waits is told apart."""
     one = coverage()
     one.arrive([came(HERE, NOW), came(HERE, NOW + DAY)], NOW)
-    one.told({HERE: knows()}, NOW + DAY + 10 * MINUTE)
+    one.resolved({HERE: knows()}, NOW + DAY + 10 * MINUTE)
     one.arrive([came(THERE, NOW), came(THERE, NOW + DAY)], NOW)
     one.arrive([came(THERE, NOW + 3 * DAY)], NOW + 3 * DAY)
     one.end(NOW + 3 * DAY + MINUTE)
@@ -116,7 +116,7 @@ def test_only_answers_answer() -> None:
     one = coverage()
     one.arrive([came(HERE, NOW), came(THERE, NOW)], NOW)
     quota = Unanswered(why=WhyUnanswered.QUOTA, expires=0)
-    one.told({HERE: quota, THERE: knows()}, NOW)
+    one.resolved({HERE: quota, THERE: knows()}, NOW)
     assert (figures(one), one.addresses) == ((2, 1, 0), 1)
 
 
@@ -125,7 +125,7 @@ def test_waits_are_those_within_which_a_share_was_answered() -> None:
     one = coverage()
     for number, minutes in enumerate([0] * 50 + [10] * 44 + [60] * 5 + [600]):
         one.arrive([came(address(number), NOW)], NOW)
-        one.told({address(number): knows()}, NOW + minutes * MINUTE)
+        one.resolved({address(number): knows()}, NOW + minutes * MINUTE)
     assert [one.kinds[0].wait(share) for share in (0.5, 0.51, 0.94, 0.95, 1)] == [
         *(0, 10, 10, 60, 600)
     ]
@@ -161,8 +161,8 @@ def test_the_traffic_is_counted_by_kind() -> None:
         "risky_let_in": 2,
     }
     assert (traffic.addresses, traffic.egress.accounts) == (3, 3)
-    assert sum(one.signins[0] for one in traffic.arrived()) == 9
-    assert traffic.arrived() == []
+    assert sum(one.signins[0] for one in traffic.arrivals()) == 9
+    assert traffic.arrivals() == []
 
 
 def test_lookups_are_wanted_as_often_as_answers_end() -> None:

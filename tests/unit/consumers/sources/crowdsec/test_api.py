@@ -61,7 +61,7 @@ def test_every_field_is_read() -> None:
     said = said_of(FULL)
     intel = said.intel
     assert (said.reputation, said.address_class) == (Reputation.MALICIOUS, AddressClass.VPN)
-    assert (intel.told_reputation, intel.confidence, intel.score) == ("malicious", "high", 4)
+    assert (intel.raw_reputation, intel.confidence, intel.score) == ("malicious", "high", 4)
     assert (intel.background_noise, intel.ip_range_score, intel.ip_range_24_score) == (6, 4, 3)
     assert (intel.as_number, intel.as_name, intel.country) == (64501, "EXAMPLE-NET", "NL")
     assert (intel.ip_range, intel.ip_range_24) == ("81.2.69.0/24", "81.2.69.0/24")
@@ -123,9 +123,9 @@ async def test_answers_are_joined_by_canonical_address() -> None:
     crowdsec = CrowdSec(items={A: FULL, B: {**FULL, "ip": "2A02:8108:0::5"}})
     async with crowdsec.server() as server:
         api = _api(server.url)
-        batch = await api.ask([A, B, C])
-        single = await api.ask([B])
-        missing = await api.ask([C])
+        batch = await api.look_up([A, B, C])
+        single = await api.look_up([B])
+        missing = await api.look_up([C])
         await api.close()
     assert {one: said.reputation.value for one, said in batch.items()} == {
         A: "malicious",
@@ -159,7 +159,7 @@ async def test_troubles_are_told_apart(
     async with CrowdSec(fault=fault).server() as server:
         api = _api(server.url, timeout=0.5)
         with pytest.raises(expected) as raised:
-            await api.ask(addresses)
+            await api.look_up(addresses)
         await api.close()
     assert raised.value.counted is counted
 
@@ -171,7 +171,7 @@ async def test_a_refusal_in_no_words_of_crowdsecs_is_never_the_quota(body: str) 
         api = _api(server.url)
         for _ in range(12):
             with pytest.raises(TooFast):
-                await api.ask([A])
+                await api.look_up([A])
         await api.close()
 
 
@@ -180,9 +180,9 @@ async def test_a_bad_key_is_told_from_a_small_one() -> None:
     async with CrowdSec().server() as server:
         api = _api(server.url, key="hunter2hunter2")
         with pytest.raises(BatchRefused):
-            await api.ask([A, B])
+            await api.look_up([A, B])
         with pytest.raises(KeyRefused) as raised:
-            await api.ask([A])
+            await api.look_up([A])
         await api.close()
     assert "hunter2" not in str(raised.value)
 
@@ -193,7 +193,7 @@ async def test_nobody_there_surely_did_not_count() -> None:
         url = server.url
     api = _api(url)
     with pytest.raises(SourceUnavailable) as raised:
-        await api.ask([A])
+        await api.look_up([A])
     await api.close()
     assert not raised.value.counted
 
@@ -214,7 +214,7 @@ async def test_a_key_does_not_follow_redirects() -> None:
         async with Loopback(redirecting) as server:
             api = _api(server.url)
             with pytest.raises(SourceUnavailable):
-                await api.ask([A])
+                await api.look_up([A])
             await api.close()
     assert seen == []
 
@@ -233,7 +233,7 @@ async def test_an_endless_answer_is_cut_off() -> None:
     async with Loopback(endless) as server:
         api = _api(server.url)
         with pytest.raises(SourceUnavailable, match="beyond"):
-            await api.ask([A])
+            await api.look_up([A])
         await api.close()
 
 

@@ -56,11 +56,11 @@ def replica_of(folder: Path, records: Mapping[str, Any], version: int = 6) -> Re
 @pytest.mark.parametrize("version", [4, 6])
 def test_an_addresss_own_record_is_a_word_on_it(tmp_path: Path, version: int) -> None:
     """IPv4 in a tree of either version; ``ip`` is absent, and so is ``proxy_or_vpn`` when false."""
-    looked = replica_of(tmp_path, {f"{A}/32": RECORD}, version).look(A)
-    assert looked.around is None
-    assert looked.own is not None
-    intel = looked.own.intel
-    assert (looked.own.reputation, looked.own.address_class) == (
+    looked = replica_of(tmp_path, {f"{A}/32": RECORD}, version).find(A)
+    assert looked.network is None
+    assert looked.exact is not None
+    intel = looked.exact.intel
+    assert (looked.exact.reputation, looked.exact.address_class) == (
         Reputation.MALICIOUS,
         AddressClass.TOR,
     )
@@ -73,34 +73,34 @@ def test_an_addresss_own_record_is_a_word_on_it(tmp_path: Path, version: int) ->
 def test_an_address_of_ipv6_has_its_own_record(tmp_path: Path) -> None:
     """All 128 bits."""
     replica = replica_of(tmp_path, {f"{V6}/128": RECORD, "2a02:8109::/32": RECORD})
-    own = replica.look(V6).own
+    own = replica.find(V6).exact
     assert own is not None
     assert own.reputation is Reputation.MALICIOUS
-    assert replica.look("2a02:8108::6") == NOTHING
-    assert replica.look("2a02:8109::1").own is None
+    assert replica.find("2a02:8108::6") == NOTHING
+    assert replica.find("2a02:8109::1").exact is None
 
 
 def test_a_ranges_record_is_context_and_no_word_on_the_address(tmp_path: Path) -> None:
     """Whatever prefix is left of a /24 in which an address has a record of its own."""
     replica = replica_of(tmp_path, {"81.2.69.0/24": RANGE, f"{A}/32": RECORD})
     for address in ("81.2.69.161", "81.2.69.168", "81.2.69.1"):
-        looked = replica.look(address)
-        assert looked.own is None
-        assert looked.around is not None
-        assert looked.around.reputation is Reputation.UNKNOWN
-        assert looked.around.intel.ip_range_24_reputation == "suspicious"
-        assert looked.around.intel.ip_range_24_score == 3
-    assert replica.look(A).own is not None
-    assert replica.look("81.2.70.1") == NOTHING
+        looked = replica.find(address)
+        assert looked.exact is None
+        assert looked.network is not None
+        assert looked.network.reputation is Reputation.UNKNOWN
+        assert looked.network.intel.ip_range_24_reputation == "suspicious"
+        assert looked.network.intel.ip_range_24_score == 3
+    assert replica.find(A).exact is not None
+    assert replica.find("81.2.70.1") == NOTHING
 
 
 def test_a_ranges_reputation_is_not_read_as_the_addresss(tmp_path: Path) -> None:
     """A /24 with a whole record: only what is of the network is kept of it."""
-    around = replica_of(tmp_path, {"81.2.69.0/24": RECORD | {"as_num": 16276}}).look(A).around
+    around = replica_of(tmp_path, {"81.2.69.0/24": RECORD | {"as_num": 16276}}).find(A).network
     assert around is not None
     assert (around.reputation, around.address_class) == (Reputation.UNKNOWN, AddressClass.HOSTING)
     intel = around.intel
-    assert (intel.told_reputation, intel.confidence, intel.score) == (None, None, None)
+    assert (intel.raw_reputation, intel.confidence, intel.score) == (None, None, None)
     assert (intel.behaviors, intel.classifications, intel.scores) == ((), (), {})
     assert (intel.as_number, intel.country) == (16276, "NL")
 
@@ -114,9 +114,9 @@ def test_an_addresss_record_without_a_reputation_is_context(tmp_path: Path) -> N
     }
     replica = replica_of(tmp_path, records)
     for address in ("81.2.69.1", "81.2.69.2", "81.2.69.3"):
-        looked = replica.look(address)
-        assert looked.own is None
-        assert looked.around is not None
+        looked = replica.find(address)
+        assert looked.exact is None
+        assert looked.network is not None
 
 
 @pytest.mark.parametrize(
@@ -131,16 +131,16 @@ def test_words_mean_what_they_mean_of_the_api(
     tmp_path: Path, word: str, reputation: Reputation
 ) -> None:
     """An address of which too little is known has a record too."""
-    own = replica_of(tmp_path, {f"{A}/32": {"reputation": word}}).look(A).own
+    own = replica_of(tmp_path, {f"{A}/32": {"reputation": word}}).find(A).exact
     assert own is not None
-    assert (own.reputation, own.intel.told_reputation) == (reputation, word)
+    assert (own.reputation, own.intel.raw_reputation) == (reputation, word)
 
 
 @pytest.mark.parametrize("odd", ["text", 7, [1, 2], True, {}, {"other": 1}])
 def test_odd_records_are_nothing(tmp_path: Path, odd: object) -> None:
     """Records that are no map, and maps that say nothing."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD, "81.2.69.7/32": odd})
-    assert replica.look("81.2.69.7") == NOTHING
+    assert replica.find("81.2.69.7") == NOTHING
     assert replica.trouble is None
 
 
@@ -152,8 +152,8 @@ def test_odd_records_are_nothing(tmp_path: Path, odd: object) -> None:
 def test_what_is_no_address_of_the_file_is_nothing(tmp_path: Path, version: int, odd: str) -> None:
     """Addresses are made canonical before; nothing that slips through raises."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD}, version)
-    looked = replica.look(odd)
-    assert (looked.own, looked.around) == (None, None)
+    looked = replica.find(odd)
+    assert (looked.exact, looked.network) == (None, None)
     assert replica.trouble is None
 
 
@@ -161,7 +161,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     """The folder need not even be there."""
     replica = Replica(tmp_path / "none")
     assert not replica.open()
-    assert replica.look(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE
     assert (replica.built, replica.fetched, replica.size) == (None, None, 0)
     assert (replica.verified, replica.dataset, replica.trouble) == (False, None, None)
 
@@ -172,12 +172,12 @@ def test_the_next_run_finds_the_file_and_its_notes(tmp_path: Path) -> None:
     Replica(tmp_path).swap(laid(tmp_path, content), now=NOW, verified=True, dataset="smoke")
     replica = Replica(tmp_path)
     assert replica.open()
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert (replica.built, replica.fetched) == (float(BUILT), NOW)
     assert (replica.verified, replica.dataset) == (True, "smoke")
     assert replica.size == len(content)
     replica.close()
-    assert replica.look(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE
     assert replica.built is None
 
 
@@ -220,7 +220,7 @@ def test_a_broken_file_is_refused_and_the_old_one_answers(tmp_path: Path, conten
     with pytest.raises(FeedFailed) as refused:
         replica.swap(laid(tmp_path, content), now=NOW + 1)
     assert refused.value.refused
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert replica.fetched == NOW
     assert sorted(path.name for path in tmp_path.iterdir()) == [NOTES_NAME, FILE_NAME]
 
@@ -232,10 +232,10 @@ def test_a_broken_file_at_the_start_is_told(tmp_path: Path, content: bytes) -> N
     replica = Replica(tmp_path)
     assert not replica.open()
     assert replica.trouble
-    assert replica.look(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD}, built=1)), now=NOW)
     assert replica.trouble is None
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
 
 
 def test_a_file_that_cannot_be_opened_at_the_start_is_told(tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_a_damaged_record_is_met_in_a_lookup(tmp_path: Path) -> None:
     content = mmdb(records).replace(b"DAMAGED-HERE", b"DAMAGED-\xff\xfeRE")
     replica = Replica(tmp_path)
     replica.swap(laid(tmp_path, content), now=NOW)
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert replica.trouble is None
-    assert replica.look("200.1.1.1") == UNREADABLE
+    assert replica.find("200.1.1.1") == UNREADABLE
     assert replica.trouble is not None
     assert "damaged" in replica.trouble
 
@@ -271,7 +271,7 @@ def test_no_bytes_of_a_file_make_a_lookup_raise(tmp_path: Path) -> None:
             warnings.simplefilter("ignore", DeprecationWarning)  # the C extension's own
             opened += replica.open()
             for one in range(1, 200, 20):
-                replica.look(f"81.{one}.69.1")
+                replica.find(f"81.{one}.69.1")
         replica.close()
     assert opened > 10
 
@@ -280,14 +280,14 @@ def test_lookups_go_on_over_a_swap(tmp_path: Path) -> None:
     """The old file answers until the new one is in place, which then answers alone."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD})
     new = laid(tmp_path, mmdb({"81.2.69.7/32": RECORD}, built=BUILT + 60))
-    assert replica.look(A).own is not None
-    assert replica.look("81.2.69.7") == NOTHING
+    assert replica.find(A).exact is not None
+    assert replica.find("81.2.69.7") == NOTHING
     before = replica._reader
     replica.swap(new, now=NOW + 60)
     assert before is not None
     assert before.closed
-    assert replica.look(A) == NOTHING
-    assert replica.look("81.2.69.7").own is not None
+    assert replica.find(A) == NOTHING
+    assert replica.find("81.2.69.7").exact is not None
     assert (replica.built, replica.fetched) == (BUILT + 60.0, NOW + 60)
     assert not new.exists()
 
@@ -299,7 +299,7 @@ def test_an_older_file_is_refused_and_the_same_again_is_not(tmp_path: Path) -> N
     with pytest.raises(FeedFailed, match="older") as refused:
         replica.swap(laid(tmp_path, old), now=NOW + 1)
     assert refused.value.refused
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert Replica(tmp_path).open()
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD})), now=NOW + 2, verified=True)
     assert (replica.fetched, replica.verified) == (NOW + 2, True)
@@ -317,7 +317,7 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path) -
     with pytest.raises(FeedFailed) as failed:
         replica.swap(laid(tmp_path, mmdb({"81.2.69.7/32": RECORD})), now=NOW)
     assert not failed.value.refused
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert not (tmp_path / "new").exists()
 
 
@@ -327,7 +327,7 @@ def test_notes_that_cannot_be_kept_do_not_stop_a_swap(tmp_path: Path) -> None:
     replica = Replica(tmp_path)
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD})), now=NOW, verified=True)
     assert (replica.verified, replica.fetched) == (True, NOW)
-    assert replica.look(A).own is not None
+    assert replica.find(A).exact is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == [NOTES_NAME, FILE_NAME]
 
 
@@ -336,6 +336,6 @@ def test_a_file_of_ipv4_alone_says_nothing_of_ipv6(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(mmdb({f"{A}/32": {"reputation": "malicious"}}, version=4))
     replica = Replica(tmp_path)
     assert replica.open()
-    assert replica.look("2a02:8108::5") == UNREADABLE
-    assert replica.look("81.2.70.1") == NOTHING
+    assert replica.find("2a02:8108::5") == UNREADABLE
+    assert replica.find("81.2.70.1") == NOTHING
     replica.close()

@@ -91,12 +91,12 @@ class World:
         """Let go: of the file at once, of the connection when it is awaited."""
         return self._closed()
 
-    def trouble(self, what: Problem, detail: str, *, part: str = "") -> None:
+    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
         """Keep it."""
         assert part == REPLICA
         self.troubles[what] = detail
 
-    def well(self, what: Problem, *, part: str = "") -> None:
+    def resolve(self, what: Problem, *, part: str = "") -> None:
         """Forget it."""
         assert part == REPLICA
         self.troubles.pop(what, None)
@@ -106,7 +106,7 @@ class World:
         before = len(self.fetches)
         for some in (0.0, *seconds):
             self.time += some
-            await self.refresh.look()
+            await self.refresh.refresh_if_due()
         return len(self.fetches) - before
 
 

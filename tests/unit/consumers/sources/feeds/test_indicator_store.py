@@ -266,11 +266,11 @@ def test_sweeping_forgets_what_ended_long_ago(store: IndicatorStore) -> None:
         withdrawn(NOW - KEPT - 1.0, name="gone"),
         withdrawn(NOW - KEPT + 1.0, name="just gone"),
     )
-    assert store.sweep(NOW) == {A, B}
+    assert store.purge_expired(NOW) == {A, B}
     assert {one.id for _, one in store.all_of("one")} == {"edge", "endless", "just gone"}
     assert set(store.all_keys()) == {C, NET}
-    assert store.sweep(NOW) == set()
-    assert store.sweep(NOW + 2.0) == {C}
+    assert store.purge_expired(NOW) == set()
+    assert store.purge_expired(NOW + 2.0) == {C}
 
 
 def test_sweeping_much(store: IndicatorStore) -> None:
@@ -279,7 +279,7 @@ def test_sweeping_much(store: IndicatorStore) -> None:
     apply(store, *(one for one in many))
     ended = [version(2.0, *one.keys, name=one.id, valid_until=10.0) for one in many[:900]]
     apply(store, *ended)
-    assert store.sweep(KEPT + 11.0) == {key for one in ended for key in one.keys}
+    assert store.purge_expired(KEPT + 11.0) == {key for one in ended for key in one.keys}
     assert store.count("one") == 100
 
 

@@ -47,10 +47,10 @@ class World:
 
     def words(self, address: str = A, moment: float | None = 100.0) -> list[Verdict]:
         """Return the words, of a feed that was asked before and of one that was not."""
-        words = self.feeds.words(address, moment)
+        words = self.feeds.verdicts_of(address, moment)
         fresh = FeedMatcher(self.store, self.rules)
         fresh.load()
-        assert fresh.words(address, moment) == words
+        assert fresh.verdicts_of(address, moment) == words
         return words
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_said_of_what_nobody_names(world: World) -> None:
     """Neither before nor after something is named."""
     assert world.ids() == []
     world.add("i", B)
-    assert (world.ids(), world.feeds.among([A, B])) == ([], [B])
+    assert (world.ids(), world.feeds.matching([A, B])) == ([], [B])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_confidence_counts_by_feed(world: World) -> None:
     assert world.ids() == ["none"]
     world.add("same", A, feed="one", confidence=1)
     assert set(world.ids()) == {"none", "same"}
-    assert [one.reputation.value for one in world.feeds.words(A, 100.0)] == [
+    assert [one.reputation.value for one in world.feeds.verdicts_of(A, 100.0)] == [
         "malicious",
         "suspicious",
     ]
@@ -177,10 +177,10 @@ def test_what_changes_is_heard_at_once(world: World) -> None:
     assert (world.ids(), world.ids(C)) == (["j"], ["i"])
     world.add("j", feed="two", withdrawn=True)
     assert world.ids() == []
-    assert world.feeds.among([A, C]) == [C]
+    assert world.feeds.matching([A, C]) == [C]
     world.add("i", C, valid_until=110.0)
     assert world.ids(C, 105.0) == ["i"]
-    world.feeds.drop(world.store.sweep(1e9))
+    world.feeds.drop(world.store.purge_expired(1e9))
     assert (world.ids(C, 105.0), len(world.feeds.index)) == ([], 0)
     world.add("k", NARROW)
     assert world.ids() == ["k"]
@@ -194,7 +194,7 @@ def test_the_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(feeds_module, "MOST_REMEMBERED", 3)
     world.add("i", NARROW)
     for n in range(10):
-        assert world.feeds.words(f"81.2.69.{n}", 100.0)
+        assert world.feeds.verdicts_of(f"81.2.69.{n}", 100.0)
         assert len(world.feeds._remembered) <= 3
 
 
@@ -210,5 +210,5 @@ def test_an_address_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(world.store, "naming", counted)
     for moment in (1.0, 100.0, None):
-        assert world.feeds.words(A, moment)
+        assert world.feeds.verdicts_of(A, moment)
     assert asked == [[A]]

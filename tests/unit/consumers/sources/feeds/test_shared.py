@@ -35,14 +35,14 @@ async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:
     one, other, journal = worlds.two()
     await one.read([named(A), named(B)], [named(C)])
     other.time += FOLLOWING
-    await other.sync.look()
+    await other.sync.sync_if_due()
     assert (other.keys, other.source.runs) == ({A, B, C}, 0)
     await one.read([named(A, 1.0, revoked=True)])
     other.time += FOLLOWING - 1.0
-    await other.sync.look()
+    await other.sync.sync_if_due()
     assert A in other.keys, "it looks every half a minute"
     other.time += 1.0
-    await other.sync.look()
+    await other.sync.sync_if_due()
     assert one.keys == other.keys == {B, C}
     assert one.sync.state == other.sync.state
     assert journal.end == JournalPosition(0, 3)
@@ -67,9 +67,9 @@ async def test_what_is_to_be_told_survives_a_ledger_that_fails(worlds: Worlds) -
     other.told.clear()
     one.claims.claimed.clear()
     one.claims.failure = LedgerFailed("away")
-    await one.sync.look()
+    await one.sync.sync_if_due()
     one.time += FOLLOWING + FIRST_PAUSE
-    await one.sync.look()
+    await one.sync.sync_if_due()
     assert one.told == [{A}]
 
 
@@ -77,12 +77,12 @@ async def test_a_feed_that_another_one_reads_is_left_to_it(worlds: Worlds) -> No
     """Until its claim ends; ours is let go after each run, also after a failure."""
     one, other, _ = worlds.two()
     one.claims.claimed[f"feed {FEED}"] = "other"
-    await one.sync.look()
+    await one.sync.sync_if_due()
     assert one.source.runs == 0
     del one.claims.claimed[f"feed {FEED}"]
     one.source.failure = FeedFailed("is down")
     one.time += FOLLOWING
-    await one.sync.look()
+    await one.sync.sync_if_due()
     assert one.source.runs == 1
     assert f"feed {FEED}" not in one.claims.claimed
     await other.read([named(A)])
@@ -124,7 +124,7 @@ async def test_a_journal_that_was_lost_is_made_anew(worlds: Worlds) -> None:
     for _ in range(3):
         one.time += HOUR
         one.source.pages_left = [[named(B)]]
-        await one.sync.look()
+        await one.sync.sync_if_due()
     await other.sync.follow()
     assert one.keys == other.keys == {A, B}
 
@@ -174,7 +174,7 @@ async def test_a_renewal_hides_nothing(worlds: Worlds, monkeypatch: pytest.Monke
     async def watched(feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
         async for some in entries(feed, after):
             yield some
-            seen.append(len(other.feeds.among(names)))
+            seen.append(len(other.feeds.matching(names)))
 
     monkeypatch.setattr(journal, "entries", watched)
     assert journal.end.generation > other.sync.state.place[0]
@@ -243,7 +243,7 @@ async def test_what_was_swept_while_one_was_away(
     assert other.keys == {A, B}
     await one.read([named(A, 1.0, revoked=True)])
     generation = journal.end.generation
-    one.feeds.drop(one.store.sweep(NOW + 60 * 24 * HOUR))
+    one.feeds.drop(one.store.purge_expired(NOW + 60 * 24 * HOUR))
     for number in range(3):
         await one.read([named(B, 10.0 + number)])
     assert journal.end.generation > generation
@@ -256,11 +256,11 @@ async def test_trouble_ends_when_another_one_reads_the_feed(worlds: Worlds) -> N
     """The feed is well: what it says is here."""
     one, other, _ = worlds.two()
     one.source.failure = FeedFailed("is down")
-    await one.sync.look()
+    await one.sync.sync_if_due()
     assert Problem.FEED_DOWN in one.watch.now
     await other.read([named(A)])
     one.time += FIRST_PAUSE
-    await one.sync.look()
+    await one.sync.sync_if_due()
     assert one.keys == {A}
     assert (one.watch.now, one.sync.trouble) == ({}, None)
 

@@ -36,21 +36,21 @@ def worlds(tmp_path: Path) -> Any:
 async def test_a_feed_is_read_once_an_interval(worlds: Worlds) -> None:
     """At once to begin with, also by a new process only when it is due."""
     world = worlds.open()
-    assert not world.sync.looked.is_set()
+    assert not world.sync.attempted.is_set()
     world.source.pages_left = [[]]
-    await world.sync.look()
-    assert world.sync.looked.is_set()
+    await world.sync.sync_if_due()
+    assert world.sync.attempted.is_set()
     runs = world.source.runs
     assert runs == 1
     for seconds in (0.0, HOUR - 1.0):
         world.time = NOW + seconds
-        await world.new_sync("it").look()
+        await world.new_sync("it").sync_if_due()
         assert world.source.runs == runs
     world.time = NOW + HOUR
     world.source.pages_left = [[]]
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.source.runs == runs + 1
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.source.runs == runs + 1
 
 
@@ -74,11 +74,11 @@ async def test_pauses_grow_and_are_bounded(worlds: Worlds) -> None:
         world.source.failure = FeedFailed("is down")
         for failures in range(8):
             runs = world.source.runs
-            await world.sync.look()
+            await world.sync.sync_if_due()
             assert world.source.runs == runs + 1
             pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE, interval)
             world.time += pause - 1.0
-            await world.sync.look()
+            await world.sync.sync_if_due()
             assert world.source.runs == runs + 1
             world.time += 1.0
 
@@ -87,12 +87,12 @@ async def test_a_server_may_ask_for_a_longer_pause(worlds: Worlds) -> None:
     """Then it gets it."""
     world = worlds.open()
     world.source.failure = FeedFailed("is busy", retry_after=100.0)
-    await world.sync.look()
+    await world.sync.sync_if_due()
     world.time += 99.0
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.source.runs == 1
     world.time += 1.0
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.source.runs == 2
 
 
@@ -101,7 +101,7 @@ async def test_a_feed_may_be_down_for_weeks(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("refuses the password", refused=True)
     for _ in range(1_100):
-        await world.sync.look()
+        await world.sync.sync_if_due()
         world.time += LONGEST_PAUSE
     assert world.source.runs == 1_100
 
@@ -110,11 +110,11 @@ async def test_trouble_is_told_and_ends(worlds: Worlds) -> None:
     """By its kind: what a human has to mend, and what may pass."""
     world = worlds.open()
     world.source.failure = FeedFailed("is down")
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert (world.watch.now, world.sync.trouble) == ({Problem.FEED_DOWN: "is down"}, "is down")
     world.source.failure = FeedFailed("refuses the password", refused=True)
     world.time += HOUR
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.watch.now[Problem.FEED_REFUSED] == "refuses the password"
     world.source.failure = None
     world.time += HOUR
@@ -126,10 +126,10 @@ async def test_only_the_last_trouble_is_told(worlds: Worlds) -> None:
     """A password that was mended is not told to be wrong while the server is down."""
     world = worlds.open()
     world.source.failure = FeedFailed("refuses the password", refused=True)
-    await world.sync.look()
+    await world.sync.sync_if_due()
     world.source.failure = FeedFailed("is down")
     world.time += HOUR
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.watch.now == {Problem.FEED_DOWN: "is down"}
 
 
@@ -140,13 +140,13 @@ async def test_age_is_told(worlds: Worlds) -> None:
     world.source.failure = FeedFailed("is down")
     for seconds, stale in ((0.0, False), (STALE * HOUR + LONGEST_PAUSE, False), (1.0, True)):
         world.time += seconds
-        await world.sync.look()
+        await world.sync.sync_if_due()
         assert (Problem.FEED_STALE in world.watch.now) == stale
     assert world.keys == {A}, "what it said before stays in use"
     world.source.failure = None
     world.source.pages_left = [[]]
     world.time += LONGEST_PAUSE
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.watch.now == {}
 
 
@@ -154,10 +154,10 @@ async def test_a_feed_that_never_worked_is_stale_too(worlds: Worlds) -> None:
     """Else a wrong password of the first day would be told by nothing that lasts."""
     world = worlds.open()
     world.source.failure = FeedFailed("refuses the password", refused=True)
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert Problem.FEED_STALE not in world.watch.now
     world.time += STALE * HOUR + LONGEST_PAUSE + 1.0
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert Problem.FEED_STALE in world.watch.now
 
 
@@ -165,9 +165,9 @@ async def test_a_clock_that_is_put_back_does_not_stop_reading(worlds: Worlds) ->
     """Pauses are not waited for again."""
     world = worlds.open()
     world.source.failure = FeedFailed("is down")
-    await world.sync.look()
+    await world.sync.sync_if_due()
     world.time -= 1_000_000.0
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.source.runs == 2
 
 
@@ -178,7 +178,7 @@ async def test_a_clock_that_was_ahead_does_not_stop_reading(worlds: Worlds) -> N
     await world.read([named(A)])
     world.time = NOW
     world.source.pages_left = [[named(B)]]
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert world.keys == {A, B}
 
 
@@ -194,12 +194,12 @@ async def test_a_file_that_fails_is_trouble(
     world.source.pages_left = [[named(A)]]
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "apply", broken)
-        await world.sync.look()
+        await world.sync.sync_if_due()
     assert world.watch.now == {Problem.FEED_DOWN: "the disk is full"}
-    assert world.sync.looked.is_set()
+    assert world.sync.attempted.is_set()
     world.time += FIRST_PAUSE
     world.source.pages_left = [[named(A)]]
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert (world.watch.now, world.keys) == ({}, {A})
 
 
@@ -209,10 +209,10 @@ async def test_a_look_never_raises(worlds: Worlds, tmp_path: Path) -> None:
     await world.read([named(A)])
     world.store._database.execute("DROP TABLE feeds")
     world.time += HOUR
-    await world.sync.look()
+    await world.sync.sync_if_due()
     assert (tmp_path / "one" / FILE).exists()
     assert Problem.FEED_DOWN in world.watch.now
-    assert world.sync.looked.is_set()
+    assert world.sync.attempted.is_set()
 
 
 # --- what of a page ---
@@ -324,10 +324,10 @@ async def test_an_indicator_that_goes_on_after_a_gap_is_told(worlds: Worlds) -> 
     """Between its old end and the next read, sign-ins went by of which it did not speak."""
     world = worlds.open()
     await world.read([named(A, valid_until=iso_of(NOW + 600.0))])
-    assert not world.feeds.words(A, NOW + 1_800.0)
+    assert not world.feeds.verdicts_of(A, NOW + 1_800.0)
     world.time = NOW + HOUR
     await world.read([named(A, 500.0, valid_until=iso_of(NOW + 24 * HOUR))])
-    assert world.feeds.words(A, NOW + 1_800.0), "it speaks of them now"
+    assert world.feeds.verdicts_of(A, NOW + 1_800.0), "it speaks of them now"
     assert world.told == [{A}, {A}]
 
 
@@ -335,10 +335,10 @@ async def test_an_indicator_that_is_believed_again_is_told(worlds: Worlds) -> No
     """Where the settings bound the age of endless ones."""
     world = worlds.open(rules=FeedRules(longest=600.0))
     await world.read([named(A)])
-    assert not world.feeds.words(A, NOW + HOUR)
+    assert not world.feeds.verdicts_of(A, NOW + HOUR)
     world.time = NOW + 2 * HOUR
     await world.read([named(A, 0.9 * HOUR)])
-    assert world.feeds.words(A, NOW + HOUR)
+    assert world.feeds.verdicts_of(A, NOW + HOUR)
     assert world.told == [{A}, {A}]
 
 
@@ -363,7 +363,7 @@ async def test_another_feed_is_due_at_once(worlds: Worlds) -> None:
     world = worlds.open()
     await world.read([named(A)])
     world.source.pages_left = [[named(C)]]
-    await world.new_sync("another").look()
+    await world.new_sync("another").sync_if_due()
     assert world.keys == {C}
 
 
