@@ -130,7 +130,7 @@ def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
     if not wants_free_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_FEEDS__<NAME>__URL: no feed is configured, nor CROWDSEC__REPLICA; "
-            "see 'Feeds' in the README"
+            "see docs/feeds.md"
         )
     known = [plan.name for plan in feed_plans(settings.feeds)]
     known += [REPLICA] if settings.crowdsec.replica else []

@@ -263,7 +263,7 @@ def notes_on(stores: ErasureStores) -> Sequence[str]:
     """Return what a person should know who thinks that all is gone now."""
     notes = [
         "Not touched: findings, verdicts and sign-ins in Log Analytics, what the event hub still "
-        "holds, and files of your own; see 'Personal data' in the README."
+        "holds, and files of your own; see docs/privacy.md."
     ]
     if stores.folder is None:
         notes.insert(

@@ -12,6 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
+def readme_sample() -> list[str]:
+    """Return the demo's output as the README shows it, without what it leaves out (``…``)."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    sample = text.split("$ make demo\n")[1].split("```")[0]
+    return [line for line in sample.splitlines() if line != "…"]
+
+
 def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
     """With nothing of the source tree in sight."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
@@ -40,4 +47,6 @@ def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(str(installed))
     assert "planted addresses were found, and none other" in ran.stdout
+    printed = iter(line.rstrip() for line in ran.stdout.splitlines())
+    assert [line for line in readme_sample() if line not in printed] == []
     assert [path.name for path in empty.iterdir()] == ["signinwatch-demo-findings.jsonl"]
