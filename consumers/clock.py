@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DAY = 86_400.0
-NEIGHBOUR = DAY
+DAY_SECONDS = 86_400.0
+MAX_LONE_LEAP_SECONDS = DAY_SECONDS
 """A time further ahead than this, with no neighbour that agrees, is a mistake of the recording."""
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
-LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+EARLIEST_TIME = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 """Seconds since the epoch. Services write the ends of the calendar, or zero, for no time; neither
 is when anything happened, so times outside this span move no clock."""
 
@@ -75,19 +75,19 @@ class EventClock:
         It is not when the time is too far ahead: then its neighbours must speak for it.
         """
         moment = latest.timestamp()
-        if self._now is None or moment > self._now + NEIGHBOUR:
+        if self._now is None or moment > self._now + MAX_LONE_LEAP_SECONDS:
             return False
         self._now = max(self._now, moment)
         self._ahead = None
         return True
 
     def _take(self, moment: float) -> None:
-        if not EARLIEST <= moment < LATEST:
+        if not EARLIEST_TIME <= moment < LATEST_TIME:
             return
-        if self._now is not None and moment <= self._now + NEIGHBOUR:
+        if self._now is not None and moment <= self._now + MAX_LONE_LEAP_SECONDS:
             self._now = max(self._now, moment)
             self._ahead = None
-        elif self._ahead is not None and abs(moment - self._ahead) <= NEIGHBOUR:
+        elif self._ahead is not None and abs(moment - self._ahead) <= MAX_LONE_LEAP_SECONDS:
             self._now = max(moment, self._ahead)
             self._ahead = None
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumers.clock import DAY, EventClock
+from consumers.clock import DAY_SECONDS, EventClock
 from schemas.events.times import parse_time
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GROUP_SECONDS = 300.0
 """By the event clock, the longest stretch of a recording that is handled at one moment."""
-CONTRADICTION = 30 * DAY
+CONTRADICTION = 30 * DAY_SECONDS
 """Seconds by which the second time of a recording may be later than the first; and it is not to be
 earlier."""
 

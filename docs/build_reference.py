@@ -14,15 +14,14 @@ import click
 from pydantic import BaseModel
 
 from consumers.cli import cli
-from consumers.enrichment.ranking import AGAIN, WEIGHTS
+from consumers.enrichment.ranking import RECHECKS, WEIGHTS
 from consumers.settings import FeedSettings, Settings
 from consumers.settings.model import PREFIX
 from schemas.events.addresses import Unusable
 from schemas.events.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
 from schemas.events.tables import load_tables, table_names
 from schemas.intel.verdicts import WhyUnanswered
-from schemas.metrics import METRICS
-from schemas.metrics import PREFIX as METRIC_PREFIX
+from schemas.metrics import METRIC_PREFIX, METRICS
 from schemas.rows.columns import FINDING_COLUMNS, HEALTH_COLUMNS, VERDICT_COLUMNS
 from schemas.rows.policy import shipped_lines
 
@@ -147,9 +146,9 @@ def _reference() -> Iterator[str]:
         "The score of an address is the highest score of its waiting sign-ins, with what is known "
         "of its location by then. Ten points are a factor e in the odds. An address that no source "
         "knew is looked up again "
-        + ", ".join(f"{after / 3_600:g} hours" for after, _ in AGAIN)
+        + ", ".join(f"{after / 3_600:g} hours" for after, _ in RECHECKS)
         + " after its first lookup, if it still scores as high as others plus "
-        + ", ".join(f"{points:g}" for _, points in AGAIN)
+        + ", ".join(f"{points:g}" for _, points in RECHECKS)
         + " points."
     )
     yield _section("Findings table", COLUMN_HEAD, _columns(FINDING_COLUMNS))

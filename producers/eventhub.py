@@ -1,10 +1,9 @@
 """Message bodies into an event hub, through azure-eventhub: the edge to it for sending.
 
-The SDK's own retries are not used: they repeat everything, a refused key too, and their number
-would multiply with ours. What is tried again here is tried for :data:`PATIENCE` seconds at most,
-with jitter, and whatever a busy hub says of when to come back is not obeyed blindly. A batch that
-was sent but not confirmed is sent again. That is harmless: an event that arrives twice has the same
-FindingId both times.
+The SDK's own retries are off: they repeat everything, a refused key too, and their number would
+multiply with ours. Retries here end after :data:`RETRY_SECONDS`, have jitter, and cap the wait that
+a busy hub asks for. A batch that was sent but not confirmed is sent again. That is harmless: an
+event that arrives twice has the same FindingId both times.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-PATIENCE = 60.0
+RETRY_SECONDS = 60.0
 """Seconds for which a hub that is busy or away is tried."""
-PATIENCE_AT_FIRST = 15.0
+FIRST_RETRY_SECONDS = 15.0
 """The same before anything was sent: then a wrong setting is the likelier reason."""
-LONGEST_WAIT = 10.0
+MAX_SEND_BACKOFF_SECONDS = 10.0
 """Seconds between two tries, and up to a second of jitter."""
-LONGEST_TRY = 30.0
+TRY_TIMEOUT_SECONDS = 30.0
 """Seconds that one try may take; the SDK knows traps in which it waits for ever."""
-LONGEST_CLOSE = 5.0
-OVERHEAD = 1_024
+CLOSE_TIMEOUT_SECONDS = 5.0
+OVERHEAD_BYTES = 1_024
 """Bytes that a message of its own takes beside its body, and some to spare."""
 SDK_OPTIONS: dict[str, Any] = {"retry_total": 0}
 """What the clients that :class:`EventHubSink` takes are made with."""
-_BUSY = ("server-busy", "resource-limit-exceeded")
+_BUSY_ERRORS = ("server-busy", "resource-limit-exceeded")
 
 
 class EventHubSink:
@@ -70,7 +69,7 @@ class EventHubSink:
         self._explain = explain
         self._batch: EventDataBatch | None = None
         self._told = ""
-        self._patience = PATIENCE_AT_FIRST
+        self._patience = FIRST_RETRY_SECONDS
 
     async def open(self) -> None:
         """Connect. ConfigurationError for a partition that the hub does not have; HubFailed."""
@@ -86,7 +85,7 @@ class EventHubSink:
     @property
     def room(self) -> int:
         """Return the bytes that a body may surely have."""
-        return self._current.max_size_in_bytes - OVERHEAD
+        return self._current.max_size_in_bytes - OVERHEAD_BYTES
 
     @property
     def waiting(self) -> int:
@@ -107,14 +106,14 @@ class EventHubSink:
         following = await self._patiently(self._new_batch)  # first, so that nothing fails after
         await self._patiently(lambda client: client.send_batch(batch))
         self._batch = following
-        self._patience = PATIENCE
+        self._patience = RETRY_SECONDS
 
     async def close(self) -> None:
         """Let go of the connection. What is in the batch is not sent."""
         client, self._client = self._client, None
         if client is not None:
             with suppress(EventHubError, AzureError, OSError):  # it may be what is broken
-                async with asyncio.timeout(LONGEST_CLOSE):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await client.close()
 
     @property
@@ -133,7 +132,7 @@ class EventHubSink:
             attempts=None,
             timeout=self._patience,
             wait_initial=0.5,
-            wait_max=LONGEST_WAIT,
+            wait_max=MAX_SEND_BACKOFF_SECONDS,
             wait_jitter=1.0,
         ):
             with attempt:
@@ -150,11 +149,11 @@ class EventHubSink:
         if self._client is None:
             self._client = self._connect()
         try:
-            async with asyncio.timeout(LONGEST_TRY):
+            async with asyncio.timeout(TRY_TIMEOUT_SECONDS):
                 return await work(self._client)
         except (EventHubError, AzureError, OSError) as error:
             text, again = self._explain(error)
-            if any(word in str(error) for word in _BUSY):
+            if any(word in str(error) for word in _BUSY_ERRORS):
                 text = f"event hub {self._hub} is busy: use --rate, or give it more throughput"
                 again = True
             await self.close()

@@ -48,27 +48,27 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LARGEST_BODY = 1_000_000
+MAX_REQUEST_BYTES = 1_000_000
 """Bytes a call, compressed or not. Microsoft says 1 MB; the smaller reading is the safe one."""
-FILL = 900_000
+TARGET_FILL = 900_000
 """Bytes of JSON that a body is planned for."""
-LONGEST_WAIT = 30.0
+MAX_UPLOAD_BACKOFF_SECONDS = 30.0
 """Seconds between two tries."""
-LONGEST_RETRY_AFTER = 60.0
-TELL_AGAIN = 300.0
+MAX_UPLOAD_RETRY_AFTER_SECONDS = 60.0
+REPORT_INTERVAL_SECONDS = 300.0
 """Seconds between two warnings about the same trouble."""
 
-_MENDS = {
+_UPLOAD_REMEDIES = {
     401: "check the identity that runs this (managed identity, or az login)",
     403: "give the identity the role Monitoring Metrics Publisher on the data collection rule; "
     "a new role takes up to 30 minutes",
     404: "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule "
     "declares the stream",
 }
-_BUSY = "nothing to mend; the service is busy or out of reach"
-_NO_ANSWER = "nothing to mend if it passes; else check LOGS__ENDPOINT and the network"
+_BUSY_STATUSES = "nothing to mend; the service is busy or out of reach"
+_NO_RESPONSE_REMEDY = "nothing to mend if it passes; else check LOGS__ENDPOINT and the network"
 _TOO_LARGE = 413
-ABOUT_THE_REQUEST = frozenset(
+REQUEST_ERROR_CODES = frozenset(
     {
         "InvalidStream",
         "InvalidStreamName",
@@ -91,11 +91,11 @@ ABOUT_THE_REQUEST = frozenset(
 )
 """Error codes of a 400 that no other row could avoid (Logs Ingestion API and Azure's common REST
 error codes)."""
-ACCEPTED_LATELY = 600.0
+ACCEPTED_RECENTLY_SECONDS = 600.0
 """Seconds for which an accepted upload shows that endpoint, rule and stream are right."""
-REFUSED_IN_A_ROW = 3
+MAX_REFUSED_IN_A_ROW = 3
 """Rows refused one after the other, with none accepted, after which it is not about the rows."""
-_REQUEST_MEND = (
+_REQUEST_REMEDY = (
     "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule declares the "
     "stream and its columns; findings are kept until then"
 )
@@ -142,13 +142,13 @@ class LogsIngestionSink:
         *,
         patience: float | None,
         table: str = FINDINGS_TABLE,
-        watch: HealthReporter | None = None,
+        health: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Without a *credential* (loopback only) a placeholder token is sent.
 
-        With *patience* None trouble is waited out for ever, and told to *watch*. *new_transport*
+        With *patience* None trouble is waited out for ever, and told to *health*. *new_transport*
         makes the transport, by default the SDK does.
         """
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
@@ -163,7 +163,7 @@ class LogsIngestionSink:
         """Uploads that failed and were tried again."""
         self._stream = f"Custom-{table}"
         self._patience = patience
-        self._watch = watch
+        self._health = health
         self._monotonic = monotonic
         self._told: tuple[str, float] | None = None
         self._accepted_at = -math.inf
@@ -182,8 +182,8 @@ class LogsIngestionSink:
 
     def _is_about_the_request(self, rows: int) -> bool:
         """Return True if all *rows* of an upload were refused through no fault of theirs."""
-        lately = self._monotonic() - self._accepted_at < ACCEPTED_LATELY
-        enough = min(rows, REFUSED_IN_A_ROW) if rows > 1 else REFUSED_IN_A_ROW
+        lately = self._monotonic() - self._accepted_at < ACCEPTED_RECENTLY_SECONDS
+        enough = min(rows, MAX_REFUSED_IN_A_ROW) if rows > 1 else MAX_REFUSED_IN_A_ROW
         return not lately and self._malformed_in_a_row >= enough
 
     async def _wait_until_accepted(self, bad: Sequence[tuple[FindingRow, str]]) -> None:
@@ -195,7 +195,7 @@ class LogsIngestionSink:
             attempts=None,
             timeout=self._patience,
             wait_initial=1.0,
-            wait_max=LONGEST_WAIT,
+            wait_max=MAX_UPLOAD_BACKOFF_SECONDS,
         ):
             with attempt:
                 try:
@@ -203,7 +203,7 @@ class LogsIngestionSink:
                 except SinkRefused:
                     error = SinkHeldBack(
                         f"LOGS__ENDPOINT: every row is {reason} for {self._stream}",
-                        mend=_REQUEST_MEND,
+                        mend=_REQUEST_REMEDY,
                     )
                     self.errors += 1
                     self._tell(error)
@@ -224,7 +224,7 @@ class LogsIngestionSink:
         return []
 
     async def _upload_patiently(self, body: bytes) -> None:
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_REQUEST_BYTES:
             told = f"{len(body):,} bytes are more than one call may hold"
             raise SinkRefused(told, too_large=True)
         async for attempt in stamina.retry_context(
@@ -232,7 +232,7 @@ class LogsIngestionSink:
             attempts=None,
             timeout=self._patience,
             wait_initial=0.5,
-            wait_max=LONGEST_WAIT,
+            wait_max=MAX_UPLOAD_BACKOFF_SECONDS,
         ):
             with attempt:
                 try:
@@ -243,8 +243,8 @@ class LogsIngestionSink:
                     raise
         self._accepted_at = self._monotonic()
         self._malformed_in_a_row = 0
-        if self._watch is not None:
-            self._watch.resolve(Problem.FINDINGS_HELD_BACK)
+        if self._health is not None:
+            self._health.resolve(Problem.FINDINGS_HELD_BACK)
 
     async def _upload(self, body: bytes) -> None:
         """Send one body once, and translate what the SDK raises."""
@@ -255,18 +255,24 @@ class LogsIngestionSink:
             raise _translated(error, self._stream) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             raise SinkHeldBack(
-                f"LOGS__ENDPOINT: no answer: {why_unreached(error)}", mend=_NO_ANSWER
+                f"LOGS__ENDPOINT: no answer: {why_unreached(error)}", mend=_NO_RESPONSE_REMEDY
             ) from None
         except AzureError as error:
-            raise SinkHeldBack(f"LOGS__ENDPOINT: {type(error).__name__}", mend=_BUSY) from None
+            raise SinkHeldBack(
+                f"LOGS__ENDPOINT: {type(error).__name__}", mend=_BUSY_STATUSES
+            ) from None
 
     def _tell(self, error: SinkHeldBack) -> None:
         """Warn of the same trouble once in a while, not at each try."""
-        if self._watch is not None:
-            self._watch.report(Problem.FINDINGS_HELD_BACK, f"{error}; {error.remedy}")
+        if self._health is not None:
+            self._health.report(Problem.FINDINGS_HELD_BACK, f"{error}; {error.remedy}")
             return
         now = self._monotonic()
-        if self._told is None or self._told[0] != str(error) or now - self._told[1] > TELL_AGAIN:
+        if (
+            self._told is None
+            or self._told[0] != str(error)
+            or now - self._told[1] > REPORT_INTERVAL_SECONDS
+        ):
             self._told = (str(error), now)
             log.warning("rows held back", stream=self._stream, why=str(error), mend=error.remedy)
 
@@ -284,20 +290,20 @@ def _when_again(error: Exception) -> bool | float:
 
 def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRefused:
     status, code = error.status_code, _code(error)
-    if status == 400 and code in ABOUT_THE_REQUEST:
+    if status == 400 and code in REQUEST_ERROR_CODES:
         return SinkHeldBack(
             f"LOGS__ENDPOINT: the ingestion service answers 400 {code} for {stream}",
-            mend=_REQUEST_MEND,
+            mend=_REQUEST_REMEDY,
         )
     if status in (400, _TOO_LARGE):
         told = f"{status} {code}".rstrip()
         refused = f"refused by the ingestion service ({told})"
         return SinkRefused(refused, too_large=status == _TOO_LARGE)
     if status is None and isinstance(error, ClientAuthenticationError):
-        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_MENDS[401])
+        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_UPLOAD_REMEDIES[401])
     return SinkHeldBack(
         f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
-        mend=_MENDS.get(status or 0, _BUSY),
+        mend=_UPLOAD_REMEDIES.get(status or 0, _BUSY_STATUSES),
         retry_after=_retry_after(error),
     )
 
@@ -311,7 +317,7 @@ def _code(error: HttpResponseError) -> str:
 def _retry_after(error: HttpResponseError) -> float | None:
     headers = getattr(error.response, "headers", None) or {}
     try:
-        return min(max(float(headers.get("Retry-After", "")), 0.0), LONGEST_RETRY_AFTER)
+        return min(max(float(headers.get("Retry-After", "")), 0.0), MAX_UPLOAD_RETRY_AFTER_SECONDS)
     except ValueError:
         return None
 
@@ -326,10 +332,10 @@ def _bodies(rows: Sequence[FindingRow]) -> Iterator[tuple[Sequence[FindingRow], 
     Slices are encoded whole: one bytes object for each row costs many times as much.
     """
     body = _json(rows)
-    if len(body) <= LARGEST_BODY or len(rows) == 1:
+    if len(body) <= MAX_REQUEST_BYTES or len(rows) == 1:
         yield rows, body
         return
-    parts = min(len(rows), len(body) // FILL + 1)
+    parts = min(len(rows), len(body) // TARGET_FILL + 1)
     step = -(-len(rows) // parts)
     for start in range(0, len(rows), step):
         yield from _bodies(rows[start : start + step])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PREFIX = "signinwatch_"
+METRIC_PREFIX = "signinwatch_"
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 

@@ -171,7 +171,7 @@ class Ledger(Protocol):
         """Return addresses that sign-ins wait for and that may be asked, most deserving first.
 
         One that was asked about before has to be more deserving than one that was not, see
-        :func:`consumers.enrichment.ranking.lacking`.
+        :func:`consumers.enrichment.ranking.recheck_penalty`.
         """
 
     async def expire_pending(self, parked_before: float) -> int:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from schemas.rows.findings import FindingRow
 
 
-QUOTA = 25_000
+MONTHLY_QUOTA = 25_000
 """Lookups a month of CrowdSec's Premium plan."""
-SHOWN = 12
+MAX_ROWS_SHOWN = 12
 """Findings that the demo lists; all are in the file."""
 
 
@@ -90,7 +90,7 @@ async def _replay(
     from producers.demo.stand_in import CrowdSecStandIn
 
     async with CrowdSecStandIn(demo.crowdsec) as url:
-        crowdsec = CrowdSecSettings(api_key=SecretStr("demo"), url=url, monthly_quota=QUOTA)
+        crowdsec = CrowdSecSettings(api_key=SecretStr("demo"), url=url, monthly_quota=MONTHLY_QUOTA)
         settings = Settings.model_construct(crowdsec=crowdsec)
         plan = ReplayOptions([str(recording)])
         sink = lambda: make_sink(settings, str(findings))  # noqa: E731
@@ -102,7 +102,7 @@ def _show(
 ) -> None:
     from producers.findings_file import worst_first
 
-    worst = sorted(rows, key=worst_first)[:SHOWN]
+    worst = sorted(rows, key=worst_first)[:MAX_ROWS_SHOWN]
     out.print(screens.findings_table(worst, len(rows), out.width))
     out.print(screens.addresses_table(rows, demo.planted))
     out.print(screens.summary_panel(told.summary, told.notes))

@@ -125,9 +125,9 @@ def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
     """Raise ConfigurationError where there is nothing to read, or not what *names* say."""
     from consumers.enrichment.local_sources import REPLICA
     from consumers.sources.feeds.presets import feed_plans
-    from consumers.wiring.local_sources import wants_free_sources
+    from consumers.wiring.local_sources import wants_local_sources
 
-    if not wants_free_sources(settings):
+    if not wants_local_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_FEEDS__<NAME>__URL: no feed is configured, nor CROWDSEC__REPLICA; "
             "see docs/feeds.md"
@@ -147,9 +147,9 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Sour
     from consumers.wiring.service import make_run_ledger
     from consumers.wiring.service_sources import open_intelligence
 
-    watch = Health()
+    health = Health()
     if folder is not None:
-        intelligence = SourceManager(settings, folder, watch=watch)
+        intelligence = SourceManager(settings, folder, health=health)
         try:
             yield intelligence
         finally:
@@ -160,11 +160,11 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Sour
     clock = WallClock()
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
-        ledger, opened = make_run_ledger(settings, clock, watch, credentials)
+        ledger, opened = make_run_ledger(settings, clock, health, credentials)
         stack.push_async_callback(ledger.close)
         await opened()
         intelligence, _ = await stack.enter_async_context(
-            open_intelligence(settings, ledger, clock, watch, credentials)
+            open_intelligence(settings, ledger, clock, health, credentials)
         )
         yield intelligence
 

@@ -180,13 +180,12 @@ async def _of_lately(
     settings: Settings, stores: ErasureStores, wanted: DataSubjects, stack: AsyncExitStack
 ) -> int:
     """Delete what is noted of lately; return how many sign-ins."""
-    from consumers.ledger.sqlite.recent import FILE as RECENT_FILE
-    from consumers.ledger.sqlite.recent import SqliteRecentStore
+    from consumers.ledger.sqlite.recent import RECENT_FILE, SqliteRecentStore
     from consumers.ledger.table.recent import TableRecentStore
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.service.health import Health
     from consumers.wiring.credentials import Credentials
-    from consumers.wiring.local_sources import wants_free_sources
+    from consumers.wiring.local_sources import wants_local_sources
     from consumers.wiring.replay import StateFolder, make_clock
     from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
 
@@ -196,7 +195,7 @@ async def _of_lately(
             return 0
         clock = make_clock(StateFolder(stores.folder).clock_kind)
         recent = SqliteRecentStore(stores.folder, clock)
-    elif wants_free_sources(settings):
+    elif wants_local_sources(settings):
         table = make_table(settings, Health(), Credentials(stack, settings), RECENT_SUFFIX)
         clock = make_clock("wall")
         recent = TableRecentStore(table, clock)
@@ -221,13 +220,13 @@ async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
 
 async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
     """Open the ledger, never making one; None for a directory that has none."""
-    from consumers.ledger.sqlite.schema import FILE
+    from consumers.ledger.sqlite.schema import LEDGER_FILE
     from consumers.wiring.replay import StateFolder, make_clock, make_ledger
     from consumers.wiring.shared_ledger import open_shared_ledger
 
     if folder is None:
         return await open_shared_ledger(settings, stack, create=False)
-    if not (folder / FILE).is_file():
+    if not (folder / LEDGER_FILE).is_file():
         return None
     state = StateFolder(folder)
     try:

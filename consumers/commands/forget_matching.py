@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import orjson
 
 from schemas.errors import ConfigurationError
-from schemas.events.addresses import LONGEST_TEXT, Unusable, usable_address
+from schemas.events.addresses import MAX_ADDRESS_LENGTH, Unusable, usable_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,7 +125,7 @@ class BodyMatcher:
         if ":" not in text:
             return
         for found in _COLONS.findall(text):
-            if ":" in found and len(found) <= LONGEST_TEXT:
+            if ":" in found and len(found) <= MAX_ADDRESS_LENGTH:
                 yield found
                 yield found.lstrip(".:")
                 yield found.rstrip(".:")

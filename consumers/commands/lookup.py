@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
 
 
-_MOST_WAITING = 10_000
+_MAX_PENDING_READ = 10_000
 LookupRow = dict[str, Any]
 _UNEXPLAINED: LookupRow = {
     "AgeSeconds": None,
@@ -129,11 +129,11 @@ async def look_up(
     without a key, unless *cached*.
     """
     from consumers.ledger.cache import VerdictCache
-    from consumers.wiring.core import may_ask_paid
-    from consumers.wiring.local_sources import wants_free_sources
+    from consumers.wiring.core import may_look_up_paid
+    from consumers.wiring.local_sources import wants_local_sources
     from consumers.wiring.replay import make_clock
 
-    may_ask = may_ask_paid(settings)
+    may_ask = may_look_up_paid(settings)
     if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
     kind = folder.clock_kind if folder is not None else "wall"
@@ -153,7 +153,7 @@ async def look_up(
             wanted = [one for one in addresses if one not in words]
             asked = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
             answers |= await _ask(settings, ledger, memory, asked, shared=folder is None)
-        paid = may_ask or not wants_free_sources(settings)
+        paid = may_ask or not wants_local_sources(settings)
         silence = "not in the ledger" if paid else free.silence
         rows = []
         for text, address in resolved.items():
@@ -232,7 +232,7 @@ async def _ask(
     *,
     shared: bool,
 ) -> dict[str, Answer]:
-    from consumers.wiring.core import make_lookups
+    from consumers.wiring.core import make_lookup_queue
     from consumers.wiring.replay import make_clock
 
     told: dict[str, Answer] = {}
@@ -242,8 +242,8 @@ async def _ask(
 
     clock = make_clock("wall")
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookups(
-        settings, ledger, clock, quota, memory, deliver, paced=False, shared=shared
+    lookups = make_lookup_queue(
+        settings, ledger, clock, quota, memory, deliver, paced=False, lease=shared
     )
     if lookups is None:
         return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
@@ -256,9 +256,9 @@ async def _ask(
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> LookupRow:
-    due = await ledger.due(_MOST_WAITING)
+    due = await ledger.due(_MAX_PENDING_READ)
     rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
-    waiting = await ledger.waiting_for(address, _MOST_WAITING)
+    waiting = await ledger.waiting_for(address, _MAX_PENDING_READ)
     best = max(waiting, key=lambda one: one.own, default=None)
     return {
         "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)

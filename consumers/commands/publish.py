@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from schemas.ports import Message, MessageSink
 
 
-LINGER = 0.2
+BATCH_LINGER_SECONDS = 0.2
 """Seconds that a batch waits to become full, where a recording comes slower than it is sent."""
-MOST_TOLD = 10
+MAX_NOTES = 10
 """Messages that were too large that are told of one by one."""
 Progress = Callable[[int, str], None]
 """Is told of bytes read, and of what was sent."""
-CANCELLED_AGAIN = 2.0
+CANCEL_RETRY_SECONDS = 2.0
 """Seconds after which a cancellation that had no effect is repeated."""
 
 
@@ -184,7 +184,7 @@ async def _terminating() -> AsyncIterator[None]:
     def stop() -> None:
         if task is not None:
             task.cancel()
-            again.append(loop.call_later(CANCELLED_AGAIN, stop))
+            again.append(loop.call_later(CANCEL_RETRY_SECONDS, stop))
 
     for one in before:
         loop.add_signal_handler(one, stop)
@@ -214,7 +214,7 @@ class _Publisher:
     async def run(self, ahead: ReadAhead) -> None:
         """Send all that is read."""
         while True:
-            messages = await ahead.next_batch(LINGER if self._sink.waiting else None)
+            messages = await ahead.next_batch(BATCH_LINGER_SECONDS if self._sink.waiting else None)
             for message in messages or ():
                 await self._take(message)
             if not messages:
@@ -236,13 +236,13 @@ class _Publisher:
 
     async def _take(self, message: Message) -> None:
         """Put a message into batches, split if it must be."""
-        from schemas.events.decode import LARGEST_BODY
+        from schemas.events.decode import MAX_BODY_BYTES
         from schemas.events.envelopes import split_envelope
 
         body = message.body
         if await self._add(body):
             return
-        parts = [body] if len(body) > LARGEST_BODY else split_envelope(body, self._sink.room)
+        parts = [body] if len(body) > MAX_BODY_BYTES else split_envelope(body, self._sink.room)
         sent = 0
         for part in parts:
             if len(parts) > 1 and await self._add(part):
@@ -254,7 +254,7 @@ class _Publisher:
     def _tell_too_large(self, message: Message, size: int, *, alone: bool) -> None:
         told = self.told
         told.too_large += 1
-        if len(told.notes) < MOST_TOLD:
+        if len(told.notes) < MAX_NOTES:
             what = "cannot be split by records" if alone else "are one record"
             place = f"{message.position.source}:{message.position.number}"
             told.notes.append(

@@ -18,7 +18,7 @@ from consumers.commands.options import quota_option, spend_option, state_option
 from schemas.errors import ConfigurationError
 from schemas.events.times import iso
 from schemas.ports import Message, Position
-from schemas.rows.columns import wrong_with
+from schemas.rows.columns import row_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -280,7 +280,7 @@ async def _sent(item: QuarantineItem, chain: ReplayPipeline) -> bool:
         row = orjson.loads(item.body)
     except orjson.JSONDecodeError:  # cut, for it was too large
         return False
-    if wrong_with(row) is not None:
+    if row_error(row) is not None:
         return False
     refused = chain.outbox.refused
     await chain.outbox.add([row])

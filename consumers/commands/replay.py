@@ -37,8 +37,8 @@ findings_option = click.option(
 )
 Progress = Callable[[int, "ReplayPipeline | None"], None]
 """Is told of bytes read, and now and then shown the chain."""
-MOST_MESSAGES = 256
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BATCH_MESSAGES = 256
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 """What is handed to the pipeline at once."""
 
 
@@ -218,7 +218,7 @@ async def _replay_file(
             batch.append(message)
             size += len(message.body)
             last = message.position.number
-            if len(batch) >= MOST_MESSAGES or size >= MOST_BYTES:
+            if len(batch) >= MAX_BATCH_MESSAGES or size >= MAX_BATCH_BYTES:
                 await chain.pipeline.process(batch)
                 progress(0, chain)
                 batch, size = [], 0

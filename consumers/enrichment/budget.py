@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from schemas.ports import Clock, Ledger
 
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 PERIOD_DAYS = 30
 _FIRST_RECORD = "first record"
 
@@ -46,7 +46,7 @@ class Pacing:
     def allowed_by(self, moment: float, quota: int) -> int:
         """Return how many lookups of the period may be spent by *moment*."""
         share = min(quota - self.base, max(1, quota / PERIOD_DAYS))
-        passed = (moment - self.began) / max(DAY, self.ends - self.began)
+        passed = (moment - self.began) / max(DAY_SECONDS, self.ends - self.began)
         spread = (quota - self.base - share) * min(1.0, max(0.0, passed))
         return max(0, math.floor(self.base + share + spread + 1e-9))
 
@@ -133,7 +133,7 @@ class Budget:
         if not self._paced:
             return True
         await self._most(period)
-        days = max(0.0, self._end() - self._clock.now()) / DAY
+        days = max(0.0, self._end() - self._clock.now()) / DAY_SECONDS
         return a_day * days <= self._quota - self._spent
 
     async def look(self) -> None:
@@ -143,7 +143,7 @@ class Budget:
     async def is_new(self) -> bool:
         """Tell whether half a day of records or less was met: too little to tell what comes."""
         await self._period()
-        return self._clock.now() - (self._first or 0.0) <= DAY / 2
+        return self._clock.now() - (self._first or 0.0) <= DAY_SECONDS / 2
 
     @property
     def is_paced(self) -> bool:
@@ -207,7 +207,7 @@ class Budget:
         return f"period {self._number(now)}"
 
     def _number(self, now: float) -> int:
-        return max(0, int((now - (self._first or 0.0)) // (PERIOD_DAYS * DAY)))
+        return max(0, int((now - (self._first or 0.0)) // (PERIOD_DAYS * DAY_SECONDS)))
 
     def _reset_before(self, now: float) -> datetime:
         moment = datetime.fromtimestamp(now, UTC)
@@ -220,8 +220,10 @@ class Budget:
         """Return when the running period ends."""
         now = self._clock.now()
         if self._clock.kind == "event":
-            return (self._first or 0.0) + (self._number(now) + 1) * PERIOD_DAYS * DAY
-        return self._reset_before(self._reset_before(now).timestamp() + 40 * DAY).timestamp()
+            return (self._first or 0.0) + (self._number(now) + 1) * PERIOD_DAYS * DAY_SECONDS
+        return self._reset_before(
+            self._reset_before(now).timestamp() + 40 * DAY_SECONDS
+        ).timestamp()
 
     async def _first_record(self, now: float) -> float:
         told = await self._ledger.get_value(_FIRST_RECORD)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAILURES = 3
+FAILURES_TO_OPEN = 3
 """Requests that fail in a row before the source counts as down; one that never worked, one less."""
-PAUSE = 10.0
+FIRST_PAUSE_SECONDS = 10.0
 """Seconds of wall time for which a source that is down is left alone, at first."""
-LONGEST_PAUSE = 900.0
+MAX_PAUSE_SECONDS = 900.0
 """Seconds; a probe of a source that is down may cost a lookup, so they become rare."""
 
 
@@ -46,7 +46,7 @@ class CircuitBreaker:
 
     @property
     def _enough(self) -> int:
-        return FAILURES if self._worked_once else FAILURES - 1
+        return FAILURES_TO_OPEN if self._worked_once else FAILURES_TO_OPEN - 1
 
     def record_success(self) -> None:
         """Note an answer."""
@@ -76,7 +76,7 @@ class CircuitBreaker:
         self.failures = max(self.failures + 1, self._enough if surely else 0)
         over = self.failures - self._enough
         if over >= 0:
-            self.open(min(PAUSE * 2 ** min(over, 10), LONGEST_PAUSE))
+            self.open(min(FIRST_PAUSE_SECONDS * 2 ** min(over, 10), MAX_PAUSE_SECONDS))
 
     def open(self, seconds: float) -> None:
         """Leave the source alone for a while."""

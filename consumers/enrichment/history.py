@@ -14,13 +14,13 @@ from zlib import crc32
 import msgspec
 
 from consumers.enrichment.history_entries import (
-    DAY,
-    KINDS,
-    MOST_ACCOUNTS,
-    MOST_AT_BAD,
-    MOST_OF_ACCOUNT,
-    MOST_PLACES,
-    MOST_TRIES,
+    DAY_SECONDS,
+    ENTRY_KINDS,
+    MAX_ACCOUNT_LOCATIONS,
+    MAX_ACCOUNT_VALUES,
+    MAX_BAD_ADDRESS_ACCOUNTS,
+    MAX_COUNTED_ATTEMPTS,
+    MAX_LOCATION_ACCOUNTS,
     AccountEntry,
     AttemptCounts,
     Days,
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from schemas.events.ranking_signals import Signals
     from schemas.ports import Clock, Ledger
 
-HOUR = 3_600.0
-MOST_ENTRIES = 100_000
+HOUR_SECONDS = 3_600.0
+MAX_HISTORY_ENTRIES = 100_000
 """Entries in memory; the ledger has the others."""
-NEVER = -1
-NO_TRIES = AttemptCounts()
+NEVER_SEEN_DAYS = -1
+NO_ATTEMPTS = AttemptCounts()
 
 
 class HistorySummary(NamedTuple):
@@ -83,7 +83,7 @@ class History:
     learned since the last flush is lost with the process; ranking is the worse for it, no more.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, most: int = MOST_ENTRIES) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, *, most: int = MAX_HISTORY_ENTRIES) -> None:
         self._ledger = ledger
         self._clock = clock
         self._half = max(1, most // 2)
@@ -116,7 +116,7 @@ class History:
         for key in missing:
             if self._known(key) is None:  # or another batch has fetched it, and learned since
                 body = found.get(key)
-                entry = decoded(key, body) if body is not None else KINDS[key[0]]()
+                entry = decoded(key, body) if body is not None else ENTRY_KINDS[key[0]]()
                 self._young[key] = entry
 
     def _known(self, key: str) -> Entry | None:
@@ -131,7 +131,7 @@ class History:
     def _entry(self, key: str) -> Entry:
         entry = self._known(key)
         if entry is None:
-            entry = self._young[key] = KINDS[key[0]]()
+            entry = self._young[key] = ENTRY_KINDS[key[0]]()
         return entry
 
     def _account(self, key: str) -> AccountEntry:
@@ -146,15 +146,15 @@ class History:
     def seen(self, address: str, one: Signals) -> HistorySummary:
         """Tell what is known of a sign-in, without learning from it."""
         now = self._clock.now()
-        today = int(now // DAY)
+        today = int(now // DAY_SECONDS)
         name = pseudonym(one.account)
         where = place_of(address, one.as_number)
         account = self._account(f"a|{name}")
         place = self._place(f"p|{where}")
         network = self._group(_network_key(one))
         before = account.days - (account.last == today)
-        own = account.tries.get(where, NO_TRIES)
-        recent = now - own.last < DAY
+        own = account.tries.get(where, NO_ATTEMPTS)
+        recent = now - own.last < DAY_SECONDS
         return HistorySummary(
             experience=min(1.0, 0.3 + 0.1 * before),
             place_days=_days(account.places.get(where), today),
@@ -162,18 +162,20 @@ class History:
             country_days=_days(account.countries.get(one.country), today),
             device_days=_days(account.devices.get(pseudonym(one.device)), today)
             if one.device
-            else NEVER,
+            else NEVER_SEEN_DAYS,
             devices=len(account.devices),
             restless=min(max(account.found / max(1, before) - 1, 0.0), 3.0) / 3,
             travelled=bool(one.country and account.country not in ("", one.country))
-            and now - account.moved < 2 * HOUR,
+            and now - account.moved < 2 * HOUR_SECONDS,
             own_failures=len(own.failed) if recent else 0,
             own_accepted=len(own.accepted) if recent else 0,
             failing_elsewhere=sum(
-                now - tries.last < DAY for there, tries in account.tries.items() if there != where
+                now - tries.last < DAY_SECONDS
+                for there, tries in account.tries.items()
+                if there != where
             ),
             known_others=sum(
-                now - first >= DAY for who, first in place.good.items() if who != name
+                now - first >= DAY_SECONDS for who, first in place.good.items() if who != name
             ),
             spraying=_spraying(place, now),
             network_accounts=len(network.accounts) - (name in network.accounts),
@@ -188,7 +190,7 @@ class History:
 
     def _learn_success(self, address: str, one: Signals) -> None:
         now = self._clock.now()
-        today, name = int(now // DAY), pseudonym(one.account)
+        today, name = int(now // DAY_SECONDS), pseudonym(one.account)
         where = place_of(address, one.as_number)
         account = self._account(f"a|{name}")
         changed = account.last < today
@@ -196,22 +198,22 @@ class History:
         account.last = max(account.last, today)
         found = where not in account.places
         account.found += found
-        changed |= _note(account.places, where, today, MOST_PLACES)
-        changed |= _note(account.networks, one.as_number or 0, today, MOST_OF_ACCOUNT)
+        changed |= _note(account.places, where, today, MAX_ACCOUNT_LOCATIONS)
+        changed |= _note(account.networks, one.as_number or 0, today, MAX_ACCOUNT_VALUES)
         if one.country:
-            changed |= _note(account.countries, one.country, today, MOST_OF_ACCOUNT)
+            changed |= _note(account.countries, one.country, today, MAX_ACCOUNT_VALUES)
             changed |= account.country != one.country
             account.country, account.moved = one.country, now
         if one.device:
-            changed |= _note(account.devices, pseudonym(one.device), today, MOST_OF_ACCOUNT)
+            changed |= _note(account.devices, pseudonym(one.device), today, MAX_ACCOUNT_VALUES)
         if changed:
             self._changed[f"a|{name}"] = account
         place = self._place(f"p|{where}")
-        if name not in place.good and len(place.good) < MOST_ACCOUNTS:
+        if name not in place.good and len(place.good) < MAX_LOCATION_ACCOUNTS:
             place.good[name] = now
             self._changed[f"p|{where}"] = place
         network = self._group(_network_key(one))
-        if name not in network.accounts and len(network.accounts) < MOST_ACCOUNTS:
+        if name not in network.accounts and len(network.accounts) < MAX_LOCATION_ACCOUNTS:
             network.accounts[name] = now
             self._changed[_network_key(one)] = network
 
@@ -221,22 +223,22 @@ class History:
         account = self._account(f"a|{name}")
         tries = account.tries.get(where)
         if tries is None:
-            if len(account.tries) >= MOST_OF_ACCOUNT:
+            if len(account.tries) >= MAX_ACCOUNT_VALUES:
                 del account.tries[next(iter(account.tries))]
             tries = account.tries[where] = AttemptCounts()
-        elif now - tries.last >= DAY:
+        elif now - tries.last >= DAY_SECONDS:
             tries.failed, tries.accepted = [], []
         events = tries.failed if one.outcome is Outcome.FAILURE else tries.accepted
         event = crc32(one.event.encode("utf-8", "replace"))
-        if event not in events and len(events) < MOST_TRIES:
+        if event not in events and len(events) < MAX_COUNTED_ATTEMPTS:
             events.append(event)
             self._changed[f"a|{name}"] = account
-        if now - tries.last >= HOUR:
+        if now - tries.last >= HOUR_SECONDS:
             self._changed[f"a|{name}"] = account
         tries.last = max(tries.last, now)
         place = self._place(f"p|{where}")
-        if now - place.bad.get(name, 0.0) >= HOUR:
-            _make_room(place.bad, MOST_ACCOUNTS)
+        if now - place.bad.get(name, 0.0) >= HOUR_SECONDS:
+            _make_room(place.bad, MAX_LOCATION_ACCOUNTS)
             place.bad[name] = now
             self._changed[f"p|{where}"] = place
 
@@ -250,11 +252,11 @@ class History:
         name = pseudonym(account)
         if group.accounts.get(name, 0.0) < moment:
             if name not in group.accounts:
-                _make_room(group.accounts, MOST_AT_BAD)
+                _make_room(group.accounts, MAX_BAD_ADDRESS_ACCOUNTS)
             group.accounts[name] = moment
             self._changed[key] = group
         others = (last for who, last in group.accounts.items() if who != name)
-        return 1 + sum(0 <= moment - last <= DAY for last in others)
+        return 1 + sum(0 <= moment - last <= DAY_SECONDS for last in others)
 
     async def flush(self) -> None:
         """Have the ledger keep what was learned."""
@@ -284,7 +286,7 @@ def _network_key(one: Signals) -> str:
 
 
 def _days(days: Days | None, today: int) -> int:
-    return NEVER if days is None else days[1] - (days[0] == today)
+    return NEVER_SEEN_DAYS if days is None else days[1] - (days[0] == today)
 
 
 def _note(known: dict[Any, Days], what: str | int, today: int, most: int) -> bool:
@@ -309,5 +311,5 @@ def _make_room(known: dict[Any, Any], most: int) -> None:
 def _spraying(place: LocationEntry, now: float) -> int:
     if not place.bad:
         return 0
-    failing = sum(now - last < DAY for last in place.bad.values())
+    failing = sum(now - last < DAY_SECONDS for last in place.bad.values())
     return max(0, failing - 2 * len(place.good))

@@ -16,21 +16,21 @@ import msgspec
 from schemas.errors import LedgerFailed
 from schemas.intel.address_class import MOBILE_NETWORKS
 
-DAY = 86_400.0
-MOST_PLACES = 64
+DAY_SECONDS = 86_400.0
+MAX_ACCOUNT_LOCATIONS = 64
 """Places that are kept of one account; the one longest unseen gives way."""
-MOST_OF_ACCOUNT = 32
+MAX_ACCOUNT_VALUES = 32
 """Networks, countries, devices and failing places that are kept of one account."""
-MOST_ACCOUNTS = 32
+MAX_LOCATION_ACCOUNTS = 32
 """Accounts that are kept of one place or network: whether there are more does not matter."""
-MOST_AT_BAD = 256
+MAX_BAD_ADDRESS_ACCOUNTS = 256
 """Accounts that are kept of one bad address."""
-MOST_TRIES = 3
+MAX_COUNTED_ATTEMPTS = 3
 """Failed events that are told apart; more tell no more."""
 
 Days = tuple[int, int]
 """The last day on which something was seen, and on how many days."""
-SHARED = "ti|"
+UPLOADED_KEY_PREFIX = "ti|"
 """Before an address, the key of what was uploaded of it (:mod:`producers.sentinel`)."""
 
 
@@ -73,7 +73,7 @@ class GroupEntry(msgspec.Struct, array_like=True):
 
 
 Entry = AccountEntry | LocationEntry | GroupEntry
-KINDS: dict[str, type[Entry]] = {
+ENTRY_KINDS: dict[str, type[Entry]] = {
     "a": AccountEntry,
     "p": LocationEntry,
     "n": GroupEntry,
@@ -106,22 +106,22 @@ def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
     if isinstance(one, AccountEntry) and isinstance(other, AccountEntry):
         one.days, one.last = max(one.days, other.days), max(one.last, other.last)
         one.found = max(one.found, other.found)
-        one.places = _both(one.places, other.places, MOST_PLACES)
-        one.networks = _both(one.networks, other.networks, MOST_OF_ACCOUNT)
-        one.countries = _both(one.countries, other.countries, MOST_OF_ACCOUNT)
-        one.devices = _both(one.devices, other.devices, MOST_OF_ACCOUNT)
+        one.places = _both(one.places, other.places, MAX_ACCOUNT_LOCATIONS)
+        one.networks = _both(one.networks, other.networks, MAX_ACCOUNT_VALUES)
+        one.countries = _both(one.countries, other.countries, MAX_ACCOUNT_VALUES)
+        one.devices = _both(one.devices, other.devices, MAX_ACCOUNT_VALUES)
         tries = other.tries | {
             where: _joined(mine, other.tries.get(where, mine)) for where, mine in one.tries.items()
         }
-        one.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MOST_OF_ACCOUNT:])
+        one.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MAX_ACCOUNT_VALUES:])
         if other.moved > one.moved:
             one.country, one.moved = other.country, other.moved
     elif isinstance(one, LocationEntry) and isinstance(other, LocationEntry):
         first = {who: min(at, one.good.get(who, at)) for who, at in other.good.items()}
-        one.good = dict(sorted((one.good | first).items(), key=_second)[:MOST_ACCOUNTS])
-        one.bad = _latest(one.bad, other.bad, MOST_ACCOUNTS)
+        one.good = dict(sorted((one.good | first).items(), key=_second)[:MAX_LOCATION_ACCOUNTS])
+        one.bad = _latest(one.bad, other.bad, MAX_LOCATION_ACCOUNTS)
     elif isinstance(one, GroupEntry) and isinstance(other, GroupEntry):
-        most = MOST_AT_BAD if key.startswith("b") else MOST_ACCOUNTS
+        most = MAX_BAD_ADDRESS_ACCOUNTS if key.startswith("b") else MAX_LOCATION_ACCOUNTS
         one.accounts = _latest(one.accounts, other.accounts, most)
     return msgspec.msgpack.encode(one)
 
@@ -131,8 +131,8 @@ def without(key: str, body: bytes, *, account: str | None, address: str | None) 
 
     Nor is anything left of what cannot be read.
     """
-    if key.startswith(SHARED):
-        return None if key == f"{SHARED}{address}" else body
+    if key.startswith(UPLOADED_KEY_PREFIX):
+        return None if key == f"{UPLOADED_KEY_PREFIX}{address}" else body
     if account is not None:
         name = pseudonym(account.lower())
         if key == f"a|{name}":
@@ -170,17 +170,23 @@ def _without_account(key: str, body: bytes, name: str) -> bytes | None:
 def decoded(key: str, body: bytes) -> Entry:
     """Read an entry; LedgerFailed if that cannot be done."""
     try:
-        return msgspec.msgpack.decode(body, type=KINDS[key[0]])
+        return msgspec.msgpack.decode(body, type=ENTRY_KINDS[key[0]])
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"the ledger's history of {key[0]}|… is unreadable: {error}") from None
 
 
 def _joined(one: AttemptCounts, other: AttemptCounts) -> AttemptCounts:
     """Join what failed at one place, leaving out what was a day before the last."""
-    alive = [tries for tries in (one, other) if max(one.last, other.last) - tries.last < DAY]
+    alive = [
+        tries for tries in (one, other) if max(one.last, other.last) - tries.last < DAY_SECONDS
+    ]
     return AttemptCounts(
-        list(dict.fromkeys(event for tries in alive for event in tries.failed))[:MOST_TRIES],
-        list(dict.fromkeys(event for tries in alive for event in tries.accepted))[:MOST_TRIES],
+        list(dict.fromkeys(event for tries in alive for event in tries.failed))[
+            :MAX_COUNTED_ATTEMPTS
+        ],
+        list(dict.fromkeys(event for tries in alive for event in tries.accepted))[
+            :MAX_COUNTED_ATTEMPTS
+        ],
         max(one.last, other.last),
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from consumers.sources.crowdsec.replica import ReplicaLookup
 
 REPLICA = "crowdsec-replica"
-FOR_EVER = float("inf")
+NO_EXPIRY = float("inf")
 
 
 class IndicatorMatcher(Protocol):
@@ -55,7 +55,7 @@ class LocalMatch:
     """Whether that is all there is to ask, whatever the time."""
 
 
-_NAMED = LocalMatch(in_feed=True)
+_IN_FEED = LocalMatch(in_feed=True)
 
 
 class LocalSources:
@@ -78,7 +78,7 @@ class LocalSources:
         named = set(self._feeds.matching(addresses)) if self._feeds is not None else set()
         replica = self._replica
         if replica is None or replica.built is None:
-            return dict.fromkeys(named, _NAMED)
+            return dict.fromkeys(named, _IN_FEED)
         found = {}
         for address in addresses:
             words, answers = self._of_replica(replica, address)
@@ -111,7 +111,7 @@ class LocalSources:
         words = (_word(looked.network, built),) if looked.network is not None else ()
         if self._ask_beyond:
             return words, False
-        return words or (_word(_NOTHING_HELD, built),), True
+        return words or (_word(_NOT_IN_REPLICA, built),), True
 
 
 def _word(said: SourceVerdict, built: float) -> Verdict:
@@ -119,10 +119,10 @@ def _word(said: SourceVerdict, built: float) -> Verdict:
         reputation=said.reputation,
         source=REPLICA,
         time=built,
-        expires=FOR_EVER,
+        expires=NO_EXPIRY,
         address_class=said.address_class,
         intel=said.intel,
     )
 
 
-_NOTHING_HELD = SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
+_NOT_IN_REPLICA = SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LINGER = {"event": 86_400.0, "wall": 0.25}
+LOOKUP_LINGER_SECONDS = {"event": 86_400.0, "wall": 0.25}
 """Seconds, by our clock, for which an address may wait for others to fill its batch. In a replay
 no longer than a sign-in may wait; in a service no longer than a person would notice."""
 
@@ -34,18 +34,18 @@ class LookupQueue:
 
     def __init__(
         self,
-        asker: PaidLookup,
+        paid_lookup: PaidLookup,
         clock: Clock,
         *,
-        memory: VerdictCache,
+        cache: VerdictCache,
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
         revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
     ) -> None:
         """*revise* may change what was answered before it is kept."""
-        self.paid_lookup = asker
+        self.paid_lookup = paid_lookup
         self._revise = revise
         self._clock = clock
-        self._memory = memory
+        self._memory = cache
         self._keeping: Coalescer[Mapping[str, Answer], None] = Coalescer(self._keep)
         self._deliver = deliver
         self._flushing = False
@@ -77,7 +77,7 @@ class LookupQueue:
         """Ask in a batch that is not full when an address has waited long enough for others."""
         if self._queue:
             waited = self._clock.now() - self._queue[0][1]
-            self._flushing = self._flushing or waited >= LINGER[self._clock.kind]
+            self._flushing = self._flushing or waited >= LOOKUP_LINGER_SECONDS[self._clock.kind]
         self._start()
 
     async def in_flight(self) -> None:

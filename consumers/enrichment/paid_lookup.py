@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ATTEMPTS = 4
+MAX_ATTEMPTS = 4
 """Times that one request is sent while the source only asks to slow down."""
-RECONNECTS = 2
+MAX_RECONNECTS = 2
 """Times that a request is sent again that never reached the source."""
-RELEASING = 2.0
+LEASE_RELEASE_TIMEOUT_SECONDS = 2.0
 """Seconds for giving claims back while being stopped; else they end by themselves."""
-BATCHES_OFF = (60.0, 300.0, 3_600.0)
+BATCHES_OFF_SECONDS = (60.0, 300.0, 3_600.0)
 """Seconds for which addresses are asked one by one after a refused batch: the first time, the
 second in a row, and each time after that."""
-KEY_IN_DOUBT, DOUBT_PAUSE, KEY_PAUSE = 120.0, 10.0, 600.0
+KEY_DOUBT_SECONDS, KEY_DOUBT_PAUSE_SECONDS, KEY_REFUSED_PAUSE_SECONDS = 120.0, 10.0, 600.0
 """Seconds for which a refused key is in doubt, and between two tries then and later."""
-QUOTA_PAUSE = 3_600.0
+QUOTA_PAUSE_SECONDS = 3_600.0
 """Seconds between two probes of a source that says that our lookups are used up."""
-LONGEST_POSTPONED = 6 * 3_600.0
-MOST_FAILED = 50_000
+MAX_POSTPONED_SECONDS = 6 * 3_600.0
+MAX_REMEMBERED_FAILURES = 50_000
 """Addresses of failed requests that are remembered."""
-POSTPONED = {"event": 6 * 3_600.0, "wall": 15.0}
+POSTPONED_SECONDS = {"event": 6 * 3_600.0, "wall": 15.0}
 """Seconds, by our clock, before an address is asked again whose question may have counted: in a
 service when the source has been found well again, but not within the same replay. Four times as
 long with each failure of an address while others are answered: it may be the cause."""
@@ -120,8 +120,8 @@ class PaidLookup:
         *,
         lifetimes: Lifetimes,
         concurrency: int,
-        watch: HealthReporter,
-        shared: AddressLease | None = None,
+        health: HealthReporter,
+        lease: AddressLease | None = None,
         degrade: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,8 +131,8 @@ class PaidLookup:
         self.breaker = CircuitBreaker(concurrency, monotonic)
         self._clock = clock
         self._lifetimes = lifetimes
-        self._watch = watch
-        self._shared = shared
+        self._health = health
+        self._shared = lease
         self._degrade = degrade
         self._monotonic = monotonic
         self._singly_until = -math.inf
@@ -170,7 +170,7 @@ class PaidLookup:
         if self.breaker.is_open:
             return LookupResult(self._unanswered(addresses, self.paused_because))
         if not await self.budget.open():
-            self._watch.report(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
+            self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._shared is None:
             return await self._ask_carefully(addresses)
@@ -182,7 +182,7 @@ class PaidLookup:
                     [one for one in addresses if one in claimed.acquired]
                 )
             except asyncio.CancelledError:
-                async with asyncio.timeout(RELEASING):
+                async with asyncio.timeout(LEASE_RELEASE_TIMEOUT_SECONDS):
                     await self._shared.ledger.release(list(claimed.acquired))
                 raise
             kept = {one for one, answer in asked.verdicts.items() if answer.expires > 0}
@@ -214,10 +214,10 @@ class PaidLookup:
         reservation = await self.budget.reserve(len(addresses))
         allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
         if await self.budget.open():
-            self._watch.resolve(Problem.QUOTA_SPENT, part=self.source.name)
+            self._health.resolve(Problem.QUOTA_SPENT, part=self.source.name)
             why = WhyUnanswered.NOT_YET
         else:
-            self._watch.report(Problem.QUOTA_SPENT, _SPENT, part=self.source.name)
+            self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             why = WhyUnanswered.QUOTA
         asked = LookupResult(self._unanswered(refused, why))
         if not allowed:
@@ -254,10 +254,10 @@ class PaidLookup:
                 self.breaker.slow_down()
                 return True if error.retry_after is None else error.retry_after
             lost = isinstance(error, SourceUnavailable) and not error.counted
-            return lost and tries <= RECONNECTS
+            return lost and tries <= MAX_RECONNECTS
 
         async for attempt in stamina.retry_context(
-            on=again, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
+            on=again, attempts=MAX_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
         ):
             with attempt:
                 if tries and self._shared is not None:
@@ -272,11 +272,11 @@ class PaidLookup:
         now = self._monotonic()
         if self._refused_since is None:
             self._refused_since = now
-        in_doubt = now - self._refused_since < KEY_IN_DOUBT
+        in_doubt = now - self._refused_since < KEY_DOUBT_SECONDS
         self.breaker.start_over()
-        self.breaker.open(DOUBT_PAUSE if in_doubt else KEY_PAUSE)
+        self.breaker.open(KEY_DOUBT_PAUSE_SECONDS if in_doubt else KEY_REFUSED_PAUSE_SECONDS)
         self.paused_because = WhyUnanswered.KEY_REFUSED
-        self._watch.report(Problem.KEY_REFUSED, str(error), part=self.source.name)
+        self._health.report(Problem.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
 
     async def _after(
@@ -296,14 +296,14 @@ class PaidLookup:
             self._ask_singly()
             return
         if isinstance(error, QuotaSpent):
-            self._watch.report(Problem.QUOTA_SPENT, str(error), part=self.source.name)
+            self._health.report(Problem.QUOTA_SPENT, str(error), part=self.source.name)
             await self._wait_for_quota()
             asked.verdicts |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
         self.breaker.record_failure(surely=isinstance(error, TooFast))
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
-            self._watch.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
+            self._health.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
         for address in addresses:
             postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
             asked.verdicts |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
@@ -313,13 +313,13 @@ class PaidLookup:
 
         Longer with each failure of it, but all failures of one outage are the source's.
         """
-        if len(self._failed) >= MOST_FAILED:
+        if len(self._failed) >= MAX_REMEMBERED_FAILURES:
             self._failed.clear()
         failures, worked = self._failed.get(address, (0, -1))
         failures += worked != self._worked
         self._failed[address] = failures, self._worked
-        seconds = POSTPONED[self._clock.kind] * float(4 ** min(failures - 1, 8))
-        return min(seconds, LONGEST_POSTPONED)
+        seconds = POSTPONED_SECONDS[self._clock.kind] * float(4 ** min(failures - 1, 8))
+        return min(seconds, MAX_POSTPONED_SECONDS)
 
     async def _wait_for_quota(self) -> None:
         """Leave the source alone: for the rest of the period; in a service probe it now and then.
@@ -329,7 +329,7 @@ class PaidLookup:
         if self._clock.kind == "event":
             await self.budget.exhaust()
         else:
-            self.breaker.open(QUOTA_PAUSE)
+            self.breaker.open(QUOTA_PAUSE_SECONDS)
             self.paused_because = WhyUnanswered.QUOTA
 
     def _ask_singly(self) -> None:
@@ -338,21 +338,23 @@ class PaidLookup:
         if now < self._singly_until:
             return  # another batch that was under way
         self.breaker.start_over()
-        pause = BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF) - 1)]
+        pause = BATCHES_OFF_SECONDS[min(self._batches_refused, len(BATCHES_OFF_SECONDS) - 1)]
         self._batches_refused += 1
         self._singly_until = now + pause
         self._single_untold = True
 
     def _tell_well(self) -> None:
         for trouble in (Problem.SOURCE_DOWN, Problem.KEY_REFUSED):
-            self._watch.resolve(trouble, part=self.source.name)
+            self._health.resolve(trouble, part=self.source.name)
         if self._single_untold:
             self._single_untold = False
             log.warning(
                 "asking one address at a time",
                 source=self.source.name,
                 why="a batch was refused; the key's plan may not allow them",
-                seconds=BATCHES_OFF[min(self._batches_refused, len(BATCHES_OFF)) - 1],
+                seconds=BATCHES_OFF_SECONDS[
+                    min(self._batches_refused, len(BATCHES_OFF_SECONDS)) - 1
+                ],
             )
 
     def _verdicts(self, said: Mapping[str, SourceVerdict]) -> dict[str, Verdict]:
@@ -384,4 +386,6 @@ class PaidLookup:
         return dict.fromkeys(addresses, Unanswered(why=why, expires=expires))
 
 
-_SPENT = "the period's lookups are used up; a wider plan, or CROWDSEC__MONTHLY_QUOTA, mends it"
+_QUOTA_SPENT_TEXT = (
+    "the period's lookups are used up; a wider plan, or CROWDSEC__MONTHLY_QUOTA, mends it"
+)

@@ -23,18 +23,22 @@ if TYPE_CHECKING:
 Part = tuple[str, float]
 """One reason, and the points that it is worth."""
 
-HOUR = 3_600.0
-AGAIN: tuple[tuple[float, float], ...] = ((3 * HOUR, 50.0), (8 * HOUR, 35.0), (22.5 * HOUR, 12.0))
+HOUR_SECONDS = 3_600.0
+RECHECKS: tuple[tuple[float, float], ...] = (
+    (3 * HOUR_SECONDS, 50.0),
+    (8 * HOUR_SECONDS, 35.0),
+    (22.5 * HOUR_SECONDS, 12.0),
+)
 """When an address of which nothing was known is asked about again, in seconds since it was first
 asked, and the points that it then lacks against one that was never asked about. Lists learn of an
 attack within hours, and its sign-ins wait for a day: so the last question is the cheapest."""
-AGAIN_FROM = 50.0
+MIN_RECHECK_SCORE = 50.0
 """The score from which an address is asked about again at all while lookups are scarce."""
-AGAIN_AT_EASE = 125.0
+MIN_RECHECK_SCORE_UNCONSTRAINED = 125.0
 """The same while everything new is asked about at once."""
-REOPENED_FROM = 90.0
+MIN_STALE_RECHECK_SCORE = 90.0
 """The score of a sign-in for which an old answer that nothing is known is not good enough."""
-REOPENED_AFTER = 12 * HOUR
+STALE_VERDICT_SECONDS = 12 * HOUR_SECONDS
 """How old such an answer is at least."""
 
 
@@ -82,9 +86,9 @@ WEIGHTS: dict[str, Weight] = {
 }
 """The one place for the weights."""
 POINTS = {name: weight.points for name, weight in WEIGHTS.items()}
-OF_PLACE = frozenset(("spray",))
+LOCATION_REASONS = frozenset(("spray",))
 """Reasons that speak of the place, and change as others sign in from it."""
-MOST_SPRAYED = 6
+MAX_SPRAY_POINTS = 6
 _LEGACY = (
     "imap",
     "pop",
@@ -104,7 +108,7 @@ _OUTCOMES = {
 _AT_RISK = ("atrisk", "confirmedcompromised")
 
 
-def parts_of(one: Signals, seen: HistorySummary) -> list[Part]:
+def score_breakdown(one: Signals, seen: HistorySummary) -> list[Part]:
     """Return the reasons for and against a question about the address of a sign-in."""
     reasons = [(_OUTCOMES[one.outcome], 1.0), *_risk(one), *_place(one, seen), *_device(one, seen)]
     reasons += [*_others(one, seen), *_manner(one, seen)]
@@ -155,7 +159,7 @@ def _others(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
     hosting = one.as_number in HOSTING_NETWORKS
     if not hosting:
         yield "shared place", min(seen.known_others, 3) / 3
-    yield "spray", min(seen.spraying, MOST_SPRAYED)
+    yield "spray", min(seen.spraying, MAX_SPRAY_POINTS)
     if one.as_number:
         yield "rare network", max(0.0, 5 - log2(1 + seen.network_accounts)) / 5
         if hosting and one.person:
@@ -175,25 +179,25 @@ def _manner(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
         yield "program", 1.0
 
 
-def points_of(parts: Iterable[Part]) -> tuple[float, float]:
+def total_points(parts: Iterable[Part]) -> tuple[float, float]:
     """Return the sums of what speaks of the sign-in itself and of what speaks of the place."""
     own = place = 0.0
     for name, points in parts:
-        if name in OF_PLACE:
+        if name in LOCATION_REASONS:
             place += points
         else:
             own += points
     return own, place
 
 
-def lacking(first_asked: float | None, now: float) -> float:
+def recheck_penalty(first_asked: float | None, now: float) -> float:
     """Return the points that an address lacks at the time *now* because it was asked before."""
     if first_asked is None:
         return 0.0
-    passed = [points for after, points in AGAIN if now - first_asked >= after]
-    return passed[-1] if passed else AGAIN[0][1]
+    passed = [points for after, points in RECHECKS if now - first_asked >= after]
+    return passed[-1] if passed else RECHECKS[0][1]
 
 
-def asked_again(first_asked: float, now: float) -> float | None:
+def next_recheck(first_asked: float, now: float) -> float | None:
     """Return when an address that was first asked about then is to be asked about again."""
-    return next((first_asked + after for after, _ in AGAIN if first_asked + after > now), None)
+    return next((first_asked + after for after, _ in RECHECKS if first_asked + after > now), None)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from consumers.enrichment.ranking import (
-    AGAIN_AT_EASE,
-    AGAIN_FROM,
-    REOPENED_AFTER,
-    REOPENED_FROM,
-    asked_again,
+    MIN_RECHECK_SCORE,
+    MIN_RECHECK_SCORE_UNCONSTRAINED,
+    MIN_STALE_RECHECK_SCORE,
+    STALE_VERDICT_SECONDS,
+    next_recheck,
 )
 from schemas.events.sign_in import is_risky
 from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
     from schemas.ports import Clock, Ledger, PendingAddress
 
-AT_ONCE = 500
+DISPATCH_BATCH = 500
 """Waiting addresses that are offered at once."""
-MOST_OFFERED = 10_000
+MAX_DISPATCHED = 10_000
 """Addresses under way of which we remember why they were asked about."""
-HOUR = 3_600.0
-HARMLESS_SO_FAR = (Reputation.UNKNOWN, Reputation.BENIGN)
+HOUR_SECONDS = 3_600.0
+MAY_TURN_WORSE = (Reputation.UNKNOWN, Reputation.BENIGN)
 """Answers that may turn worse."""
 
 
@@ -47,13 +47,13 @@ class DemandEstimate:
 
     def record(self, now: float, addresses: int) -> None:
         """Note new addresses."""
-        if not self._hours or now - self._hours[-1][0] >= HOUR:
+        if not self._hours or now - self._hours[-1][0] >= HOUR_SECONDS:
             self._hours.append([now, 0])
         self._hours[-1][1] += addresses
 
     def per_day(self, now: float) -> float:
         """Return how many were new in the last 24 hours."""
-        while self._hours and now - self._hours[0][0] > 24 * HOUR:
+        while self._hours and now - self._hours[0][0] > 24 * HOUR_SECONDS:
             self._hours.popleft()
         return sum(count for _, count in self._hours)
 
@@ -65,8 +65,8 @@ class LookupScheduler:
         self,
         ledger: Ledger,
         lookups: LookupQueue,
-        parking: PendingSignIns,
-        held: InFlight,
+        pending: PendingSignIns,
+        in_flight: InFlight,
         clock: Clock,
         *,
         waiting_limit: float,
@@ -74,8 +74,8 @@ class LookupScheduler:
         self._ledger = ledger
         self._lookups = lookups
         self._budget = lookups.paid_lookup.budget
-        self._parking = parking
-        self._held = held
+        self._pending = pending
+        self._held = in_flight
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._offered: dict[str, PendingAddress] = {}
@@ -96,7 +96,7 @@ class LookupScheduler:
         """Tell whether new addresses may be asked about as they come."""
         now = self._clock.now()
         self._demand.record(
-            now, sum(not self._parking.capacity.is_full(one, now) for one in addresses)
+            now, sum(not self._pending.capacity.is_full(one, now) for one in addresses)
         )
         self._dear = not await self._budget.can_afford(self._demand.per_day(now))
         if self._budget.is_paced and not self.constrained:
@@ -118,8 +118,8 @@ class LookupScheduler:
         allowance = await self._budget.allowance() - self._lookups.pending
         if allowance <= 0:
             return
-        due = await self._ledger.due(min(AT_ONCE, allowance))
-        self._crowded = len(due) == min(AT_ONCE, allowance)
+        due = await self._ledger.due(min(DISPATCH_BATCH, allowance))
+        self._crowded = len(due) == min(DISPATCH_BATCH, allowance)
         if self._dear:  # a day's share is kept for where somebody gets in
             spare = max(0, allowance - self._budget.share)
             worthy = [one for one in due if one.score >= 0]
@@ -127,7 +127,7 @@ class LookupScheduler:
         await self._ask(due)
 
     async def _ask(self, due: list[PendingAddress]) -> None:
-        if len(self._offered) > MOST_OFFERED:  # what another instance answered stays in there
+        if len(self._offered) > MAX_DISPATCHED:  # what another instance answered stays in there
             self._offered.clear()
         self._offered.update((one.address, one) for one in due)
         self._lookups.enqueue([one.address for one in due])
@@ -144,7 +144,7 @@ class LookupScheduler:
             self._budget.spend_remaining()
         while await self._lookups.may_look_up():
             before = self._lookups.counts.lookups
-            most = min(AT_ONCE, await self._budget.allowance())
+            most = min(DISPATCH_BATCH, await self._budget.allowance())
             if most <= 0:
                 break
             await self._ask(await self._ledger.due(most))
@@ -157,7 +157,7 @@ class LookupScheduler:
         revised = dict(answers)
         for address, answer in answers.items():
             due = self._offered.pop(address, None)
-            if isinstance(answer, Verdict) and answer.reputation in HARMLESS_SO_FAR:
+            if isinstance(answer, Verdict) and answer.reputation in MAY_TURN_WORSE:
                 revised[address] = await self._left_open(address, answer, due)
         return revised
 
@@ -166,14 +166,14 @@ class LookupScheduler:
     ) -> Verdict:
         now = self._clock.now()
         first = (due.first_asked if due else None) or now
-        again = asked_again(first, now)
+        again = next_recheck(first, now)
         if again is None or again >= (due.enqueued_at if due else now) + self._waiting_limit:
             return verdict
         held = self._held.of(address)
         if due is None and not self.constrained and not _any_risky(held):
             return verdict  # nothing else makes it odd enough while nothing is learned
-        score = due.score if due else await self._parking.score(address, held)
-        if score < (AGAIN_FROM if self.constrained else AGAIN_AT_EASE):
+        score = due.score if due else await self._pending.score(address, held)
+        if score < (MIN_RECHECK_SCORE if self.constrained else MIN_RECHECK_SCORE_UNCONSTRAINED):
             return verdict
         return replace(verdict, recheck_at=again, first_asked=first)
 
@@ -188,9 +188,9 @@ class LookupScheduler:
         """Return a verdict that is open from now on, if a sign-in says too much for an old one."""
         now = self._clock.now()
         if (
-            score < REOPENED_FROM
-            or verdict.reputation not in HARMLESS_SO_FAR
-            or now - verdict.time < REOPENED_AFTER
+            score < MIN_STALE_RECHECK_SCORE
+            or verdict.reputation not in MAY_TURN_WORSE
+            or now - verdict.time < STALE_VERDICT_SECONDS
         ):
             return None
         return replace(verdict, recheck_at=now, first_asked=0.0)

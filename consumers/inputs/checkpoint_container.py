@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {
     "connection_timeout": 5,
     "read_timeout": 20,
 }
-_TROUBLES = (
+_CONTAINER_PROBLEMS = (
     Problem.CHECKPOINT_UNREACHABLE,
     Problem.CHECKPOINT_REFUSED,
     Problem.CHECKPOINT_MISSING,
@@ -47,14 +47,14 @@ class CheckpointContainer:
         self,
         settings: CheckpointSettings,
         credential: AsyncTokenCredential | None,
-        watch: HealthReporter,
+        health: HealthReporter,
         **options: Any,
     ) -> None:
-        """*watch* is told of troubles. ConfigurationError for settings that cannot be right."""
+        """*health* is told of troubles. ConfigurationError for settings that cannot be right."""
         self._settings = settings
-        self._watch = watch
+        self._health = health
         self._container = _container(settings, credential, options)
-        self.store = CheckpointStore(self._container, watch)
+        self.store = CheckpointStore(self._container, health)
 
     async def probe(self) -> bool:
         """Tell whether the container is there and may be used; make it where that is asked for."""
@@ -67,7 +67,7 @@ class CheckpointContainer:
             self.report(error)
             return False
         if not there:
-            self._watch.report(
+            self._health.report(
                 Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}; "
                 "correct the name, make it, or set CHECKPOINT__CREATE=true",
@@ -97,18 +97,18 @@ class CheckpointContainer:
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status in (401, 403) or isinstance(error, ClientAuthenticationError):
             what = "the storage account refuses" if status else why_no_token(error)
-            self._watch.report(
+            self._health.report(
                 Problem.CHECKPOINT_REFUSED,
                 f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
                 "key, or give the identity the role Storage Blob Data Contributor on the container",
             )
         elif status == 404:
-            self._watch.report(
+            self._health.report(
                 Problem.CHECKPOINT_MISSING,
                 f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}",
             )
         else:
-            self._watch.report(
+            self._health.report(
                 Problem.CHECKPOINT_UNREACHABLE,
                 f"the checkpoint store does not answer ({status or why_unreached(error)}); "
                 "check CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
@@ -116,8 +116,8 @@ class CheckpointContainer:
 
     def resolve(self) -> None:
         """Report that the store works."""
-        for trouble in _TROUBLES:
-            self._watch.resolve(trouble)
+        for trouble in _CONTAINER_PROBLEMS:
+            self._health.resolve(trouble)
 
     async def close(self) -> None:
         """Close the connection."""

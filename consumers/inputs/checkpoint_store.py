@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 """A hub and a partition of it."""
-MOST_CHECKPOINT_TRIES = 3
+MAX_CHECKPOINT_ATTEMPTS = 3
 """Times that a checkpoint is written that another write came before."""
 
 
@@ -65,9 +65,9 @@ class CheckpointStore(BlobCheckpointStore):
     last (If-Match), so that a process that wakes after its partitions moved on changes nothing.
     """
 
-    def __init__(self, container: ContainerClient, watch: HealthReporter) -> None:
+    def __init__(self, container: ContainerClient, health: HealthReporter) -> None:
         super().__init__("", "", container_client=container)
-        self._watch = watch
+        self._health = health
         self._void: set[Key] = set()
         self._starts: dict[Key, int] = {}
         self._made: dict[str, datetime] = {}
@@ -173,7 +173,7 @@ class CheckpointStore(BlobCheckpointStore):
             yield blob
 
     def _tell_unreadable(self, hub: str, partition: str, what: str) -> None:
-        self._watch.report(
+        self._health.report(
             Problem.CHECKPOINT_UNREADABLE,
             f"the blob of partition {partition} of event hub {hub} {what}; see what else writes "
             "into the checkpoint container",
@@ -189,7 +189,7 @@ class CheckpointStore(BlobCheckpointStore):
         metadata = {"offset": str(checkpoint["offset"]), "sequencenumber": str(number)}
         blob = self._get_blob_client(_blob_name(checkpoint, "checkpoint"))
         self._unconfirmed.setdefault(key, set()).add(number)
-        for _ in range(MOST_CHECKPOINT_TRIES):
+        for _ in range(MAX_CHECKPOINT_ATTEMPTS):
             try:
                 self._etags[key] = await _put_metadata(blob, metadata, self._etags.get(key), more)
             except (ResourceModifiedError, ResourceExistsError, ResourceNotFoundError):
@@ -199,7 +199,7 @@ class CheckpointStore(BlobCheckpointStore):
                 self._reached[key] = number
                 self._unconfirmed.pop(key, None)
                 self._void.discard(key)
-                self._watch.resolve(Problem.CHECKPOINT_UNREADABLE, part="/".join(key))
+                self._health.resolve(Problem.CHECKPOINT_UNREADABLE, part="/".join(key))
                 return
         raise CheckpointLost(key[1])
 

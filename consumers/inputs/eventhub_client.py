@@ -214,7 +214,7 @@ def _readable_settings() -> Iterator[None]:
         ) from None
 
 
-def trouble_of(
+def problem_of(
     error: Exception,
     hub: str,
     *,
@@ -245,7 +245,7 @@ def trouble_of(
     )
 
 
-_TROUBLES = (Problem.HUB_UNREACHABLE, Problem.HUB_REFUSED, Problem.HUB_MISSING)
+_HUB_PROBLEMS = (Problem.HUB_UNREACHABLE, Problem.HUB_REFUSED, Problem.HUB_MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,26 +256,26 @@ class HubProperties:
     created: datetime
 
 
-async def reach(hub: EventHub, watch: HealthReporter) -> HubProperties | None:
-    """Return what a hub tells of itself; None, and *watch* is told why, if it cannot be reached."""
+async def read_properties(hub: EventHub, health: HealthReporter) -> HubProperties | None:
+    """Return a hub's properties. If it cannot be reached, report why to *health*; return None."""
     try:
         async with hub.consumer(retry_total=0) as client:
             properties = await client.get_eventhub_properties()
     except (EventHubError, OSError, TimeoutError) as error:
-        what, detail = trouble_of(error, hub.name)
-        watch.report(what, detail, part=hub.name)
+        what, detail = problem_of(error, hub.name)
+        health.report(what, detail, part=hub.name)
         return None
-    well(hub, watch)
+    resolve_hub_problems(hub, health)
     return HubProperties(list(properties["partition_ids"]), properties["created_at"])
 
 
-def well(hub: EventHub, watch: HealthReporter) -> None:
-    """Tell *watch* that the hub answers."""
-    for trouble in _TROUBLES:
-        watch.resolve(trouble, part=hub.name)
+def resolve_hub_problems(hub: EventHub, health: HealthReporter) -> None:
+    """Tell *health* that the hub answers."""
+    for trouble in _HUB_PROBLEMS:
+        health.resolve(trouble, part=hub.name)
 
 
-def refusal_explained(why: tuple[str, str] | None, group: str) -> str:
+def explain_refusal(why: tuple[str, str] | None, group: str) -> str:
     """Return what the refusal of a consumer link means, and how to mend it."""
     if why is None:
         return "nothing is heard of this partition; the client tries again by itself"
@@ -323,7 +323,7 @@ class _RefusalHandler(logging.Handler):
             self.heard.set()
 
 
-async def why_refused(hub: EventHub, partition: str) -> tuple[str, str] | None:
+async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
     """Open a link of one's own on a partition to hear why the hub refuses it; None if it does not.
 
     Returns condition and description. The SDK swallows the refusal of a consumer link and tries

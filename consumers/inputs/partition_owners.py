@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from consumers.inputs.partition import OwnedPartition
     from schemas.health import HealthReporter
 
-STANDS = 180.0
+STALLED_SECONDS = 180.0
 """Seconds without a message taken, while some wait, after which a partition is told to stand."""
-ROUNDS = 3
+MAX_FAILED_ROUNDS = 3
 """Rounds of the balancing that may pass before its failure, or a partition without an owner, is
 more than a passing state."""
 
@@ -34,7 +34,7 @@ class PartitionOwners:
         self,
         hub: EventHub,
         store: CheckpointStore,
-        watch: HealthReporter,
+        health: HealthReporter,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -45,18 +45,18 @@ class PartitionOwners:
         """Those that no instance has claimed lately."""
         self.hub = hub.name
         self._store = store
-        self._watch = watch
+        self._health = health
         self._monotonic = monotonic
         self._now = now
         self._expiry = hub.settings.ownership_expiry
-        self._patience = ROUNDS * hub.settings.balance_interval
+        self._patience = MAX_FAILED_ROUNDS * hub.settings.balance_interval
         self._failed = -math.inf
         self._since = monotonic()
 
     def balancing_failed(self, error: Exception) -> None:
         """Report an error of the balancing that is neither the hub's nor the store's."""
         self._failed = self._monotonic()
-        self._watch.report(
+        self._health.report(
             Problem.BALANCING_FAILS,
             f"partitions of event hub {self.hub} cannot be divided among instances: "
             f"{type(error).__name__}",
@@ -67,14 +67,14 @@ class PartitionOwners:
         """Report partitions without an owner, by what the balancing listed last."""
         now = self._monotonic()
         if now - self._failed > self._patience:
-            self._watch.resolve(Problem.BALANCING_FAILS, part=self.hub)
+            self._health.resolve(Problem.BALANCING_FAILS, part=self.hub)
         self.unowned = self._without_owner(now)
         if not self.unowned:
             self._since = now
-            self._watch.resolve(Problem.PARTITIONS_UNOWNED, part=self.hub)
+            self._health.resolve(Problem.PARTITIONS_UNOWNED, part=self.hub)
         elif now - self._since > self._expiry + self._patience:
             named = ", ".join(self.unowned[:8])
-            self._watch.report(
+            self._health.report(
                 Problem.PARTITIONS_UNOWNED,
                 f"nobody reads partition {named} of event hub {self.hub}; see the other troubles, "
                 "else start another instance",
@@ -92,10 +92,10 @@ class PartitionOwners:
         now = self._monotonic()
         if not lag or claim.last_sequence != claim.stalled_sequence:
             claim.stalled_sequence, claim.stalled_since = claim.last_sequence, now
-            self._watch.resolve(Problem.STREAM_STANDS, part=claim.name)
-        elif now - claim.stalled_since > STANDS:
+            self._health.resolve(Problem.STREAM_STANDS, part=claim.name)
+        elif now - claim.stalled_since > STALLED_SECONDS:
             minutes = (now - claim.stalled_since) / 60
-            self._watch.report(
+            self._health.report(
                 Problem.STREAM_STANDS,
                 f"no message was taken for {minutes:.0f} minutes, and {lag:,} wait; see the other "
                 "troubles for what holds it",
@@ -104,4 +104,4 @@ class PartitionOwners:
 
     def forget(self, claim: OwnedPartition) -> None:
         """Report no more of a partition that is not ours any more."""
-        self._watch.resolve(Problem.STREAM_STANDS, part=claim.name)
+        self._health.resolve(Problem.STREAM_STANDS, part=claim.name)

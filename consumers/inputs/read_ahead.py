@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from schemas.ports import Message
 
-MOST_BYTES = 16 * 1024 * 1024
-MOST_MESSAGES = 10_000
+MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
+MAX_READ_AHEAD_MESSAGES = 10_000
 """What is read ahead."""
 
 
@@ -85,7 +85,10 @@ class ReadAhead:
         try:
             for message in read_recording(name, self._progress):
                 with self._room:
-                    while self._bytes > MOST_BYTES or len(self._read) >= MOST_MESSAGES:
+                    while (
+                        self._bytes > MAX_READ_AHEAD_BYTES
+                        or len(self._read) >= MAX_READ_AHEAD_MESSAGES
+                    ):
                         if self._stopped:
                             raise _Stopped
                         self._room.wait()

@@ -16,12 +16,12 @@ from azure.eventhub.exceptions import EventHubError
 
 from consumers.inputs.checkpoint_store import CheckpointLost
 from consumers.inputs.eventhub_client import (
+    explain_refusal,
     forget_delivery_tags,
-    reach,
-    refusal_explained,
-    trouble_of,
-    well,
-    why_refused,
+    problem_of,
+    read_properties,
+    read_refusal,
+    resolve_hub_problems,
 )
 from consumers.inputs.partition import OwnedPartition, StreamOffset
 from consumers.inputs.partition_owners import PartitionOwners
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-HEARTBEAT = 3.0
+HEARTBEAT_SECONDS = 3.0
 """Seconds without events after which the SDK calls all the same, with none."""
-SILENT = 10.0
+SILENT_SECONDS = 10.0
 """Seconds without any call after which a partition that is not held counts as silent."""
-STUCK = 30.0
+STUCK_SECONDS = 30.0
 """Seconds without events, while the hub moves on, after which the client is started anew."""
-AGAIN = 5.0
+RECONNECT_SECONDS = 5.0
 """Seconds between two tries to reach a hub."""
-WEDGED = 900.0
+WEDGED_SECONDS = 900.0
 """Seconds after which what stands still, though nothing outside holds it, needs a restart."""
-MOST_UNTRACKED = 1_000_000
+MAX_UNTRACKED_MESSAGES = 1_000_000
 """Messages that a link may bring before it is made anew, should the SDK keep their tags for ever
 and not let us at them."""
 
@@ -67,7 +67,7 @@ class Receiver:
         checkpoints: CheckpointContainer,
         pipeline: Pipeline,
         guard: UnreadableGuard,
-        watch: HealthReporter,
+        health: HealthReporter,
         *,
         failed: Callable[[BaseException], None],
         monotonic: Callable[[], float] = time.monotonic,
@@ -82,7 +82,7 @@ class Receiver:
         self._checkpoints = checkpoints
         self._pipeline = pipeline
         self._guard = guard
-        self._watch = watch
+        self._health = health
         self._failed = failed
         self._monotonic = monotonic
         self._contexts: dict[str, PartitionContext] = {}
@@ -93,7 +93,7 @@ class Receiver:
         self._sign_of_life = 0.0
         self._tracked = 0
         self._looked = 0.0
-        self.owners = PartitionOwners(hub, checkpoints.store, watch, monotonic=monotonic)
+        self.owners = PartitionOwners(hub, checkpoints.store, health, monotonic=monotonic)
 
     # --- life ---
 
@@ -117,25 +117,25 @@ class Receiver:
                 on_partition_initialize=self._on_claimed,
                 on_partition_close=self._on_lost,
                 max_batch_size=self._hub.settings.prefetch,
-                max_wait_time=HEARTBEAT,
+                max_wait_time=HEARTBEAT_SECONDS,
                 prefetch=self._hub.settings.prefetch,
                 starting_position="-1",
             )
         except (EventHubError, AzureError, OSError) as error:
             self._tell(error)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _greet(self) -> None:
         """Wait until hub and checkpoint container are there and let us in."""
         while not self.connected.is_set():
             if await self._checkpoints.probe():
-                told = await reach(self._hub, self._watch)
+                told = await read_properties(self._hub, self._health)
                 if told is not None:
                     self._checkpoints.store.hub_created(self._hub.name, told.created)
                     self.owners.partitions = told.partitions
                     self.connected.set()
                     return
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     def stop_receiving(self) -> None:
         """Take no more batches; those that come now are held and come again to who is next."""
@@ -179,7 +179,7 @@ class Receiver:
         self.lags.pop(context.partition_id, None)
         if claim is not None:
             claim.closed = True
-            self._watch.resolve(Problem.PARTITION_SILENT, part=claim.name)
+            self._health.resolve(Problem.PARTITION_SILENT, part=claim.name)
             self.owners.forget(claim)
             log.debug("partition given up", partition=claim.name, why=str(reason))
 
@@ -197,7 +197,7 @@ class Receiver:
         claim.last_heartbeat = self._monotonic()
         if events or not self.lags.get(context.partition_id):
             # While links are refused a call without events may come in between: it proves nothing.
-            self._watch.resolve(Problem.PARTITION_SILENT, part=claim.name)
+            self._health.resolve(Problem.PARTITION_SILENT, part=claim.name)
         if not events:
             return
         claim.handler_active, claim.handler_started = True, self._monotonic()
@@ -254,13 +254,13 @@ class Receiver:
         """
         now = self._monotonic()
         signs = (self._sign_of_life, self._checkpoints.store.listing_tried.get(self._hub.name, 0.0))
-        if self.connected.is_set() and not self._stopping and now - max(signs) > WEDGED:
+        if self.connected.is_set() and not self._stopping and now - max(signs) > WEDGED_SECONDS:
             return f"the client of event hub {self._hub.name} does nothing any more"
         for claim in self.claims.values():
             since = claim.handler_started if claim.handler_active else claim.stalled_since
             if (
                 not held_up
-                and now - since > WEDGED
+                and now - since > WEDGED_SECONDS
                 and (claim.handler_active or self._lags_behind(claim))
             ):
                 return f"nothing is taken from {claim.name} any more"
@@ -295,15 +295,15 @@ class Receiver:
         silent = {
             partition: claim
             for partition, claim in self.claims.items()
-            if not claim.handler_active and now - claim.last_heartbeat >= SILENT
+            if not claim.handler_active and now - claim.last_heartbeat >= SILENT_SECONDS
         }
         if not silent:
             return
-        refusal = await why_refused(self._hub, next(iter(silent)))
-        why = refusal_explained(refusal, self._hub.settings.consumer_group)
+        refusal = await read_refusal(self._hub, next(iter(silent)))
+        why = explain_refusal(refusal, self._hub.settings.consumer_group)
         for claim in silent.values():
             if not claim.closed and claim.last_heartbeat <= now:
-                self._watch.report(Problem.PARTITION_SILENT, why, part=claim.name)
+                self._health.report(Problem.PARTITION_SILENT, why, part=claim.name)
 
     async def check_hub(self) -> None:
         """Compare our positions with the ends of the partitions; start anew where we are stuck."""
@@ -324,7 +324,7 @@ class Receiver:
         except (EventHubError, OSError, TimeoutError) as error:
             self._tell(error)
             return
-        well(self._hub, self._watch)
+        resolve_hub_problems(self._hub, self._health)
         if another:
             log.warning("hub was made anew", hub=self._hub.name)
             for partition in self.claims:
@@ -335,13 +335,13 @@ class Receiver:
 
     async def _is_refused(self, partitions: Sequence[str]) -> bool:
         """Tell whether the hub does not let partitions be read, and say so: no client can help."""
-        refusal = await why_refused(self._hub, partitions[0])
+        refusal = await read_refusal(self._hub, partitions[0])
         if refusal is None or "stolen" in refusal[0]:
             return False  # it lets us read, or is being read, by our own link
-        why = refusal_explained(refusal, self._hub.settings.consumer_group)
+        why = explain_refusal(refusal, self._hub.settings.consumer_group)
         for partition in partitions:
             if (claim := self.claims.get(partition)) is not None:
-                self._watch.report(Problem.PARTITION_SILENT, why, part=claim.name)
+                self._health.report(Problem.PARTITION_SILENT, why, part=claim.name)
         return True
 
     def _compare(
@@ -355,7 +355,7 @@ class Receiver:
             log.warning("hub was made anew", partition=claim.name)
             self._checkpoints.store.invalidate(self._hub.name, partition)
             return True
-        quiet = self._monotonic() - max(claim.last_events, self._looked) > STUCK
+        quiet = self._monotonic() - max(claim.last_events, self._looked) > STUCK_SECONDS
         return bool(self.lags[partition]) and quiet and not claim.handler_active
 
     async def _restart(self) -> None:
@@ -370,7 +370,7 @@ class Receiver:
         messages = self._pipeline.counts.messages
         if self._client is None or forget_delivery_tags(self._client):
             self._tracked = messages
-        if messages - self._tracked < MOST_UNTRACKED:
+        if messages - self._tracked < MAX_UNTRACKED_MESSAGES:
             return False
         self._tracked = messages
         return True
@@ -379,8 +379,8 @@ class Receiver:
         if isinstance(error, AzureError) and not isinstance(error, EventHubError):
             self._checkpoints.report(error)
         elif isinstance(error, EventHubError | OSError | TimeoutError):
-            what, detail = trouble_of(error, self._hub.name)
-            self._watch.report(what, detail, part=self._hub.name)
+            what, detail = problem_of(error, self._hub.name)
+            self._health.report(what, detail, part=self._hub.name)
         else:
             self.owners.balancing_failed(error)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fastavro
 
 from schemas.errors import ConfigurationError, RecordingUnreadable
-from schemas.events.decode import LARGEST_BODY
+from schemas.events.decode import MAX_BODY_BYTES
 from schemas.events.times import parse_time
 from schemas.ports import Message, Position
 
@@ -101,8 +101,8 @@ def _from_lines(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
     number = 0
     while True:
         try:
-            line = stream.readline(LARGEST_BODY + 2)
-            if len(line) > LARGEST_BODY:
+            line = stream.readline(MAX_BODY_BYTES + 2)
+            if len(line) > MAX_BODY_BYTES:
                 _skip_line(line, stream)
         except _BROKEN_GZIP as error:
             raise RecordingUnreadable(f"{name}: unreadable after line {number}: {error}") from None

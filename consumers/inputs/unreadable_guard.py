@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from consumers.pipeline.stats import PipelineCounts
 
-WINDOW = 1_000
+WINDOW_MESSAGES = 1_000
 """Messages that are looked at together."""
-TRICKLE = 60.0
+TRICKLE_SECONDS = 60.0
 """Seconds between two batches that are let through while hardly anything can be read."""
 
 
@@ -29,13 +29,13 @@ class UnreadableGuard:
     def __init__(
         self,
         counts: PipelineCounts,
-        watch: HealthReporter,
+        health: HealthReporter,
         *,
         share: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counts = counts
-        self._watch = watch
+        self._health = health
         self._share = share
         self._monotonic = monotonic
         self._mark = (0, 0)
@@ -53,13 +53,13 @@ class UnreadableGuard:
         """Tell whether another batch may be taken now."""
         messages = self._counts.messages - self._mark[0]
         unreadable = self._counts.unreadable - self._mark[1]
-        if messages >= WINDOW or (self._tripped and messages):
+        if messages >= WINDOW_MESSAGES or (self._tripped and messages):
             self._mark = (self._counts.messages, self._counts.unreadable)
             self._turn(tripped=unreadable >= messages * self._share)
         if not self._tripped:
             return True
         now = self._monotonic()
-        if now - self._let_through < TRICKLE:
+        if now - self._let_through < TRICKLE_SECONDS:
             return False
         self._let_through = now
         return True
@@ -67,10 +67,10 @@ class UnreadableGuard:
     def _turn(self, *, tripped: bool) -> None:
         self._tripped = tripped
         if tripped:
-            self._watch.report(
+            self._health.report(
                 Problem.STREAM_UNREADABLE,
                 "most messages cannot be read; see 'signinwatch quarantine list' and what sends "
                 "to this hub. One batch a minute is taken until they can be read again",
             )
         else:
-            self._watch.resolve(Problem.STREAM_UNREADABLE)
+            self._health.resolve(Problem.STREAM_UNREADABLE)

@@ -20,16 +20,21 @@ class VerdictCache:
     """
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, *, most: int = 200_000, claims_tell: bool = False
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        most: int = 200_000,
+        leases_return_verdicts: bool = False,
     ) -> None:
-        """With *claims_tell*, what memory does not know counts as unknown.
+        """With *leases_return_verdicts*, what memory does not know counts as unknown.
 
         For a ledger that is far away: before anything is asked its addresses are claimed, and the
         claim tells what is answered; so every new address is looked up there once, not twice.
         """
         self._ledger = ledger
         self._clock = clock
-        self._claims_tell = claims_tell
+        self._leases_return_verdicts = leases_return_verdicts
         self._half = max(1, most // 2)
         self._young: dict[str, Answer] = {}
         self._old: dict[str, Answer] = {}
@@ -63,7 +68,7 @@ class VerdictCache:
             if address in old and old[address].expires > now
         }
         absent = [address for address in addresses if address not in found]
-        if absent and not self._claims_tell:
+        if absent and not self._leases_return_verdicts:
             found.update(await self._ledger.get_verdicts(absent))
         self.remember(found)
         return found

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
     from schemas.ports import PendingSignIn
 
-TOO_OLD = "waited too long"
-CROWDED_OUT = "crowded out"
+EXPIRED = "waited too long"
+EVICTED = "crowded out"
 HISTORY_SECONDS = 45 * 86_400.0
 """Age at which an entry of the history that nobody used is forgotten."""
-_FIRST_OF_ALL = {Outcome.SUCCESS: 2_000.0, Outcome.PASSWORD_ACCEPTED: 1_000.0}
+_OUTCOME_PRIORITY = {Outcome.SUCCESS: 2_000.0, Outcome.PASSWORD_ACCEPTED: 1_000.0}
 """More than any score, so that successes give way last."""
 
 
@@ -27,15 +27,15 @@ def weight_of(one: PendingSignIn) -> float:
 
 def weight(outcome: Outcome, own: float) -> float:
     """Return the same, by what a sign-in says itself for a question."""
-    return _FIRST_OF_ALL.get(outcome, 0.0) + own
+    return _OUTCOME_PRIORITY.get(outcome, 0.0) + own
 
 
-def concerns(details: Details, address: str | None, account: str | None) -> bool:
+def is_about(details: Details, address: str | None, account: str | None) -> bool:
     """Tell whether a sign-in is of an account, or from an address (any of those it tells)."""
     return details.account == account or any(one == address for one, _ in details.addresses)
 
 
-def closed(answer: Answer | None) -> Verdict | None:
+def is_final(answer: Answer | None) -> Verdict | None:
     """Return *answer* if it is a verdict for which nothing waits any more."""
     return answer if isinstance(answer, Verdict) and not answer.recheck_pending else None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
     from schemas.rows.findings import FindingRow
 
-AT_ONCE = 500
+PENDING_BATCH = 500
 """Waiting sign-ins that are judged at once."""
 
 
@@ -37,12 +37,12 @@ class Evaluator:
         outbox: Outbox,
         ledger: Ledger,
         clock: Clock,
-        free: LocalSources,
+        local_sources: LocalSources,
         guard: RecordGuard,
     ) -> None:
         self._guard = guard
         self._judge = judge
-        self._free = free
+        self._local_sources = local_sources
         self._history = history
         self._outbox = outbox
         self._ledger = ledger
@@ -74,8 +74,8 @@ class Evaluator:
         for one in held:
             signin, enqueued, _ = one
             with self._guard.around(signin):
-                moment = event_moment(signin, enqueued, moment_of(now, wall))
-                parts[not self._free.verdicts_of(address, known, moment)].append(one)
+                moment = event_time_of(signin, enqueued, row_time(now, wall))
+                parts[not self._local_sources.verdicts_of(address, known, moment)].append(one)
         return parts
 
     async def evaluate_in_flight(
@@ -94,7 +94,7 @@ class Evaluator:
         rows, moments, folds = [], [], self._judge.aggregates
         for signin, enqueued, _ in held:
             with self._guard.around(signin):
-                details = signin.details(enqueued=enqueued, fallback_time=moment_of(now, wall))
+                details = signin.details(enqueued=enqueued, fallback_time=row_time(now, wall))
                 words = self._words(address, details, verdict, known)
                 row = self._judged(details, address, words, wall=wall, now=now)
                 if row is not None:
@@ -112,7 +112,7 @@ class Evaluator:
 
         Of each address, that is.
         """
-        known = self._free.match(list(answered))
+        known = self._local_sources.match(list(answered))
         harmless = [
             one for one, verdict in answered.items() if self.cannot_alert(verdict, known.get(one))
         ]
@@ -143,7 +143,7 @@ class Evaluator:
         """
         settled = left = 0
         while True:
-            waiting = await self._ledger.waiting_for(address, left + AT_ONCE)
+            waiting = await self._ledger.waiting_for(address, left + PENDING_BATCH)
             spoken = []
             rows, folds = [], self._judge.aggregates
             await self._history.fetch_bad([address])
@@ -157,7 +157,7 @@ class Evaluator:
                     if row is not None:
                         rows.append(row)
                 spoken.append(one)
-            if not spoken and len(waiting) < left + AT_ONCE:
+            if not spoken and len(waiting) < left + PENDING_BATCH:
                 return settled
             await self._guard.flush()
             await self._outbox.add(rows)
@@ -173,7 +173,7 @@ class Evaluator:
 
         Return the addresses that one speaks of now.
         """
-        known = self._free.match(list({address for address, _ in signins}))
+        known = self._local_sources.match(list({address for address, _ in signins}))
         await self._history.fetch_bad(list(known))
         answers = await self._ledger.get_verdicts(list(known)) if known else {}
         now, wall = self._clock.now(), datetime.now(UTC)
@@ -198,7 +198,7 @@ class Evaluator:
         """Return all words on an address that hold at a sign-in's time."""
         words = [] if verdict is None else [verdict]
         if known is not None:
-            words += self._free.verdicts_of(address, known, details.event_time.timestamp())
+            words += self._local_sources.verdicts_of(address, known, details.event_time.timestamp())
         return words
 
     def _judged(
@@ -237,7 +237,7 @@ def _with(answer: Answer | None, words: list[Verdict]) -> list[Verdict]:
     return [answer, *words] if words and isinstance(answer, Verdict) else words
 
 
-def event_moment(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
+def event_time_of(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
     """Return when a sign-in began, in seconds since the epoch, as :meth:`SignIn.details` would."""
     quick = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
     if quick is None:
@@ -245,6 +245,6 @@ def event_moment(signin: SignIn, enqueued: datetime | None, fallback: datetime) 
     return quick.timestamp()
 
 
-def moment_of(now: float, wall: datetime) -> datetime:
+def row_time(now: float, wall: datetime) -> datetime:
     """Return the clock's time, or wall time while a recording has told none."""
     return datetime.fromtimestamp(now, UTC) if now > 0 else wall

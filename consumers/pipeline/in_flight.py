@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from consumers.pipeline.batch import BatchTracker
     from schemas.events.sign_in import SignIn
 
-MOST = 100_000
+MAX_SIGN_INS_IN_FLIGHT = 100_000
 """Sign-ins."""
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """Bytes of message bodies that they keep alive."""
 
 Sighting = tuple["SignIn", "datetime | None", bool]
@@ -39,7 +39,7 @@ class InFlight:
     @property
     def too_many(self) -> bool:
         """Tell whether it is time to wait for answers."""
-        return self._count > MOST or self._bytes > MOST_BYTES
+        return self._count > MAX_SIGN_INS_IN_FLIGHT or self._bytes > MAX_BYTES_IN_FLIGHT
 
     def __len__(self) -> int:
         """Return how many sign-ins are held."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schemas.events.sign_in import Details
 
-HOUR = 3_600
+HOUR_SECONDS = 3_600
 
 
 class Judge:
@@ -128,7 +128,7 @@ class Aggregator:
         """Return *row*, or None when it was folded."""
         if details.outcome.succeeded:
             return row
-        hour = int(details.event_time.timestamp()) // HOUR
+        hour = int(details.event_time.timestamp()) // HOUR_SECONDS
         key = (row["IPAddress"], row["Account"], row["SourceTable"], row["Outcome"], str(hour))
         count = self._counts.get(key, 0) + 1
         if count == 1 and len(self._counts) >= self._most_keys:
@@ -156,7 +156,9 @@ class Aggregator:
         A row that was told is told again, with the whole count, when its hour goes on after all.
         """
         over = [
-            key for key in self._untold if before is None or (int(key[-1]) + 1) * HOUR <= before
+            key
+            for key in self._untold
+            if before is None or (int(key[-1]) + 1) * HOUR_SECONDS <= before
         ]
         self._untold.difference_update(over)
         rows = [self._told(self._rows[key], wall) for key in sorted(over)]
@@ -185,7 +187,7 @@ _OF_ONE_EVENT = (
 def _counted_row(key: tuple[str, ...], row: FindingRow) -> FindingRow:
     """Return a row that stands for many; its id depends on nothing but what it stands for."""
     address, account, table, outcome, hour = key
-    moment = datetime.fromtimestamp(int(hour) * HOUR, UTC)
+    moment = datetime.fromtimestamp(int(hour) * HOUR_SECONDS, UTC)
     event_id = f"folded:{account}:{outcome}:{iso(moment)}"
     return {
         **row,

@@ -14,7 +14,7 @@ import orjson
 from schemas.errors import SinkHeldBack
 from schemas.health import Problem
 from schemas.ports import QuarantineItem
-from schemas.rows.columns import wrong_with
+from schemas.rows.columns import row_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from schemas.ports import Quarantine, Sink
     from schemas.rows.findings import FindingRow
 
-REFUSED_TOLD = 3_600.0
+REFUSED_PROBLEM_SECONDS = 3_600.0
 """Seconds for which a finding refused for good is told as a trouble."""
-FULL = 1_000
+UPLOAD_BATCH = 1_000
 """Rows that make an upload worth its while."""
 
 
@@ -39,12 +39,12 @@ class Outbox:
         quarantine: Quarantine,
         *,
         delivered: Callable[[float], None] | None = None,
-        watch: HealthReporter | None = None,
+        health: HealthReporter | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """*delivered* is told the seconds from a message's arrival to its accepted finding.
 
-        *watch* is told of findings that are refused for good.
+        *health* is told of findings that are refused for good.
         """
         self.accepted: Counter[str] = Counter()
         """Accepted findings by severity."""
@@ -52,7 +52,7 @@ class Outbox:
         self._sink = sink
         self._quarantine = quarantine
         self._delivered = delivered
-        self._watch = watch
+        self._health = health
         self._refused_at = 0.0
         self._now = now
         self._rows: list[tuple[FindingRow, float | None]] = []
@@ -90,7 +90,7 @@ class Outbox:
 
     async def flush_if_due(self) -> None:
         """Send when an upload is worth its while."""
-        if len(self._rows) >= FULL:
+        if len(self._rows) >= UPLOAD_BATCH:
             await self.flush()
 
     async def flush(self) -> None:
@@ -103,7 +103,7 @@ class Outbox:
             while self._done < wanted:
                 if self._given_up is not None:
                     raise self._given_up
-                rows = self._rows[:FULL]
+                rows = self._rows[:UPLOAD_BATCH]
                 try:
                     await self._send([row for row, _ in rows])
                 except SinkHeldBack as error:
@@ -135,17 +135,17 @@ class Outbox:
         self._tell_refused(refused)
 
     def _tell_refused(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
-        if self._watch is None:
+        if self._health is None:
             return
         if refused:
             self._refused_at = self._now()
-            self._watch.report(
+            self._health.report(
                 Problem.FINDINGS_REFUSED,
                 f"{self.refused:,} findings were refused for good and are in quarantine, the last "
                 f"as: {refused[-1][1]}; see 'signinwatch quarantine list'",
             )
-        elif self._now() - self._refused_at > REFUSED_TOLD:
-            self._watch.resolve(Problem.FINDINGS_REFUSED)
+        elif self._now() - self._refused_at > REFUSED_PROBLEM_SECONDS:
+            self._health.resolve(Problem.FINDINGS_REFUSED)
 
     async def _set_aside(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
         moment = datetime.now(UTC)
@@ -166,7 +166,7 @@ class Outbox:
 def _wrong_with(row: FindingRow) -> str | None:
     """Return what makes a row unfit to be sent, or None; nothing that a row holds raises."""
     try:
-        reason = wrong_with(row)
+        reason = row_error(row)
         orjson.dumps(row)
     except (TypeError, ValueError, AttributeError) as error:
         return f"cannot be written: {type(error).__name__}"

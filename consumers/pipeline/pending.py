@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from heapq import heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from consumers.enrichment.ranking import parts_of, points_of
+from consumers.enrichment.ranking import score_breakdown, total_points
 from consumers.ledger.rules import weight
-from consumers.pipeline.evaluator import moment_of
+from consumers.pipeline.evaluator import row_time
 from schemas.events.ranking_signals import signals_of
 from schemas.ports import PendingSignIn
 from schemas.rows.findings import finding_id
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _Read = dict[str, list[tuple[Sighting, Signals]]]
 
-MOST_ROOMS = 50_000
+MAX_CAPACITY_ENTRIES = 50_000
 """Addresses of which we remember how many sign-ins wait; for others the ledger counts itself."""
 
 
@@ -54,7 +54,7 @@ class CapacityHint:
         """Tell whether a sign-in may matter more than those that wait already."""
         room = self._rooms.get(address)
         if room is None or not 0 <= now - room.since < self._lasts:
-            if len(self._rooms) >= MOST_ROOMS:
+            if len(self._rooms) >= MAX_CAPACITY_ENTRIES:
                 self._rooms.clear()
             room = self._rooms[address] = AddressCapacity(now, [])
         if len(room.weights) < self._most:
@@ -99,15 +99,15 @@ class PendingSignIns:
         read = self._read(parked)
         await self._history.fetch(_pairs(read))
         now = self._clock.now()
-        fallback = moment_of(now, datetime.now(UTC))
+        fallback = row_time(now, datetime.now(UTC))
         waiting: list[PendingSignIn] = []
         crowded = 0
         for address, several in read.items():
             for (signin, enqueued, _), signals in several:
                 with self._guard.around(signin):
-                    parts = parts_of(signals, self._history.seen(address, signals))
+                    parts = score_breakdown(signals, self._history.seen(address, signals))
                     self._history.learn(address, signals)
-                    own, place = points_of(parts)
+                    own, place = total_points(parts)
                     if not self.capacity.has_room(address, weight(signals.outcome, own), now):
                         crowded += 1
                         continue
@@ -134,7 +134,7 @@ class PendingSignIns:
         return scores
 
     def _score(self, address: str, signals: Signals) -> float:
-        return sum(points_of(parts_of(signals, self._history.seen(address, signals))))
+        return sum(total_points(score_breakdown(signals, self._history.seen(address, signals))))
 
     async def score(self, address: str, held: Sequence[Sighting]) -> float:
         """Return the score of an address by sign-ins that are held for it."""

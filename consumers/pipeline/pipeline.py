@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from schemas.events.decode import Decoded, Decoder, Reject
     from schemas.ports import Clock, Ledger, Message, Position
 
-AGAIN_SECONDS = {"event": 600.0, "wall": 15.0}
+DISPATCH_INTERVAL_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
-TIDY_SECONDS = 600.0
+EXPIRY_INTERVAL_SECONDS = 600.0
 """How often what has waited too long is given up, by our clock."""
-DAY = 86_400.0
-TOGETHER = 25
+DAY_SECONDS = 86_400.0
+LIVE_GROUP_MESSAGES = 25
 """Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
 the event loop from everything else. A recording's time decides for itself."""
-FOLDED_SECONDS = 60.0
+AGGREGATES_INTERVAL_SECONDS = 60.0
 """How often, in a service, the rows are told that count what is folded; batches wait for that."""
-AT_ONCE = 500
+RECOVERY_BATCH = 500
 """Answered addresses that are looked at together after a start."""
 
 
@@ -59,54 +59,54 @@ class Pipeline:
         self,
         *,
         decoder: Decoder,
-        memory: VerdictCache,
+        cache: VerdictCache,
         ledger: Ledger,
         lookups: LookupQueue | None,
-        turns: LookupScheduler | None,
-        parking: PendingSignIns,
+        scheduler: LookupScheduler | None,
+        pending: PendingSignIns,
         history: History,
-        free: LocalSources,
+        local_sources: LocalSources,
         judge: Judge,
         outbox: Outbox,
         guard: RecordGuard,
         clock: Clock,
         own_networks: Networks,
         waiting_limit: float,
-        lately: RecentSignIns,
-        held: InFlight | None = None,
-        told: Told = lambda *_: None,
+        recent: RecentSignIns,
+        in_flight: InFlight | None = None,
+        on_verdict: Told = lambda *_: None,
     ) -> None:
-        """*told* hears of every new answer."""
+        """*on_verdict* hears of every new answer."""
         self.counts = guard.counts
-        self.in_flight = InFlight() if held is None else held
+        self.in_flight = InFlight() if in_flight is None else in_flight
         self._decoder = decoder
-        self._memory = memory
+        self._memory = cache
         self._ledger = ledger
         self._lookups = lookups
-        self._turns = turns
-        self._parking = parking
+        self._scheduler = scheduler
+        self._pending = pending
         self._history = history
-        self._free = free
-        self._judging = Evaluator(judge, history, outbox, ledger, clock, free, guard)
-        self._sorting = Triage(
-            self.counts, self.in_flight, self._judging, free, lookups, own_networks
+        self._local_sources = local_sources
+        self._evaluator = Evaluator(judge, history, outbox, ledger, clock, local_sources, guard)
+        self._triage = Triage(
+            self.counts, self.in_flight, self._evaluator, local_sources, lookups, own_networks
         )
         self._outbox = outbox
         self.guard = guard
         self._clock = clock
         self._waiting_limit = waiting_limit
-        self._lately = lately
-        self._told = told
+        self._recent = recent
+        self._told = on_verdict
         self.retro_match = RetroMatch(
-            free=free,
-            judging=self._judging,
-            lately=lately,
+            local_sources=local_sources,
+            evaluator=self._evaluator,
+            recent=recent,
             ledger=ledger,
-            parking=parking,
+            pending=pending,
             outbox=outbox,
             counts=self.counts,
             clock=clock,
-            told=told,
+            on_verdict=on_verdict,
         )
         self._fold_told = 0.0
         self._offered = 0.0
@@ -122,8 +122,8 @@ class Pipeline:
         With *before*, only what was answered before that time: younger answers are being worked on.
         """
         answered = await self._ledger.answered_waiting()
-        for start in range(0, len(answered), AT_ONCE):
-            some = await self._ledger.get_verdicts(answered[start : start + AT_ONCE])
+        for start in range(0, len(answered), RECOVERY_BATCH):
+            some = await self._ledger.get_verdicts(answered[start : start + RECOVERY_BATCH])
             await self._judge_waiting(
                 {
                     address: answer
@@ -131,8 +131,8 @@ class Pipeline:
                     if isinstance(answer, Verdict) and (before is None or answer.time < before)
                 }
             )
-        if before is None and self._turns is not None:
-            await self._turns.begin()
+        if before is None and self._scheduler is not None:
+            await self._scheduler.begin()
 
     async def process(
         self, messages: Iterable[Message], ticket: BatchTracker | None = None
@@ -161,7 +161,7 @@ class Pipeline:
                     [_set_aside(message.position, one) for one in decoded.rejects]
                 )
             self._collect(decoded, message, group)
-            if taken % TOGETHER == 0 and self._clock.kind == "wall":
+            if taken % LIVE_GROUP_MESSAGES == 0 and self._clock.kind == "wall":
                 await self._match(group, ticket)
                 group = {}
                 await asyncio.sleep(0)  # others have their turn: partitions, answers, endpoints
@@ -173,21 +173,21 @@ class Pipeline:
 
     async def flush(self) -> None:
         """Wait for what is being asked, and send all findings. What waits goes on waiting."""
-        await self._judging.flush_aggregates(None)
+        await self._evaluator.flush_aggregates(None)
         if self._lookups is not None:
             await self._lookups.wait_until_idle()
-        await self._judging.flush_aggregates(None)
+        await self._evaluator.flush_aggregates(None)
         await self._outbox.flush()
         await self._history.flush()
-        await self._lately.flush()
+        await self._recent.flush()
 
     async def drain(self, *, hurry: bool = False) -> None:
         """Settle everything: ask what is wanted, try once more what waits, send all findings.
 
         With *hurry* all that is left of the budget may go, for nothing comes after.
         """
-        if self._turns is not None:
-            await self._turns.finish(hurry=hurry)
+        if self._scheduler is not None:
+            await self._scheduler.finish(hurry=hurry)
         await self.flush()
 
     async def reject(self, position: Position, reject: Reject) -> None:
@@ -207,20 +207,23 @@ class Pipeline:
         ):
             self._recoveries = self._lookups.paid_lookup.breaker.times_closed
             self._offered = 0.0  # what waited for the source has waited long enough
-        if now - self._offered >= AGAIN_SECONDS[self._clock.kind] or now < self._offered:
+        if (
+            now - self._offered >= DISPATCH_INTERVAL_SECONDS[self._clock.kind]
+            or now < self._offered
+        ):
             self._offered = now
             await self._history.flush()
             if self._clock.kind == "event":
-                await self._judging.flush_aggregates(now - 3_600)
-            if self._turns is not None:
-                await self._turns.dispatch()
+                await self._evaluator.flush_aggregates(now - 3_600)
+            if self._scheduler is not None:
+                await self._scheduler.dispatch()
             await self._tidy(now)
         if self._clock.kind == "wall" and (
-            self._judging.aggregating and now - self._fold_told >= FOLDED_SECONDS
+            self._evaluator.aggregating and now - self._fold_told >= AGGREGATES_INTERVAL_SECONDS
         ):
             self._fold_told = now
-            await self._judging.flush_aggregates(None)
-        await self._lately.flush_if_due()
+            await self._evaluator.flush_aggregates(None)
+        await self._recent.flush_if_due()
         await self._outbox.flush_if_due()
 
     async def _let_pass(self, moment: float) -> None:
@@ -229,12 +232,12 @@ class Pipeline:
         After the time that a sign-in may wait nothing of before is left, and the clock leaps.
         """
         await self.run_maintenance()
-        step = AGAIN_SECONDS["event"]
-        until = min(moment, self._clock.now() + self._waiting_limit + 2 * TIDY_SECONDS)
+        step = DISPATCH_INTERVAL_SECONDS["event"]
+        until = min(moment, self._clock.now() + self._waiting_limit + 2 * EXPIRY_INTERVAL_SECONDS)
         while (
             isinstance(self._clock, EventClock)
-            and self._turns is not None
-            and self._turns.constrained
+            and self._scheduler is not None
+            and self._scheduler.constrained
             and until - self._clock.now() > step
         ):
             self._clock.advance_within(self._clock.now() + step)
@@ -244,10 +247,10 @@ class Pipeline:
         """Give up what has waited too long; by the event clock also forget what has expired."""
         if self._tidied is None or now < self._tidied:
             self._tidied = now  # what waited while nobody was there is offered once before
-        if now - self._tidied < TIDY_SECONDS:
+        if now - self._tidied < EXPIRY_INTERVAL_SECONDS:
             return
         await self._ledger.expire_pending(now - self._waiting_limit)
-        if self._clock.kind == "event" and now // DAY > self._tidied // DAY:
+        if self._clock.kind == "event" and now // DAY_SECONDS > self._tidied // DAY_SECONDS:
             await self._ledger.purge_expired()  # in a service that is done beside the stream
         self._tidied = now
 
@@ -279,23 +282,25 @@ class Pipeline:
         if not group:
             return
         self.counts.seen(group)
-        self._lately.record(group)
+        self._recent.record(group)
         asked = self.in_flight.addresses
-        known = self._free.match(list(group))
+        known = self._local_sources.match(list(group))
         answers = await self._memory.get_verdicts([one for one in group if one not in asked])
-        sorted_out = self._sorting.triage(group, answers, known, ticket)
+        sorted_out = self._triage.triage(group, answers, known, ticket)
         parked = sorted_out.waiting | await self._ask(sorted_out.new, ticket)
         for address, verdict in sorted_out.verdicts.items():
             self.counts.cache_hits += firsts(group[address])
             one = known.get(address)
-            await self._judging.evaluate_in_flight(address, group[address], verdict, [ticket], one)
+            await self._evaluator.evaluate_in_flight(
+                address, group[address], verdict, [ticket], one
+            )
         for address, held in sorted_out.in_feed.items():
             self.counts.cache_hits += firsts(held)
-            await self._judging.evaluate_in_flight(address, held, None, [ticket], known[address])
-            if not self._judging.cannot_alert(None, known[address]):
+            await self._evaluator.evaluate_in_flight(address, held, None, [ticket], known[address])
+            if not self._evaluator.cannot_alert(None, known[address]):
                 self._told({}, self.retro_match.verdicts_of({address: known[address]}))
         if silent := [one for one in sorted_out.unmatched if one not in known]:
-            nobody = Unanswered(why=self._free.reason_not_looked_up, expires=0.0)
+            nobody = Unanswered(why=self._local_sources.reason_not_looked_up, expires=0.0)
             self._told(dict.fromkeys(silent, nobody), {})
         verdicts = sorted_out.verdicts
         if known:
@@ -310,31 +315,31 @@ class Pipeline:
         self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]
     ) -> None:
         """Let sign-ins wait whose address is, or deserves to be, asked about again."""
-        if self._turns is None or not verdicts:
+        if self._scheduler is None or not verdicts:
             return
-        again = {one: v for one, v in verdicts.items() if self._turns.worth_enqueueing(v)}
+        again = {one: v for one, v in verdicts.items() if self._scheduler.worth_enqueueing(v)}
         others = verdicts.keys() - again.keys()
-        if self._turns.constrained and others:
-            scores = await self._parking.learn_history({one: group[one] for one in others})
+        if self._scheduler.constrained and others:
+            scores = await self._pending.learn_history({one: group[one] for one in others})
             reopened = {
                 address: verdict
                 for address, score in scores.items()
-                if (verdict := self._turns.recheck_due(verdicts[address], score)) is not None
+                if (verdict := self._scheduler.recheck_due(verdicts[address], score)) is not None
             }
             if reopened:
                 await self._memory.put_verdicts(reopened)
                 again |= reopened
         if again:
-            await self._parking.enqueue({address: group[address] for address in again})
+            await self._pending.enqueue({address: group[address] for address in again})
 
     async def _ask(
         self, new: dict[str, list[Sighting]], ticket: BatchTracker
     ) -> dict[str, list[Sighting]]:
         """Ask about new addresses, or return them if it is not their turn."""
-        if not new or self._turns is None or self._lookups is None:
+        if not new or self._scheduler is None or self._lookups is None:
             return {}
-        if not await self._turns.dispatch_now(list(new)):
-            why = await self._turns.reason_to_wait()
+        if not await self._scheduler.dispatch_now(list(new)):
+            why = await self._scheduler.reason_to_wait()
             self.counts.reasons[why.value] += sum(map(firsts, new.values()))
             return new
         for address, held in new.items():
@@ -347,7 +352,7 @@ class Pipeline:
         told = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
         waiting = await self._ledger.waiting_among(told) if told else set()
         late: dict[str, Verdict] = {}
-        known = self._free.match(list(answers))
+        known = self._local_sources.match(list(answers))
         self._told(answers, self.retro_match.verdicts_of(known))
         open_still: dict[str, list[Sighting]] = {}
         parked: dict[str, list[Sighting]] = {}
@@ -358,7 +363,9 @@ class Pipeline:
                 self.counts.verdicts[(answer.source, answer.reputation.value)] += 1
                 self.counts.cache_hits += max(0, firsts(held) - 1)
                 one = known.get(address)
-                await self._judging.evaluate_in_flight(address, held, answer, tickets[address], one)
+                await self._evaluator.evaluate_in_flight(
+                    address, held, answer, tickets[address], one
+                )
                 if answer.recheck_pending:
                     open_still[address] = held
                     self.counts.resolved_late(address, None)
@@ -370,14 +377,14 @@ class Pipeline:
         await self._judge_waiting(late)
         await self._park(parked, tickets)
         if any(open_still.values()):
-            await self._parking.enqueue({one: held for one, held in open_still.items() if held})
+            await self._pending.enqueue({one: held for one, held in open_still.items() if held})
         for ticket in (one for several in tickets.values() for one in several):
             ticket.done()
 
     async def _judge_waiting(self, answered: Mapping[str, Verdict]) -> None:
-        for address, settled in (await self._judging.evaluate_pending(answered)).items():
+        for address, settled in (await self._evaluator.evaluate_pending(answered)).items():
             self.counts.resolved_late(address, settled)
-            self._parking.capacity.clear(address)
+            self._pending.capacity.clear(address)
 
     async def _park(
         self,
@@ -387,14 +394,14 @@ class Pipeline:
         """Let sign-ins wait in the ledger; judge those whose address was answered meanwhile."""
         if not parked:
             return
-        answered = await self._parking.enqueue(parked)
+        answered = await self._pending.enqueue(parked)
         self._memory.remember(answered)
-        known = self._free.match(list(answered))
+        known = self._local_sources.match(list(answered))
         for address, held in parked.items():
             if address in answered:
                 self.counts.cache_hits += firsts(held)
                 verdict, one = answered[address], known.get(address)
-                await self._judging.evaluate_in_flight(
+                await self._evaluator.evaluate_in_flight(
                     address, held, verdict, tickets[address], one
                 )
             else:

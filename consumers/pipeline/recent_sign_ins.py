@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-AT_ONCE = 2_000
+SEGMENT_SIGN_INS = 2_000
 """Sign-ins of one chunk."""
-KEPT_BACK = 60.0
+SEGMENT_LINGER_SECONDS = 60.0
 """Seconds, by our clock, after which a chunk is kept though it is not full."""
-REMEMBERED, MOST_REMEMBERED = 60.0, 50_000
+REMEMBERED_SECONDS, MAX_REMEMBERED_SIGN_INS = 60.0, 50_000
 """Seconds, and sign-ins, for which what was kept is remembered here as well."""
-LARGEST_BODY = 500_000
+MAX_CHUNK_BODY_BYTES = 500_000
 """Bytes of a chunk's body."""
-LARGEST = 512 * 1024 * 1024
+MAX_RECENT_BYTES = 512 * 1024 * 1024
 """Bytes of all chunks; about ten million sign-ins."""
-TRIMMING = 600.0
+LIMITS_INTERVAL_SECONDS = 600.0
 """Seconds, by our clock, between two times at which what is too old is dropped."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -96,11 +96,13 @@ class RecentSignIns:
     async def flush_if_due(self) -> None:
         """Keep what is noted when there is enough of it, or it has waited long enough."""
         now = self._clock.now()
-        if len(self._noted) >= AT_ONCE or (self._noted and now - self._since >= KEPT_BACK):
+        if len(self._noted) >= SEGMENT_SIGN_INS or (
+            self._noted and now - self._since >= SEGMENT_LINGER_SECONDS
+        ):
             await self.flush()
-        if self._recent is not None and not 0 <= now - self._trimmed < TRIMMING:
+        if self._recent is not None and not 0 <= now - self._trimmed < LIMITS_INTERVAL_SECONDS:
             self._trimmed = now
-            await self._guarded(self._recent.enforce_limits(now - self._window, LARGEST))
+            await self._guarded(self._recent.enforce_limits(now - self._window, MAX_RECENT_BYTES))
 
     async def flush(self) -> None:
         """Keep what is noted."""
@@ -110,8 +112,8 @@ class RecentSignIns:
             return
         now = self._clock.now()
         self._remember(now, noted)
-        for start in range(0, len(noted), AT_ONCE):
-            for chunk in _chunks(noted.part(start, start + AT_ONCE), since, now):
+        for start in range(0, len(noted), SEGMENT_SIGN_INS):
+            for chunk in _chunks(noted.part(start, start + SEGMENT_SIGN_INS), since, now):
                 if not await self._guarded(self._recent.append(chunk)):
                     self.failed += chunk.signins
 
@@ -119,8 +121,8 @@ class RecentSignIns:
         """Hold on to what is kept for a while; see :meth:`own`."""
         self._flushed.append((now, noted))
         while self._flushed and (
-            now - self._flushed[0][0] > REMEMBERED
-            or sum(len(some) for _, some in self._flushed) > MOST_REMEMBERED
+            now - self._flushed[0][0] > REMEMBERED_SECONDS
+            or sum(len(some) for _, some in self._flushed) > MAX_REMEMBERED_SIGN_INS
         ):
             self._flushed.popleft()
 
@@ -207,7 +209,7 @@ def _chunk(noted: RecentSegment, first: float, last: float) -> RecentChunk:
 def _chunks(noted: RecentSegment, first: float, last: float) -> Iterator[RecentChunk]:
     """Yield chunks that are small enough; texts of events may be long."""
     chunk = _chunk(noted, first, last)
-    if len(chunk.body) <= LARGEST_BODY or len(noted) < 2:
+    if len(chunk.body) <= MAX_CHUNK_BODY_BYTES or len(noted) < 2:
         yield chunk
         return
     half = len(noted) // 2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_REMEMBERED = 1_000
+MAX_REMEMBERED_RECORDS = 1_000
 PENDING = "pending"
 """The kind of a quarantined sign-in that came out of the ledger."""
 
@@ -42,7 +42,7 @@ class RecordGuard:
         self._quarantine = quarantine
         self._caught: dict[int, tuple[object, QuarantineItem]] = {}
         self._subject: SignIn | PendingSignIn | Details | None = None
-        self.caught: deque[bytes] = deque(maxlen=MOST_REMEMBERED)
+        self.caught: deque[bytes] = deque(maxlen=MAX_REMEMBERED_RECORDS)
         """The records that were set aside last."""
 
     def decode(self, decoder: Decoder, message: Message) -> Decoded:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
     """Hears of new answers, and of what free sources say besides or instead."""
 
-AT_ONCE = 500
+MATCH_BATCH = 500
 """Addresses that the ledger is asked about at once."""
-MOST_LOOKED_THROUGH = 100_000
+MAX_PENDING_SCANNED = 100_000
 """Waiting addresses that are looked through when a network is named that was not before."""
 
 
@@ -31,65 +31,67 @@ class RetroMatch:
     def __init__(
         self,
         *,
-        free: LocalSources,
-        judging: Evaluator,
-        lately: RecentSignIns,
+        local_sources: LocalSources,
+        evaluator: Evaluator,
+        recent: RecentSignIns,
         ledger: Ledger,
-        parking: PendingSignIns,
+        pending: PendingSignIns,
         outbox: Outbox,
         counts: PipelineCounts,
         clock: Clock,
-        told: Told,
+        on_verdict: Told,
     ) -> None:
-        self._free = free
-        self._judging = judging
-        self._lately = lately
+        self._local_sources = local_sources
+        self._evaluator = evaluator
+        self._recent = recent
         self._ledger = ledger
-        self._parking = parking
+        self._pending = pending
         self._outbox = outbox
         self._counts = counts
         self._clock = clock
-        self._told = told
+        self._told = on_verdict
 
     async def match_new_indicators(self, keys: Collection[str] | None) -> None:
         """Judge what waits, and what went by lately, of which free sources speak only now.
 
         *keys* are the addresses and networks that they may not have named before; None for any.
         """
-        known = self._free.match(await self._waiting_of(keys))
+        known = self._local_sources.match(await self._waiting_of(keys))
         self._told({}, self.verdicts_of(known))
-        for address, settled in (await self._judging.split_by_feed_validity(known)).items():
+        for address, settled in (await self._evaluator.split_by_feed_validity(known)).items():
             self._counts.resolved_late(address, settled)
-            self._parking.capacity.clear(address)
-        async for signins in self._lately.match(keys):
-            self._told({}, self.verdicts_of(await self._judging.evaluate_late(signins)))
+            self._pending.capacity.clear(address)
+        async for signins in self._recent.match(keys):
+            self._told({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
         await self._outbox.flush()
 
     async def match_recent(self, keys: Collection[str]) -> None:
         """Judge what this instance took just now, where another one looks through the rest."""
-        signins = self._lately.match_own(keys)
+        signins = self._recent.match_own(keys)
         if signins:
-            self._told({}, self.verdicts_of(await self._judging.evaluate_late(signins)))
+            self._told({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
             await self._outbox.flush()
 
     async def retract(self, addresses: Sequence[str]) -> None:
         """Tell anew of addresses that a feed does not name any more."""
-        words = self.verdicts_of(self._free.match(addresses))
+        words = self.verdicts_of(self._local_sources.match(addresses))
         answers = await self._ledger.get_verdicts(addresses)
         self._told(answers, {one: words.get(one, ()) for one in addresses})
 
     def verdicts_of(self, known: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
         """Return what free sources say of addresses now."""
         now = self._clock.now()
-        words = {one: self._free.verdicts_of(one, told, now) for one, told in known.items()}
+        words = {
+            one: self._local_sources.verdicts_of(one, told, now) for one, told in known.items()
+        }
         return {address: told for address, told in words.items() if told}
 
     async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
         """Return addresses that sign-ins wait for, among those that *keys* may name."""
         if keys is None or any("/" in key for key in keys):
-            return [one.address for one in await self._ledger.due(MOST_LOOKED_THROUGH)]
+            return [one.address for one in await self._ledger.due(MAX_PENDING_SCANNED)]
         found: set[str] = set()
         exact = list(keys)
-        for start in range(0, len(exact), AT_ONCE):
-            found |= await self._ledger.waiting_among(exact[start : start + AT_ONCE])
+        for start in range(0, len(exact), MATCH_BATCH):
+            found |= await self._ledger.waiting_among(exact[start : start + MATCH_BATCH])
         return list(found)

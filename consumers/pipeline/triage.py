@@ -46,16 +46,16 @@ class Triage:
     def __init__(
         self,
         counts: PipelineCounts,
-        held: InFlight,
-        judging: Evaluator,
-        free: LocalSources,
+        in_flight: InFlight,
+        evaluator: Evaluator,
+        local_sources: LocalSources,
         lookups: LookupQueue | None,
         own_networks: Networks,
     ) -> None:
         self._counts = counts
-        self._held = held
-        self._judging = judging
-        self._free = free
+        self._held = in_flight
+        self._evaluator = evaluator
+        self._local_sources = local_sources
         self._lookups = lookups
         self._own_networks = own_networks
 
@@ -79,7 +79,7 @@ class Triage:
                 continue
             left = held
             if (one := known.get(address)) is not None:
-                spoken, left = self._judging.matched_by_feed(address, held, one)
+                spoken, left = self._evaluator.matched_by_feed(address, held, one)
                 if spoken:
                     found.in_feed[address] = spoken
             if left and not self._goes_no_further(address, left, found):
@@ -100,7 +100,7 @@ class Triage:
             self._counts.own_network += firsts(held)
         elif self._lookups is None:
             self._counts.unanswered += firsts(held)
-            self._counts.reasons[self._free.reason_not_looked_up.value] += firsts(held)
+            self._counts.reasons[self._local_sources.reason_not_looked_up.value] += firsts(held)
             found.unmatched.append(address)
         else:
             return False

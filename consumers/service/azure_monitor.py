@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from consumers.service.metrics import MetricsCollector
 
-EXPORT_SECONDS = 60.0
+EXPORT_INTERVAL_SECONDS = 60.0
 
 
 @contextmanager
-def exported(connection_string: str, instance: str, measures: MetricsCollector) -> Iterator[None]:
+def exported(connection_string: str, instance: str, metrics: MetricsCollector) -> Iterator[None]:
     """Export every measurement but the histogram once a minute, and a last time at the end.
 
     ConfigurationError when the extra is not installed, or the string is none of Azure Monitor's.
@@ -44,7 +44,9 @@ def exported(connection_string: str, instance: str, measures: MetricsCollector) 
             "SIGNINWATCH_SERVICE__TELEMETRY: is no connection string of Application Insights"
         ) from None
     reader = PeriodicExportingMetricReader(
-        exporter, export_interval_millis=EXPORT_SECONDS * 1_000, export_timeout_millis=10_000
+        exporter,
+        export_interval_millis=EXPORT_INTERVAL_SECONDS * 1_000,
+        export_timeout_millis=10_000,
     )
     resource = Resource({"service.name": "signinwatch", "service.instance.id": instance})
     provider = MeterProvider([reader], resource)
@@ -52,11 +54,11 @@ def exported(connection_string: str, instance: str, measures: MetricsCollector) 
     for metric in m.METRICS:
         if metric.kind == m.COUNTER:
             meter.create_observable_counter(
-                metric.name, [_observing(metric, measures)], description=metric.meaning
+                metric.name, [_observing(metric, metrics)], description=metric.meaning
             )
         elif metric.kind == m.GAUGE:
             meter.create_observable_gauge(
-                metric.name, [_observing(metric, measures)], description=metric.meaning
+                metric.name, [_observing(metric, metrics)], description=metric.meaning
             )
     try:
         yield

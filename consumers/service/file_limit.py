@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ENOUGH = 512
+MIN_OPEN_FILES = 512
 """Open files: connections to the hub, 64 requests to storage at once, sources, and SQLite."""
-RAISED_TO = 4_096
+WANTED_OPEN_FILES = 4_096
 
 
-def ensure_open_files(watch: HealthReporter) -> None:
+def ensure_open_files(health: HealthReporter) -> None:
     """Raise a soft limit (``ulimit -n``) that is too low; report one that stays too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= ENOUGH:
+    if soft == resource.RLIM_INFINITY or soft >= MIN_OPEN_FILES:
         return
-    wanted = RAISED_TO if hard == resource.RLIM_INFINITY else min(hard, RAISED_TO)
+    wanted = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_OPEN_FILES)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     except (OSError, ValueError):
         wanted = soft
-    if wanted >= ENOUGH:
+    if wanted >= MIN_OPEN_FILES:
         log.warning("limit on open files raised", limit="RLIMIT_NOFILE", was=soft, now=wanted)
         return
-    watch.report(
+    health.report(
         Problem.FEW_FILES,
-        f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and {ENOUGH} may "
-        "be needed: raise it, or connections will fail under load",
+        f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and "
+        f"{MIN_OPEN_FILES} may be needed: raise it, or connections will fail under load",
     )

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GRACE = 10.0
+GRACE_SECONDS = 10.0
 """Seconds that a trouble which may pass by itself is given before anybody hears of it."""
-TELL_AGAIN = 300.0
+WARN_INTERVAL_SECONDS = 300.0
 """Seconds between two warnings about the same trouble."""
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         Problem.HUB_UNREACHABLE,
         Problem.CHECKPOINT_UNREACHABLE,
@@ -31,7 +31,7 @@ _PASSING = frozenset(
     }
 )
 _EXPECTED = frozenset({Problem.STARTING, Problem.DRAINING})
-LONGEST_DETAIL = 500
+MAX_DETAIL_LENGTH = 500
 
 
 @dataclass(slots=True)
@@ -61,8 +61,8 @@ class Health:
         """Note that something is wrong."""
         moment = self._monotonic()
         since = self._troubles.setdefault((what, part), _OpenProblem(self._now(), moment, detail))
-        since.detail = detail[:LONGEST_DETAIL]
-        due = since.told is None or moment - since.told > TELL_AGAIN
+        since.detail = detail[:MAX_DETAIL_LENGTH]
+        due = since.told is None or moment - since.told > WARN_INTERVAL_SECONDS
         if due and self._lasts(what, since):
             since.told = moment
             tell = log.debug if what in _EXPECTED else log.warning
@@ -76,7 +76,7 @@ class Health:
             tell("mended", what=what.value, part=part or None)
 
     def _lasts(self, what: Problem, since: _OpenProblem) -> bool:
-        grace = self._grace if what in _PASSING else 0.0
+        grace = self._grace if what in _TRANSIENT else 0.0
         return self._monotonic() - since.monotonic >= grace
 
     @property

@@ -31,7 +31,7 @@ class ServiceStatus(Protocol):
 
 @asynccontextmanager
 async def serve_endpoints(
-    host: str, port: int, probed: ServiceStatus, measures: MetricsCollector
+    host: str, port: int, status: ServiceStatus, metrics: MetricsCollector
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port, which is chosen by the system for 0.
 
@@ -42,24 +42,24 @@ async def serve_endpoints(
     """
 
     async def alive(_: web.Request) -> web.Response:
-        stands = probed.is_stalled()
+        stands = status.is_stalled()
         return web.Response(text=f"{stands or 'ok'}\n", status=503 if stands else 200)
 
     async def ready(_: web.Request) -> web.Response:
-        health = probed.health
-        body = {"ready": probed.ready, "healthy": health.healthy, "reasons": health.reasons()}
+        health = status.health
+        body = {"ready": status.ready, "healthy": health.healthy, "reasons": health.reasons()}
         return web.Response(
             body=orjson.dumps(body),
-            status=200 if probed.ready else 503,
+            status=200 if status.ready else 503,
             content_type="application/json",
         )
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=measures.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def prometheus(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.add_routes(
-        [web.get("/healthz", alive), web.get("/readyz", ready), web.get("/metrics", metrics)]
+        [web.get("/healthz", alive), web.get("/readyz", ready), web.get("/metrics", prometheus)]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()

@@ -28,7 +28,21 @@ if TYPE_CHECKING:
     from schemas.metrics import Sample
     from schemas.ports import Ledger
 
-BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0)
+DELAY_BUCKETS_SECONDS = (
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    3_600.0,
+    86_400.0,
+)
 """Seconds. Data export itself takes minutes; this counts from the arrival in the hub."""
 
 
@@ -47,10 +61,10 @@ class MetricsCollector:
         self.owners: Callable[[], Iterable[PartitionOwners]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
-        self._intelligence: SourceManager | None = None
-        self._lately: RecentSignIns | None = None
+        self._sources: SourceManager | None = None
+        self._recent: RecentSignIns | None = None
         self._coverage = RecentCoverage()
-        self._free: list[Sample] = []
+        self._local_sources: list[Sample] = []
         self._health = health
         self._ledger = ledger
         self._monotonic = monotonic
@@ -62,9 +76,9 @@ class MetricsCollector:
         self._registry = CollectorRegistry()
         self._registry.register(_RegistryAdapter(self.samples))
         self._seconds = Histogram(
-            m.PREFIX + m.FINDING_SECONDS.name,
+            m.METRIC_PREFIX + m.FINDING_SECONDS.name,
             m.FINDING_SECONDS.meaning,
-            buckets=BUCKETS,
+            buckets=DELAY_BUCKETS_SECONDS,
             registry=self._registry,
         )
 
@@ -78,7 +92,7 @@ class MetricsCollector:
     ) -> None:
         """Measure these."""
         self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
-        self._intelligence, self._lately = intelligence, lately
+        self._sources, self._recent = intelligence, lately
 
     def record_delay(self, seconds: float) -> None:
         """Take note of how long a finding took."""
@@ -89,10 +103,10 @@ class MetricsCollector:
         self._size = await self._ledger.size()
         if self._lookups is not None:
             self._quota = await self._lookups.paid_lookup.budget.status()
-        if self._lately is not None and self._lately.recording:
-            self._coverage = await self._lately.coverage()
-        if self._intelligence is not None:
-            self._free = self._intelligence.samples()
+        if self._recent is not None and self._recent.recording:
+            self._coverage = await self._recent.coverage()
+        if self._sources is not None:
+            self._local_sources = self._sources.samples()
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -151,13 +165,13 @@ class MetricsCollector:
             yield m.Sample(m.DROPPED, count, (reason,))
 
     def _of_free_sources(self) -> Iterator[Sample]:
-        yield from self._free
-        if self._lately is not None and self._lately.recording:
+        yield from self._local_sources
+        if self._recent is not None and self._recent.recording:
             since = self._coverage.since
             age = max(0.0, time.time() - since) if since is not None else 0.0
             yield m.Sample(m.LATE_MATCH_AGE, age)
             yield m.Sample(m.LATE_MATCH_SIGNINS, self._coverage.signins)
-            yield m.Sample(m.LATE_MATCH_LOST, self._lately.failed)
+            yield m.Sample(m.LATE_MATCH_LOST, self._recent.failed)
 
     def _of_partitions(self) -> Iterator[Sample]:
         now = self._monotonic()
@@ -195,4 +209,4 @@ class _RegistryAdapter(Collector):
 
 def _family(metric: m.Metric) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if metric.kind == m.COUNTER else GaugeMetricFamily
-    return kind(m.PREFIX + metric.name, metric.meaning, labels=metric.labels)
+    return kind(m.METRIC_PREFIX + metric.name, metric.meaning, labels=metric.labels)

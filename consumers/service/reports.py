@@ -14,7 +14,7 @@ from schemas.errors import SinkHeldBack
 from schemas.events.times import iso
 from schemas.intel.address_index import AddressIndex
 from schemas.intel.verdicts import Unanswered
-from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
+from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, row_error
 from schemas.rows.verdicts import verdict_row
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer, Verdict
     from schemas.ports import Sink
 
-MOST_QUEUED = 20_000
+MAX_QUEUED_VERDICTS = 20_000
 """Verdict rows that wait to be sent."""
-MOST_REMEMBERED = 100_000
+MAX_REMEMBERED_ADDRESSES = 100_000
 """Addresses of which we remember what was told last."""
 
 
-_News = tuple[str, str, str, str]
+_Fingerprint = tuple[str, str, str, str]
 """Verdict, reason, score and class of network."""
 
 
-def _silence(answer: Unanswered) -> _News:
+def _unanswered_row(answer: Unanswered) -> _Fingerprint:
     return "unanswered", answer.why.value, "None", "unknown"
 
 
@@ -46,7 +46,7 @@ class Reports:
         self,
         verdicts: Sink,
         health_rows: Sink,
-        measures: MetricsCollector,
+        metrics: MetricsCollector,
         health: Health,
         *,
         instance: str,
@@ -55,11 +55,11 @@ class Reports:
         self.dropped = 0
         self._verdicts = verdicts
         self._health_rows = health_rows
-        self._measures = measures
+        self._metrics = metrics
         self._health = health
         self._instance = instance
         self._version = version
-        self._last: OrderedDict[str, tuple[_News, str | None]] = OrderedDict()
+        self._last: OrderedDict[str, tuple[_Fingerprint, str | None]] = OrderedDict()
         """What was told last of addresses, and until when it is believed."""
         self._queue: list[dict[str, Any]] = []
 
@@ -78,7 +78,7 @@ class Reports:
         for address in dict.fromkeys((*answers, *words)):
             answer, free = answers.get(address), words.get(address, ())
             before, until = self._last.get(address, (None, None))
-            if isinstance(answer, Unanswered) and not free and before == _silence(answer):
+            if isinstance(answer, Unanswered) and not free and before == _unanswered_row(answer):
                 continue
             row = verdict_row(address, answer, words=free)
             news = (row["Verdict"], row["Reason"], str(row["Score"]), row["AddressClass"])
@@ -87,10 +87,10 @@ class Reports:
                 continue
             self._last[address] = news, row["ExpiresTime"]
             self._last.move_to_end(address)
-            if len(self._last) > MOST_REMEMBERED:
+            if len(self._last) > MAX_REMEMBERED_ADDRESSES:
                 self._last.popitem(last=False)
             self._queue.append({"TimeGenerated": stamp, **row})
-        over = len(self._queue) - MOST_QUEUED
+        over = len(self._queue) - MAX_QUEUED_VERDICTS
         if over > 0:
             del self._queue[:over]
             self.dropped += over
@@ -112,7 +112,7 @@ class Reports:
         stamp = iso(datetime.now(UTC))
         head = {"TimeGenerated": stamp, "Instance": self._instance, "Version": self._version}
         rows: list[dict[str, Any]] = []
-        for sample in self._measures.samples():
+        for sample in self._metrics.samples():
             detail = dict(zip(sample.metric.labels, sample.labels, strict=True)) or None
             rows.append({**head, "Metric": sample.metric.name, "Value": float(sample.value)})
             rows[-1]["Detail"] = detail
@@ -123,7 +123,7 @@ class Reports:
         await self._send(self._health_rows, rows, HEALTH_TABLE)
 
     async def _send(self, sink: Sink, rows: list[dict[str, Any]], table: str) -> None:
-        fit = [row for row in rows if wrong_with(row, table) is None]
+        fit = [row for row in rows if row_error(row, table) is None]
         self.dropped += len(rows) - len(fit)
         if not fit:
             return

@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ASKING = 0.1
-SENDING = 0.25
-PARTITIONS = 5.0
-HUB = 15.0
-HOUSE = 5.0
-RECOVERY = 60.0
-LEFT_BEHIND = 120.0
+DISPATCH_INTERVAL_SECONDS = 0.1
+OUTBOX_INTERVAL_SECONDS = 0.25
+PARTITION_CHECK_INTERVAL_SECONDS = 5.0
+HUB_CHECK_INTERVAL_SECONDS = 15.0
+MAINTENANCE_INTERVAL_SECONDS = 5.0
+RECOVERY_INTERVAL_SECONDS = 60.0
+ORPHANED_AFTER_SECONDS = 120.0
 """Seconds after which an answer's waiting sign-ins are taken to be forgotten by who asked."""
-KEYS = 5.0
-MEASURING = 30.0
-VERDICTS = 10.0
-SWEEPING = 3_600.0
-FREE = 5.0
+KEY_RELOAD_INTERVAL_SECONDS = 5.0
+METRICS_INTERVAL_SECONDS = 30.0
+VERDICTS_INTERVAL_SECONDS = 10.0
+PURGE_INTERVAL_SECONDS = 3_600.0
+SOURCES_INTERVAL_SECONDS = 5.0
 """Seconds between two looks whether feeds or the replica are due."""
-SHARING = 10.0
+EXPORT_INTERVAL_SECONDS = 10.0
 """Seconds between two looks whether Sentinel is to be told of indicators."""
-FIRST_LOOK = 20.0
+SOURCES_STARTUP_WAIT_SECONDS = 20.0
 """Seconds for which the stream waits for them to begin with: what they know costs no lookup."""
-CLOSING = 5.0
+CLOSE_TIMEOUT_SECONDS = 5.0
 """Seconds of the drain's deadline that are left for closing."""
-REPORTING = 2.0
+LAST_REPORT_TIMEOUT_SECONDS = 2.0
 """Seconds for the last verdict rows; nothing is lost without them."""
 
 
@@ -68,11 +68,11 @@ class Service:
         lookups: LookupQueue | None,
         ledger: Ledger,
         health: Health,
-        measures: MetricsCollector,
+        metrics: MetricsCollector,
         reports: Reports | None,
-        keys: KeyReload,
-        intelligence: SourceManager,
-        sharing: SentinelExport | None,
+        key_reload: KeyReload,
+        sources: SourceManager,
+        sentinel: SentinelExport | None,
         opened: Callable[[], Awaitable[None]],
     ) -> None:
         """Put together what runs; *opened* waits until the ledger answers."""
@@ -83,11 +83,11 @@ class Service:
         self._lookups = lookups
         self._ledger = ledger
         self.health = health
-        self._measures = measures
+        self._metrics = metrics
         self._reports = reports
-        self._keys = keys
-        self._intelligence = intelligence
-        self._sharing = sharing
+        self._keys = key_reload
+        self._sources = sources
+        self._sentinel = sentinel
         self._opened = opened
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
@@ -124,14 +124,14 @@ class Service:
 
     async def _begin(self) -> None:
         """Start in order: what an earlier process left is judged before anything new is read."""
-        self._start(_every(MEASURING, self._measures.refresh))
+        self._start(_every(METRICS_INTERVAL_SECONDS, self._metrics.refresh))
         await self._opened()
         await self._pipeline.recover()
-        for action in self._intelligence.actions():
-            self._start(_every(FREE, action))
-        for action in self._sharing.actions() if self._sharing is not None else ():
-            self._start(_every(SHARING, action))
-        await self._intelligence.attempted(FIRST_LOOK)
+        for action in self._sources.actions():
+            self._start(_every(SOURCES_INTERVAL_SECONDS, action))
+        for action in self._sentinel.actions() if self._sentinel is not None else ():
+            self._start(_every(EXPORT_INTERVAL_SECONDS, action))
+        await self._sources.attempted(SOURCES_STARTUP_WAIT_SECONDS)
         for receiver in self.receivers:
             self._start(receiver.run())
         for seconds, action in self._actions():
@@ -165,17 +165,17 @@ class Service:
 
     def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         return [
-            (ASKING, self._ask),
-            (SENDING, self._send),
-            (PARTITIONS, self._look_around),
-            (HUB, self._look_at_hubs),
+            (DISPATCH_INTERVAL_SECONDS, self._ask),
+            (OUTBOX_INTERVAL_SECONDS, self._send),
+            (PARTITION_CHECK_INTERVAL_SECONDS, self._look_around),
+            (HUB_CHECK_INTERVAL_SECONDS, self._look_at_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
-            (HOUSE, self._pipeline.run_maintenance),
-            (RECOVERY, self._recover),
-            (KEYS, self._keys.reload_if_changed),
-            (VERDICTS, self._send_verdicts),
+            (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.run_maintenance),
+            (RECOVERY_INTERVAL_SECONDS, self._recover),
+            (KEY_RELOAD_INTERVAL_SECONDS, self._keys.reload_if_changed),
+            (VERDICTS_INTERVAL_SECONDS, self._send_verdicts),
             (self.settings.report_interval, self._send_health),
-            (SWEEPING, self._ledger.purge_expired),
+            (PURGE_INTERVAL_SECONDS, self._ledger.purge_expired),
         ]
 
     async def _ask(self) -> None:
@@ -204,7 +204,7 @@ class Service:
         await _each(one.checkpoint for one in self.receivers)
 
     async def _recover(self) -> None:
-        await self._pipeline.recover(time.time() - LEFT_BEHIND)
+        await self._pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -226,12 +226,17 @@ class Service:
             receiver.stop_receiving()
         if self._failure is None:
             try:
-                async with asyncio.timeout(max(0.1, self.settings.drain - CLOSING - REPORTING)):
+                async with asyncio.timeout(
+                    max(
+                        0.1,
+                        self.settings.drain - CLOSE_TIMEOUT_SECONDS - LAST_REPORT_TIMEOUT_SECONDS,
+                    )
+                ):
                     await self._settle()
             except TimeoutError:
                 log.warning("not all is settled; what is not comes again after the next start")
         try:
-            async with asyncio.timeout(REPORTING):
+            async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
                 if self._failure is None:
                     await self._checkpoint()  # while the partitions are still ours
                 await self._send_verdicts()
@@ -240,7 +245,7 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         try:
-            async with asyncio.timeout(CLOSING):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 await asyncio.gather(*(one.close() for one in self.receivers))
         except TimeoutError:

@@ -28,8 +28,8 @@ _NOT_CONNECTED = (
     aiohttp.ClientHttpProxyError,
 )
 """The request surely never left: no connection, or a proxy that refuses to make one."""
-TOLD_HEADERS = ("content-type", "date", "x-taxii-date-added-first", "x-taxii-date-added-last")
-LONGEST_WAIT = 30.0
+KEPT_HEADERS = ("content-type", "date", "x-taxii-date-added-first", "x-taxii-date-added-last")
+MAX_HTTP_RETRY_AFTER_SECONDS = 30.0
 """Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
 
 
@@ -41,10 +41,12 @@ class HttpResponse:
     body: bytes
     retry_after: float | None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those that :data:`TOLD_HEADERS` names, by lower-case name."""
+    """Those that :data:`KEPT_HEADERS` names, by lower-case name."""
 
 
-def retry_after(value: str | None, now: float, longest: float = LONGEST_WAIT) -> float | None:
+def retry_after(
+    value: str | None, now: float, longest: float = MAX_HTTP_RETRY_AFTER_SECONDS
+) -> float | None:
     """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), capped."""
     if value is None:
         return None
@@ -75,7 +77,7 @@ def _lost(error: Exception) -> SourceUnavailable:
 
 def _told(response: aiohttp.ClientResponse) -> dict[str, str]:
     headers = response.headers
-    return {name: headers[name][:200] for name in TOLD_HEADERS if name in headers}
+    return {name: headers[name][:200] for name in KEPT_HEADERS if name in headers}
 
 
 class HttpClient:
@@ -96,7 +98,7 @@ class HttpClient:
         now: Clock,
         ca_bundle: Path | None = None,
         idle: float | None = None,
-        longest_wait: float = LONGEST_WAIT,
+        longest_wait: float = MAX_HTTP_RETRY_AFTER_SECONDS,
     ) -> None:
         """*timeout* is for all of an answer, *idle* for the wait for its next bytes, in seconds.
 

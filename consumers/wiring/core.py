@@ -18,7 +18,7 @@ from consumers.pipeline.pipeline import Pipeline
 from consumers.pipeline.recent_sign_ins import RecentSignIns
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
-from consumers.sources.crowdsec.api import LARGEST_BODY, CrowdSecApi
+from consumers.sources.crowdsec.api import MAX_LOOKUP_RESPONSE_BYTES, CrowdSecApi
 from consumers.sources.http import HttpClient
 from schemas.events.addresses import Networks
 from schemas.events.decode import Decoder
@@ -49,16 +49,18 @@ def lifetimes(settings: Settings) -> Lifetimes:
     )
 
 
-def may_ask_paid(settings: Settings) -> bool:
+def may_look_up_paid(settings: Settings) -> bool:
     """Tell whether the paid API may be asked: with the replica only if the settings say so."""
     crowdsec = settings.crowdsec
     return not crowdsec.replica or crowdsec.look_up_beyond_replica
 
 
-def asks_paid(settings: Settings) -> bool:
+def looks_up_paid(settings: Settings) -> bool:
     """Tell whether the paid API will be asked: it may be, and there is a key and a quota."""
     crowdsec = settings.crowdsec
-    return may_ask_paid(settings) and crowdsec.api_key is not None and crowdsec.monthly_quota > 0
+    return (
+        may_look_up_paid(settings) and crowdsec.api_key is not None and crowdsec.monthly_quota > 0
+    )
 
 
 def make_source(settings: Settings) -> CrowdSecApi | None:
@@ -74,7 +76,7 @@ def make_source(settings: Settings) -> CrowdSecApi | None:
         },
         timeout=crowdsec.timeout,
         connections=crowdsec.concurrency,
-        largest_body=LARGEST_BODY,
+        largest_body=MAX_LOOKUP_RESPONSE_BYTES,
         proxies=not is_loopback(crowdsec.url),
         now=WallClock(),
         ca_bundle=settings.ca_bundle,
@@ -82,27 +84,27 @@ def make_source(settings: Settings) -> CrowdSecApi | None:
     return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
 
 
-def make_lookups(
+def make_lookup_queue(
     settings: Settings,
     ledger: Ledger,
     clock: Clock,
     quota: int,
-    memory: VerdictCache,
+    cache: VerdictCache,
     deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
     *,
     revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
-    watch: HealthReporter | None = None,
-    shared: bool = False,
+    health: HealthReporter | None = None,
+    lease: bool = False,
     paced: bool = True,
     source: Source | None = None,
 ) -> LookupQueue | None:
     """Return the way to ask the paid source, or None where it must not be asked.
 
-    With a *watch*, a refused key is told to it instead of raised; with *shared*, other instances
+    With a *health*, a refused key is told to it instead of raised; with *lease*, other instances
     ask on the same ledger. A *source* that is given is asked instead, and needs no key.
     """
     key = settings.crowdsec.api_key
-    if source is None and quota > 0 and may_ask_paid(settings):
+    if source is None and quota > 0 and may_look_up_paid(settings):
         source = make_source(settings)
     if source is None:
         return None
@@ -120,14 +122,14 @@ def make_lookups(
         clock,
         lifetimes=lifetimes(settings),
         concurrency=settings.crowdsec.concurrency,
-        watch=watch or Health(),
-        shared=AddressLease(ledger, 2 * settings.crowdsec.timeout + 20) if shared else None,
-        degrade=watch is not None,
+        health=health or Health(),
+        lease=AddressLease(ledger, 2 * settings.crowdsec.timeout + 20) if lease else None,
+        degrade=health is not None,
     )
     return LookupQueue(
         asker,
         clock,
-        memory=memory,
+        cache=cache,
         deliver=deliver,
         revise=revise,
     )
@@ -152,16 +154,16 @@ class Core:
         quota: int,
         memory: VerdictCache,
         guard: RecordGuard,
-        watch: HealthReporter | None = None,
-        shared: bool = False,
+        health: HealthReporter | None = None,
+        lease: bool = False,
         paced: bool = True,
         source: Source | None = None,
-        free: LocalSources | None = None,
+        local_sources: LocalSources | None = None,
         recent: RecentStore | None = None,
     ) -> None:
-        """See :func:`make_lookups` for *watch*, *shared*, *paced* and *source*.
+        """See :func:`make_lookup_queue` for *health*, *lease*, *paced* and *source*.
 
-        *free* are asked first; *recent* keeps what went by lately, for when they learn more.
+        *local_sources* are asked first; *recent* keeps what went by lately, for when they learn more.
         """
         policy = settings.policy
         self.memory = memory
@@ -169,7 +171,7 @@ class Core:
         self._guard = guard
         self._ledger = ledger
         self._clock = clock
-        self.local_sources = free or LocalSources(None, None)
+        self.local_sources = local_sources or LocalSources(None, None)
         self.recent = RecentSignIns(recent, clock, policy.late_match)
         self.in_flight = InFlight()
         self.history = History(ledger, clock)
@@ -182,7 +184,7 @@ class Core:
             lasts=policy.waiting_limit,
         )
         self.scheduler: LookupScheduler | None = None
-        self.lookups = make_lookups(
+        self.lookups = make_lookup_queue(
             settings,
             ledger,
             clock,
@@ -190,8 +192,8 @@ class Core:
             memory,
             self._deliver,
             revise=self._revise,
-            watch=watch,
-            shared=shared,
+            health=health,
+            lease=lease,
             paced=paced,
             source=source,
         )
@@ -221,21 +223,21 @@ class Core:
         """Return the pipeline around it; see there."""
         self._pipeline = Pipeline(
             decoder=make_decoder(self._settings, noted=self.recent.recording),
-            memory=self.memory,
+            cache=self.memory,
             ledger=self._ledger,
             lookups=self.lookups,
-            turns=self.scheduler,
-            parking=self.pending,
+            scheduler=self.scheduler,
+            pending=self.pending,
             history=self.history,
-            held=self.in_flight,
-            free=self.local_sources,
-            lately=self.recent,
+            in_flight=self.in_flight,
+            local_sources=self.local_sources,
+            recent=self.recent,
             judge=judge,
             outbox=outbox,
             guard=self._guard,
             clock=self._clock,
             own_networks=Networks(self._settings.trusted_networks),
             waiting_limit=self._settings.policy.waiting_limit,
-            told=told,
+            on_verdict=told,
         )
         return self._pipeline

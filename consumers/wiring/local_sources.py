@@ -17,7 +17,7 @@ from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
-from consumers.sources.feeds.changes import TOLD
+from consumers.sources.feeds.changes import PUBLISH_LEASE_SECONDS
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher
@@ -42,23 +42,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LARGEST_PAGE = 64 * 1024 * 1024
+MAX_PAGE_BYTES = 64 * 1024 * 1024
 """Bytes of a page of a feed: 2,000 reports with long descriptions."""
-LARGEST_LISTING = 1024 * 1024
-PAGE_TIMEOUT = 120.0
-IDLE = 20.0
+MAX_LISTING_BYTES = 1024 * 1024
+PAGE_TIMEOUT_SECONDS = 120.0
+IDLE_TIMEOUT_SECONDS = 20.0
 """Seconds for which a server may send nothing."""
-LONGEST_WAIT = 3_600.0
+MAX_SOURCE_RETRY_AFTER_SECONDS = 3_600.0
 """Seconds that a feed's server, or the replica's, may have us wait; nobody sleeps for it."""
-DOWNLOAD_TIMEOUT = 3 * 3_600.0
+DOWNLOAD_TIMEOUT_SECONDS = 3 * 3_600.0
 """Seconds for the replica, which has gigabytes."""
-REPLICA_FOLDER, TOLD_OF = "replica", "told"
-SWEEPING = 3_600.0
-COUNTED = 600.0
+REPLICA_FOLDER, PUBLISHED_FILE = "replica", "told"
+PURGE_INTERVAL_SECONDS = 3_600.0
+COUNT_INTERVAL_SECONDS = 600.0
 """Seconds for which a count of a feed's indicators is good enough, while nothing comes."""
 
 
-def wants_free_sources(settings: Settings) -> bool:
+def wants_local_sources(settings: Settings) -> bool:
     """Tell whether there is any free source to ask."""
     return bool(settings.feeds) or settings.crowdsec.replica
 
@@ -68,8 +68,8 @@ def _client(
     url: str,
     headers: Mapping[str, str],
     *,
-    timeout: float = PAGE_TIMEOUT,
-    largest: int = LARGEST_PAGE,
+    timeout: float = PAGE_TIMEOUT_SECONDS,
+    largest: int = MAX_PAGE_BYTES,
 ) -> HttpClient:
     return HttpClient(
         headers={"User-Agent": f"signinwatch/{version('signinwatch')}", **headers},
@@ -79,8 +79,8 @@ def _client(
         proxies=not is_loopback(url),
         now=WallClock(),
         ca_bundle=settings.ca_bundle,
-        idle=IDLE,
-        longest_wait=LONGEST_WAIT,
+        idle=IDLE_TIMEOUT_SECONDS,
+        longest_wait=MAX_SOURCE_RETRY_AFTER_SECONDS,
     )
 
 
@@ -112,8 +112,8 @@ def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, Ht
             "SIGNINWATCH_CROWDSEC__API_KEY: the offline replica needs a key that allows it"
         )
     key = crowdsec.api_key.get_secret_value()
-    listing = _client(settings, crowdsec.url, {"x-api-key": key}, largest=LARGEST_LISTING)
-    plain = _client(settings, crowdsec.url, {}, timeout=DOWNLOAD_TIMEOUT)
+    listing = _client(settings, crowdsec.url, {"x-api-key": key}, largest=MAX_LISTING_BYTES)
+    plain = _client(settings, crowdsec.url, {}, timeout=DOWNLOAD_TIMEOUT_SECONDS)
     dataset = crowdsec.replica_dataset
     return ReplicaDownload(listing, plain, crowdsec.url, folder, dataset=dataset), listing
 
@@ -126,14 +126,14 @@ class SourceManager:
         settings: Settings,
         folder: Path,
         *,
-        watch: HealthReporter | None = None,
+        health: HealthReporter | None = None,
         clock: Clock | None = None,
         shared: SharedFeed | None = None,
-        claims: Leases | None = None,
+        leases: Leases | None = None,
     ) -> None:
         """Open what *folder* holds of them.
 
-        With *shared*, feeds are read together with other instances; by *claims* they agree on who
+        With *shared*, feeds are read together with other instances; by *leases* they agree on who
         looks for late matches of a replica that all have. ConfigurationError names what
         is wrong with the settings; StateRefused if another process has the folder.
         """
@@ -142,8 +142,8 @@ class SourceManager:
         self.replica: Replica | None = None
         self.refresh: ReplicaRefresh | None = None
         self._settings = settings
-        self._claims = claims
-        self._watch = watch or Health()
+        self._claims = leases
+        self._health = health or Health()
         self._now = (clock or WallClock()).now
         self._clients: dict[str, HttpClient] = {}
         self._counts: dict[str, tuple[int, float, int]] = {}
@@ -164,9 +164,9 @@ class SourceManager:
         self.refresh = ReplicaRefresh(
             self.replica,
             download,
-            watch=self._watch,
+            health=self._health,
             now=self._now,
-            told=folder / TOLD_OF,
+            on_fetched=folder / PUBLISHED_FILE,
         )
 
     def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
@@ -182,7 +182,7 @@ class SourceManager:
                     self.feeds,
                     identity=plan.identity,
                     interval=plan.interval,
-                    watch=self._watch,
+                    health=self._health,
                     now=self._now,
                     shared=shared,
                 )
@@ -214,7 +214,7 @@ class SourceManager:
         if self._claims is None or self.replica is None:
             return True
         name = f"late {REPLICA} {self.replica.built}"
-        return name in (await self._claims.acquire([name], TOLD)).acquired
+        return name in (await self._claims.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
 
     async def bring_up_to_date(self) -> list[str]:
         """Bring everything up to date that is due, one after the other; return what failed."""
@@ -247,7 +247,7 @@ class SourceManager:
     async def purge_expired(self) -> None:
         """Forget, now and then, what has ended long ago."""
         now = self._now()
-        if self.feeds is not None and now - self._swept >= SWEEPING:
+        if self.feeds is not None and now - self._swept >= PURGE_INTERVAL_SECONDS:
             self._swept = now
             try:
                 self.feeds.drop(self.feeds.store.purge_expired(now))
@@ -279,7 +279,7 @@ class SourceManager:
         """Count a feed's indicators, which is dear where there are a million, not too often."""
         now = self._now()
         known = self._counts.get(feed)
-        if known is None or known[0] != step or not 0 <= now - known[1] < COUNTED:
+        if known is None or known[0] != step or not 0 <= now - known[1] < COUNT_INTERVAL_SECONDS:
             count = self.feeds.store.count_valid(feed, now) if self.feeds is not None else 0
             known = self._counts[feed] = (step, now, count)
         return known[2]

@@ -99,11 +99,11 @@ class PlanChain:
 
 @asynccontextmanager
 async def open_plan_chain(
-    settings: Settings, quota: int, told: Callable[[Mapping[str, Answer], float], None]
+    settings: Settings, quota: int, on_verdict: Callable[[Mapping[str, Answer], float], None]
 ) -> AsyncIterator[PlanChain]:
     """Build the chain of a plan with *quota* lookups a month, on a state that goes away after.
 
-    *told* hears of every answer, and when it came by the recording's clock.
+    *on_verdict* hears of every answer, and when it came by the recording's clock.
     """
     policy = settings.policy
     clock = make_clock("event")
@@ -119,7 +119,7 @@ async def open_plan_chain(
             quota=quota,
             memory=VerdictCache(ledger, clock),
             guard=RecordGuard(PipelineCounts(exact=False), nowhere),
-            watch=_NullHealth(),
+            health=_NullHealth(),
             source=EmptySource(),
         )
         lookups = core.lookups
@@ -131,7 +131,7 @@ async def open_plan_chain(
                 Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour
             ),
             outbox=Outbox(nowhere, nowhere),
-            told=lambda answers, _: told(answers, clock.now()),
+            told=lambda answers, _: on_verdict(answers, clock.now()),
         )
         await pipeline.recover()
         yield PlanChain(pipeline, lookups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from consumers.inputs.eventhub_client import EventHub, hub_names, require_hub_settings, trouble_of
+from consumers.inputs.eventhub_client import EventHub, hub_names, problem_of, require_hub_settings
 from consumers.wiring.credentials import Credentials
 from producers.eventhub import SDK_OPTIONS, EventHubSink
 from schemas.errors import ConfigurationError
@@ -51,7 +51,7 @@ async def open_hub_sink(
         hub = EventHub(name, settings.eventhub, credential, settings.ca_bundle)
 
         def explain(error: Exception) -> tuple[str, bool]:
-            trouble, text = trouble_of(error, name, right=RIGHT, role=ROLE)
+            trouble, text = problem_of(error, name, right=RIGHT, role=ROLE)
             return text, trouble is Problem.HUB_UNREACHABLE
 
         sink = EventHubSink(

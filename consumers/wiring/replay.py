@@ -21,7 +21,7 @@ from consumers.pipeline.stats import PipelineCounts
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.core import Core
-from consumers.wiring.local_sources import SourceManager, wants_free_sources
+from consumers.wiring.local_sources import SourceManager, wants_local_sources
 from producers.findings_file import FileSink
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import ConfigurationError
@@ -106,11 +106,11 @@ def make_quarantine(
     *,
     instance: str = "command",
     patient: bool = False,
-    watch: HealthReporter | None = None,
+    health: HealthReporter | None = None,
 ) -> Quarantine:
     """Return the quarantine of a state folder; without a folder the one beside the checkpoints.
 
-    See BlobQuarantine for *patient* and *watch*. *instance* tells who wrote what.
+    See BlobQuarantine for *patient* and *health*. *instance* tells who wrote what.
     """
     if folder is not None:
         return DirectoryQuarantine(folder)
@@ -132,7 +132,7 @@ def make_quarantine(
         credential=make_credential(settings) if secret is None else None,
         instance=instance,
         patient=patient,
-        watch=watch,
+        health=health,
         new_transport=transports(settings.ca_bundle),
     )
     if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
@@ -159,7 +159,7 @@ def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> Sqlite
 
 def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecentStore | None:
     """Return where sign-ins of lately are kept, if anything may be learned of them later."""
-    if folder.temporary or not wants_free_sources(settings):
+    if folder.temporary or not wants_local_sources(settings):
         return None
     return SqliteRecentStore(folder.path, clock)
 
@@ -210,7 +210,7 @@ async def open_chain(
             memory=VerdictCache(ledger, clock),
             guard=RecordGuard(PipelineCounts(), quarantine),
             paced=paced,
-            free=intelligence.free,
+            local_sources=intelligence.free,
             recent=recent,
         )
         if core.lookups is not None:

@@ -58,19 +58,19 @@ class SentinelExport:
         settings: Settings,
         ledger: Ledger,
         clock: Clock,
-        watch: HealthReporter,
-        intelligence: SourceManager,
+        health: HealthReporter,
+        sources: SourceManager,
     ) -> None:
-        self.sharing = IndicatorExport(upload, ledger, clock, settings.sentinel, watch=watch)
+        self.sharing = IndicatorExport(upload, ledger, clock, settings.sentinel, health=health)
         self._upload = upload
         self._clock = clock
         self._own = Networks(settings.trusted_networks)
         self._passing: list[FeedExport] = []
-        if intelligence.feeds is not None:
+        if sources.feeds is not None:
             self._passing = [
                 FeedExport(
                     plan.name,
-                    intelligence.feeds.store,
+                    sources.feeds.store,
                     self.sharing,
                     ledger,
                     valid=settings.sentinel.valid_for,
@@ -120,12 +120,12 @@ def make_sharing(
     settings: Settings,
     ledger: Ledger,
     clock: Clock,
-    watch: HealthReporter,
+    health: HealthReporter,
     credentials: Credentials,
-    intelligence: SourceManager,
+    sources: SourceManager,
 ) -> SentinelExport | None:
     """Return what shares with Sentinel, or None where nothing is to be shared."""
     upload = make_upload(settings, credentials)
     if upload is None:
         return None
-    return SentinelExport(upload, settings, ledger, clock, watch, intelligence)
+    return SentinelExport(upload, settings, ledger, clock, health, sources)

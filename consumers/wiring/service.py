@@ -24,7 +24,7 @@ from consumers.pipeline.stats import PipelineCounts
 from consumers.service.azure_monitor import exported
 from consumers.service.clock_check import ClockCheck
 from consumers.service.file_limit import ensure_open_files
-from consumers.service.health import GRACE, Health
+from consumers.service.health import GRACE_SECONDS, Health
 from consumers.service.http_endpoints import serve_endpoints
 from consumers.service.key_reload import KeyReload
 from consumers.service.metrics import MetricsCollector
@@ -32,9 +32,9 @@ from consumers.service.reports import Reports
 from consumers.service.service import Service
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
-from consumers.wiring.core import Core, asks_paid
+from consumers.wiring.core import Core, looks_up_paid
 from consumers.wiring.credentials import Credentials
-from consumers.wiring.local_sources import wants_free_sources
+from consumers.wiring.local_sources import wants_local_sources
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.sentinel import make_sharing
 from consumers.wiring.service_sources import make_table, open_intelligence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer, Verdict
     from schemas.ports import Clock, Ledger, Sink
 
-REPORT_PATIENCE = 60.0
+REPORT_RETRY_SECONDS = 60.0
 """Seconds for which verdict and health rows are tried; findings are tried for ever."""
 
 
@@ -79,11 +79,11 @@ def require_run_settings(settings: Settings) -> None:
         raise ConfigurationError(
             "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
         )
-    if settings.crowdsec.monthly_quota == 0 and not wants_free_sources(settings):
+    if settings.crowdsec.monthly_quota == 0 and not wants_local_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: with 0 nobody is asked and nothing is judged"
         )
-    if settings.crowdsec.api_key is None and not wants_free_sources(settings):
+    if settings.crowdsec.api_key is None and not wants_local_sources(settings):
         raise ConfigurationError(
             "SIGNINWATCH_CROWDSEC__API_KEY: without it, and without feeds, nobody can be asked"
         )
@@ -102,22 +102,22 @@ def make_hubs(settings: Settings, credentials: Credentials) -> list[EventHub]:
 
 
 def make_checkpoints(
-    settings: Settings, credentials: Credentials, watch: HealthReporter
+    settings: Settings, credentials: Credentials, health: HealthReporter
 ) -> CheckpointContainer:
     """Return the checkpoint container."""
     keyless = settings.checkpoint.connection_string is None
     return CheckpointContainer(
         settings.checkpoint,
         credentials.get() if keyless else None,
-        watch,
-        transport=transports(settings.ca_bundle, ClockCheck(watch).observe)(
+        health,
+        transport=transports(settings.ca_bundle, ClockCheck(health).observe)(
             connection_timeout=5, read_timeout=20
         ),
     )
 
 
 def make_run_ledger(
-    settings: Settings, clock: Clock, watch: HealthReporter, credentials: Credentials
+    settings: Settings, clock: Clock, health: HealthReporter, credentials: Credentials
 ) -> tuple[Ledger, Callable[[], Awaitable[None]]]:
     """Return the ledger, and what waits until it answers."""
     state = settings.state
@@ -128,7 +128,7 @@ def make_run_ledger(
             """Return at once: a directory needs no waiting for."""
 
         return SqliteLedger(state.dir, clock, waiting_per_address=limit), opened
-    table = make_table(settings, watch, credentials)
+    table = make_table(settings, health, credentials)
     store = TableLedger(table, clock, waiting_per_address=limit, instance=instance_name(settings))
     return store, store.open
 
@@ -139,7 +139,7 @@ def make_logs_sink(
     credentials: Credentials,
     *,
     patience: float | None = None,
-    watch: HealthReporter | None = None,
+    health: HealthReporter | None = None,
 ) -> LogsIngestionSink:
     """Return the sink of one of our tables."""
     logs = settings.logs
@@ -152,19 +152,19 @@ def make_logs_sink(
         None if is_loopback(logs.endpoint) else credentials.get(),
         patience=patience,
         table=table,
-        watch=watch,
+        health=health,
         new_transport=transports(settings.ca_bundle),
     )
 
 
 def make_reports(
-    settings: Settings, credentials: Credentials, measures: MetricsCollector, health: Health
+    settings: Settings, credentials: Credentials, metrics: MetricsCollector, health: Health
 ) -> Reports:
     """Return what tells of verdicts and of the service's own health."""
     return Reports(
-        make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_PATIENCE),
-        make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_PATIENCE),
-        measures,
+        make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_RETRY_SECONDS),
+        make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_RETRY_SECONDS),
+        metrics,
         health,
         instance=instance_name(settings),
         version=version("signinwatch"),
@@ -176,7 +176,7 @@ def open_sink(
     findings: str | None,
     stack: AsyncExitStack,
     credentials: Credentials,
-    measures: MetricsCollector,
+    metrics: MetricsCollector,
     health: Health,
 ) -> tuple[Sink, Reports | None]:
     """Return where findings go, and what tells of the rest; the stack closes both."""
@@ -184,23 +184,23 @@ def open_sink(
         file = FileSink(findings, append=True)
         stack.push_async_callback(file.close)
         return file, None
-    sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, watch=health)
+    sink = make_logs_sink(settings, FINDINGS_TABLE, credentials, health=health)
     stack.push_async_callback(sink.close)
-    reports = make_reports(settings, credentials, measures, health)
+    reports = make_reports(settings, credentials, metrics, health)
     stack.push_async_callback(reports.close)
-    measures.sink_errors = lambda: sink.errors
-    measures.reports_dropped = lambda: reports.dropped
+    metrics.sink_errors = lambda: sink.errors
+    metrics.reports_dropped = lambda: reports.dropped
     return sink, reports
 
 
-def connect(intelligence: SourceManager, learning: RetroMatch, reports: Reports | None) -> None:
-    """Have *learning* follow what free sources say, and what they say no more."""
+def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | None) -> None:
+    """Have *retro_match* follow what free sources say, and what they say no more."""
 
     async def unsaid(keys: Collection[str]) -> None:
         if reports is not None and (addresses := reports.filter_reported(keys)):
-            await learning.retract(addresses)
+            await retro_match.retract(addresses)
 
-    intelligence.listen(learning.match_new_indicators, learning.match_recent, unsaid)
+    sources.listen(retro_match.match_new_indicators, retro_match.match_recent, unsaid)
 
 
 def tell_all(*listeners: Told) -> Told:
@@ -213,13 +213,13 @@ def tell_all(*listeners: Told) -> Told:
     return told
 
 
-def make_pipeline(settings: Settings, core: Core, outbox: Outbox, told: Told) -> Pipeline:
+def make_pipeline(settings: Settings, core: Core, outbox: Outbox, on_verdict: Told) -> Pipeline:
     """Return the service's pipeline around *core*."""
     policy = settings.policy
     return core.join(
         judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
         outbox=outbox,
-        told=told,
+        told=on_verdict,
     )
 
 
@@ -247,7 +247,7 @@ async def open_service(
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
         clock = WallClock()
-        health = Health(grace=GRACE)
+        health = Health(grace=GRACE_SECONDS)
         ensure_open_files(health)
         hubs = make_hubs(settings, credentials)
         checkpoints = make_checkpoints(settings, credentials, health)
@@ -256,10 +256,10 @@ async def open_service(
         stack.push_async_callback(ledger.close)
         measures = MetricsCollector(health=health, ledger=ledger)
         instance = instance_name(settings)
-        quarantine = make_quarantine(settings, None, instance=instance, patient=True, watch=health)
+        quarantine = make_quarantine(settings, None, instance=instance, patient=True, health=health)
         stack.push_async_callback(quarantine.close)
         sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
-        outbox = Outbox(sink, quarantine, delivered=measures.record_delay, watch=health)
+        outbox = Outbox(sink, quarantine, delivered=measures.record_delay, health=health)
         intelligence, recent = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
@@ -272,11 +272,13 @@ async def open_service(
             ledger,
             clock,
             quota=service_quota(settings),
-            memory=VerdictCache(ledger, clock, claims_tell=shared and asks_paid(settings)),
+            memory=VerdictCache(
+                ledger, clock, leases_return_verdicts=shared and looks_up_paid(settings)
+            ),
             guard=RecordGuard(PipelineCounts(exact=False), quarantine),
-            watch=health,
-            shared=shared,
-            free=intelligence.free,
+            health=health,
+            lease=shared,
+            local_sources=intelligence.free,
             recent=recent,
         )
         if core.lookups is not None:
@@ -292,11 +294,11 @@ async def open_service(
             lookups=core.lookups,
             ledger=ledger,
             health=health,
-            measures=measures,
+            metrics=measures,
             reports=reports,
-            keys=KeyReload(settings, load, core.lookups, intelligence.use_passwords),
-            intelligence=intelligence,
-            sharing=sharing,
+            key_reload=KeyReload(settings, load, core.lookups, intelligence.use_passwords),
+            sources=intelligence,
+            sentinel=sharing,
             opened=opened,
         )
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)

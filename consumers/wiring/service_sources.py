@@ -15,7 +15,7 @@ from consumers.ledger.table.recent import TableRecentStore
 from consumers.service.clock_check import ClockCheck
 from consumers.sources.feeds.sync import SharedFeed
 from consumers.wiring.azure import transports
-from consumers.wiring.local_sources import SourceManager, wants_free_sources
+from consumers.wiring.local_sources import SourceManager, wants_local_sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,18 +29,18 @@ RECENT_SUFFIX = "recent"
 
 
 def make_table(
-    settings: Settings, watch: HealthReporter, credentials: Credentials, suffix: str = ""
+    settings: Settings, health: HealthReporter, credentials: Credentials, suffix: str = ""
 ) -> StateTable:
     """Return the ledger's table, or one beside it whose name ends in *suffix*."""
     state = settings.state
     secret = state.connection_string
     return StateTable.at(
         state.table + suffix,
-        watch,
+        health,
         connection_string=secret.get_secret_value() if secret else None,
         account_url=state.account_url,
         credential=credentials.get() if secret is None else None,
-        new_transport=transports(settings.ca_bundle, ClockCheck(watch).observe),
+        new_transport=transports(settings.ca_bundle, ClockCheck(health).observe),
     )
 
 
@@ -63,7 +63,7 @@ async def open_intelligence(
     settings: Settings,
     ledger: Ledger,
     clock: Clock,
-    watch: HealthReporter,
+    health: HealthReporter,
     credentials: Credentials,
 ) -> AsyncIterator[tuple[SourceManager, RecentStore | None]]:
     """Open the free sources of the service, and where sign-ins of lately are kept for them.
@@ -73,19 +73,19 @@ async def open_intelligence(
     alone = settings.state.dir is not None
     async with scratch_folder(settings) as folder:
         journal = recent = shared = None
-        if wants_free_sources(settings):
+        if wants_local_sources(settings):
             recent = (
                 SqliteRecentStore(folder, clock)
                 if alone
                 else TableRecentStore(
-                    make_table(settings, watch, credentials, RECENT_SUFFIX), clock
+                    make_table(settings, health, credentials, RECENT_SUFFIX), clock
                 )
             )
         if settings.feeds and not alone:
-            journal = TableJournal(make_table(settings, watch, credentials))
+            journal = TableJournal(make_table(settings, health, credentials))
             shared = SharedFeed(journal, ledger)
         intelligence = SourceManager(
-            settings, folder, watch=watch, shared=shared, claims=None if alone else ledger
+            settings, folder, health=health, shared=shared, leases=None if alone else ledger
         )
         try:
             yield intelligence, recent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumers.clock import WallClock
 from consumers.ledger.table.ledger import TableLedger
-from consumers.service.health import GRACE, Health
+from consumers.service.health import GRACE_SECONDS, Health
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.service import make_run_ledger
 from schemas.errors import LedgerFailed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.ports import Ledger
 
-PATIENCE = 20.0
+OPEN_TIMEOUT_SECONDS = 20.0
 """Seconds for which the ledger's table is tried; then a person should look."""
 
 
@@ -50,17 +50,17 @@ async def open_shared_ledger(
 
     LedgerFailed where it does not answer for a while, or a person has to mend something.
     """
-    watch = _FailFast(grace=GRACE)
-    ledger, opened = make_run_ledger(settings, WallClock(), watch, Credentials(stack, settings))
+    health = _FailFast(grace=GRACE_SECONDS)
+    ledger, opened = make_run_ledger(settings, WallClock(), health, Credentials(stack, settings))
     stack.push_async_callback(ledger.close)
     if isinstance(ledger, TableLedger) and not create:
         opened = partial(ledger.open, create=False)
     try:
-        async with asyncio.timeout(PATIENCE) as watch.limit:
+        async with asyncio.timeout(OPEN_TIMEOUT_SECONDS) as health.limit:
             await opened()
     except TimeoutError:
-        troubles = watch.reasons()
+        troubles = health.reasons()
         why = troubles[0]["detail"] if troubles else "the storage account does not answer"
         raise LedgerFailed(f"STATE__TABLE: {why}") from None
-    watch.limit = None
+    health.limit = None
     return ledger

@@ -10,7 +10,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_AT_ONCE = 100
+MAX_BATCH_SIZE = 100
 
 
 class CrowdSecStandIn:
@@ -39,7 +39,7 @@ class CrowdSecStandIn:
         return _json(item)
 
     async def _several(self, request: web.Request) -> web.Response:
-        asked = [one for one in request.query.get("ips", "").split(",") if one][:MOST_AT_ONCE]
+        asked = [one for one in request.query.get("ips", "").split(",") if one][:MAX_BATCH_SIZE]
         items = [self._items[one] for one in asked if one in self._items]
         told = {"total": len(items), "not_found": len(asked) - len(items), "items": items}
         return _json(told) if asked else web.Response(status=400)

@@ -32,19 +32,19 @@ from azure.storage.blob import BlobType, StorageErrorCode
 from azure.storage.blob.aio import ContainerClient
 
 from producers.quarantine.blob_errors import (
-    LONGEST_WAIT,
+    FIRST_BACKOFF_SECONDS,
+    MAX_BLOB_BACKOFF_SECONDS,
     SETTING,
-    SHORTEST_WAIT,
     NoResponse,
     denial,
     refusal,
     silence,
 )
 from producers.quarantine.directory import (
-    LARGEST_IN_ALL,
+    MAX_DIRECTORY_BYTES,
     bodies_of,
     day_of,
-    goes,
+    is_selected,
     oldest_day,
     read_line,
 )
@@ -66,19 +66,19 @@ log = structlog.get_logger()
 # It warns of every error that is not XML, as a gateway's; what matters of it is told by us.
 logging.getLogger("azure.storage").setLevel(logging.ERROR)
 
-PREFIX = "quarantine/"
-PAGE = 1_000
-REQUEST = 1024 * 1024
+BLOB_PREFIX = "quarantine/"
+PAGE_BLOBS = 1_000
+REQUEST_BYTES = 1024 * 1024
 """Bytes that one request writes; aiohttp warns beyond. Several lines never need more: the SDK
 stages more in blocks, by ids that two writers of one blob would share. A longer line lies alone in
 its blob, which is written once and then deleted, but never rewritten."""
-LARGEST_BLOB = 16 * 1024 * 1024
+MAX_BLOB_BYTES = 16 * 1024 * 1024
 """Bytes of a blob that is read; ours stay below, whatever they hold."""
-TRIM_SECONDS = 3_600.0
+LIMITS_INTERVAL_SECONDS = 3_600.0
 """How often what is too old or too much is looked for."""
-FEW = 3
+MAX_TRIES = 3
 """Tries of a command, with a person waiting for it."""
-MOST_CHANGES = 10
+MAX_CONCURRENT_CHANGES = 10
 """Times that others may change a blob under our hands before we say so."""
 
 _OURS = re.compile(r"quarantine/(\d{4}-\d\d-\d\d)/\d{6}\.\d{6}-[\w.-]+-[0-9a-f]{16}-\d+\.ndjson")
@@ -93,7 +93,7 @@ class _Blob(NamedTuple):
 class BlobQuarantine:
     """See :class:`schemas.ports.Quarantine`. The container must exist; it is never made here.
 
-    With *patient* every trouble is told to *watch* and waited out, without end. Otherwise
+    With *patient* every trouble is told to *health* and waited out, without end. Otherwise
     ConfigurationError says which setting to mend, and LedgerFailed that the service does not
     answer. Blobs of other names are left alone; what is no item in one of ours is passed over.
     """
@@ -107,9 +107,9 @@ class BlobQuarantine:
         credential: AsyncTokenCredential | None = None,
         instance: str,
         patient: bool,
-        watch: HealthReporter | None = None,
+        health: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
-        largest: int = LARGEST_IN_ALL,
+        largest: int = MAX_DIRECTORY_BYTES,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Give a connection string, or an account URL and the *credential*, closed with this."""
@@ -117,7 +117,7 @@ class BlobQuarantine:
         self._credential = credential
         self._client = _client(container, connection_string, account_url, credential, new_transport)
         self._patient = patient
-        self._watch = watch
+        self._health = health
         self._largest = largest
         self._now = now
         self._trimmed: float | None = None
@@ -134,10 +134,10 @@ class BlobQuarantine:
 
         When it raises, some may have been written: put again, they are still one thing each.
         """
-        for lines in bodies_of(items, REQUEST):
+        for lines in bodies_of(items, REQUEST_BYTES):
             await self._steadily(partial(self._write_new, self._new_name(), lines))
         now = self._now()
-        if items and (self._trimmed is None or abs(now - self._trimmed) >= TRIM_SECONDS):
+        if items and (self._trimmed is None or abs(now - self._trimmed) >= LIMITS_INTERVAL_SECONDS):
             self._trimmed = now
             await self._trim(now)
 
@@ -172,7 +172,7 @@ class BlobQuarantine:
         now = self._now()
         moment = datetime.fromtimestamp(now, UTC)
         number = next(self._numbers)
-        return f"{PREFIX}{day_of(now)}/{moment:%H%M%S.%f}-{self._writer}-{number:06}.ndjson"
+        return f"{BLOB_PREFIX}{day_of(now)}/{moment:%H%M%S.%f}-{self._writer}-{number:06}.ndjson"
 
     async def _write_new(self, name: str, lines: bytes) -> None:
         try:
@@ -191,7 +191,7 @@ class BlobQuarantine:
                 yield blob
 
     async def _page(self, token: str) -> tuple[list[_Blob], str | None]:
-        blobs = self._client.list_blobs(name_starts_with=PREFIX, results_per_page=PAGE)
+        blobs = self._client.list_blobs(name_starts_with=BLOB_PREFIX, results_per_page=PAGE_BLOBS)
         pages = blobs.by_page(token or None)
         found = []
         async for page in pages:
@@ -204,7 +204,7 @@ class BlobQuarantine:
 
     async def _read(self, blob: _Blob) -> tuple[list[bytes], str | None]:
         """Return the lines of a blob and its ETag; no lines where it is gone or cannot be ours."""
-        if blob.size > LARGEST_BLOB:
+        if blob.size > MAX_BLOB_BYTES:
             log.warning("a blob is too large to be of the quarantine", blob=blob.name)
             return [], None
         return await self._steadily(partial(self._download, blob.name))
@@ -226,14 +226,14 @@ class BlobQuarantine:
         self, blob: _Blob, ids: Collection[str] | None, before: datetime | None
     ) -> set[str]:
         """Take items out of a blob, again if somebody else has changed it; return their ids."""
-        for _ in range(MOST_CHANGES):
+        for _ in range(MAX_CONCURRENT_CHANGES):
             lines, etag = await self._read(blob)
             items = {line: item for line in lines if (item := read_line(line)) is not None}
-            leaving = {line: one.id for line, one in items.items() if goes(one, ids, before)}
+            leaving = {line: one.id for line, one in items.items() if is_selected(one, ids, before)}
             if not leaving or etag is None:
                 return set()
             rest = b"".join(line for line in lines if line not in leaving)
-            if len(rest) > REQUEST:
+            if len(rest) > REQUEST_BYTES:
                 log.warning("a blob of the quarantine was changed from outside", blob=blob.name)
                 return set()
             if await self._steadily(partial(self._replace, blob.name, rest, etag)):
@@ -311,25 +311,25 @@ class BlobQuarantine:
 
         async for attempt in stamina.retry_context(
             on=again,
-            attempts=None if patient else FEW,
+            attempts=None if patient else MAX_TRIES,
             timeout=None,
-            wait_initial=SHORTEST_WAIT,
-            wait_max=LONGEST_WAIT,
+            wait_initial=FIRST_BACKOFF_SECONDS,
+            wait_max=MAX_BLOB_BACKOFF_SECONDS,
         ):
             with attempt:
-                result = await self._once(call, self._watch if patient else None)
+                result = await self._once(call, self._health if patient else None)
         return result
 
-    async def _once(self, call: Callable[[], Awaitable[T]], watch: HealthReporter | None) -> T:
+    async def _once(self, call: Callable[[], Awaitable[T]], health: HealthReporter | None) -> T:
         try:
             result = await call()
         except AzureError as error:
             failed = _translated(error, self._setting)
-            if watch is not None:
-                watch.report(Problem.QUARANTINE_UNREACHABLE, str(failed))
+            if health is not None:
+                health.report(Problem.QUARANTINE_UNREACHABLE, str(failed))
             raise failed from None
-        if watch is not None:
-            watch.resolve(Problem.QUARANTINE_UNREACHABLE)
+        if health is not None:
+            health.resolve(Problem.QUARANTINE_UNREACHABLE)
         return result
 
 
@@ -344,8 +344,8 @@ def _client(
         "retry_total": 0,
         "connection_timeout": 10,
         "read_timeout": 60,
-        "max_single_put_size": REQUEST,
-        "max_block_size": REQUEST,
+        "max_single_put_size": REQUEST_BYTES,
+        "max_block_size": REQUEST_BYTES,
     }
     if new_transport is not None:
         options["transport"] = new_transport(

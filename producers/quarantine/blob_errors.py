@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SETTING = "SIGNINWATCH_CHECKPOINT__"
-SHORTEST_WAIT = 0.2
-LONGEST_WAIT = 10.0
-LONGEST_RETRY_AFTER = 60.0
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BLOB_BACKOFF_SECONDS = 10.0
+MAX_BLOB_RETRY_AFTER_SECONDS = 60.0
 
 _MISSING = ("", "ContainerNotFound", "ResourceNotFound")
 _MISNAMED = ("InvalidResourceName", "InvalidUri", "OutOfRangeInput")
@@ -65,4 +65,4 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
-    return min(seconds, LONGEST_RETRY_AFTER) if seconds >= SHORTEST_WAIT else None
+    return min(seconds, MAX_BLOB_RETRY_AFTER_SECONDS) if seconds >= FIRST_BACKOFF_SECONDS else None

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 FOLDER = "quarantine"
 KEEP_DAYS = 14
-LARGEST_ITEM = 1024 * 1024
+MAX_ITEM_BYTES = 1024 * 1024
 """Bytes of a body that are kept; an event hub message of the Standard tier is no larger."""
-LARGEST_IN_ALL = 512 * 1024 * 1024
+MAX_DIRECTORY_BYTES = 512 * 1024 * 1024
 """Bytes of lines in all; beyond that the oldest give way."""
 
 
@@ -35,7 +35,7 @@ class DirectoryQuarantine:
         self,
         folder: Path,
         *,
-        largest: int = LARGEST_IN_ALL,
+        largest: int = MAX_DIRECTORY_BYTES,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder / FOLDER
@@ -88,7 +88,7 @@ class DirectoryQuarantine:
         removed: set[str] = set()
         with _edge("written"):
             for path in self._days():
-                removed |= _rewrite(path, lambda item: goes(item, ids, before))
+                removed |= _rewrite(path, lambda item: is_selected(item, ids, before))
         self._size = None
         return len(removed)
 
@@ -150,17 +150,17 @@ def oldest_day(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC) - timedelta(days=KEEP_DAYS):%Y-%m-%d}"
 
 
-def goes(item: QuarantineItem, ids: Collection[str] | None, before: datetime | None) -> bool:
+def is_selected(item: QuarantineItem, ids: Collection[str] | None, before: datetime | None) -> bool:
     """Tell whether ``remove(ids, before)`` means *item*."""
     return (ids is None or item.id in ids) and (before is None or item.time < before)
 
 
 def line_of(item: QuarantineItem) -> bytes:
-    """Return *item* as a line of JSON, its body cut at :data:`LARGEST_ITEM`.
+    """Return *item* as a line of JSON, its body cut at :data:`MAX_ITEM_BYTES`.
 
     The id depends on kind, position and the whole body: the same thing has the same one again.
     """
-    body = item.body[:LARGEST_ITEM]
+    body = item.body[:MAX_ITEM_BYTES]
     written: dict[str, Any] = {
         "id": _identity(item),
         "time": iso(item.time),

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from schemas.intel.indicators import Indicator
     from schemas.ports import Ledger
 
-AT_ONCE = 1_000
+EXPORT_BATCH = 1_000
 """Indicators between two notes of how far we are."""
-LEASE = 900.0
+EXPORT_LEASE_SECONDS = 900.0
 """Seconds for which one instance passes a feed on."""
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 
 
 class FeedUploader(Protocol):
@@ -96,7 +96,10 @@ class FeedExport:
         """Claim the work, or renew the claim; tell whether it is ours to do."""
         if not self._shared:
             return True
-        return self._claim in (await self._ledger.acquire([self._claim], LEASE)).acquired
+        return (
+            self._claim
+            in (await self._ledger.acquire([self._claim], EXPORT_LEASE_SECONDS)).acquired
+        )
 
     async def _due(self) -> bool:
         """Tell whether what has no end has to be told again, before Sentinel forgets it."""
@@ -104,7 +107,7 @@ class FeedExport:
         if note is None:
             await self._ledger.put_value(f"renewed {self._feed}", repr(self._now()))
             return False
-        return self._now() - float(note) > min(self._valid / 3, 7 * DAY)
+        return self._now() - float(note) > min(self._valid / 3, 7 * DAY_SECONDS)
 
     async def _pass_on(self, name: str, *, endless: bool) -> None:
         """Pass on what came after the step that the note *name* tells; the note follows."""
@@ -112,7 +115,7 @@ class FeedExport:
         if not self._shared and 0 < self._store.state(self._feed).steps < step:
             step = 0  # the indicators were lost and read anew
         while True:
-            last, found = self._store.since(self._feed, step, AT_ONCE)
+            last, found = self._store.since(self._feed, step, EXPORT_BATCH)
             if last == step:
                 return
             wanted = [

@@ -20,7 +20,7 @@ import structlog
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.health import Problem
 from schemas.intel.indicators import reputation_of
-from schemas.intel.stix_export import feed_objects, for_readers_only, judged_object
+from schemas.intel.stix_export import feed_indicators, for_readers_only, malicious_indicator
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
 
 if TYPE_CHECKING:
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PREFIX = "ti|"
+UPLOADED_KEY_PREFIX = "ti|"
 """Before an address, the key of what was uploaded of it."""
-MOST_QUEUED = 50_000
-MOST_REMEMBERED = 100_000
+MAX_QUEUED_UPLOADS = 50_000
+MAX_REMEMBERED_UPLOADS = 100_000
 """Addresses of which we remember whether they were uploaded."""
-REMEMBERED = 3_600.0
+REMEMBERED_SECONDS = 3_600.0
 """Seconds after which the ledger is asked again: another instance may have uploaded meanwhile."""
-REMEMBERED_LIVE = 300.0
+REMEMBERED_LIVE_SECONDS = 300.0
 """The same where an upload is valid, of which there are few: it may have been withdrawn."""
-AT_ONCE = 100
+UPLOAD_BATCH = 100
 """Objects, as many as one request takes, after which it is noted what was uploaded."""
-READ_AT_ONCE = 500
-PAUSE = 30.0
+READ_BATCH = 500
+HELD_BACK_PAUSE_SECONDS = 30.0
 """Seconds for which the service is left alone that took nothing."""
-KEPT_FRESH = 30 * 86_400.0
+RENEW_RECORD_SECONDS = 30 * 86_400.0
 """Age at which an entry of the ledger is written again, before its history forgets it."""
 
 
@@ -69,7 +69,7 @@ class UploadedIndicator(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When the address was first uploaded."""
 
 
-NEVER = UploadedIndicator(0.0, 0.0, math.inf)
+NEVER_UPLOADED = UploadedIndicator(0.0, 0.0, math.inf)
 
 
 def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
@@ -142,9 +142,9 @@ class IndicatorExport:
         clock: Clock,
         settings: ExportSettings,
         *,
-        watch: HealthReporter | None = None,
-        most_queued: int = MOST_QUEUED,
-        most_remembered: int = MOST_REMEMBERED,
+        health: HealthReporter | None = None,
+        most_queued: int = MAX_QUEUED_UPLOADS,
+        most_remembered: int = MAX_REMEMBERED_UPLOADS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -152,7 +152,7 @@ class IndicatorExport:
         self._ledger = ledger
         self._clock = clock
         self._settings = settings
-        self._watch = watch
+        self._health = health
         self._most_queued = most_queued
         self._most_remembered = most_remembered
         self._monotonic = monotonic
@@ -219,7 +219,7 @@ class IndicatorExport:
             return None
         if not live or doubtful:
             return "uploaded"
-        old = now - known.time > KEPT_FRESH and wished > left
+        old = now - known.time > RENEW_RECORD_SECONDS and wished > left
         return "renewed" if old or left < wished / 2 else None
 
     def _let_go(self, address: str) -> None:
@@ -240,8 +240,8 @@ class IndicatorExport:
             if not changes and self._unwell:
                 self._well()
             try:
-                for start in range(0, len(changes), AT_ONCE):
-                    await self._apply(changes[start : start + AT_ONCE])
+                for start in range(0, len(changes), UPLOAD_BATCH):
+                    await self._apply(changes[start : start + UPLOAD_BATCH])
             except SinkHeldBack as error:
                 self._rest(error)
                 self._unwell = True
@@ -249,12 +249,12 @@ class IndicatorExport:
     async def _look_up(self) -> None:
         """Make known what the ledger has on queued addresses; let those go that need nothing."""
         unknown = [one for one in self._queue if self._remembered(one) is None]
-        for start in range(0, len(unknown), READ_AT_ONCE):
-            part = unknown[start : start + READ_AT_ONCE]
-            found = await self._ledger.get_history([PREFIX + one for one in part])
+        for start in range(0, len(unknown), READ_BATCH):
+            part = unknown[start : start + READ_BATCH]
+            found = await self._ledger.get_history([UPLOADED_KEY_PREFIX + one for one in part])
             for address in part:
-                key = PREFIX + address
-                shared = _decoded(key, found[key]) if key in found else NEVER
+                key = UPLOADED_KEY_PREFIX + address
+                shared = _decoded(key, found[key]) if key in found else NEVER_UPLOADED
                 self._remember(address, shared)
                 wanted = self._queue.get(address)
                 if wanted is not None and self._kind(address, wanted, shared) is None:
@@ -279,7 +279,7 @@ class IndicatorExport:
         now = self._clock.now()
         until = now if wanted.until is None else wanted.until
         first = min(known.first, now)
-        told = judged_object(
+        told = malicious_indicator(
             address,
             wanted.intel,
             source=self._settings.source,
@@ -297,7 +297,9 @@ class IndicatorExport:
         self._doubtful.update(one.address for one in changes)
         refused = await self._send([one.told for one in changes])
         arrived = [one for one in changes if one.told["id"] not in refused]
-        entries = {PREFIX + one.address: msgspec.msgpack.encode(one.shared) for one in arrived}
+        entries = {
+            UPLOADED_KEY_PREFIX + one.address: msgspec.msgpack.encode(one.shared) for one in arrived
+        }
         if entries:
             await self._ledger.put_history(entries, merged)
         for one in arrived:
@@ -334,8 +336,8 @@ class IndicatorExport:
             last[one.id] = one
         objects = list(by_id.values())
         try:
-            for start in range(0, len(objects), AT_ONCE):
-                await self._send(objects[start : start + AT_ONCE])
+            for start in range(0, len(objects), UPLOAD_BATCH):
+                await self._send(objects[start : start + UPLOAD_BATCH])
         except SinkHeldBack as error:
             self._rest(error)
             raise
@@ -346,15 +348,15 @@ class IndicatorExport:
         why = "feed withdrawn" if one.withdrawn else self._why_not(one)
         told: list[StixObject] = []
         if why is None:
-            told = feed_objects(feed, one, now=now, valid=valid)
+            told = feed_indicators(feed, one, now=now, valid=valid)
         elif one.withdrawn and one.keys:
-            told = feed_objects(feed, one, now=now, valid=valid, withdrawn=True)
+            told = feed_indicators(feed, one, now=now, valid=valid, withdrawn=True)
         elif one.withdrawn and before is None:
             why = "nameless"
         self.counts[why or "fed"] += 1
         if before is None or before.withdrawn or self._why_not(before) is not None:
             return told
-        ended = feed_objects(feed, before, now=now, valid=valid, withdrawn=True)
+        ended = feed_indicators(feed, before, now=now, valid=valid, withdrawn=True)
         return [*told, *ended[len(told) :]]
 
     def _why_not(self, one: Indicator) -> str | None:
@@ -378,15 +380,19 @@ class IndicatorExport:
         return {one["id"] for one, _ in refused}
 
     def _rest(self, error: SinkHeldBack) -> None:
-        pause = PAUSE if error.retry_after is None else max(PAUSE, error.retry_after)
+        pause = (
+            HELD_BACK_PAUSE_SECONDS
+            if error.retry_after is None
+            else max(HELD_BACK_PAUSE_SECONDS, error.retry_after)
+        )
         self._held_back = self._monotonic() + pause, error
-        if self._watch is not None:
-            self._watch.report(Problem.INDICATORS_HELD_BACK, f"{error}; {error.remedy}")
+        if self._health is not None:
+            self._health.report(Problem.INDICATORS_HELD_BACK, f"{error}; {error.remedy}")
 
     def _well(self) -> None:
         self._held_back, self._unwell = None, False
-        if self._watch is not None:
-            self._watch.resolve(Problem.INDICATORS_HELD_BACK)
+        if self._health is not None:
+            self._health.resolve(Problem.INDICATORS_HELD_BACK)
 
     def _resting(self) -> SinkHeldBack | None:
         """Return why nothing is tried now, and for how long."""
@@ -398,8 +404,8 @@ class IndicatorExport:
 
     def _remembered(self, address: str) -> UploadedIndicator | None:
         """Return what is known of an address, None if the ledger has to be asked."""
-        read, shared = self._known.get(address, (-math.inf, NEVER))
-        limit = REMEMBERED_LIVE if shared.until > self._clock.now() else REMEMBERED
+        read, shared = self._known.get(address, (-math.inf, NEVER_UPLOADED))
+        limit = REMEMBERED_LIVE_SECONDS if shared.until > self._clock.now() else REMEMBERED_SECONDS
         return shared if self._monotonic() - read < limit else None
 
     def _remember(self, address: str, shared: UploadedIndicator) -> None:

@@ -53,35 +53,35 @@ log = structlog.get_logger()
 
 SCOPE = "https://management.azure.com/.default"
 API_VERSION = "2024-02-01-preview"
-MOST_OBJECTS = 100
-MOST_REQUESTS = 100
+MAX_REQUEST_OBJECTS = 100
+MAX_REQUESTS_PER_MINUTE = 100
 """Requests in a minute."""
-MINUTE = 60.0
-LARGEST_BODY = 1_000_000
+MINUTE_SECONDS = 60.0
+MAX_INDICATOR_REQUEST_BYTES = 1_000_000
 """Bytes of a request. No limit is documented; this is the one of Azure's other ingestion."""
-LARGEST_ANSWER = 1_000_000
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+MAX_INDICATOR_RESPONSE_BYTES = 1_000_000
+FIRST_PAUSE_SECONDS = 0.5
+MAX_INDICATOR_PAUSE_SECONDS = 30.0
 """Seconds between two tries."""
-LONGEST_RETRY_AFTER = 120.0
-LONGEST_REASON = 300
-SURELY_ALL = 8
+MAX_INDICATOR_RETRY_AFTER_SECONDS = 120.0
+MAX_REASON_LENGTH = 300
+DEFINITE_STATUSES = 8
 """Objects refused one by one, all of them, of which not each can be wrong by itself."""
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_AGAIN_IN = re.compile(rb"[Tt]ry again in (\d{1,5}) seconds")
+_RETRY_IN = re.compile(rb"[Tt]ry again in (\d{1,5}) seconds")
 """How a 429 tells its wait in the body."""
 _RESTRICTED = "microsoft sentinel"
 _REFUSED = (400, 413)
-_MENDS = {
+_INDICATOR_REMEDIES = {
     401: "check the identity that runs this (managed identity, or az login)",
     403: "give the identity the role Microsoft Sentinel Contributor on the workspace; a new role "
     "takes up to 30 minutes",
     404: "check SENTINEL__WORKSPACE_ID (the Log Analytics workspace's id), and that Sentinel is "
     "enabled on it",
 }
-_BUSY = "nothing to mend; the service is busy or out of reach"
-_NO_ANSWER = "nothing to mend if it passes; else check SENTINEL__URL and the network"
+_BUSY_STATUSES = "nothing to mend; the service is busy or out of reach"
+_NO_RESPONSE = "nothing to mend if it passes; else check SENTINEL__URL and the network"
 _STRANGE = "check SENTINEL__URL, and whether a proxy answers in its place"
 _CHANGED = "see whether the upload API has changed; a newer version of signinwatch may be needed"
 
@@ -112,7 +112,7 @@ class RequestRateLimiter:
     async def acquire(self) -> None:
         """Return when a request may begin."""
         while len(self._begun) >= self._most:
-            wait = self._begun[0] + MINUTE - self._monotonic()
+            wait = self._begun[0] + MINUTE_SECONDS - self._monotonic()
             if wait > 0:
                 await self._sleep(wait)
             else:
@@ -135,8 +135,8 @@ class IndicatorUpload:
         *,
         source: str,
         patience: float = 60.0,
-        requests_per_minute: int = MOST_REQUESTS,
-        watch: HealthReporter | None = None,
+        requests_per_minute: int = MAX_REQUESTS_PER_MINUTE,
+        health: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -173,7 +173,7 @@ class IndicatorUpload:
         self._head = b'{"sourcesystem":' + orjson.dumps(source) + b',"stixobjects":['
         self._patience = patience
         self._pace = RequestRateLimiter(requests_per_minute, monotonic, sleep)
-        self._watch = watch
+        self._health = health
         self._monotonic = monotonic
         self._sleep = sleep
         self.errors = 0
@@ -216,32 +216,32 @@ class IndicatorUpload:
             return [(part[0][0], str(error))]
         middle = len(part) // 2
         refused = await self._send_part(part[:middle]) + await self._send_part(part[middle:])
-        if len(refused) == len(part) >= SURELY_ALL:
+        if len(refused) == len(part) >= DEFINITE_STATUSES:
             raise SinkHeldBack(f"SENTINEL__URL: every object is {error}", mend=_CHANGED)
         return refused
 
     async def _post_patiently(self, body: bytes) -> list[_Refusal]:
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_INDICATOR_REQUEST_BYTES:
             raise SinkRefused(f"{len(body):,} bytes are more than one request may hold")
-        began, pause = self._monotonic(), FIRST_PAUSE
+        began, pause = self._monotonic(), FIRST_PAUSE_SECONDS
         while True:
             await self._pace.acquire()
             try:
                 refusals = await self._post(body)
             except SinkHeldBack as error:
                 self.errors += 1
-                if self._watch is not None:
+                if self._health is not None:
                     detail = f"{error}; {error.remedy}"
-                    self._watch.report(Problem.INDICATORS_HELD_BACK, detail)
+                    self._health.report(Problem.INDICATORS_HELD_BACK, detail)
                 wait = pause if error.retry_after is None else error.retry_after
                 if self._monotonic() + wait > began + self._patience:
                     raise
             else:
-                if self._watch is not None:
-                    self._watch.resolve(Problem.INDICATORS_HELD_BACK)
+                if self._health is not None:
+                    self._health.resolve(Problem.INDICATORS_HELD_BACK)
                 return refusals
             await self._sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_INDICATOR_PAUSE_SECONDS)
 
     async def _post(self, body: bytes) -> list[_Refusal]:
         """Send one body once, and translate what the SDK raises."""
@@ -258,12 +258,14 @@ class IndicatorUpload:
                 answer = await _bounded(response)
         except ClientAuthenticationError as error:
             told = f"SENTINEL__URL: {why_no_token(error)}"
-            raise SinkHeldBack(told, mend=_MENDS[401]) from None
+            raise SinkHeldBack(told, mend=_INDICATOR_REMEDIES[401]) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             told = f"SENTINEL__URL: no answer: {why_unreached(error)}"
-            raise SinkHeldBack(told, mend=_NO_ANSWER) from None
+            raise SinkHeldBack(told, mend=_NO_RESPONSE) from None
         except AzureError as error:
-            raise SinkHeldBack(f"SENTINEL__URL: {type(error).__name__}", mend=_BUSY) from None
+            raise SinkHeldBack(
+                f"SENTINEL__URL: {type(error).__name__}", mend=_BUSY_STATUSES
+            ) from None
         if response.status_code != 200:
             raise _translated(response, answer)
         return _refusals(answer)
@@ -274,9 +276,9 @@ async def _bounded(response: AsyncHttpResponse) -> bytes:
     told = b""
     async for chunk in response.iter_raw():
         told += chunk
-        if len(told) > LARGEST_ANSWER:
+        if len(told) > MAX_INDICATOR_RESPONSE_BYTES:
             break
-    return told[:LARGEST_ANSWER]
+    return told[:MAX_INDICATOR_RESPONSE_BYTES]
 
 
 def _refusals(answer: bytes) -> list[_Refusal]:
@@ -292,29 +294,29 @@ def _refusals(answer: bytes) -> list[_Refusal]:
 def _reason(refusal: _Refusal) -> str:
     """Return the service's own words, bounded."""
     words = "; ".join(str(one) for one in refusal.reasons[:5])
-    return clean_text(words, LONGEST_REASON) or "no reason given"
+    return clean_text(words, MAX_REASON_LENGTH) or "no reason given"
 
 
 def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | SinkRefused:
     status = response.status_code
     if status in _REFUSED:
         return SinkRefused(f"refused by the upload API ({status})")
-    mend = _BUSY if status in (408, 429) or status >= 500 else _STRANGE
+    mend = _BUSY_STATUSES if status in (408, 429) or status >= 500 else _STRANGE
     return SinkHeldBack(
         f"SENTINEL__URL: the upload API answers {status}",
-        mend=_MENDS.get(status, mend),
+        mend=_INDICATOR_REMEDIES.get(status, mend),
         retry_after=_retry_after(response.headers.get("Retry-After"), answer),
     )
 
 
 def _retry_after(header: str | None, answer: bytes) -> float | None:
     """Return the seconds that the service asks for, in a header or in words, within reason."""
-    told = _AGAIN_IN.search(answer[:1_000])
+    told = _RETRY_IN.search(answer[:1_000])
     try:
         asked = float(header if header is not None else told[1] if told else "")
     except ValueError:
         return None
-    return min(asked, LONGEST_RETRY_AFTER) if asked >= 0 else None  # NaN is neither
+    return min(asked, MAX_INDICATOR_RETRY_AFTER_SECONDS) if asked >= 0 else None  # NaN is neither
 
 
 def _parts(
@@ -324,7 +326,9 @@ def _parts(
     start, size = 0, around
     for end, (_, encoded) in enumerate(objects):
         larger = size + len(encoded) + 1
-        if end > start and (end - start == MOST_OBJECTS or larger > LARGEST_BODY):
+        if end > start and (
+            end - start == MAX_REQUEST_OBJECTS or larger > MAX_INDICATOR_REQUEST_BYTES
+        ):
             yield objects[start:end]
             start, larger = end, around + len(encoded) + 1
         size = larger

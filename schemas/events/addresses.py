@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LONGEST_TEXT = 64
+MAX_ADDRESS_LENGTH = 64
 """No way of writing an address, with brackets, zone and port, is longer."""
 
 
@@ -131,7 +131,7 @@ def usable_address(value: object) -> str | Unusable:
     text = value.strip()
     if text in ("", "-", "<null>"):
         return Unusable.MISSING
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_ADDRESS_LENGTH:
         return Unusable.NOT_AN_ADDRESS
     if "/" in text:
         return Unusable.A_NETWORK
@@ -159,7 +159,7 @@ class AddressMemo(dict[object, "str | Unusable"]):
     def __missing__(self, text: object) -> str | Unusable:
         """Parse a text seen for the first time."""
         answer = usable_address(text)
-        if text is None or (isinstance(text, str) and len(text) <= LONGEST_TEXT):
+        if text is None or (isinstance(text, str) and len(text) <= MAX_ADDRESS_LENGTH):
             if len(self) >= self._most:
                 self.clear()
             self[text] = answer
@@ -181,7 +181,7 @@ class AddressesMemo(dict[tuple[object, ...], tuple[str, ...]]):
         """Resolve a combination seen for the first time."""
         answers = [self._single[value] for value in values]
         found = tuple(dict.fromkeys(one for one in answers if isinstance(one, str)))
-        if all(value is None or len(str(value)) <= LONGEST_TEXT for value in values):
+        if all(value is None or len(str(value)) <= MAX_ADDRESS_LENGTH for value in values):
             if len(self) >= self._most:
                 self.clear()
             self[values] = found

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
-from schemas.events.framing import INVALID, MOST_WRAPPERS, records_in, records_name, texts_in
-from schemas.events.lenient_json import TooDeep, load_json, shallow
-from schemas.events.record_shapes import looks_of
+from schemas.events.framing import INVALID, MAX_WRAPPERS, records_in, records_name, texts_in
+from schemas.events.lenient_json import TooDeep, load_json, truncate_depth
+from schemas.events.record_shapes import shape_of
 from schemas.events.sign_in import RecordReader, SignIn
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from schemas.events.tables import FastDecoder, RecordFormat, Tables
 
-LARGEST_BODY = 64 * 1024 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may hold more."""
 
-MOST_REJECTS = 100
+MAX_REJECTS = 100
 """Rejects of one body that are kept one by one."""
 
 NULL_ITEM = "null item"
@@ -75,7 +75,7 @@ class Reject:
 class Decoded:
     """What one message body holds. ``records`` is the sum of the three kinds.
 
-    ``rejects`` holds the first :data:`MOST_REJECTS`; if there are more, the last one stands for
+    ``rejects`` holds the first :data:`MAX_REJECTS`; if there are more, the last one stands for
     all others and holds the whole body.
     """
 
@@ -92,7 +92,7 @@ class Decoded:
     def reject(self, reason: str, body: bytes) -> None:
         """Count a reject; keep its *body* if it is among the first."""
         self.rejected += 1
-        if len(self.rejects) < MOST_REJECTS:
+        if len(self.rejects) < MAX_REJECTS:
             self.rejects.append(Reject(reason, body))
 
     def closed(self, body: bytes) -> Decoded:
@@ -115,7 +115,7 @@ def _loaded(raw: bytes) -> Any:
     except TooDeep:
         if _ends_deep(raw):
             raise
-        return load_json(shallow(raw))
+        return load_json(truncate_depth(raw))
 
 
 def _rejected(reason: str, body: bytes) -> Decoded:
@@ -185,7 +185,7 @@ class Decoder:
     def decode(self, body: bytes) -> Decoded:
         """Return what *body* holds; see :class:`Decoded`. Never raises on any bytes."""
         body = body.removeprefix(_BYTE_ORDER_MARK)
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             return _rejected("message too large", body)
         return (self._decode_quickly(body) or self._decode_slowly(body)).closed(body)
 
@@ -275,7 +275,7 @@ class Decoder:
                     self._add_item(item, decoded)
         return decoded
 
-    def _add_item(self, raw: bytes, decoded: Decoded, wrappers: int = MOST_WRAPPERS) -> None:
+    def _add_item(self, raw: bytes, decoded: Decoded, wrappers: int = MAX_WRAPPERS) -> None:
         """Add an item of an envelope: a record, or an envelope of records."""
         items = records_in(raw, arrays=False) if wrappers else None
         if items is None or self._tells_its_table(raw):
@@ -378,7 +378,7 @@ class Decoder:
             if _lost_its_type(record, form):
                 form = tables.form_of_type(form.table) or form
             return form, form.table
-        form = tables.by_looks.get(looks_of(record) or "")
+        form = tables.by_looks.get(shape_of(record) or "")
         return form, form.table if form else ""
 
 

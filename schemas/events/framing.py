@@ -17,7 +17,7 @@ from schemas.events.lenient_json import STRING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-MOST_WRAPPERS = 4
+MAX_WRAPPERS = 4
 """Wrappers that may lie within each other."""
 INVALID = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on a text that is not what its type says, or that nests too deeply."""
@@ -75,7 +75,7 @@ def records_of(body: bytes) -> list[bytes]:
     found: list[bytes] = []
     for text in texts_in(body):
         items = records_in(text)
-        found += [text] if items is None else _unwrapped(items, MOST_WRAPPERS)
+        found += [text] if items is None else _unwrapped(items, MAX_WRAPPERS)
     return found
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-DEEPEST = 200
+MAX_DEPTH = 200
 """Nesting beyond which the patient reader does not follow; real records are below ten."""
-LONGEST_NUMBER = 400
+MAX_NUMBER_LENGTH = 400
 """Digits of a whole number; Python refuses to read very long ones, and nothing needs them."""
 
-_MOST_TEXTS = 10_000
-_LONGEST_TEXT = 1_024
+_MAX_CACHED_TEXTS = 10_000
+_MAX_CACHED_LENGTH = 1_024
 """Characters of texts that are remembered, and how many."""
 
 STRING = rb'"(?:[^"\\]|\\.)*+"?'
@@ -32,7 +32,7 @@ def load_json(raw: bytes | memoryview | str) -> Any:
 
     What strict JSON refuses but a person can read is read: bytes that are not UTF-8 (replaced),
     lone surrogates, NaN, numbers that no double holds. TooDeep for such a text that nests deeper
-    than :data:`DEEPEST`, ValueError for everything else, however broken.
+    than :data:`MAX_DEPTH`, ValueError for everything else, however broken.
     """
     try:
         return orjson.loads(raw)
@@ -48,38 +48,38 @@ def load_json(raw: bytes | memoryview | str) -> Any:
 
 
 def _whole_number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= LONGEST_NUMBER else math.inf
+    return int(digits) if len(digits) <= MAX_NUMBER_LENGTH else math.inf
 
 
 def too_deep(text: str) -> bool:
-    """Return True if brackets nest deeper than :data:`DEEPEST`. Linear, without recursion."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    """Return True if brackets nest deeper than :data:`MAX_DEPTH`. Linear, without recursion."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
     depth = 0
     for token in _TOKENS.finditer(text.encode("utf-8", "replace")):
         if token[0] in b"[{":
             depth += 1
-            if depth > DEEPEST:
+            if depth > MAX_DEPTH:
                 return True
         elif token[0] in b"]}":
             depth -= 1
     return False
 
 
-def shallow(raw: bytes) -> bytes:
-    """Return *raw* with null for what is nested deeper than :data:`DEEPEST`, in linear time."""
+def truncate_depth(raw: bytes) -> bytes:
+    """Return *raw* with null for what is nested deeper than :data:`MAX_DEPTH`, in linear time."""
     kept, depth, start = [], 0, 0
     for token in _TOKENS.finditer(raw):
         if token[0] in b"[{":
             depth += 1
-            if depth == DEEPEST + 1:
+            if depth == MAX_DEPTH + 1:
                 kept.append(raw[start : token.start()])
         elif token[0] in b"]}":
             depth -= 1
-            if depth == DEEPEST:
+            if depth == MAX_DEPTH:
                 kept.append(b"null")
                 start = token.end()
-    return b"".join([*kept, raw[start:]]) if depth <= DEEPEST else raw
+    return b"".join([*kept, raw[start:]]) if depth <= MAX_DEPTH else raw
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
@@ -98,8 +98,8 @@ class _Texts(dict[str, "dict[str, Any] | None"]):
 
     def __missing__(self, text: str) -> dict[str, Any] | None:
         found = parse_object(text)
-        if len(text) <= _LONGEST_TEXT:
-            if len(self) >= _MOST_TEXTS:
+        if len(text) <= _MAX_CACHED_LENGTH:
+            if len(self) >= _MAX_CACHED_TEXTS:
                 self.clear()
             self[text] = found
         return found
@@ -108,7 +108,7 @@ class _Texts(dict[str, "dict[str, Any] | None"]):
 _texts = _Texts()
 
 
-def object_in_text(value: object) -> dict[str, Any] | None:
+def embedded_object(value: object) -> dict[str, Any] | None:
     """Return the object that a text writes, or that a list begins with, as it is; else None."""
     if isinstance(value, str):
         return _texts[value]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from schemas.events.lenient_json import object_in_text
+from schemas.events.lenient_json import embedded_object
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import (
     RecordReader,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
     from schemas.events.tables import FieldPath
 
-LONGEST = 200
+MAX_SIGNAL_LENGTH = 200
 """Characters kept of a name."""
 PEOPLE = ("", "member", "guest", "user")
 """Account types of people; any other is a program."""
@@ -62,7 +62,7 @@ class _ExactReader(RecordReader):
         value: Any = self.record
         for part in place:
             if type(value) is not dict:
-                value = object_in_text(value)
+                value = embedded_object(value)
                 if value is None:
                     return None
             value = value.get(part)
@@ -88,8 +88,8 @@ def _read(signin: SignIn, reader: RecordReader) -> Signals:
         if value is None:
             return ""
         if type(value) is str and value.isascii() and value.isprintable():
-            return value[:LONGEST].strip().lower()
-        return (clean_text(value, LONGEST) or "").lower()
+            return value[:MAX_SIGNAL_LENGTH].strip().lower()
+        return (clean_text(value, MAX_SIGNAL_LENGTH) or "").lower()
 
     def truth(column: str) -> bool | None:
         value = first(columns.get(column, ()))

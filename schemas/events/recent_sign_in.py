@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.events.outcomes import Outcome, number_of, outcome_of_code
 from schemas.events.sign_in import Details
-from schemas.events.times import LONGEST_TEXT, parse_time
+from schemas.events.times import MAX_TIME_LENGTH, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
     from schemas.events.tables import Scalar
 
-LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
+LAST_TIMESTAMP = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
 """Services write the last moment there is for none, and a float rounds it up beyond."""
 _PLAIN = 200
 """Characters of a text that needs no cleaning."""
@@ -166,13 +166,13 @@ def _are_times(texts: Collection[str]) -> bool:
     At the ends of time a zone may lead beyond what can be told.
     """
     deque(map(datetime.fromisoformat, texts), maxlen=0)
-    return max(map(len, texts)) <= LONGEST_TEXT and min(texts) > "0002" and max(texts) < "9999"
+    return max(map(len, texts)) <= MAX_TIME_LENGTH and min(texts) > "0002" and max(texts) < "9999"
 
 
 def _moment(time: float | str) -> datetime:
     if isinstance(time, str):
         return parse_time(time) or datetime.fromtimestamp(0, UTC)
-    return datetime.fromtimestamp(min(time, LAST_MOMENT), UTC)
+    return datetime.fromtimestamp(min(time, LAST_TIMESTAMP), UTC)
 
 
 class _Outcomes(dict["Scalar", Outcome]):

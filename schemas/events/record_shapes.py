@@ -13,7 +13,7 @@ _GRAPH_KINDS = {
 }
 
 
-def looks_of(record: dict[str, Any]) -> str | None:
+def shape_of(record: dict[str, Any]) -> str | None:
     """Return what a record of lower-case names looks like, as a table's form calls it, or None.
 
     Known are Microsoft Graph sign-ins, Microsoft 365 audit records, Activity Log events of the

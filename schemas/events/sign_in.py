@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from schemas.events.addresses import usable_address
-from schemas.events.lenient_json import DEEPEST, parse_object
+from schemas.events.lenient_json import MAX_DEPTH, parse_object
 from schemas.events.outcomes import (
     RESULT_WORDS,
     Outcome,
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from schemas.events.tables import FieldPath, JoinedPaths
 
-LONGEST_VALUE = 1_024
+MAX_VALUE_LENGTH = 1_024
 """Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
 
-_NOTHING = frozenset(("", "-", "<null>"))
+_EMPTY_VALUES = frozenset(("", "-", "<null>"))
 _DEEPEST_NAMES = 8
 """How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
@@ -107,20 +107,20 @@ _TEXT_COLUMNS = [
 ]
 
 
-def clean_text(value: object, longest: int = LONGEST_VALUE) -> str | None:
+def clean_text(value: object, longest: int = MAX_VALUE_LENGTH) -> str | None:
     """Return *value* as bounded text without control characters, or None for nothing."""
     if type(value) is str:
         text = value[:longest].strip()
         if not (text.isascii() and text.isprintable()):
             text = _CONTROL.sub("�", text)
-        return None if text in _NOTHING else text
+        return None if text in _EMPTY_VALUES else text
     if value is None or isinstance(value, dict | list):
         return None
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     text = text[:longest].strip()
     if not (text.isascii() and text.isprintable()):
         text = _CONTROL.sub("�", text)
-    return None if text in _NOTHING else text
+    return None if text in _EMPTY_VALUES else text
 
 
 def clean_bool(value: object) -> bool | None:
@@ -183,7 +183,7 @@ class RecordReader:
             else:
                 value = joined([self.at(place) for place in alternative])
             if type(value) is str:
-                if value[:LONGEST_VALUE].strip() not in _NOTHING:
+                if value[:MAX_VALUE_LENGTH].strip() not in _EMPTY_VALUES:
                     return value
             elif isinstance(value, str | int | float) and clean_text(value) is not None:
                 return value
@@ -299,12 +299,12 @@ def as_number(value: object) -> int | None:
 
 def _event_id(own: Scalar, reader: RecordReader, form: RecordFormat) -> str:
     """Return the source's own id, else ``_ItemId``, else a hash of the canonical record."""
-    text = clean_text(own, longest=LONGEST_VALUE + 1)
+    text = clean_text(own, longest=MAX_VALUE_LENGTH + 1)
     if text is None and form.row:
-        text = clean_text(reader.at(("_ItemId",)), longest=LONGEST_VALUE + 1)
+        text = clean_text(reader.at(("_ItemId",)), longest=MAX_VALUE_LENGTH + 1)
     if text is None:
         return record_hash(reader.record)
-    return text if len(text) <= LONGEST_VALUE else record_hash({"id": text})
+    return text if len(text) <= MAX_VALUE_LENGTH else record_hash({"id": text})
 
 
 def record_hash(record: dict[str, Any]) -> str:
@@ -312,7 +312,7 @@ def record_hash(record: dict[str, Any]) -> str:
     try:
         canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # half a character, a number beyond 64 bits, or nesting beyond orjson's
-        canonical = json.dumps(_shallow(record, DEEPEST), sort_keys=True).encode()
+        canonical = json.dumps(_shallow(record, MAX_DEPTH), sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:32]
 
 

@@ -65,7 +65,7 @@ EVERY_SIGN_IN = ("address", "emitted", "risk_level")
 """The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
 others are read from the record when a sign-in turns out to matter."""
 
-NOTED = ("event_id", "account", "result", "event_time")
+LATE_COLUMNS = ("event_id", "account", "result", "event_time")
 """The columns decoded besides for each sign-in where it is noted for a late match: of each the
 place of first choice. Whatever stands elsewhere is read from the record."""
 
@@ -136,7 +136,7 @@ class FastDecoder:
 
 def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
     """Return the place of first choice of each noted column; nothing if one has no simple one."""
-    firsts = [columns.get(name, ((),))[0] for name in NOTED]
+    firsts = [columns.get(name, ((),))[0] for name in LATE_COLUMNS]
     if any(len(places) != 1 for places in firsts):
         return ()
     return tuple(places[0] for places in firsts)
@@ -224,7 +224,7 @@ def load_tables(
     *chosen* names the tables that count (``all``, or any shipped or own name, in any case); None
     takes the shipped defaults. *own* holds the user's tables: column names as in a layout (a text
     or a list), with ``success`` and ``failure`` words; they count unless *chosen* leaves them out.
-    *noted* has :data:`NOTED` decoded as well. ConfigurationError names what is wrong.
+    *noted* has :data:`LATE_COLUMNS` decoded as well. ConfigurationError names what is wrong.
     """
     own = own or {}
     wanted = _wanted(chosen, own)

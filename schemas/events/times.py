@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-LONGEST_TEXT = 48
+MAX_TIME_LENGTH = 48
 
 _US_FORM = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{4}),?\s+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?"
@@ -24,7 +24,7 @@ def parse_time(value: object) -> datetime | None:
     and any offset, and the US form ``5/6/2031 3:03:58 PM``, month first. A time without a zone
     is UTC. Forms seen in recorded events of Entra ID, AD FS and Log Analytics. Never raises.
     """
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+    if not isinstance(value, str) or len(value) > MAX_TIME_LENGTH:
         return None
     try:
         moment = datetime.fromisoformat(value)

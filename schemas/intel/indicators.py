@@ -12,7 +12,7 @@ from schemas.events.times import iso_of
 from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import Intel, Reputation, Verdict
 
-SURELY_BAD = 50
+MALICIOUS_CONFIDENCE = 50
 """Confidence from which an indicator of malicious activity is believed to be one."""
 _BENIGN = frozenset({"benign", "safe"})
 DECISIVE = _BENIGN | {"malicious", "malicious-activity"}
@@ -80,7 +80,7 @@ def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation
     confidence = indicator.confidence
     if confidence is not None and confidence < least_confidence:
         return Reputation.UNKNOWN
-    if bad and (confidence is None or confidence >= SURELY_BAD):
+    if bad and (confidence is None or confidence >= MALICIOUS_CONFIDENCE):
         return Reputation.MALICIOUS
     return Reputation.SUSPICIOUS
 
@@ -92,7 +92,7 @@ def confidence_word(confidence: int | None) -> str | None:
     return "high" if confidence >= 70 else "medium" if confidence >= 30 else "low"
 
 
-def word_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
+def verdict_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
     """Return an indicator as a feed's word on an address that *key* names, or that lies in it."""
     intel = Intel(
         raw_reputation=reputation_of(indicator).value,

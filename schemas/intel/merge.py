@@ -15,7 +15,7 @@ from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_NAMES = 50
+MAX_MERGED_NAMES = 50
 _BADNESS = {
     Reputation.MALICIOUS: 0,
     Reputation.SUSPICIOUS: 1,
@@ -94,7 +94,7 @@ def _joined(several: Sequence[Intel]) -> Intel:
         told = [value for one in several if _told_of(value := getattr(one, field.name))]
         if told and isinstance(told[0], tuple):
             names = dict.fromkeys(name for names in told for name in names)
-            joined[field.name] = tuple(names)[:MOST_NAMES]
+            joined[field.name] = tuple(names)[:MAX_MERGED_NAMES]
         elif told:
             joined[field.name] = told[0]
     return Intel(**joined)

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 StixObject = dict[str, Any]
 
-MOST_KEYS = 1
+MAX_OBJECT_KEYS = 1
 """Addresses and networks in one pattern; an indicator with more becomes several objects. Sentinel
 fills the columns that its rules join on only for patterns that it can read, the simplest ones."""
-MOST_LABELS = 20
-LONGEST_LABEL = 100
-LONGEST_NAME = 200
-LAST_MOMENT = 253_370_764_800.0
+MAX_LABELS = 20
+MAX_LABEL_LENGTH = 100
+MAX_STIX_NAME_LENGTH = 200
+LAST_STIX_TIMESTAMP = 253_370_764_800.0
 """The year 9999, in seconds: beyond it no calendar goes."""
 
 _OURS = UUID("8c6b4a53-5f6c-4a55-9d6e-2f0e5b1f7a4d")
@@ -50,7 +50,7 @@ _MARKINGS = {
 _KEPT_TO_READERS = frozenset({"red", "amber+strict", "amber-strict", "amber strict"})
 
 
-def judged_object(
+def malicious_indicator(
     address: str,
     intel: Intel,
     *,
@@ -87,7 +87,7 @@ def judged_object(
     return _without_nothing(told)
 
 
-def feed_objects(
+def feed_indicators(
     feed: str, indicator: Indicator, *, now: float, valid: float, withdrawn: bool = False
 ) -> list[StixObject]:
     """Return a feed's indicator as objects: one for each 50 of its keys, none without keys.
@@ -99,7 +99,7 @@ def feed_objects(
     if until is None:
         until = max(now, indicator.valid_from) + valid
     shared: StixObject = {
-        "name": clean_text(f"Indicator of feed {feed}", LONGEST_NAME),
+        "name": clean_text(f"Indicator of feed {feed}", MAX_STIX_NAME_LENGTH),
         "description": f"From a feed that signinwatch reads; there it is {_bounded(indicator.id)}.",
         "indicator_types": _labels(indicator.types),
         **_validity(indicator.valid_from or indicator.modified, until),
@@ -147,7 +147,7 @@ def _id(*parts: str) -> str:
 
 def _validity(start: float, end: float) -> StixObject:
     """Return both ends: the end must be after the start (STIX 2.1 section 4.7)."""
-    end = min(end, LAST_MOMENT)
+    end = min(end, LAST_STIX_TIMESTAMP)
     return {
         "valid_from": _stamp(start if start < end else end - 1),
         "valid_until": _stamp(end),
@@ -155,7 +155,7 @@ def _validity(start: float, end: float) -> StixObject:
 
 
 def _stamp(seconds: float) -> str | None:
-    return iso_of(min(max(seconds, 0.0), LAST_MOMENT))
+    return iso_of(min(max(seconds, 0.0), LAST_STIX_TIMESTAMP))
 
 
 def _pattern(keys: Sequence[str], *, destination: bool = False) -> str:
@@ -172,12 +172,12 @@ def _comparison(key: str, *, destination: bool) -> str:
 
 
 def _in_parts(keys: Sequence[str]) -> list[Sequence[str]]:
-    return [keys[start : start + MOST_KEYS] for start in range(0, len(keys), MOST_KEYS)]
+    return [keys[start : start + MAX_OBJECT_KEYS] for start in range(0, len(keys), MAX_OBJECT_KEYS)]
 
 
 def _labels(names: Iterable[str]) -> list[str]:
-    cleaned = (clean_text(name, LONGEST_LABEL) for name in names)
-    return list(dict.fromkeys(name for name in cleaned if name))[:MOST_LABELS]
+    cleaned = (clean_text(name, MAX_LABEL_LENGTH) for name in names)
+    return list(dict.fromkeys(name for name in cleaned if name))[:MAX_LABELS]
 
 
 def _markings(tlp: str | None) -> list[str]:
@@ -190,7 +190,7 @@ def _level(tlp: str) -> str:
 
 
 def _bounded(text: str) -> str:
-    return clean_text(text, LONGEST_NAME) or "nameless"
+    return clean_text(text, MAX_STIX_NAME_LENGTH) or "nameless"
 
 
 def _without_nothing(told: StixObject) -> StixObject:

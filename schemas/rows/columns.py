@@ -15,7 +15,7 @@ FINDINGS_TABLE = "SignInWatchFindings_CL"
 VERDICTS_TABLE = "SignInWatchVerdicts_CL"
 HEALTH_TABLE = "SignInWatchHealth_CL"
 SCHEMA_VERSION = 1
-LONGEST_TEXT = 4_096
+MAX_TEXT_LENGTH = 4_096
 """Characters of any text in a row; the service cuts at 64 KB."""
 
 
@@ -172,7 +172,7 @@ def _is_whole(text: str) -> bool:
 def _fits(kind: str, value: Any) -> bool:
     match kind:
         case "string":
-            return isinstance(value, str) and len(value) <= LONGEST_TEXT and _is_whole(value)
+            return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH and _is_whole(value)
         case "datetime":
             return parse_time(value) is not None
         case "boolean":
@@ -186,7 +186,7 @@ def _fits(kind: str, value: Any) -> bool:
             return isinstance(value, list | dict)
 
 
-def wrong_with(row: Mapping[str, Any], table: str = FINDINGS_TABLE) -> str | None:
+def row_error(row: Mapping[str, Any], table: str = FINDINGS_TABLE) -> str | None:
     """Return what makes *row* no row of *table*, or None if nothing does.
 
     The ingestion service accepts what does not fit and drops it without a word, so this is the

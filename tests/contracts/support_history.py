@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from consumers.enrichment.history_entries import (
-    DAY,
+    DAY_SECONDS,
     AccountEntry,
     GroupEntry,
     LocationEntry,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.ports import Ledger
 
 ADA, BO = "ada@example.net", "bo@example.net"
-NOON = 20_000.5 * DAY
+NOON = 20_000.5 * DAY_SECONDS
 
 
 def signals(account: str = ADA, outcome: Outcome = Outcome.SUCCESS, **more: Any) -> Signals:

@@ -72,12 +72,12 @@ def table_store(
     table: str,
     clock: Clock,
     *,
-    watch: Told | None = None,
+    health: Told | None = None,
     instance: str = "one",
     waiting_per_address: int = LIMIT,
 ) -> TableLedger:
     """Return a store that is not opened yet."""
-    at = StateTable.at(table, watch or Told(), connection_string=connection_string)
+    at = StateTable.at(table, health or Told(), connection_string=connection_string)
     return TableLedger(at, clock, waiting_per_address=waiting_per_address, instance=instance)
 
 
@@ -88,7 +88,7 @@ async def instances(
     number: int = 1,
     *,
     table: str | None = None,
-    watch: Told | None = None,
+    health: Told | None = None,
     waiting_per_address: int = LIMIT,
 ) -> AsyncIterator[list[TableLedger]]:
     """Open one table by several instances, which know nothing of each other."""
@@ -98,7 +98,7 @@ async def instances(
             connection_string,
             name,
             clock,
-            watch=watch,
+            health=health,
             instance=f"instance {n}",
             waiting_per_address=waiting_per_address,
         )

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumers.enrichment.history import History
-from consumers.enrichment.history_entries import MOST_ACCOUNTS, MOST_AT_BAD, MOST_PLACES
+from consumers.enrichment.history_entries import (
+    MAX_ACCOUNT_LOCATIONS,
+    MAX_BAD_ADDRESS_ACCOUNTS,
+    MAX_LOCATION_ACCOUNTS,
+)
 from tests.contracts.support_history import (
     ADA,
     BO,
@@ -104,12 +108,12 @@ async def test_the_bounds_hold_over_instances(azurite: Azurite, clock: Clock) ->
     async with instances(azurite.connection_string, clock, 2) as stores:
         for number, store in enumerate(stores):
             history = History(store, clock)
-            for n in range(MOST_PLACES):
+            for n in range(MAX_ACCOUNT_LOCATIONS):
                 history.learn(f"81.{number}.{n}.1", signals(as_number=1))
-            for n in range(MOST_ACCOUNTS):
+            for n in range(MAX_LOCATION_ACCOUNTS):
                 history.learn(A, signals(f"u{number}-{n}"))
                 history.learn(A, failed(f"f{number}-{n}"))
-            for n in range(MOST_AT_BAD):
+            for n in range(MAX_BAD_ADDRESS_ACCOUNTS):
                 history.accounts_from(A, f"b{number}-{n}", NOON)
             await history.flush()
         place, account = await place_in(stores[0], A), await account_in(stores[0], ADA)
@@ -118,9 +122,12 @@ async def test_the_bounds_hold_over_instances(azurite: Azurite, clock: Clock) ->
         assert account is not None
         assert network is not None
         assert bad is not None
-        assert (len(place.good), len(place.bad)) == (MOST_ACCOUNTS, MOST_ACCOUNTS)
-        assert (len(account.places), len(network.accounts)) == (MOST_PLACES, MOST_ACCOUNTS)
-        assert len(bad.accounts) == MOST_AT_BAD
+        assert (len(place.good), len(place.bad)) == (MAX_LOCATION_ACCOUNTS, MAX_LOCATION_ACCOUNTS)
+        assert (len(account.places), len(network.accounts)) == (
+            MAX_ACCOUNT_LOCATIONS,
+            MAX_LOCATION_ACCOUNTS,
+        )
+        assert len(bad.accounts) == MAX_BAD_ADDRESS_ACCOUNTS
 
 
 async def test_forgetting_what_is_gone_by_then(azurite: Azurite, clock: Clock) -> None:

@@ -10,7 +10,11 @@ import msgspec
 import pytest
 
 from consumers.enrichment.history import History
-from consumers.enrichment.history_entries import MOST_ACCOUNTS, MOST_PLACES, without
+from consumers.enrichment.history_entries import (
+    MAX_ACCOUNT_LOCATIONS,
+    MAX_LOCATION_ACCOUNTS,
+    without,
+)
 from consumers.ledger.rules import HISTORY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
@@ -274,16 +278,19 @@ async def revised(ledger: Ledger, key: str) -> None:
 async def test_the_bounds_hold(opened: Open, clock: Clock) -> None:
     """Neither an account of many places nor a place of many accounts grows without end."""
     ledger = await opened()
-    many = [(f"81.2.{n}.1", signals(as_number=1_000 + n)) for n in range(MOST_PLACES + 9)]
-    crowd = [(A, signals(f"user{n}@example.net")) for n in range(MOST_ACCOUNTS + 9)]
+    many = [(f"81.2.{n}.1", signals(as_number=1_000 + n)) for n in range(MAX_ACCOUNT_LOCATIONS + 9)]
+    crowd = [(A, signals(f"user{n}@example.net")) for n in range(MAX_LOCATION_ACCOUNTS + 9)]
     await learned(ledger, clock, *many, *crowd)
     place, network = await place_in(ledger, A), await group_in(ledger, "n|3320")
     account = await account_in(ledger, ADA)
     assert place is not None
     assert network is not None
     assert account is not None
-    assert (len(place.good), len(network.accounts)) == (MOST_ACCOUNTS, MOST_ACCOUNTS)
-    assert len(account.places) == MOST_PLACES
+    assert (len(place.good), len(network.accounts)) == (
+        MAX_LOCATION_ACCOUNTS,
+        MAX_LOCATION_ACCOUNTS,
+    )
+    assert len(account.places) == MAX_ACCOUNT_LOCATIONS
 
 
 async def test_a_waiting_sign_in_is_forgotten_by_any_of_its_addresses(opened: Open) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.quarantine.blob import BlobQuarantine
-from producers.quarantine.directory import LARGEST_IN_ALL, LARGEST_ITEM, DirectoryQuarantine
+from producers.quarantine.directory import MAX_DIRECTORY_BYTES, MAX_ITEM_BYTES, DirectoryQuarantine
 from schemas.ports import Quarantine, QuarantineItem
 from tests.support.blobs import blobs_in, make_container, write_blobs
 
@@ -42,7 +42,7 @@ class Place:
     spoil: Callable[[bytes], Awaitable[None]]
     """Appends to what was written last."""
 
-    def open(self, largest: int = LARGEST_IN_ALL) -> Quarantine:
+    def open(self, largest: int = MAX_DIRECTORY_BYTES) -> Quarantine:
         """Return a quarantine of *largest* bytes."""
         return self.opened(largest)
 
@@ -149,15 +149,15 @@ async def test_any_body_comes_back(place: Place, body: bytes) -> None:
 
 async def test_large_bodies_are_cut(place: Place) -> None:
     """At 1 MiB, also where that divides a character, or where each byte is written as six."""
-    large = ("ä" * LARGEST_ITEM).encode()[1:]
-    nothing = bytes(LARGEST_ITEM + 1)
+    large = ("ä" * MAX_ITEM_BYTES).encode()[1:]
+    nothing = bytes(MAX_ITEM_BYTES + 1)
     quarantine = place.open()
     await quarantine.put([item(1, large), item(2, nothing), item(3, large + b"!")])
     found = await kept(quarantine)
     assert [one.body for one in found] == [
-        large[:LARGEST_ITEM],
-        nothing[:LARGEST_ITEM],
-        large[:LARGEST_ITEM],
+        large[:MAX_ITEM_BYTES],
+        nothing[:MAX_ITEM_BYTES],
+        large[:MAX_ITEM_BYTES],
     ]
     assert found[0].id != found[2].id
     assert await quarantine.remove([found[1].id]) == 1

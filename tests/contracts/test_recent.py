@@ -255,15 +255,15 @@ async def test_no_answer_holds_nobody_back(
 ) -> None:
     """Every request ends with LedgerFailed after a while, and all is well when it passes."""
     async with behind(azurite, clock) as (way, recent):
-        monkeypatch.setattr(table_module, "PATIENCE", 0.1)
+        monkeypatch.setattr(table_module, "REQUEST_TIMEOUT_SECONDS", 0.1)
         way.fault = lambda _: web.Response(status=503)
         with pytest.raises(LedgerFailed, match="no answer within"):
             await recent.append(chunk(START))
-        monkeypatch.setattr(table_module, "PATIENCE", 20.0)
+        monkeypatch.setattr(table_module, "REQUEST_TIMEOUT_SECONDS", 20.0)
         way.fault = lambda _: None
         await recent.append(chunk(START))
         ((found,),) = [one async for one in recent.segment_index(0.0)]
-        monkeypatch.setattr(table_module, "PATIENCE", 0.1)
+        monkeypatch.setattr(table_module, "REQUEST_TIMEOUT_SECONDS", 0.1)
         way.fault = lambda _: web.Response(status=503)
         for request in (
             recent.append(chunk(START)),
@@ -276,7 +276,7 @@ async def test_no_answer_holds_nobody_back(
         ):
             with pytest.raises(LedgerFailed, match="no answer within"):
                 await request
-        monkeypatch.setattr(table_module, "PATIENCE", 20.0)
+        monkeypatch.setattr(table_module, "REQUEST_TIMEOUT_SECONDS", 20.0)
         way.fault = lambda _: None
         assert await firsts(recent) == [START]
 

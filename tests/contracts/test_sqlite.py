@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.ledger.sqlite.ledger import SqliteLedger
-from consumers.ledger.sqlite.schema import VERSION
+from consumers.ledger.sqlite.schema import LEDGER_SCHEMA_VERSION
 from schemas.errors import StateRefused
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
 from tests.contracts.support_ledger import LIMIT, A, Clock
@@ -58,7 +58,7 @@ async def test_a_directory_serves_one_process(opened: Open) -> None:
 async def test_a_file_of_another_version_is_refused(tmp_path: Path, opened: Open) -> None:
     """It says what it knows, and leaves the file as it is."""
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
-        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+        database.execute(f"PRAGMA user_version = {LEDGER_SCHEMA_VERSION + 1}")
     with pytest.raises(StateRefused, match="another version"):
         opened()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:

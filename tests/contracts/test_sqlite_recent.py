@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.ledger.sqlite.recent import FILE, SqliteRecentStore
+from consumers.ledger.sqlite.recent import RECENT_FILE, SqliteRecentStore
 from schemas.errors import LedgerFailed
 from tests.contracts.support_ledger import Clock
 from tests.contracts.support_recent import START, chunk, firsts, outlines
@@ -31,7 +31,7 @@ async def test_the_file_is_for_its_owner(tmp_path: Path, clock: Clock) -> None:
     """So are the files that SQLite puts beside it."""
     recent = SqliteRecentStore(tmp_path, clock)
     await recent.append(chunk(START))
-    files = list(tmp_path.glob(f"{FILE}*"))
+    files = list(tmp_path.glob(f"{RECENT_FILE}*"))
     assert len(files) == 3
     assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
     await recent.close()
@@ -46,7 +46,7 @@ async def test_what_is_replaced_leaves_the_disk(tmp_path: Path, clock: Clock) ->
     await recent.replace(one.key, None)
     await recent.replace(two.key, chunk(START + 1))
     await recent.replace(three.key, chunk(START + 2, body=b"bob" * 6_000))
-    assert not any(b"ada@" in path.read_bytes() for path in tmp_path.glob(f"{FILE}*"))
+    assert not any(b"ada@" in path.read_bytes() for path in tmp_path.glob(f"{RECENT_FILE}*"))
     await recent.close()
 
 
@@ -66,14 +66,14 @@ async def test_a_damaged_file_gives_way(tmp_path: Path, clock: Clock) -> None:
     recent = SqliteRecentStore(tmp_path, clock)
     for n in range(9):
         await recent.append(chunk(START + n))
-    log = (tmp_path / f"{FILE}-wal").read_bytes()
+    log = (tmp_path / f"{RECENT_FILE}-wal").read_bytes()
     await recent.close()
-    (tmp_path / FILE).write_bytes(b"no database" * 1_000)
+    (tmp_path / RECENT_FILE).write_bytes(b"no database" * 1_000)
     recent, reason = await _lost(tmp_path, clock)
     assert "not a database" in reason
     await recent.close()
-    (tmp_path / FILE).write_bytes(b"SQLite format 3\0" + b"\xff" * 8_000)
-    (tmp_path / f"{FILE}-wal").write_bytes(log[:20] + b"!" * 2_000)
+    (tmp_path / RECENT_FILE).write_bytes(b"SQLite format 3\0" + b"\xff" * 8_000)
+    (tmp_path / f"{RECENT_FILE}-wal").write_bytes(log[:20] + b"!" * 2_000)
     recent, _ = await _lost(tmp_path, clock)
     await recent.close()
 
@@ -84,14 +84,14 @@ async def test_damage_that_is_met_later_is_mended(tmp_path: Path, clock: Clock) 
     for n in range(50):
         await recent.append(chunk(START + n, body=bytes(20_000)))
     await recent.close()
-    content = bytearray((tmp_path / FILE).read_bytes())
-    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+    content = bytearray((tmp_path / RECENT_FILE).read_bytes())
+    with closing(sqlite3.connect(tmp_path / RECENT_FILE)) as database:
         page = database.execute("PRAGMA page_size").fetchone()[0]
         root = database.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'chunks'"
         ).fetchone()[0]
     content[(root - 1) * page : root * page] = b"\xee" * page
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / RECENT_FILE).write_bytes(content)
     recent = SqliteRecentStore(tmp_path, clock)
     with capture_logs() as logs, pytest.raises(LedgerFailed, match="malformed"):
         await recent.append(chunk(START))
@@ -110,7 +110,7 @@ async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) ->
     recent, reason = await _lost(tmp_path, clock)
     assert "wall clock" in reason
     await recent.close()
-    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+    with closing(sqlite3.connect(tmp_path / RECENT_FILE)) as database:
         database.execute("PRAGMA user_version = 9")
     recent, reason = await _lost(tmp_path, clock)
     assert "schema 9" in reason
@@ -121,7 +121,7 @@ async def test_the_old_files_are_shared_with_nobody(tmp_path: Path, clock: Clock
     """Another process has them open, and goes on writing to them."""
     recent = SqliteRecentStore(tmp_path, clock)
     await recent.append(chunk(START - 1))
-    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+    with closing(sqlite3.connect(tmp_path / RECENT_FILE)) as other:
         other.execute("PRAGMA user_version = 9")
         await recent.close()
         recent, _ = await _lost(tmp_path, clock)
@@ -148,10 +148,10 @@ async def test_not_every_error_is_damage(tmp_path: Path, clock: Clock) -> None:
 
 async def test_what_cannot_be_opened_is_not_deleted(tmp_path: Path, clock: Clock) -> None:
     """A file that is locked or out of reach is not damaged."""
-    (tmp_path / FILE).mkdir()
+    (tmp_path / RECENT_FILE).mkdir()
     with pytest.raises(LedgerFailed):
         SqliteRecentStore(tmp_path, clock)
-    assert (tmp_path / FILE).is_dir()
+    assert (tmp_path / RECENT_FILE).is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(LedgerFailed, match="STATE__DIR"):
         SqliteRecentStore(tmp_path / "file", clock)
@@ -184,5 +184,5 @@ async def test_two_processes_damage_nothing(tmp_path: Path, clock: Clock) -> Non
     assert [await one.wait() for one in processes] == [0, 0]
     assert await firsts(recent) == sorted([float(n) for n in range(100)] * 2)
     await recent.close()
-    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+    with closing(sqlite3.connect(tmp_path / RECENT_FILE)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -60,11 +60,11 @@ def busy(seconds: float | None = None) -> web.Response:
 
 async def test_throttling_holds_back_and_loses_nothing(azurite: Azurite, clock: Clock) -> None:
     """Every other request is refused; trouble is told at the second refusal, and its end."""
-    watch = Told()
+    health = Told()
     signins = [waiting(f"{n}", address) for n, address in enumerate(ADDRESSES[:20])]
     async with (
         faulty(azurite) as (way, text),
-        instances(text, clock, watch=watch) as (store,),
+        instances(text, clock, health=health) as (store,),
     ):
         way.fault = lambda _: busy(0.01) if way.requests % 2 else None
         await store.enqueue_unless_answered(signins)
@@ -72,12 +72,12 @@ async def test_throttling_holds_back_and_loses_nothing(azurite: Azurite, clock: 
         assert set(await store.answered_waiting()) == set(ADDRESSES[:10])
         way.fault = lambda _: busy(0.01)
         asking = asyncio.ensure_future(store.acquire([A], 60.0))
-        await watch.until(Problem.LEDGER_UNREACHABLE)
+        await health.until(Problem.LEDGER_UNREACHABLE)
         assert not asking.done()
         way.fault = lambda _: None
         assert (await asking).acquired == {A}
-        assert not watch.troubles
-    assert "503 ServerBusy" in watch.details[-1]
+        assert not health.troubles
+    assert "503 ServerBusy" in health.details[-1]
 
 
 async def test_lost_answers_count_nothing_twice(azurite: Azurite, clock: Clock) -> None:
@@ -129,50 +129,50 @@ async def test_the_budget_holds_whatever_gets_lost(azurite: Azurite, clock: Cloc
 
 async def test_an_outage_holds_back_until_it_ends(clock: Clock) -> None:
     """The service goes away and comes back; who called just waits."""
-    watch = Told()
+    health = Told()
     async with (
         Azurite(keep=True) as own,
-        instances(own.connection_string, clock, watch=watch) as (store,),
+        instances(own.connection_string, clock, health=health) as (store,),
     ):
         await store.put_verdicts({A: verdict()})
         await own.stop()
         parking = asyncio.ensure_future(
             store.enqueue_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
         )
-        await watch.until(Problem.LEDGER_UNREACHABLE)
+        await health.until(Problem.LEDGER_UNREACHABLE)
         assert not parking.done()
         await own.start()
         assert await parking == {A: verdict()}
-        assert not watch.troubles
+        assert not health.troubles
         assert await store.waiting_for(B, 10) == [waiting("2", B)]
-    assert not any(KEY in detail or "Eby8" in detail for detail in watch.details)
+    assert not any(KEY in detail or "Eby8" in detail for detail in health.details)
 
 
 async def test_a_wrong_key_is_told(azurite: Azurite, clock: Clock) -> None:
     """It may be mended while the service waits; neither key is told."""
-    watch = Told()
+    health = Told()
     wrong = KEY.replace("Eby8", "Ebz8")
     store = table_store(
-        azurite.connection_string.replace(KEY, wrong), "refused", clock, watch=watch
+        azurite.connection_string.replace(KEY, wrong), "refused", clock, health=health
     )
     opening = asyncio.ensure_future(store.open())
-    await watch.until(Problem.LEDGER_REFUSED)
+    await health.until(Problem.LEDGER_REFUSED)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     await store.close()
-    assert "Storage Table Data Contributor" in watch.details[0]
-    assert wrong not in "".join(watch.details)
+    assert "Storage Table Data Contributor" in health.details[0]
+    assert wrong not in "".join(health.details)
 
 
 async def test_a_missing_table_is_told(azurite: Azurite, clock: Clock) -> None:
     """Where it must not be made, somebody else has to."""
-    watch, name = Told(), f"t{uuid4().hex}"
-    store = table_store(azurite.connection_string, name, clock, watch=watch)
+    health, name = Told(), f"t{uuid4().hex}"
+    store = table_store(azurite.connection_string, name, clock, health=health)
     opening = asyncio.ensure_future(store.open(create=False))
-    await watch.until(Problem.LEDGER_MISSING)
+    await health.until(Problem.LEDGER_MISSING)
     async with instances(azurite.connection_string, clock, table=name):
         await opening
-        assert not watch.troubles
+        assert not health.troubles
         assert await store.get_verdicts([A]) == {}
     await store.close()
 
@@ -181,7 +181,7 @@ async def test_reading_well_does_not_end_the_trouble_of_writing(
     azurite: Azurite, clock: Clock
 ) -> None:
     """An identity that may only read is in trouble as long as a write waits."""
-    watch = Told()
+    health = Told()
 
     def refuse_writes(request: web.Request) -> web.Response | None:
         if request.path.endswith("$batch"):
@@ -190,17 +190,17 @@ async def test_reading_well_does_not_end_the_trouble_of_writing(
 
     async with (
         faulty(azurite) as (way, text),
-        instances(text, clock, watch=watch) as (store,),
+        instances(text, clock, health=health) as (store,),
     ):
         way.fault = refuse_writes
         writing = asyncio.ensure_future(store.put_value("a/b", "text"))
-        await watch.until(Problem.LEDGER_REFUSED)
+        await health.until(Problem.LEDGER_REFUSED)
         assert await store.get_value("a/b") is None
-        assert watch.troubles == {Problem.LEDGER_REFUSED}
+        assert health.troubles == {Problem.LEDGER_REFUSED}
         way.fault = lambda _: None
         await writing
         assert await store.get_value("a/b") == "text"
-        assert not watch.troubles
+        assert not health.troubles
 
 
 # --- settings ---
@@ -256,15 +256,15 @@ def test_wrong_settings_are_named(
 
 async def test_an_account_url_with_a_credential_is_enough() -> None:
     """Nothing is sent before the table is opened."""
-    watch = Told()
+    health = Told()
     table = StateTable.at(
         "ledger",
-        watch,
+        health,
         account_url="https://account.table.core.windows.net",
         credential=Credential(),
     )
     await table.close()
-    assert watch.details == []
+    assert health.details == []
 
 
 @pytest.mark.parametrize("status", [409, 412])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from producers.demo.rule import INGESTED
 from schemas.events.times import iso, parse_time
-from schemas.rows.columns import SCHEMA_VERSION, wrong_with
+from schemas.rows.columns import SCHEMA_VERSION, row_error
 from schemas.rows.findings import finding_id
 from tests.deployment.kql import make_workspace
 
@@ -64,7 +64,7 @@ def finding(
         "AccountsFromAddress": 3,
         **columns,
     }
-    assert wrong_with(row) is None, wrong_with(row)
+    assert row_error(row) is None, row_error(row)
     return {**row, INGESTED: iso(ingested)}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from producers.quarantine.blob import PREFIX
+from producers.quarantine.blob import BLOB_PREFIX
 from schemas.rows.columns import TABLES
 from tests.deployment.arm_deployment import deployed
 
@@ -168,7 +168,7 @@ def store_problems(all_of: Deployment) -> list[str]:
     policy = all_of.only("Microsoft.Storage/storageAccounts/managementPolicies").properties
     (rule,) = policy["policy"]["rules"]
     container = all_of.only(CONTAINERS).name.split("/")[-1]
-    if rule["definition"]["filters"]["prefixMatch"] != [f"{container}/{PREFIX}"]:
+    if rule["definition"]["filters"]["prefixMatch"] != [f"{container}/{BLOB_PREFIX}"]:
         problems.append("lifecycle: deletes something else than the quarantine")
     return problems
 

@@ -12,7 +12,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob.aio import BlobClient
 
 from producers.quarantine import blob as blob_quarantine
-from producers.quarantine.blob import FEW, BlobQuarantine
+from producers.quarantine.blob import MAX_TRIES, BlobQuarantine
 from schemas.errors import ConfigurationError, LedgerFailed, SigninwatchError
 from schemas.health import Problem
 from schemas.ports import QuarantineItem
@@ -183,7 +183,7 @@ async def test_a_command_gives_up_after_a_few_tries(
     error = await failure(quarantine_at(where, container))
     assert isinstance(error, LedgerFailed)
     assert "CHECKPOINT__CONNECTION_STRING: the storage account answers 503" in str(error)
-    assert len(door.requests) == 3 * FEW
+    assert len(door.requests) == 3 * MAX_TRIES
     closed = where.replace(where.split("http://")[1].split("/")[0], "127.0.0.1:9")
     error = await failure(quarantine_at(closed, container))
     assert "the storage account does not answer" in str(error)
@@ -196,7 +196,7 @@ async def test_the_service_waits_a_busy_storage_out(
     door, where = front
     door.fault = lambda _: Fault.BUSY
     notes = Notes()
-    quarantine = quarantine_at(where, container, patient=True, watch=notes)
+    quarantine = quarantine_at(where, container, patient=True, health=notes)
     putting = asyncio.create_task(quarantine.put([item(1)]))
     await notes.hears("503")
     await notes.hears("503")
@@ -213,7 +213,7 @@ async def test_the_service_outlasts_a_stopped_storage() -> None:
         where = storage.connection_string
         container = await make_container(where)
         notes = Notes()
-        quarantine = quarantine_at(where, container, patient=True, watch=notes)
+        quarantine = quarantine_at(where, container, patient=True, health=notes)
         await quarantine.put([item(1)])
         await storage.stop()
         putting = asyncio.create_task(quarantine.put([item(2)]))
@@ -287,7 +287,9 @@ async def test_what_may_be_rewritten_fits_one_request(
     await quarantine.put(items)
     blobs = (await blobs_in(where, container)).values()
     assert [blob.count(b"\n") for blob in blobs] == [2, 2, 1, 1, 2]
-    assert max(len(blob) for blob in blobs if blob.count(b"\n") > 1) <= blob_quarantine.REQUEST
+    assert (
+        max(len(blob) for blob in blobs if blob.count(b"\n") > 1) <= blob_quarantine.REQUEST_BYTES
+    )
     door.requests.clear()
     ids = [one.id async for one in quarantine.items()]
     assert await quarantine.remove(ids[::2]) == 4
@@ -324,7 +326,7 @@ async def test_foreign_blobs_are_left_alone(
     await write_blobs(where, container, foreign)
     quarantine = quarantine_at(where, container, largest=100)
     await quarantine.put([item(1)])
-    monkeypatch.setattr(blob_quarantine, "LARGEST_BLOB", 10)
+    monkeypatch.setattr(blob_quarantine, "MAX_BLOB_BYTES", 10)
     assert await bodies(quarantine) == []
     monkeypatch.undo()
     assert await bodies(quarantine) == []
@@ -340,7 +342,7 @@ async def test_trimming_is_rare_and_holds_nothing_up(
     door, where = front
     moment = START
     quarantine = quarantine_at(
-        where, container, patient=True, watch=Notes(), largest=1, now=lambda: moment.timestamp()
+        where, container, patient=True, health=Notes(), largest=1, now=lambda: moment.timestamp()
     )
     door.fault = lambda request: Fault.REFUSED if request.method == "DELETE" else Fault.NONE
     for _ in range(5):
@@ -356,7 +358,7 @@ async def test_many_blobs_are_read_by_pages(
     front: tuple[Front, str], container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault between two pages, or in the middle of a blob, costs neither order nor an item."""
-    monkeypatch.setattr(blob_quarantine, "PAGE", 2)
+    monkeypatch.setattr(blob_quarantine, "PAGE_BLOBS", 2)
     door, where = front
     quarantine = quarantine_at(where, container)
     for number in range(7):

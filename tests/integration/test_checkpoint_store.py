@@ -64,7 +64,7 @@ async def numbers(store: CheckpointStore) -> dict[str, int]:
 
 def codes(store: CheckpointStore) -> list[tuple[str, str | None]]:
     """Return the troubles that were told."""
-    health = store._watch
+    health = store._health
     assert isinstance(health, Health)
     return [(one["code"], one["part"]) for one in health.reasons()]
 

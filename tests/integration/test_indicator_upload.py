@@ -10,10 +10,14 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 
 from consumers.wiring.azure import transports
-from producers.sentinel.upload import LARGEST_BODY, IndicatorUpload, RequestRateLimiter
+from producers.sentinel.upload import (
+    MAX_INDICATOR_REQUEST_BYTES,
+    IndicatorUpload,
+    RequestRateLimiter,
+)
 from schemas.errors import ConfigurationError, SinkHeldBack
 from schemas.health import Problem
-from schemas.intel.stix_export import judged_object
+from schemas.intel.stix_export import malicious_indicator
 from schemas.intel.verdicts import Intel
 from tests.contracts.support_ledger import Told
 from tests.servers.threat_intelligence import WORKSPACE, ThreatIntelligence
@@ -30,7 +34,7 @@ def objects(number: int, text: str = "") -> list[dict[str, Any]]:
     """Return so many objects."""
     intel = Intel(confidence="high")
     return [
-        judged_object(
+        malicious_indicator(
             address(n), intel, source="test", now=NOW, valid_until=NOW + 86_400, first=NOW
         )
         | ({"description": text} if text else {})
@@ -61,7 +65,7 @@ async def test_no_request_is_larger_than_it_may_be() -> None:
     """Large objects, of which few fit; one that fits into none is refused alone."""
     service = ThreatIntelligence()
     many = objects(40, "ä" * 40_000)
-    many[7]["description"] = "x" * LARGEST_BODY
+    many[7]["description"] = "x" * MAX_INDICATOR_REQUEST_BYTES
     async with uploading(service) as upload:
         refused = await upload.send(many)
     assert [one["id"] for one, _ in refused] == [many[7]["id"]]
@@ -146,12 +150,12 @@ async def test_passing_trouble_is_waited_out(
     fault: Callable[[int, list[Any]], web.Response | str | None],
 ) -> None:
     """All objects arrive, the watch is told, and told that it is over."""
-    service, watch, time = ThreatIntelligence(fault=fault), Told(), Time()
-    async with uploading(service, time, watch=watch) as upload:
+    service, health, time = ThreatIntelligence(fault=fault), Told(), Time()
+    async with uploading(service, time, health=health) as upload:
         assert await upload.send(objects(150)) == []
     assert len(service.objects) == 150
-    assert watch.troubles == set()
-    assert len(watch.details) == upload.errors == len(time.slept)
+    assert health.troubles == set()
+    assert len(health.details) == upload.errors == len(time.slept)
 
 
 @pytest.mark.parametrize(
@@ -167,18 +171,18 @@ async def test_passing_trouble_is_waited_out(
 )
 async def test_lasting_trouble_is_told_with_its_mend(code: int, mend: str) -> None:
     """When patience ends; nothing was refused for good, and later it goes on."""
-    service, watch, time = ThreatIntelligence(fault=lambda *_: status(code)), Told(), Time()
-    async with uploading(service, time, watch=watch, patience=60.0) as upload:
+    service, health, time = ThreatIntelligence(fault=lambda *_: status(code)), Told(), Time()
+    async with uploading(service, time, health=health, patience=60.0) as upload:
         with pytest.raises(SinkHeldBack, match=str(code)) as caught:
             await upload.send(objects(3))
         assert mend in caught.value.remedy
-        assert watch.troubles == {Problem.INDICATORS_HELD_BACK}
+        assert health.troubles == {Problem.INDICATORS_HELD_BACK}
         assert 30 < sum(time.slept) <= 60
         assert time.slept[:4] == [0.5, 1.0, 2.0, 4.0]
         assert max(time.slept) <= 30
         service.fault = lambda *_: None
         assert await upload.send(objects(3)) == []
-    assert watch.troubles == set()
+    assert health.troubles == set()
 
 
 @pytest.mark.parametrize(

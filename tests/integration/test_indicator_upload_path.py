@@ -31,7 +31,7 @@ def judged(sharing: IndicatorExport, one: str, said: Reputation = Reputation.MAL
 
 async def test_verdicts_reach_sentinel_and_survive_a_restart(tmp_path: Path) -> None:
     """A missing role holds them back; a restart uploads none of them twice."""
-    service, watch, time, clock = ThreatIntelligence(), Told(), Time(), Clock()
+    service, health, time, clock = ThreatIntelligence(), Told(), Time(), Clock()
     clock.time = NOW
     service.fault = lambda *_: web.Response(status=403)
     addresses = [address(n) for n in range(250)]
@@ -41,20 +41,20 @@ async def test_verdicts_reach_sentinel_and_survive_a_restart(tmp_path: Path) -> 
         def new() -> IndicatorExport:
             settings = SentinelSettings()
             return IndicatorExport(
-                upload, store, clock, settings, watch=watch, monotonic=time.monotonic
+                upload, store, clock, settings, health=health, monotonic=time.monotonic
             )
 
         sharing = new()
         for one in addresses:
             judged(sharing, one)
         await sharing.flush()
-        assert watch.troubles == {Problem.INDICATORS_HELD_BACK}
-        assert "Microsoft Sentinel Contributor" in watch.details[-1]
+        assert health.troubles == {Problem.INDICATORS_HELD_BACK}
+        assert "Microsoft Sentinel Contributor" in health.details[-1]
         service.fault = lambda *_: None
         time.time += 60
         service.requests.clear()
         await sharing.flush()
-        assert watch.troubles == set()
+        assert health.troubles == set()
         assert service.requests == [100, 100, 50]
         assert len(service.active(NOW)) == 250
         sharing = new()

@@ -112,9 +112,9 @@ class Setup:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything be noticed sooner than in a service that runs for months."""
-    monkeypatch.setattr(receive, "HEARTBEAT", 0.5)
-    monkeypatch.setattr(receive, "SILENT", 2.5)
-    monkeypatch.setattr(receive, "STUCK", 2.0)
+    monkeypatch.setattr(receive, "HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr(receive, "SILENT_SECONDS", 2.5)
+    monkeypatch.setattr(receive, "STUCK_SECONDS", 2.0)
 
 
 @asynccontextmanager
@@ -262,8 +262,8 @@ async def test_a_refused_link_is_told_and_mended(
     azurite: Azurite, heartbeat: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The SDK says nothing of it; we say what the hub said. Also where calls come in between."""
-    monkeypatch.setattr(receive, "HEARTBEAT", heartbeat)
-    monkeypatch.setattr(receive, "SILENT", 5.0)
+    monkeypatch.setattr(receive, "HEARTBEAT_SECONDS", heartbeat)
+    monkeypatch.setattr(receive, "SILENT_SECONDS", 5.0)
     async with _receiving(azurite) as setup:
         setup.publish("1")
         await until(lambda: setup.has(1), "the first message")
@@ -300,7 +300,7 @@ async def test_where_tags_cannot_be_forgotten_links_are_made_anew(
 ) -> None:
     """The fallback, should the SDK change."""
     monkeypatch.setattr(receive, "forget_delivery_tags", lambda _: False)
-    monkeypatch.setattr(receive, "MOST_UNTRACKED", 100)
+    monkeypatch.setattr(receive, "MAX_UNTRACKED_MESSAGES", 100)
     async with _receiving(azurite) as setup:
         setup.publish(*(f"{n}" for n in range(150)))
         await until(lambda: setup.has(150), "everything")

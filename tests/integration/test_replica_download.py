@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from consumers.sources.crowdsec import replica_download
-from consumers.sources.crowdsec.replica import FILE_NAME, NOTES_NAME, Replica
+from consumers.sources.crowdsec.replica import FILE_NAME, METADATA_NAME, Replica
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from schemas.errors import FeedFailed
 from tests.servers.loopback import Loopback
@@ -399,4 +399,4 @@ async def test_a_failed_refresh_leaves_the_old_copy_answering(tmp_path: Path) ->
         replica.swap((await made.fetch()).path, now=3.0)
     assert replica.find(ADDRESS).exact is None
     assert replica.find("81.2.69.1").exact is not None
-    assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, NOTES_NAME}
+    assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, METADATA_NAME}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events.outcomes import Outcome
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Reputation, Verdict
-from schemas.rows.columns import LONGEST_TEXT, wrong_with
+from schemas.rows.columns import MAX_TEXT_LENGTH, row_error
 from schemas.rows.findings import finding_id, finding_row
 from schemas.rows.policy import Policy, Severity
 from tests.properties.strategies import (
@@ -174,10 +174,10 @@ def test_every_sign_in_makes_a_row_that_fits(
                 wall=FALLBACK,
                 delay=1.0,
             )
-            assert wrong_with(row) is None
+            assert row_error(row) is None
             assert orjson.loads(orjson.dumps(row)) == row
             for text in filter(lambda value: isinstance(value, str), row.values()):
-                assert len(text) <= LONGEST_TEXT
+                assert len(text) <= MAX_TEXT_LENGTH
                 assert not [one for one in text if unicodedata.category(one) in ("Cc", "Cs")]
 
 

@@ -196,7 +196,7 @@ async def _together(
         assert any("81.2.21.1" in one.told for one in both)
 
 
-SMALL = {"ENTRIES": 8, "REPEATED": 1, "AT_ONCE": 2}
+SMALL = {"MAX_JOURNAL_ENTRIES": 8, "MAX_JOURNAL_FACTOR": 1, "JOURNAL_BATCH": 2}
 """Journals are renewed often, and pages go there in several pieces."""
 
 
@@ -212,7 +212,7 @@ def test_two_follow_the_server_together(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SMALL.items():
             patch.setattr(sync_module, name, value)
-        patch.setattr(pages_module, "AT_ONCE", 2)
+        patch.setattr(pages_module, "PACK_BATCH", 2)
         with stamina.set_testing(True, attempts=1_000, cap=True):
             asyncio.run(_together(fake, batches, happenings, turns, [journal, journal]))
 
@@ -222,9 +222,9 @@ async def test_two_follow_the_server_by_a_table(
     azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same with the journal of the service."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 12)
-    monkeypatch.setattr(sync_module, "REPEATED", 1)
-    monkeypatch.setattr(pages_module, "AT_ONCE", 2)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 12)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_FACTOR", 1)
+    monkeypatch.setattr(pages_module, "PACK_BATCH", 2)
     batches = [
         ([(number, "new") for number in range(1, 15)], 0.7),
         ([(2, "revoked"), (3, "moved"), (5, "lapsed"), (6, "newer"), (9, "newer")], 0.0),

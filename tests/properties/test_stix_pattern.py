@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.sources.taxii.stix_objects import LONGEST_NAME, MOST_NAMES, indicator_of
+from consumers.sources.taxii.stix_objects import MAX_LISTED_NAMES, MAX_NAME_LENGTH, indicator_of
 from consumers.sources.taxii.stix_pattern import Pattern, read_pattern
 from schemas.events.addresses import usable_address
 from schemas.intel.indicators import Indicator, WhySkipped
@@ -260,5 +260,5 @@ def test_every_object_gets_an_answer(thing: object) -> None:
     assert indicator.keys or indicator.withdrawn
     assert indicator.confidence is None or 0 <= indicator.confidence <= 100
     for names in (indicator.types, indicator.labels, indicator.kill_chain):
-        assert len(names) <= MOST_NAMES
-        assert all(0 < len(name) <= LONGEST_NAME for name in names)
+        assert len(names) <= MAX_LISTED_NAMES
+        assert all(0 < len(name) <= MAX_NAME_LENGTH for name in names)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.addresses import AddressesMemo, AddressMemo, Networks, Unusable, usable_address
-from schemas.events.lenient_json import DEEPEST, load_json, parse_object, shallow, too_deep
+from schemas.events.lenient_json import MAX_DEPTH, load_json, parse_object, too_deep, truncate_depth
 from schemas.events.outcomes import (
     Outcome,
     number_of,
@@ -20,7 +20,7 @@ from schemas.events.outcomes import (
     outcome_of_status,
     outcome_of_word,
 )
-from schemas.events.sign_in import LONGEST_VALUE, clean_bool, clean_text, fold_names
+from schemas.events.sign_in import MAX_VALUE_LENGTH, clean_bool, clean_text, fold_names
 from schemas.events.times import iso, parse_time
 from tests.properties.strategies import ADDRESSES, THOROUGH, VALUES
 
@@ -137,7 +137,7 @@ def test_any_value_cleans_to_bounded_text(value: Any) -> None:
     """And cleaning twice changes nothing."""
     text = clean_text(value)
     if text is not None:
-        assert 0 < len(text) <= LONGEST_VALUE
+        assert 0 < len(text) <= MAX_VALUE_LENGTH
         assert text.isprintable() or all(ord(one) >= 32 for one in text)
         assert clean_text(text) == text
         assert text.encode()
@@ -154,18 +154,20 @@ def test_any_text_is_json_or_a_value_error(text: str) -> None:
 
 
 @THOROUGH
-@given(st.text('"\\\\[]{}a'), st.integers(DEEPEST - 5, DEEPEST + 5))
+@given(st.text('"\\\\[]{}a'), st.integers(MAX_DEPTH - 5, MAX_DEPTH + 5))
 def test_what_is_too_deep_becomes_null(value: str, depth: int) -> None:
     """And nothing else is changed, brackets in texts included."""
     raw = orjson.dumps([value])
-    assert shallow(raw) == raw
+    assert truncate_depth(raw) == raw
     nested = b'{"a":' * depth + raw + b"}" * depth
-    found = orjson.loads(shallow(orjson.dumps({value: value})[:-1] + b',"b":' + nested + b"}"))
+    found = orjson.loads(
+        truncate_depth(orjson.dumps({value: value})[:-1] + b',"b":' + nested + b"}")
+    )
     assert found[value] == value
     found = found["b"]
-    for _ in range(min(depth, DEEPEST - 1)):
+    for _ in range(min(depth, MAX_DEPTH - 1)):
         found = found["a"]
-    assert found == (None if depth >= DEEPEST - 1 else [value])
+    assert found == (None if depth >= MAX_DEPTH - 1 else [value])
 
 
 @THOROUGH

@@ -81,7 +81,7 @@ class World:
         elif what == "add":
             self.change(self.added % 14 + 1, "new", 0.5)
         elif what == STALL:
-            self.fake.clock += sync_module.LEASE + 1.0
+            self.fake.clock += sync_module.FEED_LEASE_SECONDS + 1.0
         elif what in (RESTART, WRITTEN):
             self.dying = what
         return None
@@ -128,7 +128,7 @@ class Instance:
             self.feeds,
             identity=self.identity,
             interval=1.0,
-            watch=Health(),
+            health=Health(),
             now=lambda: fake.clock,
             shared=SharedFeed(self, self) if self.journal is not None else None,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
-from consumers.sources.feeds.sync import MOST, FeedSync, SharedFeed
+from consumers.sources.feeds.sync import MAX_FEED_INDICATORS, FeedSync, SharedFeed
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.events.times import iso_of
 from schemas.ports import JournalEntry, JournalPosition, LeaseResult
@@ -165,12 +165,12 @@ class World:
         journal: MemoryJournal | None = None,
         claimed: dict[str, str] | None = None,
         rules: FeedRules | None = None,
-        most: int = MOST,
+        most: int = MAX_FEED_INDICATORS,
         identity: str = "it",
     ) -> None:
         self.time = NOW
         self.source = Source()
-        self.watch = Watch()
+        self.health = Watch()
         self.told: list[set[str]] = []
         self.claims = Claims(folder.name, {} if claimed is None else claimed)
         self.folder = folder
@@ -179,7 +179,7 @@ class World:
         self.feeds.load()
         self.options: dict[str, Any] = {
             "interval": interval,
-            "watch": self.watch,
+            "health": self.health,
             "now": lambda: self.time,
             "shared": SharedFeed(journal, self.claims) if journal is not None else None,
             "most": most,

@@ -102,14 +102,14 @@ class World:
         self.ticks = 0.0
         self.folder = folder
         self.taker = Taker()
-        self.watch = Told()
+        self.health = Told()
         self.store = Store(folder, self.clock, waiting_per_address=5)
         self.sharing = self.new_sharing()
 
     def new_sharing(self, **more: Any) -> IndicatorExport:
         """Begin without any memory."""
         settings = more.pop("settings", SentinelSettings())
-        options: dict[str, Any] = {"watch": self.watch, "monotonic": lambda: self.ticks}
+        options: dict[str, Any] = {"health": self.health, "monotonic": lambda: self.ticks}
         return IndicatorExport(self.taker, self.store, self.clock, settings, **(options | more))
 
     def go_on(self, seconds: float) -> None:

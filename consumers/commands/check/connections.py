@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.clock import WallClock
 from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
-from consumers.inputs.eventhub_client import reach, refusal_explained, why_refused
+from consumers.inputs.eventhub_client import explain_refusal, read_properties, read_refusal
 from consumers.ledger.cache import VerdictCache
-from consumers.wiring.core import make_lookups, may_ask_paid
+from consumers.wiring.core import make_lookup_queue, may_look_up_paid
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.service import (
     instance_name,
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
     from schemas.ports import Ledger
 
-PATIENCE = 20.0
+CHECK_TIMEOUT_SECONDS = 20.0
 """Seconds for each thing that is tried."""
-SINK_PATIENCE = 3.0
+SINK_RETRY_SECONDS = 3.0
 """Seconds for which a test row is tried again."""
-ASKED_ABOUT = "9.9.9.9"
+PROBE_ADDRESS = "9.9.9.9"
 """The one address that a check asks CrowdSec about: a public resolver, nobody's sign-in."""
-NOWHERE = "192.0.2.1"
+TEST_ADDRESS = "192.0.2.1"
 """The address in test rows (RFC 5737: documentation only)."""
 
 
@@ -155,11 +155,13 @@ async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) 
     noted = _ProblemRecorder()
     text = ""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             text = await action(noted)
     except TimeoutError:
         if noted.problem is None:
-            return CheckResult(name, f"no answer within {PATIENCE:.0f} s", Problem.NOT_CONFIGURED)
+            return CheckResult(
+                name, f"no answer within {CHECK_TIMEOUT_SECONDS:.0f} s", Problem.NOT_CONFIGURED
+            )
     except (_CheckFailed, SigninwatchError) as error:
         mend = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
         return CheckResult(name, f"{error}{mend}", _code_of(error))
@@ -206,7 +208,7 @@ async def _read_positions(
 
 def _hub(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     async def action(noted: _ProblemRecorder) -> str:
-        told = await reach(hub, noted)
+        told = await read_properties(hub, noted)
         return f"{len(told.partitions)} partitions" if told else ""
 
     return action
@@ -214,17 +216,17 @@ def _hub(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
 
 def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     async def action(noted: _ProblemRecorder) -> str:
-        told = await reach(hub, noted)
+        told = await read_properties(hub, noted)
         if told is None:
             return ""
         partitions = told.partitions
-        refusal = await why_refused(hub, partitions[0])
+        refusal = await read_refusal(hub, partitions[0])
         if refusal is None:
             return f"partition {partitions[0]} may be read"
         if "link:stolen" in refusal[0]:
             return f"partition {partitions[0]} is being read by the service"
         raise _CheckFailed(
-            Problem.PARTITION_SILENT, refusal_explained(refusal, hub.settings.consumer_group)
+            Problem.PARTITION_SILENT, explain_refusal(refusal, hub.settings.consumer_group)
         )
 
     return action
@@ -266,7 +268,7 @@ def _key(
     settings: Settings, credentials: Credentials
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     async def action(noted: _ProblemRecorder) -> str:
-        if not may_ask_paid(settings):
+        if not may_look_up_paid(settings):
             return "the replica answers; the paid API is not asked"
         if settings.crowdsec.api_key is None and settings.feeds:
             return "no key: feeds alone are asked"
@@ -288,30 +290,32 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
     clock = WallClock()
     memory = VerdictCache(ledger, clock)
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookups(settings, ledger, clock, quota, memory, deliver)
+    lookups = make_lookup_queue(settings, ledger, clock, quota, memory, deliver)
     if lookups is None:
         return "MONTHLY_QUOTA is 0: nothing is asked, so the key was not tried"
     try:
-        lookups.enqueue([ASKED_ABOUT])
+        lookups.enqueue([PROBE_ADDRESS])
         await lookups.wait_until_idle()
         left = await lookups.paid_lookup.budget.remaining()
     finally:
         await lookups.close()
-    answer = told.get(ASKED_ABOUT)
+    answer = told.get(PROBE_ADDRESS)
     if isinstance(answer, Unanswered):
         code = Problem.QUOTA_SPENT if answer.why.value == "quota spent" else Problem.SOURCE_DOWN
         raise _CheckFailed(
             code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network"
         )
     spent = lookups.counts.lookups
-    return f"works; {spent} lookup spent on {ASKED_ABOUT}, {left:,} of {quota:,} left"
+    return f"works; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"
 
 
 def _stream(
     settings: Settings, credentials: Credentials, table: str
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     async def action(noted: _ProblemRecorder) -> str:
-        sink = make_logs_sink(settings, table, credentials, patience=SINK_PATIENCE, watch=noted)
+        sink = make_logs_sink(
+            settings, table, credentials, patience=SINK_RETRY_SECONDS, health=noted
+        )
         try:
             refused = await sink.send([_test_row(settings, table)])
         finally:
@@ -338,14 +342,14 @@ def _test_row(settings: Settings, table: str) -> dict[str, Any]:
             "Detail": detail,
         }
     if table == VERDICTS_TABLE:
-        return {"TimeGenerated": stamp, **verdict_row(NOWHERE, None, "signinwatch check")}
+        return {"TimeGenerated": stamp, **verdict_row(TEST_ADDRESS, None, "signinwatch check")}
     return {
         "TimeGenerated": stamp,
-        "FindingId": finding_id("signinwatch", f"check:{stamp}", NOWHERE),
+        "FindingId": finding_id("signinwatch", f"check:{stamp}", TEST_ADDRESS),
         "EventTime": stamp,
         "EventId": f"check:{stamp}",
         "SourceTable": "signinwatch",
-        "IPAddress": NOWHERE,
+        "IPAddress": TEST_ADDRESS,
         "Account": "signinwatch check",
         "Outcome": "Unknown",
         "Reputation": "suspicious",

@@ -10,7 +10,7 @@ from consumers.wiring.local_sources import make_download, make_taxii
 from consumers.wiring.sentinel import make_upload
 from consumers.wiring.service_sources import scratch_folder
 from schemas.errors import ConfigurationError, FeedFailed
-from schemas.intel.stix_export import judged_object
+from schemas.intel.stix_export import malicious_indicator
 from schemas.intel.verdicts import Intel
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from consumers.sources.feeds.presets import FeedPlan
     from consumers.wiring.credentials import Credentials
 
-NOWHERE = "192.0.2.1"
+TEST_INDICATOR_ADDRESS = "192.0.2.1"
 """The address of the test indicator (RFC 5737: documentation only)."""
-ENDED = 3_600.0
+ENDED_SECONDS_AGO = 3_600.0
 """Seconds ago at which the test indicator ended."""
 
 
@@ -62,13 +62,13 @@ async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
     if upload is None:
         raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID: no workspace is named")
     now = time.time()
-    told = judged_object(
-        NOWHERE,
+    told = malicious_indicator(
+        TEST_INDICATOR_ADDRESS,
         Intel(),
         source=settings.sentinel.source,
         now=now,
-        valid_until=now - ENDED,
-        first=now - 2 * ENDED,
+        valid_until=now - ENDED_SECONDS_AGO,
+        first=now - 2 * ENDED_SECONDS_AGO,
     )
     try:
         refused = await upload.send([told])

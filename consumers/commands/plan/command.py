@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from schemas.ports import Message
 
 
-MOST_MESSAGES = 256
-MOST_BYTES = 16 * 1024 * 1024
+MAX_PLAN_BATCH_MESSAGES = 256
+MAX_PLAN_BATCH_BYTES = 16 * 1024 * 1024
 """What is handed to the pipelines at once."""
 Progress = Callable[[int, str], None]
 """Is told of bytes read, and of what was counted."""
@@ -165,7 +165,7 @@ async def _read(name: str, runs: _PlanRuns, planned: TrafficPlan, progress: Prog
         for message in read_recording(name, lambda read: progress(read, "")):
             batch.append(message)
             size += len(message.body)
-            if len(batch) >= MOST_MESSAGES or size >= MOST_BYTES:
+            if len(batch) >= MAX_PLAN_BATCH_MESSAGES or size >= MAX_PLAN_BATCH_BYTES:
                 await runs.take(batch)
                 progress(0, f"{planned.traffic.signins[0]:,} sign-ins")
                 batch, size = [], 0

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from schemas.events.ranking_signals import Signals
 
-FEWEST_ACCOUNTS = 5
-LEAST_ACCOUNTS = 0.02
+MIN_ACCOUNTS = 5
+MIN_ACCOUNT_SHARE = 0.02
 """Of all accounts that succeeded anywhere: a household or a café has fewer."""
-FEWEST_DAYS = 3
-LEAST_DAYS = 0.4
+MIN_DAYS = 3
+MIN_DAY_SHARE = 0.4
 """Of the days that the recording covers; offices are closed on weekends and holidays."""
-MOST_FAILED = 0.1
+MAX_FAILED_SHARE = 0.1
 """Of sign-ins: people mistype, and a spray does little else."""
-LEAST_COMPLIANT = 0.6
+MIN_COMPLIANT_SHARE = 0.6
 """Of successes."""
-MOST_RISKY = 0.01
+MAX_RISKY_SHARE = 0.01
 """Of sign-ins."""
-MOST_ACCOUNTS = 1_000
+MAX_ACCOUNTS_COUNTED = 1_000
 """Accounts that are kept of one place."""
 _V6_SHARED = 64
 
@@ -79,7 +79,7 @@ class Candidate:
     def why(self) -> str:
         """Say why it is one."""
         number = f" (AS{self.as_number})" if self.as_number else ""
-        more = " or more" if self.accounts >= MOST_ACCOUNTS else ""
+        more = " or more" if self.accounts >= MAX_ACCOUNTS_COUNTED else ""
         return (
             f"{self.accounts:,}{more} accounts signed in from it on {self.days:,} days{number}; "
             f"{self.failed:.1%} of {self.signins:,} sign-ins failed, and {self.compliant:.0%} of "
@@ -122,7 +122,7 @@ class Egress:
         if one.account:
             account = hash(one.account)
             self._accounts.add(account)
-            if len(place.accounts) < MOST_ACCOUNTS:
+            if len(place.accounts) < MAX_ACCOUNTS_COUNTED:
                 place.accounts.add(account)
 
     def candidates(self) -> list[Candidate]:
@@ -142,11 +142,11 @@ class Egress:
 
     def _fits(self, place: _EgressStats) -> bool:
         return (
-            len(place.accounts) >= max(FEWEST_ACCOUNTS, LEAST_ACCOUNTS * len(self._accounts))
-            and len(place.days) >= max(FEWEST_DAYS, LEAST_DAYS * len(self._days))
-            and place.failures <= MOST_FAILED * place.signins
-            and place.compliant >= LEAST_COMPLIANT * place.successes
-            and place.risky <= MOST_RISKY * place.signins
+            len(place.accounts) >= max(MIN_ACCOUNTS, MIN_ACCOUNT_SHARE * len(self._accounts))
+            and len(place.days) >= max(MIN_DAYS, MIN_DAY_SHARE * len(self._days))
+            and place.failures <= MAX_FAILED_SHARE * place.signins
+            and place.compliant >= MIN_COMPLIANT_SHARE * place.successes
+            and place.risky <= MAX_RISKY_SHARE * place.signins
             and place.as_number not in HOSTING_NETWORKS
             and place.as_number not in MOBILE_NETWORKS
         )

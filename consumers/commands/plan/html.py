@@ -26,7 +26,7 @@ BARS = {
     "successful": "Successful",
 }
 """Kinds of sign-in that are drawn."""
-LONGEST_TEXT = 1_000
+MAX_CELL_LENGTH = 1_000
 _HEADS = (
     *("Plan", "Lookups used", "Addresses answered", "Successful", "Risky", "Risky, let in"),
     *("New place", "Waits, successful", "Waits, risky", ""),
@@ -101,7 +101,7 @@ _HEAD = f"""<!DOCTYPE html>
 
 def _text(value: object) -> str:
     """Return *value* as text that a browser shows and does not obey."""
-    return escape(str(plain(value, LONGEST_TEXT)))
+    return escape(str(plain(value, MAX_CELL_LENGTH)))
 
 
 def _overview(figures: Iterable[tuple[str, str]]) -> str:

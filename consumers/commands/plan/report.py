@@ -1,12 +1,12 @@
 """What a plan tells: the recommendation and its rule, what it rests on, and its figures. Pure.
 
-The rule is in :data:`ENOUGH`. Sign-ins that deserve an answer are those that Entra ID suspects and
-whose password was right, and successes from a place that is new to the account by a device that is
-not known to be compliant: whoever takes an account over is among them. Other successes come from
-where the account signs in every day, and a failure harms nobody yet. The ranking lets both wait,
-and no quota should be bought for them. Not all is asked for even of the former: most new places
-are homes and journeys, most risk of people who are let in is a false alarm at a known place, which
-Entra ID shows by itself, and the ranking asks about the more striking ones first.
+The rule is :data:`ENOUGH_SHARE`. Sign-ins that deserve a lookup are those that Entra ID suspects
+and whose password was right, and successes from a location that is new to the account by a device
+that is not known to be compliant: an account takeover is among them. Other successes come from
+where the account signs in every day, and a failure does no harm yet. The ranking lets both wait,
+and no quota should be bought for them. Even of the former not all are required: most new locations
+are homes and journeys, and most risk of users who are let in is a false alarm at a known location,
+which Entra ID shows by itself. The ranking looks up the more striking ones first.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from consumers.commands.plan.traffic import KINDS, MONTH_DAYS, PLANS, needed
+from consumers.commands.plan.traffic import MONTH_DAYS, PLANS, SIGN_IN_KINDS, needed
 from schemas.events.times import iso
 
 if TYPE_CHECKING:
     from consumers.commands.plan.traffic import AnsweredCount, PlanCoverage, TrafficPlan
 
-FREE = PLANS[0]
-ENOUGH = {"risky_let_in": 0.80, "new": 0.50}
+FREE_PLAN = PLANS[0]
+ENOUGH_SHARE = {"risky_let_in": 0.80, "new": 0.50}
 """The least share, by kind of sign-in, that a plan must answer to be recommended. A kind that the
 recording has none of asks for nothing."""
 _LIFETIME_DAYS = 7
@@ -52,12 +52,12 @@ def recommended(planned: TrafficPlan) -> PlanCoverage | None:
 
 
 def _enough(one: PlanCoverage) -> bool:
-    shares = {kind: _of(one, kind).share for kind in ENOUGH}
-    return all(share is None or share >= ENOUGH[kind] for kind, share in shares.items())
+    shares = {kind: _of(one, kind).share for kind in ENOUGH_SHARE}
+    return all(share is None or share >= ENOUGH_SHARE[kind] for kind, share in shares.items())
 
 
 def _of(one: PlanCoverage, kind: str) -> AnsweredCount:
-    return one.kinds[KINDS.index(kind)]
+    return one.kinds[SIGN_IN_KINDS.index(kind)]
 
 
 def sentence(planned: TrafficPlan) -> str:
@@ -67,14 +67,14 @@ def sentence(planned: TrafficPlan) -> str:
     best = recommended(planned)
     if best is None:
         widest = planned.coverages[-1]
-        wanted = ", ".join(f"{least:.0%} of {_NAMES[kind]}" for kind, least in ENOUGH.items())
+        wanted = ", ".join(f"{least:.0%} of {_NAMES[kind]}" for kind, least in ENOUGH_SHARE.items())
         return (
             f"No plan is enough for this traffic, as even {widest.lookups_a_month:,} lookups a "
             f"month answer {_reached(widest)} (wanted: {wanted})."
         )
-    if best.lookups_a_month == FREE:
+    if best.lookups_a_month == FREE_PLAN:
         return (
-            f"The free plan of {FREE} lookups a month is enough for this traffic: it answers "
+            f"The free plan of {FREE_PLAN} lookups a month is enough for this traffic: it answers "
             f"{_reached(best)}."
         )
     return (
@@ -113,9 +113,9 @@ def rows(planned: TrafficPlan) -> list[PlanRow]:
                 plan=f"{one.lookups_a_month:,}",
                 lookups=f"{one.lookups:,}",
                 addresses=f"{one.addresses:,} ({percent(share)})",
-                shares={kind: _of(one, kind).share for kind in KINDS},
-                percents={kind: percent(_of(one, kind).share) for kind in KINDS},
-                waits={kind: waits(_of(one, kind)) for kind in KINDS},
+                shares={kind: _of(one, kind).share for kind in SIGN_IN_KINDS},
+                percents={kind: percent(_of(one, kind).share) for kind in SIGN_IN_KINDS},
+                waits={kind: waits(_of(one, kind)) for kind in SIGN_IN_KINDS},
                 recommended=one is best,
                 note="; ".join(notes),
             )
@@ -144,7 +144,7 @@ def duration(minutes: int) -> str:
 def overview(planned: TrafficPlan) -> list[tuple[str, str]]:
     """Return the figures of the traffic, each with its name."""
     traffic = planned.traffic
-    of = dict(zip(KINDS, traffic.signins, strict=True))
+    of = dict(zip(SIGN_IN_KINDS, traffic.signins, strict=True))
     month = traffic.lookups_wanted_a_month
     own = f"; {traffic.own_network:,} more from TRUSTED_NETWORKS" if traffic.own_network else ""
     return [
@@ -186,8 +186,8 @@ def assumptions(planned: TrafficPlan) -> list[str]:
         "compromised. Let in: risky, and the password was right. New place: successes from an "
         "address (for IPv6 the /64, for mobile carriers the network) that the account had not "
         "used in the recording, by a device not known to be compliant.",
-        f"A plan is enough if it answers {ENOUGH['risky_let_in']:.0%} of the risky sign-ins that "
-        f"were let in and {ENOUGH['new']:.0%} of those from a new place, at the latest when they "
+        f"A plan is enough if it answers {ENOUGH_SHARE['risky_let_in']:.0%} of the risky sign-ins "
+        f"that were let in and {ENOUGH_SHARE['new']:.0%} of those from a new place, when they "
         "have waited for a day. Most of both are people at home and on journeys, Entra ID shows "
         "its risk by itself, and the more striking ones are asked about first.",
         "Other successes come from where the account signs in every day, and failures harm nobody "
@@ -202,7 +202,7 @@ def assumptions(planned: TrafficPlan) -> list[str]:
             " An answer lasts for a week, so a recording that is shorter counts addresses that "
             "come back too often: take it as an upper bound."
         )
-    if not planned.traffic.signins[KINDS.index("risky_let_in")]:
+    if not planned.traffic.signins[SIGN_IN_KINDS.index("risky_let_in")]:
         told.append(
             "No sign-in of the recording was risky and let in (risk needs Entra ID P2), so the "
             "recommendation rests on new places alone."
@@ -222,7 +222,7 @@ def as_json(planned: TrafficPlan) -> dict[str, Any]:
         "records": planned.records,
         "skipped": planned.skipped,
         "rejected": planned.rejected,
-        "signins": dict(zip(KINDS, traffic.signins, strict=True)),
+        "signins": dict(zip(SIGN_IN_KINDS, traffic.signins, strict=True)),
         "own_network": traffic.own_network,
         "people": traffic.egress.accounts,
         "addresses": traffic.addresses,
@@ -264,7 +264,7 @@ def _plan(one: PlanCoverage, narrower: int | None, best: PlanCoverage | None) ->
                 "wait_median_minutes": counted.wait(0.5),
                 "wait_95_minutes": counted.wait(0.95),
             }
-            for kind, counted in zip(KINDS, one.kinds, strict=True)
+            for kind, counted in zip(SIGN_IN_KINDS, one.kinds, strict=True)
         },
         "no_better_than": narrower,
         "recommended": one is best,

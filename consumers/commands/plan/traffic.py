@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 PLANS = (120, 1_500, 5_000, 25_000, 100_000)
 """Lookups a month that CrowdSec offers: the free key's, Premium's, and what is sold beyond."""
-MINUTE = 60.0
-DAY = 86_400.0
+MINUTE_SECONDS = 60.0
+DAY_SECONDS = 86_400.0
 MONTH_DAYS = 30
-AT_ONCE = GROUP_SECONDS + MINUTE
+NO_WAIT_SECONDS = GROUP_SECONDS + MINUTE_SECONDS
 """Seconds of waiting that are none: a recording is handled in stretches as long as this."""
 RISK_LEVELS = frozenset(("low", "medium", "high"))
 RISK_STATES = frozenset(("atrisk", "confirmedcompromised"))
-KINDS = ("all", "successful", "new", "risky", "risky_let_in")
+SIGN_IN_KINDS = ("all", "successful", "new", "risky", "risky_let_in")
 """Of sign-ins. New are successes of a person from a place where the account has not succeeded
 before, by a device that is not known to be compliant: what a stolen account looks like at first.
 Risky is what Entra ID suspects, mostly failures; let in are those whose password was right."""
@@ -48,7 +48,7 @@ def is_risky(one: Signals) -> bool:
 
 
 class Arrival(NamedTuple):
-    """Sign-ins that came from one address within a minute, by kind as in :data:`KINDS`."""
+    """Sign-ins that came from one address within a minute, by kind as in :data:`SIGN_IN_KINDS`."""
 
     address: str
     moment: float
@@ -60,7 +60,7 @@ class Traffic:
 
     def __init__(self, own: Networks, lifetime: float) -> None:
         """*own* networks need no answer; an answer lasts for *lifetime* seconds."""
-        self.signins = [0] * len(KINDS)
+        self.signins = [0] * len(SIGN_IN_KINDS)
         """By kind; without those from own networks."""
         self.own_network = 0
         self.lookups_wanted = 0
@@ -82,7 +82,7 @@ class Traffic:
     @property
     def days(self) -> float:
         """Return the days from the first record to the last."""
-        return 0.0 if self.began is None else (self.ended - self.began) / DAY
+        return 0.0 if self.began is None else (self.ended - self.began) / DAY_SECONDS
 
     @property
     def lookups_wanted_a_month(self) -> int | None:
@@ -97,7 +97,7 @@ class Traffic:
             return
         self.began = now if self.began is None else min(self.began, now)
         self.ended = max(self.ended, now)
-        moment = now - now % MINUTE
+        moment = now - now % MINUTE_SECONDS
         for signin in signins:
             for address in signin.addresses:
                 if address not in self._own and now >= self._until.get(address, -math.inf):
@@ -112,8 +112,8 @@ class Traffic:
             succeeded = signals.outcome is Outcome.SUCCESS
             new = succeeded and self._is_new(first, signals)
             kinds = (True, succeeded, new, risky, risky and signals.outcome in LET_IN)
-            self.egress.take(first, signals, risky=risky, day=int(now // DAY))
-            arrived = self._arrived.setdefault((first, moment), [0] * len(KINDS))
+            self.egress.take(first, signals, risky=risky, day=int(now // DAY_SECONDS))
+            arrived = self._arrived.setdefault((first, moment), [0] * len(SIGN_IN_KINDS))
             for kind, count in enumerate(kinds):
                 arrived[kind] += count
                 self.signins[kind] += count
@@ -174,8 +174,8 @@ class PlanCoverage:
         self.lookups_a_month = lookups_a_month
         self.lookups = 0
         """Lookups that were made."""
-        self.kinds = [AnsweredCount() for _ in KINDS]
-        self._limit = waiting_limit + MINUTE
+        self.kinds = [AnsweredCount() for _ in SIGN_IN_KINDS]
+        self._limit = waiting_limit + MINUTE_SECONDS
         self._until: dict[str, float] = {}
         self._waiting: dict[str, deque[Arrival]] = {}
 
@@ -217,7 +217,7 @@ class PlanCoverage:
             if one.moment >= until:
                 later.append(one)
             elif waited <= self._limit:
-                self._count(one, 0 if waited <= AT_ONCE else int(waited // MINUTE))
+                self._count(one, 0 if waited <= NO_WAIT_SECONDS else int(waited // MINUTE_SECONDS))
         if later:
             self._waiting[address] = later
 

@@ -25,7 +25,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from schemas.events.addresses import MAPPED, NAT64, SIX_TO_FOUR, SPECIAL_V4, SPECIAL_V6
 
-MOST_KEPT = 16
+MAX_KEPT_PREFIX = 16
 """Bits on the way to a special range that a public address keeps; more would name its owner."""
 _WHOLE = {"0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128"}
 _CARRIERS = ("::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "2000::/3")
@@ -48,7 +48,7 @@ class _Family:
                 node = (length, bits >> (width - length))
                 self.ranges[node] = width if text in _WHOLE else length
             self.fixed |= {
-                (depth, bits >> (width - depth)) for depth in range(min(length, MOST_KEPT))
+                (depth, bits >> (width - depth)) for depth in range(min(length, MAX_KEPT_PREFIX))
             }
         self.lengths = sorted({length for length, _ in self.ranges})
 

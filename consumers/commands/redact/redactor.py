@@ -24,8 +24,8 @@ import orjson
 
 from consumers.commands.redact.addresses import AddressMap
 from consumers.commands.redact.allow_list import PATH_WORDS, AllowList, family_of
-from schemas.events.addresses import LONGEST_TEXT
-from schemas.events.decode import LARGEST_BODY
+from schemas.events.addresses import MAX_ADDRESS_LENGTH
+from schemas.events.decode import MAX_BODY_BYTES
 from schemas.events.framing import records_of
 from schemas.events.lenient_json import load_json
 
@@ -36,14 +36,14 @@ UNREADABLE = b"unreadable message"
 """Stands for a message that is no JSON; it is none either."""
 UNREADABLE_RECORD = "unreadable record"
 """Stands for a record that is no JSON in an envelope that can be read; it is no record either."""
-DEEPEST = 100
+MAX_REDACT_DEPTH = 100
 """Nesting beyond which objects and lists are emptied. Nothing is read there."""
-MOST_REMEMBERED = 200_000
-LONGEST_REMEMBERED = 300
-MOST_NAMES = 1_000
-MOST_ADDRESSES = 10
+MAX_REMEMBERED_TEXTS = 200_000
+MAX_REMEMBERED_LENGTH = 300
+MAX_UNKNOWN_NAMES = 1_000
+MAX_TEXT_ADDRESSES = 10
 """Addresses told of one free text."""
-_LONGEST_PATH = 2_000
+_MAX_PATH_LENGTH = 2_000
 
 _NOTHING = frozenset(("", "-", "<null>", "true", "false"))
 _NIL = "00000000-0000-0000-0000-000000000000"
@@ -79,7 +79,7 @@ class Redactor:
     def message(self, body: bytes) -> bytes:
         """Return a body with the same records, redacted, in one line. Never raises."""
         body = body.removeprefix(b"\xef\xbb\xbf")
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             return self._unreadable()
         try:
             value = load_json(body)
@@ -116,9 +116,13 @@ class Redactor:
         if isinstance(value, str):
             return self._text(value, name, depth)
         if isinstance(value, dict):
-            return {} if depth > DEEPEST else self._object(value, name, depth)
+            return {} if depth > MAX_REDACT_DEPTH else self._object(value, name, depth)
         if isinstance(value, list):
-            return [] if depth > DEEPEST else [self._value(one, name, depth + 1) for one in value]
+            return (
+                []
+                if depth > MAX_REDACT_DEPTH
+                else [self._value(one, name, depth + 1) for one in value]
+            )
         if value is None or isinstance(value, bool):
             return value
         return self._number(value, name)
@@ -135,7 +139,7 @@ class Redactor:
         found = self._names.get(name)
         if found is None:
             found = self._new_name(name)
-            if len(self._names) < MOST_REMEMBERED:
+            if len(self._names) < MAX_REMEMBERED_TEXTS:
                 self._names[name] = found
         return found
 
@@ -144,7 +148,7 @@ class Redactor:
             return name
         if not _NAME.fullmatch(name) or _TELLING_NAME.search(name):
             return self._word(name)
-        if len(self.unknown_names) < MOST_NAMES:
+        if len(self.unknown_names) < MAX_UNKNOWN_NAMES:
             self.unknown_names.add(name)
         return name
 
@@ -163,9 +167,9 @@ class Redactor:
         found = self._remembered.get(place)
         if found is None:
             found = self._new_text(text, name, depth)
-            if len(self._remembered) >= MOST_REMEMBERED:
+            if len(self._remembered) >= MAX_REMEMBERED_TEXTS:
                 self._remembered.clear()
-            if len(text) < LONGEST_REMEMBERED:
+            if len(text) < MAX_REMEMBERED_LENGTH:
                 self._remembered[place] = found
         return found
 
@@ -198,7 +202,7 @@ class Redactor:
 
     def _address(self, text: str) -> str | None:
         """Replace an address with whatever surrounds one in a field: brackets, port, zone."""
-        if len(text) > LONGEST_TEXT:
+        if len(text) > MAX_ADDRESS_LENGTH:
             return None
         if network := _NETWORK.fullmatch(text):
             found = self._addresses.replaced(network[1])
@@ -227,7 +231,7 @@ class Redactor:
             replaced = next(filter(None, map(self._addresses.replaced, tries)), None)
             if replaced is not None:
                 found.append(replaced)
-        return " ".join((new, *found[:MOST_ADDRESSES]))
+        return " ".join((new, *found[:MAX_TEXT_ADDRESSES]))
 
     # --- pseudonyms ---
 
@@ -247,7 +251,7 @@ class Redactor:
 
     def _parted(self, text: str) -> str:
         for mark in "/\\":
-            if mark in text and len(text) < _LONGEST_PATH and not re.search(r"\s", text):
+            if mark in text and len(text) < _MAX_PATH_LENGTH and not re.search(r"\s", text):
                 return mark.join(map(self._part, text.split(mark)))
         if _HOST.fullmatch(text):
             first, _, rest = text.partition(".")
@@ -255,7 +259,7 @@ class Redactor:
                 f"{self._word(first)}.{self._domain(rest)}" if "." in rest else self._domain(text)
             )
         word = self._word(text)
-        if "/" in text and len(text) <= LONGEST_TEXT:
+        if "/" in text and len(text) <= MAX_ADDRESS_LENGTH:
             return f"{word}/"  # what is read as a network stays one
         return self._with_addresses(word, text)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumers.ledger.rules import HISTORY_SECONDS, concerns
+from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.sqlite.pending import SqlitePending, details_of, encode
-from consumers.ledger.sqlite.schema import AT_ONCE, edge, in_parts
+from consumers.ledger.sqlite.schema import STATEMENT_BATCH, edge, in_parts
 from schemas.intel.verdicts import Verdict
 from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
 
@@ -123,7 +123,7 @@ class SqliteLedger(SqlitePending):
             gone = [
                 (key, there)
                 for key, there, details in waiting
-                if concerns(details_of(details), address, account)
+                if is_about(details_of(details), address, account)
             ]
             database.executemany("DELETE FROM waiting WHERE key = ? AND address = ?", gone)
             self._tidy_queue(there for _, there in gone)
@@ -162,13 +162,13 @@ class SqliteLedger(SqlitePending):
             ("answers", "address", "expires", now),
             ("history", "key", "used", now - HISTORY_SECONDS),
         ):
-            gone = AT_ONCE
-            while gone == AT_ONCE:
+            gone = STATEMENT_BATCH
+            while gone == STATEMENT_BATCH:
                 with self._transaction("sweeping") as database:
                     gone = database.execute(
                         f"DELETE FROM {table} WHERE {key} IN "  # noqa: S608
                         f"(SELECT {key} FROM {table} WHERE {column} <= ? LIMIT ?)",
-                        (before, AT_ONCE),
+                        (before, STATEMENT_BATCH),
                     ).rowcount
 
     async def size(self) -> LedgerSize:

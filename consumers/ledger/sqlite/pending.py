@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from consumers.enrichment.ranking import lacking
-from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed, first_asked, weight_of
+from consumers.enrichment.ranking import recheck_penalty
+from consumers.ledger.rules import EVICTED, EXPIRED, first_asked, is_final, weight_of
 from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
@@ -35,7 +35,7 @@ _QUEUE = (
     "own = max(own, ?2), place = ?3, parked = min(parked, ?4), asked = ?5, "
     "rank = max(own, ?2) + ?3"
 )
-_LOOK_AGAIN = (
+_MARK_LOOKED_UP = (
     "UPDATE queue SET (own, parked, rank) = (SELECT max(waiting.own), min(waiting.parked), "
     "max(waiting.own) + queue.place FROM waiting "
     "WHERE waiting.address = queue.address) WHERE parked < ?"
@@ -81,7 +81,7 @@ class SqlitePending(SqliteFile):
             by_address[one.address].append(one)
         with self._transaction("parking sign-ins"):
             answers = self._answers(list(by_address))
-            known = {one: told for one, answer in answers.items() if (told := closed(answer))}
+            known = {one: told for one, answer in answers.items() if (told := is_final(answer))}
             for address in known:
                 del by_address[address]
             queued = self._queued(list(by_address))
@@ -108,7 +108,7 @@ class SqlitePending(SqliteFile):
                 if address in queued:
                     self._make_room(address)
             if crowded:
-                self._count_dropped(CROWDED_OUT, crowded)
+                self._count_dropped(EVICTED, crowded)
         return known
 
     def _insert(self, waiting: Iterable[PendingSignIn]) -> None:
@@ -140,7 +140,7 @@ class SqlitePending(SqliteFile):
                 "WHERE address = ?1 ORDER BY weight, parked DESC, key LIMIT ?2)",
                 (address, over),
             )
-            self._count_dropped(CROWDED_OUT, over)
+            self._count_dropped(EVICTED, over)
 
     def _count_dropped(self, reason: str, signins: int) -> None:
         self._database.execute(
@@ -153,7 +153,7 @@ class SqlitePending(SqliteFile):
         """Note since when addresses are asked about whose answer is open."""
         self._database.executemany(
             "UPDATE queue SET asked = ? WHERE address = ?",
-            [(first_asked(answer), one) for one, answer in answers.items() if not closed(answer)],
+            [(first_asked(answer), one) for one, answer in answers.items() if not is_final(answer)],
         )
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
@@ -232,7 +232,8 @@ class SqlitePending(SqliteFile):
             again = self._database.execute(_DUE.format(asked="NOT", limit=""), (now,))
             due += starmap(PendingAddress, again)
         ranked = sorted(
-            due, key=lambda one: (lacking(one.first_asked, now) - one.score, one.enqueued_at)
+            due,
+            key=lambda one: (recheck_penalty(one.first_asked, now) - one.score, one.enqueued_at),
         )
         return ranked[:most]
 
@@ -249,8 +250,8 @@ class SqlitePending(SqliteFile):
                 )
                 dropped += gone.rowcount if asked is None else 0
             if dropped:
-                self._count_dropped(TOO_OLD, dropped)
+                self._count_dropped(EXPIRED, dropped)
             if late:
-                database.execute(_LOOK_AGAIN, (parked_before,))
+                database.execute(_MARK_LOOKED_UP, (parked_before,))
                 database.execute("DELETE FROM queue WHERE parked IS NULL")
         return dropped

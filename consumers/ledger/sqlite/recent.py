@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FILE = "recent.sqlite"
-VERSION = 2
+RECENT_FILE = "recent.sqlite"
+RECENT_SCHEMA_VERSION = 2
 """Raise it with every change of the schema; files of other versions are not kept."""
-_PAGE = 50
+_INDEX_PAGE = 50
 """Outlines that are read at once."""
-_BESIDE = ("-wal", "-shm", "-journal", "")
+_DATABASE_SUFFIXES = ("-wal", "-shm", "-journal", "")
 """The files of a database. All have to go: a process that still has the old ones open would
 otherwise share the log with whoever opens the new one."""
 
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS chunks (
 );
 CREATE INDEX IF NOT EXISTS figures ON chunks (key, first, last, signins, size);
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = {RECENT_SCHEMA_VERSION};
 COMMIT;
 """
 
@@ -56,7 +56,7 @@ class SqliteRecentStore:
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         """Open or make the file in *folder*; LedgerFailed where that cannot be."""
-        self._path = folder / FILE
+        self._path = folder / RECENT_FILE
         self._clock = clock
         try:
             self._database = _opened(self._path, clock.kind)
@@ -82,7 +82,7 @@ class SqliteRecentStore:
                 rows = self._database.execute(
                     "SELECT key, first, last, signins, addresses FROM chunks "
                     "WHERE key > ? AND last >= ? ORDER BY key LIMIT ?",
-                    (key, since, _PAGE),
+                    (key, since, _INDEX_PAGE),
                 ).fetchall()
             if not rows:
                 return
@@ -151,10 +151,10 @@ class SqliteRecentStore:
             raise
 
     def _begin_anew(self, reason: str) -> None:
-        log.warning("late sign-ins are lost, and kept anew", file=FILE, reason=reason)
+        log.warning("late sign-ins are lost, and kept anew", file=RECENT_FILE, reason=reason)
         try:
-            for ending in _BESIDE:
-                self._path.with_name(FILE + ending).unlink(missing_ok=True)
+            for ending in _DATABASE_SUFFIXES:
+                self._path.with_name(RECENT_FILE + ending).unlink(missing_ok=True)
             self._database = _opened(self._path, self._clock.kind)
         except (OSError, _DamagedFile) as error:
             raise LedgerFailed(f"STATE__DIR: {self._path} cannot be made anew: {error}") from None
@@ -190,8 +190,8 @@ def _opened(path: Path, clock: str) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, clock: str) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, VERSION):
-        raise _DamagedFile(f"schema {version} is not known, only {VERSION}")
+    if version not in (0, RECENT_SCHEMA_VERSION):
+        raise _DamagedFile(f"schema {version} is not known, only {RECENT_SCHEMA_VERSION}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA secure_delete = ON")

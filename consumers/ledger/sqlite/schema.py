@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from schemas.ports import Clock
 
-FILE = "ledger.sqlite"
-LOCK = "ledger.lock"
-VERSION = 1
+LEDGER_FILE = "ledger.sqlite"
+LEDGER_LOCK_FILE = "ledger.lock"
+LEDGER_SCHEMA_VERSION = 1
 """Raise it with every change of the schema."""
 
-AT_ONCE = 500
+STATEMENT_BATCH = 500
 """Values in one statement; SQLite's own limit is higher in every version that Python ships."""
 
 _SCHEMA = """
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WIT
 
 def clock_of(folder: Path) -> str | None:
     """Return the kind of clock that the state in *folder* was kept by, or None for no state."""
-    path = folder / FILE
+    path = folder / LEDGER_FILE
     if not path.is_file():
         return None
     try:
@@ -66,7 +66,7 @@ def clock_of(folder: Path) -> str | None:
 
 
 def locked(
-    folder: Path, name: str = LOCK, mend: str = "one directory serves one process"
+    folder: Path, name: str = LEDGER_LOCK_FILE, mend: str = "one directory serves one process"
 ) -> IO[bytes]:
     """Hold a directory, or what *name* stands for in it, for the life of this process.
 
@@ -91,17 +91,19 @@ def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
     try:
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
+        if version not in (0, LEDGER_SCHEMA_VERSION):
             raise StateRefused(
                 f"STATE__DIR: {path} was written by another version of signinwatch "
-                f"(schema {version}, this one knows {VERSION})"
+                f"(schema {version}, this one knows {LEDGER_SCHEMA_VERSION})"
             )
         database.execute(f"PRAGMA journal_mode = {'WAL' if keep else 'MEMORY'}")
         database.execute("PRAGMA wal_autocheckpoint = 20000")
         database.execute("PRAGMA cache_size = -65536")
         database.execute(f"PRAGMA synchronous = {'FULL' if keep else 'OFF'}")
         # In one piece: a process that is killed here leaves the file as it was.
-        database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+        database.executescript(
+            f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {LEDGER_SCHEMA_VERSION};COMMIT;"
+        )
     except sqlite3.DatabaseError as error:
         database.close()
         raise StateRefused(f"STATE__DIR: {path} cannot be used: {error}") from None
@@ -148,7 +150,7 @@ class SqliteFile:
         self._lock = locked(folder)
         try:
             with edge("opening"):
-                self._database = opened(folder / FILE, keep=keep)
+                self._database = opened(folder / LEDGER_FILE, keep=keep)
                 self._bind_clock()
                 self._forget()
         except BaseException:
@@ -188,5 +190,5 @@ class SqliteFile:
 
 def in_parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Cut *values* into what one statement takes."""
-    for start in range(0, len(values), AT_ONCE):
-        yield values[start : start + AT_ONCE]
+    for start in range(0, len(values), STATEMENT_BATCH):
+        yield values[start : start + STATEMENT_BATCH]

@@ -39,18 +39,18 @@ log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
-AT_ONCE = 64
+MAX_CONCURRENT_REQUESTS = 64
 """Requests under way at the same time, over all callers."""
-LONGEST_RETRY_AFTER = 60.0
-_LONGEST_WAIT = 10.0
+MAX_TABLE_RETRY_AFTER_SECONDS = 60.0
+_MAX_BACKOFF_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _ABSENT = frozenset({"ResourceNotFound", "EntityNotFound"})
 _NO_TABLE = frozenset({"TableNotFound", "TableBeingDeleted"})
-_PASSING = frozenset({408, 429})
-MOST_ODD_CONFLICTS = 6
+_TRANSIENT_STATUSES = frozenset({408, 429})
+MAX_UNCONDITIONAL_CONFLICTS = 6
 """Times that a request is sent which meets a conflict without having set a condition."""
 
-_MENDS = {
+_TABLE_REMEDIES = {
     Problem.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
     "STATE__CONNECTION_STRING, the network, and the state of the storage account",
     Problem.LEDGER_REFUSED: "give the identity the role Storage Table Data Contributor (a new role "
@@ -71,20 +71,20 @@ class _Retryable(Exception):
 class StateTable:
     """One table of a storage account. Every method waits until the service has answered.
 
-    While it does not, *watch* is told at each try but the first, and again when all is well.
+    While it does not, *health* is told at each try but the first, and again when all is well.
     """
 
-    def __init__(self, client: TableClient, watch: HealthReporter) -> None:
+    def __init__(self, client: TableClient, health: HealthReporter) -> None:
         self._client = client
-        self._watch = watch
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._health = health
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._failing: Counter[Problem] = Counter()
 
     @classmethod
     def at(
         cls,
         name: str,
-        watch: HealthReporter,
+        health: HealthReporter,
         *,
         connection_string: str | None = None,
         account_url: str | None = None,
@@ -110,8 +110,8 @@ class StateTable:
         if new_transport is not None:
             options["transport"] = new_transport(**options)
         if connection_string is not None:
-            return cls(client_by_connection_string(connection_string, name, options), watch)
-        return cls(client_by_account_url(account_url or "", name, credential, options), watch)
+            return cls(client_by_connection_string(connection_string, name, options), health)
+        return cls(client_by_account_url(account_url or "", name, credential, options), health)
 
     async def open(self, *, create: bool) -> None:
         """Wait until the table answers; make it if it is not there and that is allowed."""
@@ -234,7 +234,7 @@ class StateTable:
                 attempts=None,
                 timeout=None,
                 wait_initial=0.2,
-                wait_max=_LONGEST_WAIT,
+                wait_max=_MAX_BACKOFF_SECONDS,
                 wait_jitter=0.3,
             ):
                 with attempt:
@@ -267,7 +267,7 @@ class StateTable:
             if told is not None:
                 self._failing[told] -= 1
             self._failing[error.trouble] += 1
-        self._watch.report(error.trouble, f"{error}; {_MENDS[error.trouble]}")
+        self._health.report(error.trouble, f"{error}; {_TABLE_REMEDIES[error.trouble]}")
         return error.trouble
 
     def _tell_well(self) -> None:
@@ -277,12 +277,12 @@ class StateTable:
         """
         for trouble in [one for one, requests in self._failing.items() if requests <= 0]:
             del self._failing[trouble]
-            self._watch.resolve(trouble)
+            self._health.resolve(trouble)
 
 
 def _odd_conflict(attempt: int) -> Exception:
     told = "the storage account reports a conflict (409 or 412) that no condition of ours explains"
-    if attempt < MOST_ODD_CONFLICTS:
+    if attempt < MAX_UNCONDITIONAL_CONFLICTS:
         return _Retryable(Problem.LEDGER_UNREACHABLE, told)
     return LedgerFailed(
         f"STATE__TABLE: {told}; give each deployment a table of its own, which nothing else writes"
@@ -331,7 +331,7 @@ def _translated(error: HttpResponseError) -> Exception:
         if status is None:
             told = f"for the storage account {why_no_token(error)}"
         return _Retryable(Problem.LEDGER_REFUSED, told)
-    if status is not None and 400 <= status < 500 and status not in (404, *_PASSING):
+    if status is not None and 400 <= status < 500 and status not in (404, *_TRANSIENT_STATUSES):
         return LedgerFailed(f"STATE__TABLE: {told}")
     return _Retryable(Problem.LEDGER_UNREACHABLE, told, _retry_after(error))
 
@@ -347,7 +347,7 @@ def _retry_after(error: HttpResponseError) -> float | None:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
+    return min(max(seconds, 0.0), MAX_TABLE_RETRY_AFTER_SECONDS) if seconds == seconds else None
 
 
 def _entity(found: TableEntity) -> Entity:

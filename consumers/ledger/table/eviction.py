@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from consumers.ledger.rules import weight_of
 from consumers.ledger.table.rows import (
-    LARGEST_TRANSACTION,
-    LONGEST_TRANSACTION,
+    MAX_TRANSACTION_BYTES,
+    MAX_TRANSACTION_WRITES,
     Write,
     key_of,
     waiting_write,
@@ -69,12 +69,12 @@ class EnqueueTransaction:
         """Take what there is room for, with the entry's own write; tell whether that was all."""
         if not parking.writes and not parking.refused:
             return True
-        room = LONGEST_TRANSACTION - 1 - len(self.writes)
+        room = MAX_TRANSACTION_WRITES - 1 - len(self.writes)
         if room < 2:
             return False
         part: list[Write] = []
         for one in parking.writes[: room - 1]:
-            if self._size + one.size > LARGEST_TRANSACTION and (self.writes or part):
+            if self._size + one.size > MAX_TRANSACTION_BYTES and (self.writes or part):
                 break
             part.append(one)
             self._size += one.size

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from consumers.ledger.table.client import StateTable
 
-MOST_BODIES = 20
+MAX_EXTENSION_BODIES = 20
 """Bodies that one extension may add: with their base64 they stay below the service's 4 MiB."""
-LARGEST_BODY = 60_000
+MAX_JOURNAL_BODY_BYTES = 60_000
 """Bytes; a property holds 64 KiB."""
-_PAGE = 64
+_JOURNAL_PAGE = 64
 """Entries that are read at once; in base64 they take up to 5 MB."""
-_DELETED_AT_ONCE = 100
+_DELETE_BATCH = 100
 """What one transaction may hold."""
 _HEAD = "head"
 _START = JournalPosition()
@@ -98,7 +98,7 @@ class TableJournal:
         """Yield the entries after *start* up to *end*, or up to the first that is missing."""
         generation, number = start.generation, start.number
         low, high = _row(generation, number + 1), _row(generation, end.number + 1)
-        pages = self._table.pages(partition, low, high, ["body"], most=_PAGE)
+        pages = self._table.pages(partition, low, high, ["body"], most=_JOURNAL_PAGE)
         async with aclosing(pages):
             async for page in pages:
                 found: list[JournalEntry] = []
@@ -122,8 +122,10 @@ class TableJournal:
         None if *after* is not the end any more. Where the answer to our own write got lost, what
         stands there tells whose it is. LedgerFailed for more or larger bodies than is allowed.
         """
-        if len(bodies) > MOST_BODIES:
-            raise LedgerFailed(f"a journal takes {MOST_BODIES} bodies at once, not {len(bodies):,}")
+        if len(bodies) > MAX_EXTENSION_BODIES:
+            raise LedgerFailed(
+                f"a journal takes {MAX_EXTENSION_BODIES} bodies at once, not {len(bodies):,}"
+            )
         _check(bodies)
         partition, mark = _partition(feed), uuid4().hex
         writes = _entries("create", after, bodies, mark)
@@ -214,7 +216,7 @@ class TableJournal:
 
     async def _delete(self, partition: str, low: str, high: str) -> bool:
         """Delete rows; False when somebody else is at it, who will get further."""
-        pages = self._table.pages(partition, low, high, most=_DELETED_AT_ONCE)
+        pages = self._table.pages(partition, low, high, most=_DELETE_BATCH)
         try:
             async with aclosing(pages):
                 async for page in pages:
@@ -242,7 +244,7 @@ class TableJournal:
 
 def _check(bodies: Sequence[bytes]) -> None:
     largest = max(map(len, bodies), default=0)
-    if largest > LARGEST_BODY:
+    if largest > MAX_JOURNAL_BODY_BYTES:
         raise LedgerFailed(f"{largest:,} bytes are more than an entry of a journal may hold")
 
 

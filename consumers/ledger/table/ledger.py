@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from consumers.ledger.rules import HISTORY_SECONDS, concerns
+from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.table import rows as layout
 from consumers.ledger.table.pending import TablePending
 from consumers.ledger.table.rows import VerdictEntry, Write, WriteConflict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from consumers.ledger.table.rows import Entity
     from schemas.intel.verdicts import Answer
 
-_HISTORY_STEP = 200
+_HISTORY_BATCH = 200
 """Entries of the history that are joined at once."""
 _SIZE_SECONDS = 300.0
 """How old the figures of :meth:`TableLedger.size` may be."""
@@ -175,8 +175,8 @@ class TableLedger(TablePending):
                 writes.append(layout.put(row, found, used=now, body=body))
             await self._write_all(shard, writes)
 
-        for start in range(0, len(entries), _HISTORY_STEP):
-            await layout.in_shards(list(entries)[start : start + _HISTORY_STEP], keep)
+        for start in range(0, len(entries), _HISTORY_BATCH):
+            await layout.in_shards(list(entries)[start : start + _HISTORY_BATCH], keep)
 
     async def forget(
         self,
@@ -195,7 +195,7 @@ class TableLedger(TablePending):
         for shard in layout.SHARDS:
             rows = await self._table.rows(shard, *layout.within(layout.WAITING), None)
             waiting = [layout.waiting_of(layout.address_of(one.row), one) for one in rows]
-            gone = [one for one in waiting if concerns(one.details, address, account)]
+            gone = [one for one in waiting if is_about(one.details, address, account)]
             told.waiting += len(gone)
             await self._delete(shard, [Write("delete", layout.waiting_row(one)) for one in gone])
             told.history += await self._revise(shard, revise)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from consumers.enrichment.ranking import lacking
-from consumers.ledger.rules import CROWDED_OUT, TOO_OLD, closed
+from consumers.enrichment.ranking import recheck_penalty
+from consumers.ledger.rules import EVICTED, EXPIRED, is_final
 from consumers.ledger.table import rows as layout
-from consumers.ledger.table.client import AT_ONCE
+from consumers.ledger.table.client import MAX_CONCURRENT_REQUESTS
 from consumers.ledger.table.eviction import EnqueuePlan, EnqueueTransaction
 from consumers.ledger.table.rows import Write
 from consumers.ledger.table.transactions import TableAccess
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Verdict
     from schemas.ports import PendingAddress, PendingSignIn
 
-_STEP = 45
+_ENQUEUE_BATCH = 45
 """Addresses that one transaction may park for: each takes two writes or more."""
 
 
@@ -35,7 +35,7 @@ class TablePending(TableAccess):
         """Park sign-ins whose address is still unanswered; return the other verdicts."""
         if crowded:
             shard = layout.SHARDS[0]
-            await self._alone(shard, lambda: self._write_counted(shard, [], CROWDED_OUT, crowded))
+            await self._alone(shard, lambda: self._write_counted(shard, [], EVICTED, crowded))
         pending: dict[str, dict[str, PendingSignIn]] = {}
         for one in waiting:
             pending.setdefault(one.address, {}).setdefault(one.key, one)
@@ -56,19 +56,21 @@ class TablePending(TableAccess):
         self, shard: str, pending: dict[str, dict[str, PendingSignIn]]
     ) -> dict[str, Verdict]:
         """Park what one transaction takes, and remove from *pending* what is done."""
-        plans = await asyncio.gather(*(self._plan(*one) for one in islice(pending.items(), _STEP)))
+        plans = await asyncio.gather(
+            *(self._plan(*one) for one in islice(pending.items(), _ENQUEUE_BATCH))
+        )
         now = self._clock.now()
         known: dict[str, Verdict] = {}
         done: list[str] = []
         bundle = EnqueueTransaction()
         for plan in plans:
-            answer = closed(plan.entry.answer()) if plan.entry.expires > now else None
+            answer = is_final(plan.entry.answer()) if plan.entry.expires > now else None
             if answer is not None:
                 known[plan.entry.address] = answer
             elif not bundle.take(plan):
                 continue
             done.append(plan.entry.address)
-        await self._write_counted(shard, bundle.writes, CROWDED_OUT, bundle.dropped)
+        await self._write_counted(shard, bundle.writes, EVICTED, bundle.dropped)
         for address in done:
             del pending[address]
         return known
@@ -154,14 +156,16 @@ class TablePending(TableAccess):
         now = self._clock.now()
         found: list[tuple[float, PendingAddress]] = []
         least = 0.0
-        while part := list(islice(ranked, max(most, AT_ONCE))):
+        while part := list(islice(ranked, max(most, MAX_CONCURRENT_REQUESTS))):
             if len(found) >= most and part[0].score < least:
                 break  # whoever comes now is less deserving even if never asked about
             entries = await self._entries([one.address for one in part])
             for one, entry in zip(part, entries, strict=True):
                 if entry.free(self._instance, now):
                     asked = entry.first_asked or None
-                    found.append((one.score - lacking(asked, now), replace(one, first_asked=asked)))
+                    found.append(
+                        (one.score - recheck_penalty(asked, now), replace(one, first_asked=asked))
+                    )
             found = sorted(found, key=lambda one: (-one[0], one[1].enqueued_at, one[1].address))[
                 :most
             ]
@@ -175,12 +179,12 @@ class TablePending(TableAccess):
 
         async def drop_some(shard: str) -> int:
             rows = await self._table.rows(shard, *span, where=too_old)
-            old = [one.row for one in rows[: layout.LONGEST_TRANSACTION - 1]]
+            old = [one.row for one in rows[: layout.MAX_TRANSACTION_WRITES - 1]]
             addresses = list(dict.fromkeys(map(layout.address_of, old)))
             asked = {one.address for one in await self._entries(addresses) if one.again}
             lost = sum(layout.address_of(row) not in asked for row in old)
             some = [Write("delete", row) for row in old]
-            await self._write_counted(shard, some, TOO_OLD, lost)
+            await self._write_counted(shard, some, EXPIRED, lost)
             dropped.append(lost)
             return len(some)
 

@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PATIENCE = 20.0
+REQUEST_TIMEOUT_SECONDS = 20.0
 """Seconds that a request, or some at once, may take."""
-LARGEST_BODY = 600_000
+MAX_SEGMENT_BODY_BYTES = 600_000
 """Bytes; an entity holds 1 MiB."""
-LARGEST_ADDRESSES = 30_000
+MAX_SEGMENT_ADDRESSES_BYTES = 30_000
 
 _HOURS = "hours"
 _HOUR = 3_600.0
-_HOURS_AT_ONCE = 16
-_PAGE = 50
+_HOUR_BATCH = 16
+_SEGMENT_PAGE = 50
 """Outlines that are read at once; in base64 they take up to 2 MB."""
 _COVERAGE_SECONDS = 300.0
-_LONGEST_PROPERTY = 65_536
-_PARTS = [f"body{n}" for n in range(-(-LARGEST_BODY // _LONGEST_PROPERTY))]
-_OUTLINE = ("first", "last", "signins", "addresses")
+_MAX_PROPERTY_BYTES = 65_536
+_PARTS = [f"body{n}" for n in range(-(-MAX_SEGMENT_BODY_BYTES // _MAX_PROPERTY_BYTES))]
+_INDEX_COLUMNS = ("first", "last", "signins", "addresses")
 _FIGURES = ("first", "last", "signins", "size")
 _ALL = ("0", ":")
 """What bounds the names of all rows: they begin with digits."""
@@ -93,7 +93,7 @@ class TableRecentStore:
             if float(hour.values["until"]) <= since:
                 continue
             partition = f"h{hour.row}"
-            async with aclosing(self._pages(partition, _OUTLINE)) as pages:
+            async with aclosing(self._pages(partition, _INDEX_COLUMNS)) as pages:
                 async for page in pages:
                     chunks = [_chunk(partition, one) for one in page]
                     if late := [one for one in chunks if one.last >= since]:
@@ -101,7 +101,9 @@ class TableRecentStore:
 
     async def _pages(self, partition: str, columns: Sequence[str]) -> AsyncGenerator[list[Entity]]:
         """Yield an hour's rows; each page has its own time, whatever the reader takes."""
-        async with aclosing(self._table.pages(partition, *_ALL, columns, most=_PAGE)) as pages:
+        async with aclosing(
+            self._table.pages(partition, *_ALL, columns, most=_SEGMENT_PAGE)
+        ) as pages:
             while (page := await self._soon(lambda: anext(pages, None))) is not None:
                 yield page
 
@@ -145,8 +147,8 @@ class TableRecentStore:
         hours = await self._hours()
         rows = await self._measured(hours)
         for partition, names in _doomed(rows, before, largest).items():
-            for start in range(0, len(names), _PAGE):
-                part = names[start : start + _PAGE]
+            for start in range(0, len(names), _SEGMENT_PAGE):
+                part = names[start : start + _SEGMENT_PAGE]
                 await self._soon(partial(self._delete, partition, part))
         for hour in hours:
             if float(hour.values["until"]) <= before:
@@ -190,22 +192,22 @@ class TableRecentStore:
             return await asyncio.gather(*(measure_one(f"h{hour.row}") for hour in some))
 
         measured: list[tuple[str, Entity]] = []
-        for start in range(0, len(hours), _HOURS_AT_ONCE):
-            some = await self._soon(partial(measure, hours[start : start + _HOURS_AT_ONCE]))
+        for start in range(0, len(hours), _HOUR_BATCH):
+            some = await self._soon(partial(measure, hours[start : start + _HOUR_BATCH]))
             measured += [one for hour in some for one in hour]
         return measured
 
     async def _soon(self, request: Callable[[], Awaitable[Result]]) -> Result:
         """Send requests; LedgerFailed if they are not answered in time."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 if not self._opened:
                     await self._table.open(create=self._create)
                     self._opened = True
                 return await request()
         except TimeoutError:
             raise LedgerFailed(
-                f"the table of late sign-ins gives no answer within {PATIENCE:g} s"
+                f"the table of late sign-ins gives no answer within {REQUEST_TIMEOUT_SECONDS:g} s"
             ) from None
 
     async def close(self) -> None:
@@ -229,12 +231,15 @@ def _place(key: str) -> tuple[str, str] | None:
 
 
 def _values(chunk: RecentChunk) -> dict[str, Value]:
-    if len(chunk.body) > LARGEST_BODY or len(chunk.addresses) > LARGEST_ADDRESSES:
+    if (
+        len(chunk.body) > MAX_SEGMENT_BODY_BYTES
+        or len(chunk.addresses) > MAX_SEGMENT_ADDRESSES_BYTES
+    ):
         raise LedgerFailed(
             f"a chunk of {len(chunk.body):,} and {len(chunk.addresses):,} bytes is too large"
         )
-    starts = range(0, len(chunk.body), _LONGEST_PROPERTY)
-    parts = (chunk.body[at : at + _LONGEST_PROPERTY] for at in starts)
+    starts = range(0, len(chunk.body), _MAX_PROPERTY_BYTES)
+    parts = (chunk.body[at : at + _MAX_PROPERTY_BYTES] for at in starts)
     return {
         "first": float(chunk.first),
         "last": float(chunk.last),

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Value = str | int | float | bool | bytes
 
-LONGEST_TRANSACTION = 100
+MAX_TRANSACTION_WRITES = 100
 """Writes that one transaction may hold."""
-LARGEST_TRANSACTION = 1_000_000
+MAX_TRANSACTION_BYTES = 1_000_000
 """Bytes that one transaction is planned for. The service takes 4 MiB; sending more than 1 MiB at
 once would hold up the event loop."""
 
@@ -47,8 +47,8 @@ ENTRY_STATE = ("expires", "answered", "again", "first_asked", "owner", "until")
 """The columns of an entry without its answer's body."""
 WAITING_RANK = ("weight", "parked", "own", "place")
 
-_LONGEST_PROPERTY = 65_536
-_LARGEST_BODY = 700_000
+_MAX_ROW_PROPERTY_BYTES = 65_536
+_MAX_ROW_BODY_BYTES = 700_000
 """Bytes; an entity holds 1 MiB, and travels in base64."""
 _UNSAFE = re.compile(rb"[^A-Za-z0-9.:@ -]")
 
@@ -278,10 +278,10 @@ def _points(found: Entity) -> tuple[float, float]:
 
 def _split(body: bytes) -> dict[str, Value]:
     """Spread *body* over as many properties as it takes."""
-    if len(body) > _LARGEST_BODY:
+    if len(body) > _MAX_ROW_BODY_BYTES:
         raise LedgerFailed(f"{len(body):,} bytes are more than one row of the ledger may hold")
-    starts = range(0, len(body), _LONGEST_PROPERTY)
-    return {f"body{n}": body[at : at + _LONGEST_PROPERTY] for n, at in enumerate(starts)}
+    starts = range(0, len(body), _MAX_ROW_PROPERTY_BYTES)
+    return {f"body{n}": body[at : at + _MAX_ROW_PROPERTY_BYTES] for n, at in enumerate(starts)}
 
 
 def _body(values: Mapping[str, Any]) -> bytes:
@@ -352,7 +352,9 @@ def in_transactions(writes: Sequence[Write]) -> Iterator[list[Write]]:
     part: list[Write] = []
     size = 0
     for one in writes:
-        if part and (len(part) == LONGEST_TRANSACTION or size + one.size > LARGEST_TRANSACTION):
+        if part and (
+            len(part) == MAX_TRANSACTION_WRITES or size + one.size > MAX_TRANSACTION_BYTES
+        ):
             yield part
             part, size = [], 0
         part.append(one)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from consumers.sources.http import HttpClient, HttpResponse
 
-LARGEST_BODY = 16 * 1024 * 1024
+MAX_LOOKUP_RESPONSE_BYTES = 16 * 1024 * 1024
 """Bytes. A documented item has 7 KB, most of it prose, so a hundred have about 1 MB."""
-MOST_AT_ONCE = 100
-_MOST_NAMES = 50
+MAX_BATCH_SIZE = 100
+_MAX_LISTED_NAMES = 50
 _NAME_LENGTH = 120
 
 _REPUTATIONS = {
@@ -48,7 +48,7 @@ _REPUTATIONS = {
 """CrowdSec's words. "known" (seen, too little data), "unknown", null and words to come are
 unknown: asked, and nothing to act on."""
 
-NOTHING_KNOWN = SourceVerdict(Reputation.UNKNOWN, Intel(), class_of_intel(Intel()))
+UNKNOWN_VERDICT = SourceVerdict(Reputation.UNKNOWN, Intel(), class_of_intel(Intel()))
 
 
 class CrowdSecApi:
@@ -59,19 +59,19 @@ class CrowdSecApi:
     def __init__(self, http: HttpClient, url: str, batch_size: int) -> None:
         self._http = http
         self._url = url
-        self.batch_size = min(batch_size, MOST_AT_ONCE)
+        self.batch_size = min(batch_size, MAX_BATCH_SIZE)
 
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
         if len(addresses) == 1:
             reply = await self._http.get(f"{self._url}/smoke/{quote(addresses[0])}")
             if reply.status == 404 and _says_not_found(reply):
-                return {addresses[0]: NOTHING_KNOWN}
+                return {addresses[0]: UNKNOWN_VERDICT}
             self._raise_for(reply, batch=False)
             item = _object(reply)
             if usable_address(item.get("ip")) != addresses[0]:
                 raise SourceUnavailable("an answer about another address")
-            return {addresses[0]: said_of(item)}
+            return {addresses[0]: verdict_of_item(item)}
         reply = await self._http.get(f"{self._url}/smoke", {"ips": ",".join(addresses)})
         self._raise_for(reply, batch=True)
         return self._said_of_batch(_object(reply), addresses)
@@ -94,8 +94,8 @@ class CrowdSecApi:
         told: dict[object, SourceVerdict] = {}
         for item in items:
             if isinstance(item, dict):
-                told[usable_address(item.get("ip"))] = said_of(item)
-        return {address: told.get(address, NOTHING_KNOWN) for address in addresses}
+                told[usable_address(item.get("ip"))] = verdict_of_item(item)
+        return {address: told.get(address, UNKNOWN_VERDICT) for address in addresses}
 
     def _raise_for(self, reply: HttpResponse, *, batch: bool) -> None:
         status = reply.status
@@ -145,7 +145,7 @@ def _object(reply: HttpResponse) -> dict[str, Any]:
     return value
 
 
-def said_of(item: dict[str, Any]) -> SourceVerdict:
+def verdict_of_item(item: dict[str, Any]) -> SourceVerdict:
     """Return what one item of CrowdSec's says. Tolerates whatever is missing, null or odd."""
     intel = _intel(item)
     word = (intel.raw_reputation or "").lower()
@@ -206,7 +206,7 @@ def _names(value: object) -> tuple[str, ...]:
     """Return the names of a list of objects or texts, within bounds."""
     if not isinstance(value, list):
         return ()
-    told = (one.get("name") if isinstance(one, dict) else one for one in value[:_MOST_NAMES])
+    told = (one.get("name") if isinstance(one, dict) else one for one in value[:_MAX_LISTED_NAMES])
     return tuple(name for name in (clean_text(one, longest=_NAME_LENGTH) for one in told) if name)
 
 
@@ -215,7 +215,7 @@ def _percentages(value: object) -> dict[str, float]:
         return {}
     return {
         clean_text(country, longest=8) or "?": float(share)
-        for country, share in list(value.items())[:_MOST_NAMES]
+        for country, share in list(value.items())[:_MAX_LISTED_NAMES]
         if isinstance(share, int | float) and not isinstance(share, bool)
     }
 

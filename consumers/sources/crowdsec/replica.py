@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import maxminddb
 import orjson
 
-from consumers.sources.crowdsec.api import said_of
+from consumers.sources.crowdsec.api import verdict_of_item
 from schemas.errors import FeedFailed
 from schemas.intel.verdicts import Intel, Reputation
 from schemas.ports import SourceVerdict
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "crowdsec.mmdb"
-NOTES_NAME = "crowdsec.json"
-_DAMAGED = (maxminddb.InvalidDatabaseError, UnicodeDecodeError, SystemError, MemoryError)
+METADATA_NAME = "crowdsec.json"
+_DAMAGE_ERRORS = (maxminddb.InvalidDatabaseError, UnicodeDecodeError, SystemError, MemoryError)
 """What the C extension raises where the bytes of a file are not as they should be."""
 _OF_A_RANGE = (
     "as_name",
@@ -39,9 +39,9 @@ _OF_A_RANGE = (
 )
 """The keys that say something of a network. The others, in a network's record, would be read as
 words about the one address."""
-_MOST_STEPS = 1_000
+_MAX_TREE_STEPS = 1_000
 """Of the walk to the first record. A sound tree needs one for each bit of an address at most."""
-_LARGEST_NOTES = 10_000
+_MAX_METADATA_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class ReplicaLookup:
     """Whether its silence says that nothing is known; else it could not be asked."""
 
 
-NOTHING = ReplicaLookup()
-UNREADABLE = ReplicaLookup(readable=False)
+NOT_FOUND = ReplicaLookup()
+UNREADABLE_LOOKUP = ReplicaLookup(readable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +158,19 @@ class Replica:
         damage.
         """
         if self._reader is None:
-            return UNREADABLE
+            return UNREADABLE_LOOKUP
         try:
             record, length = self._reader.get_with_prefix_len(address)
-        except _DAMAGED as error:
+        except _DAMAGE_ERRORS as error:
             self.trouble = f"records of it are damaged ({type(error).__name__})"
-            return UNREADABLE
+            return UNREADABLE_LOOKUP
         except ValueError:  # no address, or IPv6 in a file that has IPv4 alone
-            return UNREADABLE
+            return UNREADABLE_LOOKUP
         if not isinstance(record, dict):
-            return NOTHING
+            return NOT_FOUND
         # The reader counts an IPv4 address's bits from 0 in a tree of IPv6 too.
         if length == (128 if ":" in address else 32) and _has_reputation(record):
-            return ReplicaLookup(exact=said_of(record))
+            return ReplicaLookup(exact=verdict_of_item(record))
         return _around(record)
 
     @property
@@ -218,10 +218,10 @@ class Replica:
             "verified": notes.verified,
             "dataset": notes.dataset,
         }
-        temporary = self._folder / f"{NOTES_NAME}.new"
+        temporary = self._folder / f"{METADATA_NAME}.new"
         try:
             temporary.write_bytes(orjson.dumps(told))
-            temporary.replace(self._folder / NOTES_NAME)
+            temporary.replace(self._folder / METADATA_NAME)
         except OSError:  # the next start then takes the file's own time, and it for unverified
             temporary.unlink(missing_ok=True)
 
@@ -229,8 +229,8 @@ class Replica:
         """Return the notes; what the file itself tells if they are not of this file."""
         fallback = _ReplicaMetadata(opened.changed, verified=False)
         try:
-            with (self._folder / NOTES_NAME).open("rb") as file:
-                told = orjson.loads(file.read(_LARGEST_NOTES))
+            with (self._folder / METADATA_NAME).open("rb") as file:
+                told = orjson.loads(file.read(_MAX_METADATA_BYTES))
         except (OSError, orjson.JSONDecodeError):
             return fallback
         if not isinstance(told, dict):
@@ -251,9 +251,9 @@ def _has_reputation(record: dict[str, Any]) -> bool:
 
 def _around(record: dict[str, Any]) -> ReplicaLookup:
     """Return the context that a network's record gives."""
-    said = said_of({key: record[key] for key in _OF_A_RANGE if key in record})
+    said = verdict_of_item({key: record[key] for key in _OF_A_RANGE if key in record})
     if said.intel == Intel():
-        return NOTHING
+        return NOT_FOUND
     return ReplicaLookup(network=SourceVerdict(Reputation.UNKNOWN, said.intel, said.address_class))
 
 
@@ -262,7 +262,7 @@ def _opened(path: Path) -> _OpenDatabase:
     status = path.stat()
     try:
         reader = maxminddb.open_database(path)
-    except (*_DAMAGED, ValueError):
+    except (*_DAMAGE_ERRORS, ValueError):
         raise FeedFailed("the replica's file is damaged, or no MaxMind DB", refused=True) from None
     try:
         told = reader.metadata()
@@ -274,7 +274,7 @@ def _opened(path: Path) -> _OpenDatabase:
     except FeedFailed:
         reader.close()
         raise
-    except (*_DAMAGED, ValueError, AttributeError, TypeError):
+    except (*_DAMAGE_ERRORS, ValueError, AttributeError, TypeError):
         reader.close()
         raise FeedFailed("the replica's file is damaged", refused=True) from None
 
@@ -287,7 +287,7 @@ def _prove(reader: maxminddb.Reader, version: int) -> None:
     """
     bits = 32 if version == 4 else 128
     number = 0
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_TREE_STEPS):
         address = IPv4Address(number) if version == 4 else IPv6Address(number)
         record, length = reader.get_with_prefix_len(address)
         if isinstance(record, dict) and ("reputation" in record or "ip_range_24" in record):

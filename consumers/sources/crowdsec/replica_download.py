@@ -38,18 +38,25 @@ if TYPE_CHECKING:
 
     from consumers.sources.http import HttpClient, HttpResponse
 
-LARGEST = 8 * 1024**3
+MAX_REPLICA_BYTES = 8 * 1024**3
 """Bytes of a download, and of what it unpacks to. The replica has about 3 GB."""
 USUAL_DATASETS = ("smoke", "smoke_full_mmdb")
 """The names of the whole data, in the two shapes of the answer. Others are used if named."""
 _START, _END = "replica-", ".part"
 _HEX = re.compile(r"[0-9a-f]{64}")
-_AT_ONCE = 1 << 20
+_COPY_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
-_HEADERS = 64 * 1024
+_MAX_HEADER_BYTES = 64 * 1024
 """Bytes that may lie before a member: its headers, which the library holds in memory whole."""
-_MOST_MEMBERS = 1_000
-_DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, LookupError)
+_MAX_MEMBERS = 1_000
+_ARCHIVE_ERRORS = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    LookupError,
+)
 """What the libraries raise for archives that are not as they should be."""
 
 
@@ -90,7 +97,7 @@ class ReplicaDownload:
         folder: Path,
         *,
         dataset: str | None = None,
-        largest: int = LARGEST,
+        largest: int = MAX_REPLICA_BYTES,
     ) -> None:
         if any(name.lower() == "x-api-key" for name in plain.headers):
             raise ValueError("the client for downloads must not know the key")
@@ -208,7 +215,7 @@ def _checked(checksum: str | None, packed: Path, unpacked: Path, largest: int, s
 def _sum_of(path: Path, stop: Event) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(_AT_ONCE):
+        while part := file.read(_COPY_BYTES):
             if stop.is_set():
                 raise _Interrupted
             digest.update(part)
@@ -233,7 +240,7 @@ def _unpack(packed: Path, target: Path, largest: int, stop: Event) -> None:
             plain.drain()
             out.flush()
             os.fsync(out.fileno())
-    except _DAMAGED:
+    except _ARCHIVE_ERRORS:
         raise _refused("the replica that was downloaded is damaged") from None
 
 
@@ -248,7 +255,7 @@ class _BoundedReader:
 
     def permit(self, size: int) -> None:
         """Allow for *size* more bytes from here on, and headers."""
-        self._permitted = size + _HEADERS
+        self._permitted = size + _MAX_HEADER_BYTES
 
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes, b"" at the end."""
@@ -264,7 +271,7 @@ class _BoundedReader:
     def drain(self) -> None:
         """Read up to the end, where gzip compares its own checksum."""
         self.permit(self._left)
-        while self.read(_AT_ONCE):
+        while self.read(_COPY_BYTES):
             pass
 
 
@@ -307,7 +314,7 @@ def _members(archive: tarfile.TarFile, plain: _BoundedReader) -> Iterator[tarfil
     From one header to the next only that much may be read as the member between them holds, so no
     header can grow in memory.
     """
-    for _ in range(_MOST_MEMBERS):
+    for _ in range(_MAX_MEMBERS):
         member = archive.next()
         if member is None:
             return
@@ -323,7 +330,7 @@ def _members(archive: tarfile.TarFile, plain: _BoundedReader) -> Iterator[tarfil
 
 def _copy(source: IO[bytes] | _BoundedReader, out: IO[bytes]) -> int:
     size = 0
-    while part := source.read(_AT_ONCE):
+    while part := source.read(_COPY_BYTES):
         size += len(part)
         out.write(part)
     return size

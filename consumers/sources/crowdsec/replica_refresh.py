@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-INTERVAL = 86_400.0
+REFRESH_INTERVAL_SECONDS = 86_400.0
 """Seconds between two downloads; CrowdSec makes a new one every day."""
-STALE = 3 * INTERVAL
+STALE_REPLICA_SECONDS = 3 * REFRESH_INTERVAL_SECONDS
 """Age from which it is told to be stale; it goes on being used."""
-NEVER = 3_600.0
+NEVER_FETCHED_SECONDS = 3_600.0
 """Seconds after which it is told that there is none yet."""
-FIRST_PAUSE, LONGEST_PAUSE = 300.0, 3_600.0
+FIRST_REFRESH_PAUSE_SECONDS, MAX_REFRESH_PAUSE_SECONDS = 300.0, 3_600.0
 """Seconds before a failed download is tried again; twice as long each time."""
 
 
@@ -39,20 +39,20 @@ class ReplicaRefresh:
         replica: Replica,
         download: ReplicaDownload,
         *,
-        watch: HealthReporter,
+        health: HealthReporter,
         now: Callable[[], float],
-        told: Path,
+        on_fetched: Path,
     ) -> None:
-        """Take the parts; *now* is wall time, *told* a file of which replica was told last."""
+        """Take the parts; *now* is wall time, *on_fetched* a file of which replica was told last."""
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Is told when another file is in use, whoever fetched it."""
-        self._told = told
+        self._told = on_fetched
         self._told_of: str | None = None
         self._begun: float | None = None
         self.trouble: str | None = None
         self._replica = replica
         self._download = download
-        self._watch = watch
+        self._health = health
         self._now = now
         self._failures = 0
         self._next = 0.0
@@ -62,12 +62,16 @@ class ReplicaRefresh:
         now = self._now()
         fetched = self._replica.fetched
         if fetched is not None and self._failures == 0:
-            self._next = min(self._next or fetched + INTERVAL, now + INTERVAL)
-        if self._next - now > INTERVAL:
+            self._next = min(
+                self._next or fetched + REFRESH_INTERVAL_SECONDS, now + REFRESH_INTERVAL_SECONDS
+            )
+        if self._next - now > REFRESH_INTERVAL_SECONDS:
             self._next = now  # the machine's clock was put back
         if (damage := self._replica.damage) is not None:
-            self._watch.report(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
-            self._next = min(self._next, (fetched or 0.0) + LONGEST_PAUSE)  # another may be whole
+            self._health.report(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
+            self._next = min(
+                self._next, (fetched or 0.0) + MAX_REFRESH_PAUSE_SECONDS
+            )  # another may be whole
         if now >= self._next:
             with suppress(FeedFailed):  # told, and tried again later
                 await self.refresh()
@@ -88,9 +92,9 @@ class ReplicaRefresh:
             log.warning("CrowdSec told no checksum of the replica; it could not be verified")
         self._failures = 0
         self.trouble = None
-        self._next = self._now() + INTERVAL
+        self._next = self._now() + REFRESH_INTERVAL_SECONDS
         for trouble in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
-            self._watch.resolve(trouble, part=REPLICA)
+            self._health.resolve(trouble, part=REPLICA)
         log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
         await self._tell_changed()
 
@@ -115,21 +119,24 @@ class ReplicaRefresh:
 
     def _failed(self, error: FeedFailed) -> None:
         self._failures += 1
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        pause = min(
+            FIRST_REFRESH_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10),
+            MAX_REFRESH_PAUSE_SECONDS,
+        )
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
         trouble = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
-        self._watch.report(trouble, str(error), part=REPLICA)
+        self._health.report(trouble, str(error), part=REPLICA)
 
     def _tell_age(self) -> None:
         if self._begun is None:
             self._begun = self._now()
         built = self._replica.built
-        if built is not None and self._now() - built > STALE:
+        if built is not None and self._now() - built > STALE_REPLICA_SECONDS:
             text = "it was made more than three days ago; it is still used"
-            self._watch.report(Problem.REPLICA_STALE, text, part=REPLICA)
-        elif built is None and self._now() - self._begun > NEVER:
+            self._health.report(Problem.REPLICA_STALE, text, part=REPLICA)
+        elif built is None and self._now() - self._begun > NEVER_FETCHED_SECONDS:
             text = "it could not be fetched yet; nobody is asked in its place"
-            self._watch.report(Problem.REPLICA_STALE, text, part=REPLICA)
+            self._health.report(Problem.REPLICA_STALE, text, part=REPLICA)
         else:
-            self._watch.resolve(Problem.REPLICA_STALE, part=REPLICA)
+            self._health.resolve(Problem.REPLICA_STALE, part=REPLICA)

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from consumers.enrichment.paid_lookup import Leases
     from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
 
-MOST = 200_000
+MAX_UNPUBLISHED_KEYS = 200_000
 """Keys after which they are told though the feed goes on."""
-RECALLED = 20_000
+RECALL_BATCH = 20_000
 """Indicators that are recalled at once."""
-TOLD = 3_600.0
+PUBLISH_LEASE_SECONDS = 3_600.0
 """Seconds for which nobody else looks for late matches of the same pages."""
 
 
 class FeedChanges:
     """The news of one feed."""
 
-    def __init__(self, feed: str, store: IndicatorStore, claims: Leases | None) -> None:
-        """By *claims*, of instances that have read the same one tells it."""
+    def __init__(self, feed: str, store: IndicatorStore, leases: Leases | None) -> None:
+        """By *leases*, of instances that have read the same one tells it."""
         self.on_added: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Is told of addresses and networks that are named now and perhaps were not before."""
         self.on_network_added: Callable[[Collection[str]], Awaitable[None]] | None = None
@@ -36,7 +36,7 @@ class FeedChanges:
         """Is told of addresses and networks that are not named any more."""
         self._feed = feed
         self._store = store
-        self._claims = claims
+        self._claims = leases
         self._keys: set[str] = set()
         self._gone: set[str] = set()
         self._recalled = False
@@ -44,7 +44,7 @@ class FeedChanges:
     @property
     def many(self) -> bool:
         """Whether it is time to tell what there is."""
-        return len(self._keys) + len(self._gone) > MOST
+        return len(self._keys) + len(self._gone) > MAX_UNPUBLISHED_KEYS
 
     def add(self, applied: ApplyResult) -> None:
         """Note what a page changed."""
@@ -60,7 +60,7 @@ class FeedChanges:
         self._recalled = True
         told = self._store.told(self._feed)
         while True:
-            last, some = self._store.since(self._feed, told, RECALLED)
+            last, some = self._store.since(self._feed, told, RECALL_BATCH)
             if last == told:
                 return
             told = last
@@ -80,7 +80,7 @@ class FeedChanges:
         if self._claims is not None and ours:
             generation, number = state.place
             name = f"late {self._feed} {generation}-{number}"
-            ours = name in (await self._claims.acquire([name], TOLD)).acquired
+            ours = name in (await self._claims.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
         if ours:
             await self.on_added(frozenset(self._keys))
         elif self._keys and self.on_network_added is not None:

@@ -24,7 +24,7 @@ class SyncResult:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def sorted_out(
+def converted(
     objects: Sequence[object],
 ) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
     """Return indicators, those to be withdrawn if they are held, and why others are left out.

@@ -10,9 +10,9 @@ from schemas.errors import StateRefused
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE = "feeds.sqlite"
-LOCK = "feeds.lock"
-VERSION = 1
+FEEDS_FILE = "feeds.sqlite"
+FEEDS_LOCK_FILE = "feeds.lock"
+FEEDS_SCHEMA_VERSION = 1
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -30,14 +30,14 @@ CREATE TABLE IF NOT EXISTS keys (
     key TEXT, number INTEGER, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_by_number ON keys (number);
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = {FEEDS_SCHEMA_VERSION};
 COMMIT;
 """
 
 
 def exists(folder: Path) -> bool:
     """Tell whether a folder has such a file."""
-    return (folder / FILE).is_file()
+    return (folder / FEEDS_FILE).is_file()
 
 
 def looked_at(path: Path) -> sqlite3.Connection:
@@ -62,6 +62,6 @@ def opened(path: Path) -> sqlite3.Connection:
 
 def _require_version(path: Path, database: sqlite3.Connection) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
+    if version > FEEDS_SCHEMA_VERSION:
         database.close()
         raise StateRefused(f"STATE__DIR: {path} was written by a newer version of signinwatch")

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from consumers.ledger.sqlite.schema import edge, locked, transaction
-from consumers.sources.feeds.indicator_schema import FILE, LOCK, looked_at, opened
+from consumers.sources.feeds.indicator_schema import FEEDS_FILE, FEEDS_LOCK_FILE, looked_at, opened
 from schemas.errors import StateRefused
 from schemas.intel.indicators import Indicator
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-KEPT = 45 * 86_400.0
+KEEP_ENDED_SECONDS = 45 * 86_400.0
 """Seconds for which an indicator is kept that has ended: late events, and recordings, need it; and
 one that was withdrawn must not come back with an older version of itself."""
-AT_ONCE = 400
-WHAT = "the feeds' file"
-_MEND = "the service brings its feeds up to date by itself"
+WRITE_BATCH = 400
+STORE_NAME = "the feeds' file"
+_REMEDY = "the service brings its feeds up to date by itself"
 
 _encode = msgspec.msgpack.Encoder().encode
 _indicator = msgspec.msgpack.Decoder(Indicator)
@@ -88,8 +88,8 @@ class IndicatorStore:
 
         StateRefused when another process has it, or it cannot be used.
         """
-        self._lock = None if looking else locked(folder, LOCK, _MEND)
-        path = folder / FILE
+        self._lock = None if looking else locked(folder, FEEDS_LOCK_FILE, _REMEDY)
+        path = folder / FEEDS_FILE
         try:
             self._database = looked_at(path) if looking else opened(path)
         except (sqlite3.Error, OSError) as error:
@@ -107,7 +107,7 @@ class IndicatorStore:
 
     def state(self, feed: str) -> FeedState:
         """Return what is known of a feed; a new state for a new one."""
-        with edge("reading a feed", WHAT):
+        with edge("reading a feed", STORE_NAME):
             row = self._database.execute(
                 "SELECT state FROM feeds WHERE name = ?", (feed,)
             ).fetchone()
@@ -125,9 +125,9 @@ class IndicatorStore:
             if one.id not in latest or _order(latest[one.id]) < _order(one):
                 latest[one.id] = one
         ids = list(latest)
-        with edge("reading indicators", WHAT):
-            for start in range(0, len(ids), AT_ONCE):
-                some = ids[start : start + AT_ONCE]
+        with edge("reading indicators", STORE_NAME):
+            for start in range(0, len(ids), WRITE_BATCH):
+                some = ids[start : start + WRITE_BATCH]
                 marks = ",".join("?" * len(some))
                 for known, modified, withdrawn in self._database.execute(
                     "SELECT id, modified, withdrawn FROM indicators "  # noqa: S608
@@ -141,9 +141,9 @@ class IndicatorStore:
     def known(self, feed: str, ids: Sequence[str]) -> set[str]:
         """Return those ids of which there is an indicator, withdrawn or not."""
         found: set[str] = set()
-        with edge("reading indicators", WHAT):
-            for start in range(0, len(ids), AT_ONCE):
-                some = ids[start : start + AT_ONCE]
+        with edge("reading indicators", STORE_NAME):
+            for start in range(0, len(ids), WRITE_BATCH):
+                some = ids[start : start + WRITE_BATCH]
                 marks = ",".join("?" * len(some))
                 query = (
                     "SELECT id FROM indicators "  # noqa: S608
@@ -261,11 +261,12 @@ class IndicatorStore:
         while True:
             with self._transaction("sweeping") as database:
                 old = database.execute(
-                    "SELECT number FROM indicators WHERE ends < ? LIMIT ?", (now - KEPT, AT_ONCE)
+                    "SELECT number FROM indicators WHERE ends < ? LIMIT ?",
+                    (now - KEEP_ENDED_SECONDS, WRITE_BATCH),
                 ).fetchall()
                 for (number,) in old:
                     gone |= {key for key in self._delete(number) if not self._named(key)}
-            if len(old) < AT_ONCE:
+            if len(old) < WRITE_BATCH:
                 return gone
 
     def _named(self, key: str) -> bool:
@@ -274,7 +275,7 @@ class IndicatorStore:
 
     def told(self, feed: str) -> int:
         """Return the step up to which late matches were looked for, by this process's like."""
-        with edge("reading a feed", WHAT):
+        with edge("reading a feed", STORE_NAME):
             row = self._database.execute("SELECT step FROM told WHERE feed = ?", (feed,)).fetchone()
             return int(row[0]) if row else 0
 
@@ -287,14 +288,14 @@ class IndicatorStore:
 
     def all_keys(self) -> Iterator[str]:
         """Yield every key once."""
-        with edge("reading keys", WHAT):
+        with edge("reading keys", STORE_NAME):
             for (key,) in self._database.execute("SELECT DISTINCT key FROM keys"):
                 yield key
 
     def naming(self, keys: Sequence[str]) -> list[tuple[str, str, Indicator]]:
         """Return feed, key and indicator of all that name one of *keys*."""
         marks = ",".join("?" * len(keys))
-        with edge("reading indicators", WHAT):
+        with edge("reading indicators", STORE_NAME):
             found = self._database.execute(
                 "SELECT feed, key, body FROM keys JOIN indicators USING (number) "  # noqa: S608
                 f"WHERE key IN ({marks})",
@@ -310,7 +311,7 @@ class IndicatorStore:
         found: list[Indicator] = []
         last = step
         whole = self.state(feed).steps
-        with edge("reading indicators", WHAT):
+        with edge("reading indicators", STORE_NAME):
             for number, body in self._database.execute(
                 "SELECT step, body FROM indicators "
                 "WHERE feed = ? AND step > ? AND step <= ? ORDER BY step",
@@ -324,7 +325,7 @@ class IndicatorStore:
 
     def all_of(self, feed: str) -> Iterator[tuple[int, Indicator]]:
         """Yield all indicators of a feed, each after the number of its step, in their order."""
-        with edge("reading indicators", WHAT):
+        with edge("reading indicators", STORE_NAME):
             for step, body in self._database.execute(
                 "SELECT step, body FROM indicators WHERE feed = ? ORDER BY step", (feed,)
             ):
@@ -332,7 +333,7 @@ class IndicatorStore:
 
     def count(self, feed: str) -> int:
         """Return how many indicators of a feed there are, ended and withdrawn ones too."""
-        with edge("counting", WHAT):
+        with edge("counting", STORE_NAME):
             row = self._database.execute(
                 "SELECT count(*) FROM indicators WHERE feed = ?", (feed,)
             ).fetchone()
@@ -340,7 +341,7 @@ class IndicatorStore:
 
     def count_valid(self, feed: str, now: float) -> int:
         """Return how many indicators of a feed have not ended."""
-        with edge("counting", WHAT):
+        with edge("counting", STORE_NAME):
             row = self._database.execute(
                 "SELECT count(*) FROM indicators "
                 "WHERE feed = ? AND withdrawn = 0 AND (ends IS NULL OR ends > ?)",
@@ -350,12 +351,12 @@ class IndicatorStore:
 
     def names(self) -> list[str]:
         """Return the feeds that anything is kept of."""
-        with edge("reading feeds", WHAT):
+        with edge("reading feeds", STORE_NAME):
             return [name for (name,) in self._database.execute("SELECT name FROM feeds")]
 
     def close(self) -> None:
         """Close the file, then let the next process have it."""
-        with edge("closing", WHAT):
+        with edge("closing", STORE_NAME):
             self._database.close()
         self._let_go()
 
@@ -365,7 +366,7 @@ class IndicatorStore:
         self._database.execute("INSERT OR REPLACE INTO feeds VALUES (?, ?)", (feed, _encode(state)))
 
     def _transaction(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._database, doing, WHAT)
+        return transaction(self._database, doing, STORE_NAME)
 
 
 def _order(indicator: Indicator) -> tuple[float, bool]:

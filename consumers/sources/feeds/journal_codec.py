@@ -15,9 +15,9 @@ from schemas.intel.indicators import DECISIVE, Indicator
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-LARGEST = 60_000
+MAX_ENTRY_BYTES = 60_000
 """Bytes of a body; see :class:`schemas.ports.FeedJournal`."""
-AT_ONCE = 500
+PACK_BATCH = 500
 """Indicators that are packed together to begin with."""
 
 Steps = tuple[tuple[int, tuple[Indicator, ...]], ...]
@@ -42,7 +42,7 @@ def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Ite
     some: list[tuple[int, Indicator]] = []
     for one in indicators:
         some.append(one)
-        if len(some) > AT_ONCE:
+        if len(some) > PACK_BATCH:
             yield from _fitting(some[:-1], state.identity, None)
             del some[:-1]
     yield from _fitting(some, state.identity, state)
@@ -61,7 +61,7 @@ def _fitting(
 ) -> Iterator[bytes]:
     """Pack, in as many bodies as it takes."""
     body = zlib.compress(_encode(JournalPart(_by_step(some), identity, state)), 6)
-    if len(body) <= LARGEST:
+    if len(body) <= MAX_ENTRY_BYTES:
         yield body
     elif len(some) > 1:
         half = len(some) // 2

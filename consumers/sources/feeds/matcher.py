@@ -9,7 +9,7 @@ import structlog
 
 from schemas.errors import LedgerFailed
 from schemas.intel.address_index import AddressIndex
-from schemas.intel.indicators import Indicator, reputation_of, word_of
+from schemas.intel.indicators import Indicator, reputation_of, verdict_of
 from schemas.intel.verdicts import Reputation
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_REMEMBERED = 20_000
+MAX_CACHED_ADDRESSES = 20_000
 """Addresses of which the indicators are remembered."""
-MOST_WORDS = 5
+MAX_FEED_VERDICTS = 5
 """Indicators of one feed that are told of one address."""
-SILENT = (Reputation.UNKNOWN, Reputation.BENIGN)
+NO_FINDING = (Reputation.UNKNOWN, Reputation.BENIGN)
 """What an indicator says that is no reason for a finding."""
 
 Named = tuple[str, str, Indicator]
@@ -87,14 +87,14 @@ class FeedMatcher:
             if exactness.setdefault(feed, _length(key)) > _length(key):
                 continue
             told[feed] = told.get(feed, 0) + 1
-            if told[feed] <= MOST_WORDS:
+            if told[feed] <= MAX_FEED_VERDICTS:
                 least = self.rules[feed].least_confidence
-                found.append(word_of(feed, key, indicator, least))
+                found.append(verdict_of(feed, key, indicator, least))
         return found
 
     def _speaks(self, feed: str, indicator: Indicator, moment: float | None) -> bool:
         rules = self.rules.get(feed)
-        if rules is None or reputation_of(indicator, rules.least_confidence) in SILENT:
+        if rules is None or reputation_of(indicator, rules.least_confidence) in NO_FINDING:
             return False
         if moment is None:
             return True
@@ -114,7 +114,7 @@ class FeedMatcher:
                 log.warning("what feeds say cannot be read", why=str(error))
                 return []  # then others are asked
             found.sort(key=_weight)
-            if len(self._remembered) >= MOST_REMEMBERED:
+            if len(self._remembered) >= MAX_CACHED_ADDRESSES:
                 self._remembered.clear()
             self._remembered[address] = found
         return found

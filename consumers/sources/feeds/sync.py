@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from consumers.sources.feeds.changes import FeedChanges
-from consumers.sources.feeds.conversion import SyncResult, sorted_out
+from consumers.sources.feeds.conversion import SyncResult, converted
 from consumers.sources.feeds.indicator_store import FeedState
 from consumers.sources.feeds.journal_codec import JournalPart, packed, unpacked
 from consumers.sources.taxii.client import Cursor, FeedPage
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST = 3_000_000
+MAX_FEED_INDICATORS = 3_000_000
 """Indicators of one feed; more are left out and counted."""
-LEASE = 120.0
+FEED_LEASE_SECONDS = 120.0
 """Seconds for which one instance has a feed to itself, renewed with each page."""
-FIRST_PAUSE, LONGEST_PAUSE = 60.0, 900.0
+FIRST_FEED_PAUSE_SECONDS, MAX_FEED_PAUSE_SECONDS = 60.0, 900.0
 """Seconds before a feed is tried again that failed; twice as long each time."""
-FOLLOWING = 10.0
+FOLLOW_INTERVAL_SECONDS = 10.0
 """Seconds between two looks into the journal."""
-STALE = 3
+STALE_INTERVALS = 3
 """Intervals after which a feed that could not be read is told to be stale."""
-AT_ONCE = 10
+JOURNAL_BATCH = 10
 """Entries of the journal that are written together; each has up to 60,000 bytes."""
-ENTRIES, REPEATED = 5_000, 2
+MAX_JOURNAL_ENTRIES, MAX_JOURNAL_FACTOR = 5_000, 2
 """When a journal is renewed: it has so many entries, or so many times what the feed holds."""
 
 
@@ -87,10 +87,10 @@ class FeedSync:
         *,
         identity: str,
         interval: float,
-        watch: HealthReporter,
+        health: HealthReporter,
         now: Callable[[], float],
         shared: SharedFeed | None = None,
-        most: int = MOST,
+        most: int = MAX_FEED_INDICATORS,
     ) -> None:
         """*identity* tells the feed's URL and collection from others; *now* is wall time."""
         self.name = name
@@ -104,7 +104,7 @@ class FeedSync:
         self._store = feeds.store
         self._identity = identity
         self._interval = interval
-        self._watch = watch
+        self._health = health
         self._now = now
         self._shared = shared
         self._news = FeedChanges(name, feeds.store, shared.claims if shared is not None else None)
@@ -140,11 +140,11 @@ class FeedSync:
     async def sync_if_due(self) -> None:
         """Sync if it is time; where instances share, follow what others have read. Never raises."""
         now = self._now()
-        if now < self._followed or self._next - now > max(self._interval, LONGEST_PAUSE):
+        if now < self._followed or self._next - now > max(self._interval, MAX_FEED_PAUSE_SECONDS):
             self._followed = self._next = 0.0  # the machine's clock was put back
         try:
             await self._news.load_unpublished()
-            if now - self._followed >= FOLLOWING:
+            if now - self._followed >= FOLLOW_INTERVAL_SECONDS:
                 self._followed = now
                 await self.follow()
             self._tell_age()
@@ -168,7 +168,7 @@ class FeedSync:
             await self._news.publish()
             return self.last
         if not await self._mine():
-            self._next = self._now() + FOLLOWING
+            self._next = self._now() + FOLLOW_INTERVAL_SECONDS
             return self.last
         try:
             await self._read()
@@ -177,7 +177,7 @@ class FeedSync:
             raise
         except _Overtaken:
             await self._after_another()
-            self._next = self._now() + FOLLOWING
+            self._next = self._now() + FOLLOW_INTERVAL_SECONDS
         else:
             self._worked(self._now() + self._interval)
         finally:
@@ -209,7 +209,7 @@ class FeedSync:
 
     async def _take(self, page: FeedPage) -> None:
         """Make a page durable, for all instances first, then follow it."""
-        indicators, lapsed, skipped = sorted_out(page.objects)
+        indicators, lapsed, skipped = converted(page.objects)
         if lapsed:
             known = self._store.known(self.name, [one.id for one in lapsed])
             known |= {one.id for one in indicators}
@@ -262,8 +262,8 @@ class FeedSync:
         A page of many parts goes there in several pieces; only the last one holds the state.
         """
         bodies = list(packed([(state.steps, one) for one in fresh], state))
-        for start in range(0, len(bodies), AT_ONCE):
-            end = await journal.extend(self.name, place, bodies[start : start + AT_ONCE])
+        for start in range(0, len(bodies), JOURNAL_BATCH):
+            end = await journal.extend(self.name, place, bodies[start : start + JOURNAL_BATCH])
             if end is None:
                 raise _Overtaken
             place = end
@@ -351,7 +351,10 @@ class FeedSync:
         """Replace a journal by what the feed holds, when it has become much longer than that."""
         state = self.state
         added = state.place[1] - state.renewed
-        if added >= ENTRIES or state.appended >= REPEATED * self._held + ENTRIES:
+        if (
+            added >= MAX_JOURNAL_ENTRIES
+            or state.appended >= MAX_JOURNAL_FACTOR * self._held + MAX_JOURNAL_ENTRIES
+        ):
             await self._renew()
 
     async def _renew(self) -> None:
@@ -375,7 +378,7 @@ class FeedSync:
         if self._shared is None:
             return True
         name = f"feed {self.name}"
-        return name in (await self._shared.claims.acquire([name], LEASE)).acquired
+        return name in (await self._shared.claims.acquire([name], FEED_LEASE_SECONDS)).acquired
 
     async def _release(self) -> None:
         if self._shared is not None:
@@ -389,25 +392,25 @@ class FeedSync:
         self.trouble = None
         self._next = following
         for trouble in (Problem.FEED_DOWN, Problem.FEED_REFUSED):
-            self._watch.resolve(trouble, part=self.name)
+            self._health.resolve(trouble, part=self.name)
 
     def _failed(self, error: FeedFailed) -> None:
         self._failures += 1
         doubled = min(self._failures - 1, 10)
-        pause = min(FIRST_PAUSE * 2**doubled, LONGEST_PAUSE, self._interval)
+        pause = min(FIRST_FEED_PAUSE_SECONDS * 2**doubled, MAX_FEED_PAUSE_SECONDS, self._interval)
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
         kinds = (Problem.FEED_DOWN, Problem.FEED_REFUSED)
-        self._watch.resolve(kinds[not error.refused], part=self.name)
-        self._watch.report(kinds[error.refused], str(error), part=self.name)
+        self._health.resolve(kinds[not error.refused], part=self.name)
+        self._health.report(kinds[error.refused], str(error), part=self.name)
 
     def _tell_age(self) -> None:
         if self._begun is None:
             self._begun = self._now()
         synced = self.state.synced
         read = self._begun if synced is None else synced  # one that never worked is stale as well
-        if self._now() - read > STALE * self._interval + LONGEST_PAUSE:
-            text = f"not read since {STALE} intervals; what it said before is still used"
-            self._watch.report(Problem.FEED_STALE, text, part=self.name)
+        if self._now() - read > STALE_INTERVALS * self._interval + MAX_FEED_PAUSE_SECONDS:
+            text = f"not read since {STALE_INTERVALS} intervals; what it said before is still used"
+            self._health.report(Problem.FEED_STALE, text, part=self.name)
         else:
-            self._watch.resolve(Problem.FEED_STALE, part=self.name)
+            self._health.resolve(Problem.FEED_STALE, part=self.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import stamina
 
 from consumers.sources.http import ResponseTooLarge
-from consumers.sources.taxii.pages import SMALL_PAGE, CollectionRead, Cursor, FeedPage
+from consumers.sources.taxii.pages import SMALL_PAGE_OBJECTS, CollectionRead, Cursor, FeedPage
 from consumers.sources.taxii.requests import (
     Collection,
     ConnectionLost,
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Collection", "Cursor", "FeedPage", "TaxiiClient"]
 
-TRIES = 4
+MAX_TRIES = 4
 """Times that one page is asked for."""
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_TAXII_BACKOFF_SECONDS = 30.0
 """Seconds between tries, where the server names none; with jitter."""
 _Asked = TypeVar("_Asked")
 
@@ -118,10 +118,10 @@ class TaxiiClient:
         try:
             return await self._requests.objects(run.query())
         except ResponseTooLarge as error:
-            if run.limit <= SMALL_PAGE:
+            if run.limit <= SMALL_PAGE_OBJECTS:
                 text = f"sends {error}, with {run.limit} objects asked for"
                 raise FeedFailed(text, refused=True) from None
-            run.limit = SMALL_PAGE
+            run.limit = SMALL_PAGE_OBJECTS
             lost = ConnectionLost(str(error))
             run.answer_lost(lost)
             raise lost from None
@@ -131,9 +131,13 @@ class TaxiiClient:
 
 
 async def _tried(ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
-    """Ask, and again while that may help; at most :data:`TRIES` times."""
+    """Ask, and again while that may help; at most :data:`MAX_TRIES` times."""
     async for attempt in stamina.retry_context(
-        on=_again, attempts=TRIES, timeout=None, wait_initial=FIRST_WAIT, wait_max=LONGEST_WAIT
+        on=_again,
+        attempts=MAX_TRIES,
+        timeout=None,
+        wait_initial=FIRST_BACKOFF_SECONDS,
+        wait_max=MAX_TAXII_BACKOFF_SECONDS,
     ):
         with attempt:
             return await ask()
@@ -146,4 +150,4 @@ def _again(error: Exception) -> bool | float:
         return False
     if error.retry_after is None:
         return True
-    return False if error.retry_after > LONGEST_WAIT else error.retry_after
+    return False if error.retry_after > MAX_TAXII_BACKOFF_SECONDS else error.retry_after

@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
     from consumers.sources.taxii.requests import ConnectionLost, Envelope
 
-MOST_BACKS = 4
+MAX_RETURNS = 4
 """Times that a run goes back for lost answers in vain."""
-OVERLAP = 1.0
+OVERLAP_SECONDS = 1.0
 """Seconds before the last place by which a later run asks: clocks of servers have grains."""
-OVERLAP_BY_DATE = 3_600.0
+OVERLAP_BY_DATE_SECONDS = 3_600.0
 """The same where a server tells no place: objects may be told some time after they were added."""
-GRAIN = 0.000_001
-SMALL_PAGE = 100
+GRAIN_SECONDS = 0.000_001
+SMALL_PAGE_OBJECTS = 100
 """Objects asked for at once, after a page was too large."""
-MOST_STALE = 3
+MAX_STALE_PAGES = 3
 """Pages in a row that bring nothing new and promise more."""
-MOST_EMPTY = 2
-REMEMBERED = 100_000
+MAX_EMPTY_PAGES = 2
+MAX_REMEMBERED_VERSIONS = 100_000
 """Versions of objects by which a loop is seen; twice as many are held at most."""
 
 
@@ -84,7 +84,7 @@ class _Versions:
         told = {hash(_version(one)) for one in objects}
         new = any(one not in self.now and one not in self.before for one in told)
         self.now |= told
-        if len(self.now) > REMEMBERED:
+        if len(self.now) > MAX_REMEMBERED_VERSIONS:
             self.before, self.now = self.now, set()
         return new
 
@@ -149,7 +149,7 @@ class CollectionRead:
         if self._next is None or self._kept:
             return
         if self._seen is not None or self._used_up:
-            self.go_back(error, MOST_BACKS)
+            self.go_back(error, MAX_RETURNS)
 
     def go_back(self, error: FeedFailed, most: int) -> None:
         """Drop ``next`` and go on from the place; raise if that was done so often in vain."""
@@ -162,7 +162,7 @@ class CollectionRead:
 
     def _return(self) -> None:
         if self._seen is not None:
-            self._added_after = earlier(self._seen, OVERLAP)
+            self._added_after = earlier(self._seen, OVERLAP_SECONDS)
         elif self._kept:
             self._added_after = self._resume
         self._next = None
@@ -194,7 +194,7 @@ class CollectionRead:
 
         So that moment is asked for again, unless it fills pages.
         """
-        before = earlier(last, GRAIN)
+        before = earlier(last, GRAIN_SECONDS)
         if self._added_after is None or later(self._added_after, before) != self._added_after:
             return before
         return exactly(last)
@@ -210,9 +210,9 @@ class CollectionRead:
 
     def _start_of_next_run(self) -> str | None:
         if self._seen is not None:
-            return earlier(self._seen, OVERLAP)
+            return earlier(self._seen, OVERLAP_SECONDS)
         if self._brought and self._began is not None:
-            return earlier(self._began, OVERLAP_BY_DATE)
+            return earlier(self._began, OVERLAP_BY_DATE_SECONDS)
         return self._resume if self._kept else self._added_after
 
     def check(self, page: Envelope) -> None:
@@ -226,7 +226,7 @@ class CollectionRead:
         if page.next is not None:
             self._cursors.add(hash(page.next))
         self._empty = 0 if page.objects else self._empty + 1
-        if self._empty >= MOST_EMPTY:
+        if self._empty >= MAX_EMPTY_PAGES:
             raise FeedFailed("promises more, and sends empty pages", refused=True)
         if new:
             self._stale = self._backs = 0
@@ -234,5 +234,5 @@ class CollectionRead:
             self._known_ahead -= len(page.objects)
         else:
             self._stale += 1
-            if again or self._stale >= MOST_STALE:
+            if again or self._stale >= MAX_STALE_PAGES:
                 raise FeedFailed("sends the same pages again and again", refused=True)

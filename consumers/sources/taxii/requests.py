@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
-from schemas.events.lenient_json import TooDeep, load_json, shallow
+from schemas.events.lenient_json import TooDeep, load_json, truncate_depth
 from schemas.events.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/taxii+json;version=2.1"
 MEDIA_TYPE_UNVERSIONED = "application/taxii+json"
-LONGEST_NEXT = 4_096
+MAX_NEXT_LENGTH = 4_096
 """Characters of a cursor; servers do not take much longer URLs."""
 
 _MAYBE_WITHOUT_SLASH = frozenset({301, 308, 404})
 _NEXT_REFUSED = frozenset({400, 404, 410})
-_BUSY = frozenset({429, 503})
+_BUSY_STATUSES = frozenset({429, 503})
 _EXACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,20})?Z")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _REFUSED = {
@@ -142,7 +142,7 @@ def _well(reply: HttpResponse, *, with_next: bool) -> HttpResponse:
         return reply
     if with_next and status in _NEXT_REFUSED:
         raise NextRefused("does not know its own cursor any more")
-    if status in _BUSY:
+    if status in _BUSY_STATUSES:
         raise ServerBusy(f"asks to wait (HTTP {status})", retry_after=reply.retry_after)
     if status == 408 or status >= 500:
         raise ConnectionLost(
@@ -179,7 +179,7 @@ def _read(body: bytes) -> Any:
     try:
         return load_json(body)
     except TooDeep:
-        return load_json(shallow(body))
+        return load_json(truncate_depth(body))
 
 
 def _envelope(body: Mapping[str, Any], headers: Mapping[str, str]) -> Envelope:
@@ -189,7 +189,7 @@ def _envelope(body: Mapping[str, Any], headers: Mapping[str, str]) -> Envelope:
     if not isinstance(objects, list):
         raise FeedFailed("answers with objects that are no list", refused=True)
     cursor = body.get("next") or None
-    if not (cursor is None or (isinstance(cursor, str) and len(cursor) <= LONGEST_NEXT)):
+    if not (cursor is None or (isinstance(cursor, str) and len(cursor) <= MAX_NEXT_LENGTH)):
         raise FeedFailed("gives a cursor that is no text, or too long", refused=True)
     last = headers.get("x-taxii-date-added-last")
     return Envelope(

@@ -17,9 +17,9 @@ from schemas.intel.indicators import Indicator, WhySkipped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST_ID = 200
-MOST_NAMES = 50
-LONGEST_NAME = 120
+MAX_ID_LENGTH = 200
+MAX_LISTED_NAMES = 50
+MAX_NAME_LENGTH = 120
 
 _TLP = {
     "marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9": "white",
@@ -85,7 +85,7 @@ def _pattern_in(thing: dict[str, Any]) -> Pattern | WhySkipped:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and clean_text(value, LONGEST_ID) == value
+    return isinstance(value, str) and clean_text(value, MAX_ID_LENGTH) == value
 
 
 def _is_true(value: object) -> bool:
@@ -118,10 +118,10 @@ def _bounded(names: Iterator[object]) -> tuple[str, ...]:
     """Return the texts among *names*, cleaned, each once, as many as are kept."""
     kept: dict[str, None] = {}
     for name in names:
-        text = clean_text(name, LONGEST_NAME) if isinstance(name, str) else None
+        text = clean_text(name, MAX_NAME_LENGTH) if isinstance(name, str) else None
         if text is not None:
             kept[text] = None
-            if len(kept) == MOST_NAMES:
+            if len(kept) == MAX_LISTED_NAMES:
                 break
     return tuple(kept)
 

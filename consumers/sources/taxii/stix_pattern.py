@@ -34,11 +34,11 @@ from schemas.intel.indicators import WhySkipped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-LONGEST_PATTERN = 20_000
+MAX_PATTERN_LENGTH = 20_000
 """Characters. The grammar reads that many in less than 0.2 s."""
-DEEPEST_PATTERN = 100
+MAX_PATTERN_DEPTH = 100
 """Brackets in brackets."""
-MOST_KEYS = 1_000
+MAX_PATTERN_KEYS = 1_000
 WIDEST_V4 = 8
 """Prefix length. No network of ours is wider than the largest blocks that IANA hands out."""
 WIDEST_V6 = 19
@@ -103,7 +103,7 @@ _TYPES = {
     (*path[:-1], "type"): {f"ipv{version}-addr": (place, version) for version in _VERSIONS[place]}
     for path, place in _PLACES.items()
 }
-_MOST_TELLING = (
+_REASONS_BY_WEIGHT = (
     WhySkipped.NEEDS_MORE,
     WhySkipped.SEVERAL_EVENTS,
     WhySkipped.TOO_WIDE,
@@ -126,7 +126,7 @@ def read_pattern(pattern: str) -> Pattern | WhySkipped:
 
     Of several reasons the one that tells most is returned. Never raises.
     """
-    if len(pattern) > LONGEST_PATTERN:
+    if len(pattern) > MAX_PATTERN_LENGTH:
         return WhySkipped.UNREADABLE
     if single := _SINGLE.fullmatch(pattern):
         version, text = single.groups()
@@ -148,8 +148,8 @@ def _single_of(text: str, place: _AddressRole) -> Pattern | WhySkipped:
 def _pattern_of(told: _Reading) -> Pattern | WhySkipped:
     keys = tuple(dict.fromkeys(one.key for one in told.found))
     if not keys:
-        return next(why for why in _MOST_TELLING if why in told.skipped)
-    if len(keys) > MOST_KEYS:
+        return next(why for why in _REASONS_BY_WEIGHT if why in told.skipped)
+    if len(keys) > MAX_PATTERN_KEYS:
         return WhySkipped.TOO_MANY
     return Pattern(keys, all(one.place is _AddressRole.DESTINATION for one in told.found))
 
@@ -168,7 +168,7 @@ def _is_harmless(pattern: str) -> bool:
             depth += 1
         elif mark[0] in "])":
             depth -= 1
-        if depth > DEEPEST_PATTERN:
+        if depth > MAX_PATTERN_DEPTH:
             return False
     return True
 

@@ -28,7 +28,7 @@ import aiohttp
 import orjson
 
 from consumers.ledger.cache import VerdictCache
-from consumers.wiring.core import make_lookups
+from consumers.wiring.core import make_lookup_queue
 from consumers.wiring.replay import StateFolder, make_clock, make_ledger
 from schemas.intel.verdicts import Verdict
 from tests.bench.goals.goal2_verdict import settings_for
@@ -101,7 +101,7 @@ async def ours(
     with StateFolder(folder) as state:
         ledger = make_ledger(settings, state, clock)
         memory = (VerdictCache if keeping else Forgetful)(ledger, clock)
-        lookups = make_lookups(settings, ledger, clock, 10**7, memory, deliver)
+        lookups = make_lookup_queue(settings, ledger, clock, 10**7, memory, deliver)
         assert lookups is not None
 
         async def ask(wanted: list[str]) -> None:

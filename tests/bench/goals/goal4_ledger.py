@@ -22,7 +22,7 @@ import orjson
 from consumers.clock import WallClock
 from consumers.ledger.cache import VerdictCache
 from consumers.ledger.sqlite.ledger import SqliteLedger
-from consumers.sources.crowdsec.api import NOTHING_KNOWN, said_of
+from consumers.sources.crowdsec.api import UNKNOWN_VERDICT, verdict_of_item
 from schemas.intel.verdicts import Verdict
 from tests.bench.measure import Outcome, interleaved, print_outcomes
 from tests.bench.measurements.data import KNOWN_SHARE, addresses, item, reputations
@@ -68,7 +68,7 @@ def verdicts(pool: list[str], clock: Clock) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
     for address in pool:
         word = told.get(address)
-        said = said_of(orjson.loads(item(address, word))) if word else NOTHING_KNOWN
+        said = verdict_of_item(orjson.loads(item(address, word))) if word else UNKNOWN_VERDICT
         found[address] = Verdict(
             reputation=said.reputation,
             source="crowdsec",

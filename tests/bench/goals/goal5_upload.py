@@ -16,7 +16,7 @@ import orjson
 from azure.monitor.ingestion.aio import LogsIngestionClient
 
 from consumers.pipeline.judge import Judge
-from consumers.sources.crowdsec.api import said_of
+from consumers.sources.crowdsec.api import verdict_of_item
 from producers.logs_ingestion import LogsIngestionSink, MissingCredential, PlaceholderToken
 from schemas.events.decode import Decoder
 from schemas.events.tables import load_tables
@@ -62,7 +62,7 @@ def rows(count: int) -> list[FindingRow]:
 
 
 def _verdict(address: str) -> Verdict:
-    said = said_of(orjson.loads(item(address, "malicious")))
+    said = verdict_of_item(orjson.loads(item(address, "malicious")))
     return Verdict(
         reputation=said.reputation,
         source="crowdsec",

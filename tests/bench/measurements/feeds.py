@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumers.settings import FeedSettings, PolicySettings
-from consumers.sources.feeds.indicator_schema import FILE
+from consumers.sources.feeds.indicator_schema import FEEDS_FILE
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.presets import feed_plans
@@ -144,7 +144,7 @@ async def through(url: str, recorded: Sequence[Message], kept: Path | None, late
     settings = settings_for(url)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     if kept is not None:
-        (folder / FILE).symlink_to(kept / FILE)
+        (folder / FEEDS_FILE).symlink_to(kept / FEEDS_FILE)
         feeds = {FEED: FeedSettings(url=NOWHERE, collection="c", interval=1e9)}
         policy = PolicySettings(late_match=late)
         settings = settings.model_copy(update={"feeds": feeds, "policy": policy})

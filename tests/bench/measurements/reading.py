@@ -71,7 +71,7 @@ async def of_service(messages: int) -> dict[str, float]:
     async with open_service(load_settings(), load_settings, None) as service:
         running = asyncio.create_task(service.run())
         told = await measured(lambda: _settled(service), messages)
-        counts = {one.metric.name: one.value for one in service._measures.samples()}
+        counts = {one.metric.name: one.value for one in service._metrics.samples()}
         assert counts["signins"] >= messages * SIZE, counts
         assert not counts.get("unanswered"), counts
         os.kill(os.getpid(), signal.SIGTERM)

@@ -13,7 +13,7 @@ import pytest
 
 from producers.demo.rule import INGESTED
 from schemas.events.times import iso
-from schemas.rows.columns import FINDINGS_TABLE, VERDICTS_TABLE, wrong_with
+from schemas.rows.columns import FINDINGS_TABLE, VERDICTS_TABLE, row_error
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, finding
 
@@ -72,7 +72,7 @@ def test_past_sign_ins() -> None:
             "Classifications": [],
             "AddressClass": "tor",
         }
-        assert wrong_with(row, VERDICTS_TABLE) is None
+        assert row_error(row, VERDICTS_TABLE) is None
         return row
 
     rows = {

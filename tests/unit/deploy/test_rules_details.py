@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from producers.demo.rule import alerts_of
-from schemas.rows.columns import FINDING_COLUMNS, FINDINGS_TABLE, LONGEST_TEXT
+from schemas.rows.columns import FINDING_COLUMNS, FINDINGS_TABLE, MAX_TEXT_LENGTH
 from tests.deployment import kql
 from tests.deployment.rows import at, finding, run_rule
 
 RULES = kql.read_yaml("rules")
-LONG = "é" * LONGEST_TEXT
+LONG = "é" * MAX_TEXT_LENGTH
 """Two bytes a character, as long as a row may hold."""
 OUTCOMES = {
     "SuspiciousSignIn": ("SigninLogs", "Success"),

@@ -13,7 +13,7 @@ import pytest
 from producers.demo.rule import INGESTED, Workspace, alerts_of
 from schemas.events.times import iso
 from schemas.health import Problem
-from schemas.rows.columns import HEALTH_TABLE, wrong_with
+from schemas.rows.columns import HEALTH_TABLE, row_error
 from tests.deployment import kql
 from tests.deployment.rows import NOON, at, run_rule
 
@@ -37,7 +37,7 @@ def _health(
         "Value": value,
         "Detail": detail or None,
     }
-    assert wrong_with(row, HEALTH_TABLE) is None
+    assert row_error(row, HEALTH_TABLE) is None
     return {**row, INGESTED: iso(ingested or told)}
 
 

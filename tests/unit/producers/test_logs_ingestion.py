@@ -11,9 +11,9 @@ from aiohttp import web
 
 from consumers.service.health import Health
 from producers.logs_ingestion import (
-    ABOUT_THE_REQUEST,
-    LARGEST_BODY,
-    REFUSED_IN_A_ROW,
+    MAX_REFUSED_IN_A_ROW,
+    MAX_REQUEST_BYTES,
+    REQUEST_ERROR_CODES,
     LogsIngestionSink,
     _bodies,
 )
@@ -34,22 +34,22 @@ def test_bodies_stay_within_the_limit(count: int, size: int) -> None:
     """Every row is in one body, in order; no body is larger than the service takes."""
     rows = _rows(count, size)
     bodies = list(_bodies(rows))
-    assert max(len(body) for _, body in bodies) <= LARGEST_BODY
+    assert max(len(body) for _, body in bodies) <= MAX_REQUEST_BYTES
     assert [row for part, _ in bodies for row in part] == rows
-    assert len(bodies) <= 1 + 2 * sum(len(body) for _, body in bodies) // LARGEST_BODY
+    assert len(bodies) <= 1 + 2 * sum(len(body) for _, body in bodies) // MAX_REQUEST_BYTES
 
 
 async def test_a_row_too_large_for_any_body_is_refused_alone() -> None:
     """Its neighbours go."""
     ingestion = Ingestion()
-    rows = [*_rows(2), *_rows(1, LARGEST_BODY), *_rows(2)]
+    rows = [*_rows(2), *_rows(1, MAX_REQUEST_BYTES), *_rows(2)]
     async with ingestion.server() as server:
         sink = LogsIngestionSink(server.url, RULE, None, patience=5)
         refused = await sink.send(rows)
         await sink.close()
     assert [row for row, _ in refused] == [rows[2]]
     assert ingestion.rows == [*rows[:2], *rows[3:]]
-    assert ingestion.largest_body <= LARGEST_BODY
+    assert ingestion.largest_body <= MAX_REQUEST_BYTES
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_a_refusal_of_the_whole_request_holds_findings_back(code: str | No
     wrong = [True]
     ingestion = Ingestion(fault=lambda *_: _refusal(code) if wrong[0] else None)
     async with ingestion.server() as server:
-        sink = LogsIngestionSink(server.url, RULE, None, patience=None, watch=health)
+        sink = LogsIngestionSink(server.url, RULE, None, patience=None, health=health)
         with stamina.set_testing(True, attempts=10_000, cap=True):
             sending = asyncio.ensure_future(sink.send(rows))
             await until(lambda: bool(health.reasons()), "the trouble")
@@ -122,7 +122,7 @@ async def test_a_refusal_of_the_whole_request_holds_findings_back(code: str | No
     assert health.reasons() == []
 
 
-@pytest.mark.parametrize("code", sorted(ABOUT_THE_REQUEST))
+@pytest.mark.parametrize("code", sorted(REQUEST_ERROR_CODES))
 async def test_a_refusal_known_to_be_of_the_request_is_not_bisected(code: str) -> None:
     """No smaller upload could help."""
     ingestion = Ingestion(fault=lambda *_: _refusal(code))
@@ -156,7 +156,7 @@ async def test_single_rows_refused_in_a_row_become_a_trouble_of_the_request() ->
     ingestion = Ingestion(fault=lambda *_: _refusal(None))
     async with ingestion.server() as server:
         sink = LogsIngestionSink(server.url, RULE, None, patience=0.2)
-        for row in _rows(REFUSED_IN_A_ROW - 1):
+        for row in _rows(MAX_REFUSED_IN_A_ROW - 1):
             assert [bad for bad, _ in await sink.send([row])] == [row]
         with pytest.raises(SinkHeldBack) as held:
             await sink.send(_rows(1))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from consumers.enrichment.history import NEVER, History
+from consumers.enrichment.history import NEVER_SEEN_DAYS, History
 from consumers.enrichment.history_entries import (
-    DAY,
-    MOST_AT_BAD,
+    DAY_SECONDS,
+    MAX_BAD_ADDRESS_ACCOUNTS,
     AccountEntry,
     GroupEntry,
     LocationEntry,
@@ -92,7 +92,9 @@ async def test_nothing_is_known_before(ledger: SqliteLedger, clock: Clock) -> No
     await history.fetch([(A, one)])
     seen = history.seen(A, one)
     assert seen.experience == 0.3
-    assert {seen.place_days, seen.network_days, seen.country_days, seen.device_days} == {NEVER}
+    assert {seen.place_days, seen.network_days, seen.country_days, seen.device_days} == {
+        NEVER_SEEN_DAYS
+    }
     assert (seen.own_failures, seen.own_accepted, seen.failing_elsewhere) == (0, 0, 0)
     assert (seen.known_others, seen.spraying, seen.network_accounts) == (0, 0, 0)
     assert not seen.travelled
@@ -106,17 +108,17 @@ async def test_a_success_makes_things_known(ledger: SqliteLedger, clock: Clock) 
     for day in range(3):
         seen = history.seen(A, one)
         known = {seen.place_days, seen.network_days, seen.country_days, seen.device_days}
-        assert known == {day or NEVER}
+        assert known == {day or NEVER_SEEN_DAYS}
         assert seen.experience == pytest.approx(0.3 + 0.1 * day)
         history.learn(A, one)
         history.learn(A, one)
         today = history.seen(A, one)
         assert {today.place_days, today.device_days} == {day}
         assert today.experience == seen.experience
-        clock.time += DAY
+        clock.time += DAY_SECONDS
     other = history.seen(B, signals(device="e", as_number=1, country="fr"))
     known = {other.place_days, other.network_days, other.country_days, other.device_days}
-    assert known == {NEVER}
+    assert known == {NEVER_SEEN_DAYS}
     assert other.experience == pytest.approx(0.6)
 
 
@@ -129,7 +131,7 @@ async def test_places_are_shared(ledger: SqliteLedger, clock: Clock) -> None:
     history.learn(A, signals("who", outcome=Outcome.UNKNOWN))
     history.learn(A, signals("half", outcome=Outcome.INTERRUPTED))
     assert history.seen(A, signals()).known_others == 0
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     assert history.seen(A, signals()).known_others == 3
     assert history.seen(A, signals("user0")).known_others == 2
     assert history.seen(A, signals()).network_accounts == 3
@@ -152,7 +154,7 @@ async def test_failures_are_counted_once_for_an_event(ledger: SqliteLedger, cloc
     assert history.seen(A, signals()).spraying == 10
     history.learn(A, signals("user1"))
     assert history.seen(A, signals()).spraying == 8
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     seen = history.seen(A, signals())
     assert (seen.own_failures, seen.own_accepted, seen.failing_elsewhere) == (0, 0, 0)
     assert seen.spraying == 0
@@ -163,10 +165,10 @@ async def test_a_household_and_a_phone_are_one_place(ledger: SqliteLedger, clock
     history = History(ledger, clock)
     history.learn("2a02:8108:9:7::1", signals())
     history.learn(A, signals(as_number=MOBILE))
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     assert history.seen("2a02:8108:9:7:8::2", signals()).place_days == 1
     assert history.seen(B, signals(as_number=MOBILE)).place_days == 1
-    assert history.seen(B, signals()).place_days == NEVER
+    assert history.seen(B, signals()).place_days == NEVER_SEEN_DAYS
 
 
 async def test_travel_is_seen_for_two_hours(ledger: SqliteLedger, clock: Clock) -> None:
@@ -190,28 +192,28 @@ async def test_accounts_from_a_bad_address(ledger: SqliteLedger, clock: Clock) -
     moment = 1_000_000.0
     assert history.accounts_from(A, "ada", moment) == 1
     assert history.accounts_from(A, "ada", moment) == 1
-    assert history.accounts_from(A, "bo", moment + DAY) == 2
-    assert history.accounts_from(A, "eve", moment + DAY + 1) == 2
-    assert history.accounts_from(A, "eve", moment + DAY + 1) == 2, "delivered again"
+    assert history.accounts_from(A, "bo", moment + DAY_SECONDS) == 2
+    assert history.accounts_from(A, "eve", moment + DAY_SECONDS + 1) == 2
+    assert history.accounts_from(A, "eve", moment + DAY_SECONDS + 1) == 2, "delivered again"
     assert history.accounts_from(B, "ada", moment) == 1
     await history.flush()
     again = History(ledger, clock)
     await again.fetch_bad([A])
-    assert again.accounts_from(A, "eve", moment + DAY + 1) == 2
+    assert again.accounts_from(A, "eve", moment + DAY_SECONDS + 1) == 2
 
 
 async def test_an_older_event_takes_nothing_back(ledger: SqliteLedger, clock: Clock) -> None:
     """The last event of an account counts, also if an older one comes after it."""
     history = History(ledger, clock)
-    history.accounts_from(A, "ada", 1_000.0 + 2 * DAY)
+    history.accounts_from(A, "ada", 1_000.0 + 2 * DAY_SECONDS)
     history.accounts_from(A, "ada", 1_000.0)
-    assert history.accounts_from(A, "bo", 1_000.0 + 2 * DAY) == 2
+    assert history.accounts_from(A, "bo", 1_000.0 + 2 * DAY_SECONDS) == 2
 
 
 async def test_an_event_counts_its_own_account(ledger: SqliteLedger, clock: Clock) -> None:
     """Also where a later event of the same account came first."""
     history = History(ledger, clock)
-    history.accounts_from(A, "ada", 1_000.0 + 2 * DAY)
+    history.accounts_from(A, "ada", 1_000.0 + 2 * DAY_SECONDS)
     assert history.accounts_from(A, "ada", 1_000.0) == 1
 
 
@@ -226,9 +228,9 @@ async def test_later_events_do_not_count(ledger: SqliteLedger, clock: Clock) -> 
 async def test_a_bad_address_keeps_so_many_accounts(ledger: SqliteLedger, clock: Clock) -> None:
     """The one longest unseen gives way."""
     history = History(ledger, clock)
-    for number in range(MOST_AT_BAD + 5):
+    for number in range(MAX_BAD_ADDRESS_ACCOUNTS + 5):
         told = history.accounts_from(A, f"user{number}", 1_000.0 + number)
-        assert told == min(number + 1, MOST_AT_BAD)
+        assert told == min(number + 1, MAX_BAD_ADDRESS_ACCOUNTS)
 
 
 # --- joining and forgetting ---

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.enrichment.history import History
-from consumers.enrichment.history_entries import DAY, merged
+from consumers.enrichment.history_entries import DAY_SECONDS, merged
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.errors import LedgerFailed
 from tests.contracts.support_history import NOON, signals
@@ -45,7 +45,7 @@ async def test_a_small_memory_falls_back_to_the_ledger(ledger: SqliteLedger, clo
         await history.fetch([(address, one)])
         history.learn(address, one)
         await history.flush()
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     for address, one in people:
         await history.fetch([(address, one)])
         seen = history.seen(address, one)
@@ -64,7 +64,7 @@ async def test_what_is_not_flushed_yet_survives_a_small_memory(
             await history.fetch([(f"81.2.69.{n}", signals(f"user{n}", as_number=n + 1))])
     await history.flush()
     fresh = History(ledger, clock)
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     await fresh.fetch([(A, signals()), (B, signals())])
     assert [fresh.seen(one, signals()).place_days for one in (A, B)] == [1, 1]
 
@@ -78,7 +78,7 @@ async def test_a_batch_larger_than_the_memory_costs_no_history(
     for address, one in people:
         history.learn(address, one)
     await history.flush()
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     small = History(ledger, clock, most=20)
     await small.fetch(people)
     for _, one in people:
@@ -120,7 +120,7 @@ async def test_two_batches_at_once_learn_both(clock: Clock) -> None:
     for answer in slow.answers[1:]:
         answer.set()
     await second
-    clock.time += DAY
+    clock.time += DAY_SECONDS
     assert history.seen(A, one).place_days == 1
 
 

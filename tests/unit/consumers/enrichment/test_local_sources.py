@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.enrichment.local_sources import REPLICA, LocalMatch, LocalSources
-from consumers.sources.crowdsec.replica import UNREADABLE, ReplicaLookup
-from schemas.intel.indicators import Indicator, word_of
+from consumers.sources.crowdsec.replica import UNREADABLE_LOOKUP, ReplicaLookup
+from schemas.intel.indicators import Indicator, verdict_of
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
 from schemas.ports import SourceVerdict
@@ -38,7 +38,9 @@ class Feed:
         start, end = self.named[address]
         if moment is not None and not start <= moment < end:
             return []
-        return [word_of("sekoia", address, Indicator(id="i", modified=1.0, labels=("malicious",)))]
+        return [
+            verdict_of("sekoia", address, Indicator(id="i", modified=1.0, labels=("malicious",)))
+        ]
 
 
 @dataclass
@@ -167,7 +169,9 @@ def test_when_the_replicas_silence_was_told() -> None:
 @pytest.mark.parametrize("ask_beyond", [False, True])
 def test_what_the_replica_cannot_read_is_no_answer(ask_beyond: bool) -> None:
     """Damage must never look like an address of which nothing bad is known."""
-    free = LocalSources(FEED, Replica({A: UNREADABLE, B: UNREADABLE}), ask_beyond=ask_beyond)
+    free = LocalSources(
+        FEED, Replica({A: UNREADABLE_LOOKUP, B: UNREADABLE_LOOKUP}), ask_beyond=ask_beyond
+    )
     known = free.match([A, B])
     assert known.keys() == {A}, "the feed is heard"
     assert not known[A].conclusive

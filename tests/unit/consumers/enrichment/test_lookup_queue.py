@@ -100,12 +100,12 @@ class Setup:
                 clock,
                 lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
                 concurrency=4,
-                watch=self.health,
+                health=self.health,
                 degrade=degrade,
                 monotonic=lambda: self.time,
             ),
             clock,
-            memory=self.memory,
+            cache=self.memory,
             deliver=self.deliver,
         )
 
@@ -314,7 +314,7 @@ async def test_one_address_that_always_fails_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its batch fails once; then each is asked alone, and it alone is postponed longer."""
-    monkeypatch.setitem(asking.POSTPONED, "wall", 0.0)
+    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
 
     def fault(_: int, addresses: Sequence[str]) -> Fault:
         return SourceUnavailable("status 500") if "poison" in addresses else None

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumers.enrichment.history import NEVER, HistorySummary
-from consumers.enrichment.ranking import AGAIN, POINTS, asked_again, lacking, parts_of, points_of
+from consumers.enrichment.history import NEVER_SEEN_DAYS, HistorySummary
+from consumers.enrichment.ranking import (
+    POINTS,
+    RECHECKS,
+    next_recheck,
+    recheck_penalty,
+    score_breakdown,
+    total_points,
+)
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 
@@ -31,7 +38,7 @@ AT_HOME = HistorySummary(
     place_days=3,
     network_days=5,
     country_days=9,
-    device_days=NEVER,
+    device_days=NEVER_SEEN_DAYS,
     devices=0,
     restless=0.0,
     travelled=False,
@@ -42,11 +49,13 @@ AT_HOME = HistorySummary(
     spraying=0,
     network_accounts=31,
 )
-ABROAD = AT_HOME._replace(place_days=NEVER, network_days=NEVER, country_days=NEVER)
+ABROAD = AT_HOME._replace(
+    place_days=NEVER_SEEN_DAYS, network_days=NEVER_SEEN_DAYS, country_days=NEVER_SEEN_DAYS
+)
 
 
 def _score(one: Signals, seen: HistorySummary) -> float:
-    return sum(points_of(parts_of(one, seen)))
+    return sum(total_points(score_breakdown(one, seen)))
 
 
 def _signals(**changes: Any) -> Signals:
@@ -142,14 +151,14 @@ def test_every_reason_has_points_and_every_point_a_reason() -> None:
                                     interactive=True,
                                     client="pop3",
                                 )
-                                seen_all |= {name for name, _ in parts_of(one, told)}
+                                seen_all |= {name for name, _ in score_breakdown(one, told)}
     assert seen_all == set(POINTS)
 
 
 def test_asking_again_becomes_cheaper() -> None:
     """The later it is asked again, the less it lacks; and three times are enough."""
-    costs = [lacking(0.0, after) for after, _ in AGAIN]
-    assert lacking(None, 9e9) == 0.0
+    costs = [recheck_penalty(0.0, after) for after, _ in RECHECKS]
+    assert recheck_penalty(None, 9e9) == 0.0
     assert costs == sorted(costs, reverse=True)
-    moments = [after for after, _ in AGAIN]
-    assert [asked_again(0.0, one) for one in (0.0, *moments)] == [*moments, None]
+    moments = [after for after, _ in RECHECKS]
+    assert [next_recheck(0.0, one) for one in (0.0, *moments)] == [*moments, None]

@@ -11,8 +11,8 @@ from consumers.inputs.checkpoint_container import CheckpointContainer
 from consumers.inputs.checkpoint_store import OwnershipListing
 from consumers.inputs.eventhub_client import EventHub
 from consumers.inputs.partition import OwnedPartition, StreamOffset
-from consumers.inputs.partition_owners import STANDS, PartitionOwners
-from consumers.inputs.receiver import WEDGED, Receiver
+from consumers.inputs.partition_owners import STALLED_SECONDS, PartitionOwners
+from consumers.inputs.receiver import WEDGED_SECONDS, Receiver
 from consumers.inputs.unreadable_guard import UnreadableGuard
 from consumers.service.health import Health
 from consumers.settings import CheckpointSettings, EventHubSettings
@@ -117,10 +117,10 @@ def test_a_stream_that_stands_while_more_comes_is_told(setup: Setup) -> None:
     claim = OwnedPartition("signins/0", setup.time)
     for number in range(10):
         claim.received = StreamOffset(number, str(number), None)
-        setup.time += STANDS
+        setup.time += STALLED_SECONDS
         setup.owners.check_partition(claim, 1_000)
     assert setup.look() == []
-    setup.time += STANDS + 1
+    setup.time += STALLED_SECONDS + 1
     setup.owners.check_partition(claim, 1_234)
     ((code, detail),) = setup.look()
     assert code == "stream-stands"
@@ -137,7 +137,7 @@ def test_a_wedged_receiver_is_not_alive(setup: Setup) -> None:
     setup.store.listing_tried["signins"] = setup.time
     assert receiver.is_stalled(held_up=False) is None
     claim.handler_active, claim.handler_started = True, setup.time
-    setup.time += WEDGED + 1
+    setup.time += WEDGED_SECONDS + 1
     setup.store.listing_tried["signins"] = setup.time
     assert receiver.is_stalled(held_up=True) is None
     assert "signins/0" in str(receiver.is_stalled(held_up=False))
@@ -154,11 +154,11 @@ async def test_a_client_that_does_nothing_any_more_is_not_alive(setup: Setup) ->
     receiver = setup.receiver
     receiver.connected.set()
     receiver._sign_of_life = setup.time
-    setup.time += WEDGED + 1
+    setup.time += WEDGED_SECONDS + 1
     assert "does nothing" in str(receiver.is_stalled(held_up=True))
     await receiver._on_error(None, OSError("no route"))
     assert receiver.is_stalled(held_up=False) is None
-    setup.time += WEDGED + 1
+    setup.time += WEDGED_SECONDS + 1
     receiver.stop_receiving()
     assert receiver.is_stalled(held_up=False) is None
 

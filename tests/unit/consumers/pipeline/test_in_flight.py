@@ -27,7 +27,7 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
     """However many addresses wait for it."""
     one, other = _held(4), _held(2)
     size = one[0][0].source.size
-    monkeypatch.setattr(held, "MOST_BYTES", size)
+    monkeypatch.setattr(held, "MAX_BYTES_IN_FLIGHT", size)
     signins = InFlight()
     ticket = BatchTracker()
     signins.add("a", one[:2], ticket)
@@ -48,7 +48,7 @@ def test_a_body_is_counted_once_and_until_its_last_sign_in(monkeypatch: pytest.M
 
 def test_many_small_sign_ins_are_too_many_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their number has a limit of its own."""
-    monkeypatch.setattr(held, "MOST", 3)
+    monkeypatch.setattr(held, "MAX_SIGN_INS_IN_FLIGHT", 3)
     signins = InFlight()
     signins.add("a", _held(4), BatchTracker())
     assert signins.too_many

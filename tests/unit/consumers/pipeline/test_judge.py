@@ -11,7 +11,7 @@ from consumers.pipeline.judge import Judge
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
-from schemas.rows.columns import wrong_with
+from schemas.rows.columns import row_error
 from schemas.rows.policy import Policy
 
 ADDRESS = "81.2.69.160"
@@ -57,7 +57,7 @@ def judged(
     row = (by or judge()).judge(details, ADDRESS, [verdict], wall=WALL, now=now)
     if row is None:
         return None
-    assert wrong_with(row) is None
+    assert row_error(row) is None
     assert row["DelaySeconds"] == 5
     assert row["SourceIPAddress"] == f"{ADDRESS}:443"
     return row["Severity"], row["Reputation"], row["AddressClass"]
@@ -133,7 +133,7 @@ def test_what_repeats_too_often_becomes_one_counted_row() -> None:
         return one.close_aggregates(TIME.timestamp() + 3_600, WALL)
 
     (row,) = run()
-    assert wrong_with(row) is None
+    assert row_error(row) is None
     assert row["Evidence"]["folded"]["signIns"] == 7
     assert "7 more like it" in row["MatchReason"]
     assert row["SourceIPAddress"] is None

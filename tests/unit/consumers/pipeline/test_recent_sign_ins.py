@@ -12,11 +12,11 @@ from msgspec import msgpack
 from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.pipeline import recent_sign_ins as module
 from consumers.pipeline.recent_sign_ins import (
-    AT_ONCE,
-    KEPT_BACK,
-    LARGEST,
-    LARGEST_BODY,
-    TRIMMING,
+    LIMITS_INTERVAL_SECONDS,
+    MAX_CHUNK_BODY_BYTES,
+    MAX_RECENT_BYTES,
+    SEGMENT_LINGER_SECONDS,
+    SEGMENT_SIGN_INS,
     RecentSignIns,
 )
 from schemas.errors import LedgerFailed
@@ -192,7 +192,7 @@ async def test_what_is_too_old_is_not_found(world: World) -> None:
     world.clock.time += 0.5
     assert await world.named(A) == []
     await world.lately.flush_if_due()
-    assert world.recent.trims == [(world.clock.time - 24 * HOUR, LARGEST)]
+    assert world.recent.trims == [(world.clock.time - 24 * HOUR, MAX_RECENT_BYTES)]
     assert (await world.lately.coverage()).signins == 0
 
 
@@ -200,31 +200,31 @@ async def test_it_is_kept_when_it_is_due(world: World) -> None:
     """After a minute, or when there is enough of it; trimmed every ten minutes."""
     world.note(A)
     await world.lately.flush_if_due()
-    world.clock.time += KEPT_BACK - 0.5
+    world.clock.time += SEGMENT_LINGER_SECONDS - 0.5
     world.note(B)
     await world.lately.flush_if_due()
     assert world.recent.kept == []
     world.clock.time += 0.5
     await world.lately.flush_if_due()
     assert [(one.signins, one.first, one.last) for one in world.recent.kept] == [
-        (2, START, START + KEPT_BACK)
+        (2, START, START + SEGMENT_LINGER_SECONDS)
     ]
     await world.lately.flush_if_due()
     assert len(world.recent.kept) == 1
-    held = [signin(A, "one")] * AT_ONCE
+    held = [signin(A, "one")] * SEGMENT_SIGN_INS
     world.lately.record({A: held})
     await world.lately.flush_if_due()
     assert len(world.recent.kept) == 2
     assert len(world.recent.trims) == 1
-    world.clock.time += TRIMMING
+    world.clock.time += LIMITS_INTERVAL_SECONDS
     await world.lately.flush_if_due()
     assert len(world.recent.trims) == 2
 
 
 async def test_much_becomes_several_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """By number, and by size where texts are long; nothing is lost."""
-    monkeypatch.setattr(module, "AT_ONCE", 60)
-    monkeypatch.setattr(module, "LARGEST_BODY", 2_000)
+    monkeypatch.setattr(module, "SEGMENT_SIGN_INS", 60)
+    monkeypatch.setattr(module, "MAX_CHUNK_BODY_BYTES", 2_000)
     names = []
     for n in range(70):
         names += world.note(A, userPrincipalName="".join(f"{n * 7919 + m:x}" for m in range(100)))
@@ -243,14 +243,14 @@ async def test_chunks_fit_the_store(world: World) -> None:
     await world.lately.flush()
     assert sum(one.signins for one in world.recent.kept) == 2_000
     for one in world.recent.kept:
-        assert len(one.body) <= LARGEST_BODY
+        assert len(one.body) <= MAX_CHUNK_BODY_BYTES
         assert len(one.addresses) <= 30_000
         assert one.first <= one.last
 
 
 async def test_a_chunk_begins_before_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when more is noted while it is being kept."""
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "SEGMENT_SIGN_INS", 1)
     world.note(A, 3)
 
     def meanwhile() -> None:
@@ -284,7 +284,7 @@ async def test_a_store_that_fails_stops_nothing(world: World) -> None:
     """What is lost is counted; what can be read is."""
     world.note(A, 3)
     world.recent.fails = {"keep", "trim"}
-    world.clock.time += KEPT_BACK
+    world.clock.time += SEGMENT_LINGER_SECONDS
     await world.lately.flush_if_due()
     assert world.lately.failed == 3
     world.recent.fails = set()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.service.clock_check import LOOK_AGAIN, ClockCheck
-from consumers.service.file_limit import ENOUGH, ensure_open_files
+from consumers.service.clock_check import OBSERVATION_INTERVAL_SECONDS, ClockCheck
+from consumers.service.file_limit import MIN_OPEN_FILES, ensure_open_files
 from consumers.service.health import Health
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_a_clock_that_is_off_is_told(off: float, told: str | None) -> None:
     details = {one["code"]: one["detail"] for one in health.reasons()}
     assert list(details) == ([] if told is None else ["clock-off"])
     assert told is None or told in details["clock-off"]
-    moment[0] += LOOK_AGAIN
+    moment[0] += OBSERVATION_INTERVAL_SECONDS
     check.observe(formatdate(NOW + off, usegmt=True))
     assert health.reasons() == []
 
@@ -55,12 +55,12 @@ def limits() -> Iterator[None]:
 def test_a_low_limit_is_raised_where_that_is_allowed() -> None:
     """The soft limit is anybody's to raise."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < ENOUGH:
+    if hard != resource.RLIM_INFINITY and hard < MIN_OPEN_FILES:
         pytest.skip("the hard limit is too low here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     health = Health()
     ensure_open_files(health)
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= ENOUGH
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= MIN_OPEN_FILES
     assert health.reasons() == []
 
 

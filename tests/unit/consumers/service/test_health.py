@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.inputs.unreadable_guard import TRICKLE, WINDOW, UnreadableGuard
+from consumers.inputs.unreadable_guard import TRICKLE_SECONDS, WINDOW_MESSAGES, UnreadableGuard
 from consumers.pipeline.stats import PipelineCounts
-from consumers.service.health import GRACE, LONGEST_DETAIL, Health
+from consumers.service.health import GRACE_SECONDS, MAX_DETAIL_LENGTH, Health
 from schemas.health import DEGRADED_ONLY, Problem
 
 RUNBOOK = (Path(__file__).parents[4] / "docs" / "runbook.md").read_text("utf-8")
@@ -35,7 +35,7 @@ def moment() -> Moment:
 @pytest.fixture
 def health(moment: Moment) -> Health:
     """Return health as a service has it."""
-    return Health(grace=GRACE, now=moment, monotonic=moment)
+    return Health(grace=GRACE_SECONDS, now=moment, monotonic=moment)
 
 
 def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment) -> None:
@@ -43,7 +43,7 @@ def test_what_passes_by_itself_is_given_a_moment(health: Health, moment: Moment)
     health.report(Problem.LEDGER_UNREACHABLE, "busy")
     assert health.healthy
     assert health.reasons() == []
-    moment.time += GRACE
+    moment.time += GRACE_SECONDS
     assert not health.healthy
     (reason,) = health.reasons()
     assert (reason["code"], reason["detail"]) == ("ledger-unreachable", "busy")
@@ -76,11 +76,11 @@ def test_details_are_bounded_and_warned_of_once(health: Health, moment: Moment) 
     with capture_logs() as logged:
         for _ in range(50):
             health.report(Problem.HUB_REFUSED, "x" * 10_000)
-        assert len(health.reasons()[0]["detail"]) == LONGEST_DETAIL
+        assert len(health.reasons()[0]["detail"]) == MAX_DETAIL_LENGTH
         moment.time += 301
         health.report(Problem.HUB_REFUSED, "still")
     assert [(one["log_level"], len(one["detail"])) for one in logged] == [
-        ("warning", LONGEST_DETAIL),
+        ("warning", MAX_DETAIL_LENGTH),
         ("warning", 5),
     ]
 
@@ -105,13 +105,13 @@ def test_a_stream_that_cannot_be_read_trickles(health: Health, moment: Moment) -
     """A batch a minute, and everything again once it can be read."""
     counts = PipelineCounts(exact=False)
     guard = UnreadableGuard(counts, health, share=0.9, monotonic=moment)
-    counts.messages = counts.unreadable = WINDOW - 1
+    counts.messages = counts.unreadable = WINDOW_MESSAGES - 1
     assert guard.allows(), "too early to tell"
-    counts.messages = counts.unreadable = WINDOW
+    counts.messages = counts.unreadable = WINDOW_MESSAGES
     assert guard.allows()
     assert not health.healthy
     assert not guard.allows()
-    moment.time += TRICKLE
+    moment.time += TRICKLE_SECONDS
     counts.messages += 300
     counts.unreadable += 300
     assert guard.allows()
@@ -127,7 +127,7 @@ def test_some_that_cannot_be_read_hold_nothing_up(health: Health, moment: Moment
     counts = PipelineCounts(exact=False)
     guard = UnreadableGuard(counts, health, share=0.9, monotonic=moment)
     for _ in range(10):
-        counts.messages += WINDOW
-        counts.unreadable += WINDOW // 2
+        counts.messages += WINDOW_MESSAGES
+        counts.unreadable += WINDOW_MESSAGES // 2
         assert guard.allows()
     assert health.healthy

@@ -15,7 +15,7 @@ from schemas.errors import SinkHeldBack
 from schemas.events.times import iso_of
 from schemas.health import Problem
 from schemas.intel.verdicts import Reputation, Unanswered, Verdict, WhyUnanswered
-from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, wrong_with
+from schemas.rows.columns import HEALTH_TABLE, VERDICTS_TABLE, row_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ async def test_a_row_for_each_change_of_a_verdict() -> None:
         ("0", "malicious", "crowdsec says nothing is known"),
         ("1", "unknown", "crowdsec says nothing is known"),
     ]
-    assert [wrong_with(one, VERDICTS_TABLE) for one in verdicts.rows] == [None] * 5
+    assert [row_error(one, VERDICTS_TABLE) for one in verdicts.rows] == [None] * 5
     await made.send_verdicts()
     assert len(verdicts.rows) == 5
 
@@ -87,7 +87,7 @@ async def test_what_cannot_be_sent_is_given_up_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reports hold nothing up, and do not fill the memory."""
-    monkeypatch.setattr(reports, "MOST_QUEUED", 10)
+    monkeypatch.setattr(reports, "MAX_QUEUED_VERDICTS", 10)
     made, verdicts, _, _ = _reports()
     made.record_verdicts({f"81.2.69.{n}": _verdict(Reputation.BENIGN) for n in range(25)})
     assert made.dropped == 15
@@ -105,7 +105,7 @@ async def test_health_rows_have_the_figures_and_the_troubles() -> None:
     health.report(Problem.KEY_REFUSED, "make another", part="crowdsec")
     await made.send_health()
     rows = health_rows.rows
-    assert [wrong_with(one, HEALTH_TABLE) for one in rows] == [None] * len(rows)
+    assert [row_error(one, HEALTH_TABLE) for one in rows] == [None] * len(rows)
     by_name = {one["Metric"]: one for one in rows}
     assert by_name["ready"]["Value"] == 0.0
     assert by_name["trouble"]["Detail"] == {"code": "key-refused", "part": "crowdsec"}

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
 from producers.sentinel import feed_export as module
-from producers.sentinel.feed_export import DAY, LEASE, FeedExport
+from producers.sentinel.feed_export import DAY_SECONDS, EXPORT_LEASE_SECONDS, FeedExport
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
 from schemas.ports import LeaseResult
@@ -72,7 +72,7 @@ class World:
         self.sent: list[list[str]] = []
         self.failures = 0
         self.meanwhile: Any = None
-        options: dict[str, Any] = {"valid": 7 * DAY, "shared": notes is not None, **more}
+        options: dict[str, Any] = {"valid": 7 * DAY_SECONDS, "shared": notes is not None, **more}
         self.passing = FeedExport(
             FEED,
             self.store,
@@ -144,7 +144,7 @@ async def test_what_is_new_is_passed_on_once(world: World) -> None:
 
 async def test_another_process_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After what Sentinel took; what it did not is tried again."""
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "EXPORT_BATCH", 2)
     for step in range(1, 7):
         world.add(step, f"a{step}")
 
@@ -175,11 +175,11 @@ async def test_what_was_read_anew_is_passed_on_anew(tmp_path: Path, world: World
 async def test_what_has_no_end_is_told_again(world: World) -> None:
     """Before Sentinel forgets it: that alone, and not more often."""
     world.add(1, "endless")
-    world.add(2, "ends", valid_until=NOW + 90 * DAY)
+    world.add(2, "ends", valid_until=NOW + 90 * DAY_SECONDS)
     world.add(3, "gone", withdrawn=True)
     await world.passing.export_if_due()
     assert world.passed() == ["endless", "ends", "gone"]
-    world.notes.time += 7 * DAY / 3 - 1.0
+    world.notes.time += 7 * DAY_SECONDS / 3 - 1.0
     await world.passing.export_if_due()
     assert world.passed() == []
     world.notes.time += 2.0
@@ -187,7 +187,7 @@ async def test_what_has_no_end_is_told_again(world: World) -> None:
     assert world.passed() == ["endless"]
     await world.passing.export_if_due()
     assert world.passed() == []
-    world.notes.time += 7 * DAY / 3 + 1.0
+    world.notes.time += 7 * DAY_SECONDS / 3 + 1.0
     await world.passing.export_if_due()
     assert world.passed() == ["endless"]
 
@@ -196,12 +196,12 @@ async def test_telling_again_goes_on_after_a_failure(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From where it ended."""
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "EXPORT_BATCH", 1)
     for step in range(1, 5):
         world.add(step, f"a{step}")
     await world.passing.export_if_due()
     world.passed()
-    world.notes.time += 30 * DAY
+    world.notes.time += 30 * DAY_SECONDS
 
     async def third() -> None:
         world.failures = len(world.sent) == 2
@@ -266,14 +266,14 @@ async def test_a_claim_is_renewed(
     two: tuple[World, World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sentinel takes a hundred objects a request, and not many requests a minute."""
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "EXPORT_BATCH", 1)
     one, other = two
     for each in two:
         for step in range(1, 5):
             each.add(step, f"a{step}")
 
     async def slowly() -> None:
-        one.notes.time += 0.4 * LEASE
+        one.notes.time += 0.4 * EXPORT_LEASE_SECONDS
         await other.passing.export_if_due()
 
     one.meanwhile = slowly

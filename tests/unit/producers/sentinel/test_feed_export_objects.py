@@ -125,7 +125,7 @@ async def test_a_feed_learns_that_it_is_held_back(world: World) -> None:
     world.taker.held_back = HELD_BACK
     with pytest.raises(SinkHeldBack):
         await world.sharing.feed_changes("sekoia", [indicator()])
-    assert world.watch.troubles == {Problem.INDICATORS_HELD_BACK}
+    assert world.health.troubles == {Problem.INDICATORS_HELD_BACK}
     world.taker.held_back = None
     with pytest.raises(SinkHeldBack, match="no") as caught:
         await world.sharing.feed_changes("sekoia", [indicator()])
@@ -133,7 +133,7 @@ async def test_a_feed_learns_that_it_is_held_back(world: World) -> None:
     assert world.taker.objects == 0
     world.go_on(31)
     await world.sharing.feed_changes("sekoia", [indicator()])
-    assert (world.active, world.watch.troubles) == ({pattern(A)}, set())
+    assert (world.active, world.health.troubles) == ({pattern(A)}, set())
 
 
 ENTRIES = st.builds(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumers.settings import SentinelSettings
-from producers.sentinel.judged_addresses import REMEMBERED, REMEMBERED_LIVE
+from producers.sentinel.judged_addresses import REMEMBERED_LIVE_SECONDS, REMEMBERED_SECONDS
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.health import Problem
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
@@ -156,7 +156,7 @@ async def test_a_harmless_address_costs_one_look_an_hour(world: World) -> None:
         world.go_on(60)
     world.judge(addresses[0], Reputation.BENIGN)
     assert (world.store.reads, len(world.sharing)) == (1_200, 0)
-    world.go_on(REMEMBERED)
+    world.go_on(REMEMBERED_SECONDS)
     await world.judged(*addresses, said=Reputation.BENIGN)
     assert world.store.reads == 2_400
 
@@ -171,10 +171,10 @@ async def test_what_another_instance_did_is_seen_soon(world: World) -> None:
     await world.judged(A, said=Reputation.BENIGN)
     await world.judged(B)
     world.sharing = mine
-    world.go_on(REMEMBERED_LIVE)
+    world.go_on(REMEMBERED_LIVE_SECONDS)
     await world.judged(A)
     assert world.active == {pattern(A), pattern(B)}
-    world.go_on(REMEMBERED)
+    world.go_on(REMEMBERED_SECONDS)
     await world.judged(B, said=Reputation.BENIGN)
     assert world.active == {pattern(A)}
 
@@ -206,8 +206,8 @@ async def test_trouble_keeps_the_queue_and_is_told(world: World) -> None:
     """The service is left alone for a while; then all arrives, and that is told too."""
     world.taker.held_back = HELD_BACK
     await world.judged(A)
-    assert world.watch.troubles == {Problem.INDICATORS_HELD_BACK}
-    assert "mend it" in world.watch.details[-1]
+    assert world.health.troubles == {Problem.INDICATORS_HELD_BACK}
+    assert "mend it" in world.health.details[-1]
     world.taker.held_back = None
     await world.judged(A, B)
     await world.judged(C, said=Reputation.BENIGN)
@@ -215,7 +215,7 @@ async def test_trouble_keeps_the_queue_and_is_told(world: World) -> None:
     world.go_on(31)
     await world.sharing.flush()
     assert world.active == {pattern(A), pattern(B)}
-    assert world.watch.troubles == set()
+    assert world.health.troubles == set()
     assert world.taker.objects == 2
 
 
@@ -238,7 +238,7 @@ async def test_trouble_ends_when_nothing_is_left_to_send(world: World) -> None:
     await world.judged(A, expires=NOW + 20)
     world.go_on(31)
     await world.sharing.flush()
-    assert (len(world.sharing), world.watch.troubles) == (0, set())
+    assert (len(world.sharing), world.health.troubles) == (0, set())
 
 
 async def test_what_may_have_arrived_is_withdrawn(world: World) -> None:

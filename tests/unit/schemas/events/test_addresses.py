@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.events.addresses import (
-    LONGEST_TEXT,
+    MAX_ADDRESS_LENGTH,
     AddressesMemo,
     AddressMemo,
     Networks,
@@ -75,7 +75,7 @@ def test_a_public_address_has_one_form(text: str, expected: str) -> None:
         pytest.param("[", Unusable.NOT_AN_ADDRESS, id="bracket"),
         pytest.param(":", Unusable.NOT_AN_ADDRESS, id="colon"),
         pytest.param("[]:443", Unusable.NOT_AN_ADDRESS, id="nothing in brackets"),
-        pytest.param("1" * (LONGEST_TEXT + 1), Unusable.NOT_AN_ADDRESS, id="too long"),
+        pytest.param("1" * (MAX_ADDRESS_LENGTH + 1), Unusable.NOT_AN_ADDRESS, id="too long"),
         pytest.param(1359103392, Unusable.NOT_AN_ADDRESS, id="number"),
         pytest.param(True, Unusable.NOT_AN_ADDRESS, id="boolean"),
         pytest.param([V4], Unusable.NOT_AN_ADDRESS, id="list"),

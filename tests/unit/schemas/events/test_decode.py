@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.events.addresses import Unusable
-from schemas.events.decode import LARGEST_BODY, NULL_ITEM, TABLE_OFF, UNKNOWN_TABLE
+from schemas.events.decode import MAX_BODY_BYTES, NULL_ITEM, TABLE_OFF, UNKNOWN_TABLE
 from schemas.events.tables import load_tables
 from tests.recorded import decoded, details_of, encoded
 from tests.recorded.entra import RECORDS as ENTRA
@@ -230,7 +230,7 @@ def test_an_empty_wrapper_holds_nothing(body: bytes) -> None:
 
 def test_a_body_beyond_the_limit_is_rejected_unread() -> None:
     """A body that no service sends is not decoded."""
-    found = decoded(b" " * (LARGEST_BODY + 1))
+    found = decoded(b" " * (MAX_BODY_BYTES + 1))
     assert [reject.reason for reject in found.rejects] == ["message too large"]
 
 

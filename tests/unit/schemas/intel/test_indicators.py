@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.intel.indicators import Indicator, confidence_word, reputation_of, word_of
+from schemas.intel.indicators import Indicator, confidence_word, reputation_of, verdict_of
 from schemas.intel.verdicts import AddressClass, Reputation
 
 TYPES = ("malicious-activity", "anomalous-activity", "benign", "compromised")
@@ -106,7 +106,7 @@ def test_a_word_is_complete() -> None:
         kill_chain=("a:b",),
         destination=True,
     )
-    word = word_of("sekoia", "81.2.69.0/24", one)
+    word = verdict_of("sekoia", "81.2.69.0/24", one)
     assert (word.reputation, word.source, word.time, word.expires) == (
         Reputation.MALICIOUS,
         "sekoia",
@@ -133,16 +133,16 @@ def test_a_word_is_complete() -> None:
 
 def test_a_word_leaves_out_what_is_not_told() -> None:
     """And ends never, if no end is told, or one that no calendar has."""
-    word = word_of("sekoia", "81.2.69.160", indicator(id="i\x1b[2J" + "x" * 300))
+    word = verdict_of("sekoia", "81.2.69.160", indicator(id="i\x1b[2J" + "x" * 300))
     told = word.intel.indicator
     assert set(told) == {"id", "names", "validFrom", "modified"}
     assert (len(told["id"]), "\x1b" in told["id"]) == (200, False)
     assert (word.expires, word.intel.ip_range) == (float("inf"), None)
-    assert word_of("f", "k", indicator(confidence=0)).intel.indicator["confidence"] == 0
-    assert "validUntil" not in word_of("f", "k", indicator(valid_until=1e15)).intel.indicator
+    assert verdict_of("f", "k", indicator(confidence=0)).intel.indicator["confidence"] == 0
+    assert "validUntil" not in verdict_of("f", "k", indicator(valid_until=1e15)).intel.indicator
 
 
 def test_a_word_below_the_minimum() -> None:
     """It is unknown by the settings; what the feed itself says is told."""
-    word = word_of("sekoia", "k", indicator(confidence=40, types=("malicious-activity",)), 41)
+    word = verdict_of("sekoia", "k", indicator(confidence=40, types=("malicious-activity",)), 41)
     assert (word.reputation, word.intel.raw_reputation) == (Reputation.UNKNOWN, "suspicious")

@@ -10,8 +10,8 @@ import pytest
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.events.times import iso_of
-from schemas.intel.indicators import Indicator, word_of
-from schemas.intel.merge import MOST_NAMES, false_positive, merge_verdicts
+from schemas.intel.indicators import Indicator, verdict_of
+from schemas.intel.merge import MAX_MERGED_NAMES, false_positive, merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 from schemas.rows.findings import REPORT_URL, FindingRow, finding_row
 from schemas.rows.policy import Policy
@@ -60,7 +60,7 @@ def fed(reputation: Reputation = MALICIOUS, source: str = "sekoia", **more: Any)
     """Return a feed's word."""
     types = ("malicious-activity",) if reputation is MALICIOUS else ()
     values: dict[str, Any] = {"id": "i", "modified": 2_000.0, "types": types, **more}
-    return word_of(source, V4, Indicator(**values))
+    return verdict_of(source, V4, Indicator(**values))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_lists_are_joined_and_bounded() -> None:
     told = merge_verdicts([one, other]).intel
     expected = [*(f"c{n}" for n in range(20, 60)), *(f"c{n}" for n in range(10))]
     assert told.classifications == tuple(expected)
-    assert len(told.classifications) == MOST_NAMES
+    assert len(told.classifications) == MAX_MERGED_NAMES
     assert told.cves == ("CVE-1",)
 
 
@@ -291,7 +291,7 @@ def test_the_row_of_a_single_word_is_what_it_was() -> None:
 
 def test_a_long_list_of_a_single_word_is_not_cut() -> None:
     """The bound is for what is joined."""
-    many = tuple(f"c{n}" for n in range(MOST_NAMES + 10))
+    many = tuple(f"c{n}" for n in range(MAX_MERGED_NAMES + 10))
     assert finding(crowdsec(MALICIOUS, classifications=many))["Classifications"] == list(many)
 
 

@@ -12,11 +12,11 @@ from stix2patterns.validator import run_validator
 from schemas.events.times import parse_time
 from schemas.intel.indicators import Indicator
 from schemas.intel.stix_export import (
-    MOST_KEYS,
-    MOST_LABELS,
-    feed_objects,
+    MAX_LABELS,
+    MAX_OBJECT_KEYS,
+    feed_indicators,
     for_readers_only,
-    judged_object,
+    malicious_indicator,
     part_id,
 )
 from schemas.intel.verdicts import Intel
@@ -35,7 +35,7 @@ def judged(address: str = V4, intel: Intel | None = None, **more: Any) -> dict[s
         "valid_until": NOW + DAY,
         "first": NOW - DAY,
     }
-    return judged_object(address, intel or Intel(), **(told | more))
+    return malicious_indicator(address, intel or Intel(), **(told | more))
 
 
 def indicator(**more: Any) -> Indicator:
@@ -53,7 +53,7 @@ def indicator(**more: Any) -> Indicator:
 
 def fed(one: Indicator, feed: str = "sekoia", **more: Any) -> list[dict[str, Any]]:
     """Return the objects of a feed's indicator."""
-    return feed_objects(feed, one, **({"now": NOW, "valid": 7 * DAY} | more))
+    return feed_indicators(feed, one, **({"now": NOW, "valid": 7 * DAY} | more))
 
 
 def moment(text: str) -> float:
@@ -197,11 +197,11 @@ def test_a_destination_stays_one() -> None:
 
 def test_many_keys_become_several_objects() -> None:
     """Each with an id of its own, always the same; all keys once."""
-    keys = tuple(f"81.2.{n}.1" for n in range(2 * MOST_KEYS + 1))
+    keys = tuple(f"81.2.{n}.1" for n in range(2 * MAX_OBJECT_KEYS + 1))
     parts = fed(indicator(keys=keys))
     assert all(sound(one) for one in parts)
     found = [re.findall(r"= '([^']+)'", one["pattern"]) for one in parts]
-    assert [len(one) for one in found] == [MOST_KEYS, MOST_KEYS, 1]
+    assert [len(one) for one in found] == [MAX_OBJECT_KEYS, MAX_OBJECT_KEYS, 1]
     assert tuple(key for one in found for key in one) == keys
     assert [one["id"] for one in parts] == [part_id("sekoia", "indicator--1", n) for n in range(3)]
     assert len({one["id"] for one in parts}) == 3
@@ -255,5 +255,5 @@ def test_texts_are_bounded() -> None:
     many = tuple(f"{n}{'x' * 1_000}" for n in range(100))
     (told,) = fed(indicator(id="i" * 9_999, labels=many, types=many), "f" * 999)
     assert sound(told)
-    assert len(told["labels"]) == len(told["indicator_types"]) == MOST_LABELS
+    assert len(told["labels"]) == len(told["indicator_types"]) == MAX_LABELS
     assert len(str(told)) < 10_000

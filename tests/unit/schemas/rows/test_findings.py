@@ -12,7 +12,7 @@ from schemas.events.sign_in import clean_text
 from schemas.events.tables import COLUMNS
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
-from schemas.rows.columns import FINDING_COLUMNS, LONGEST_TEXT, wrong_with
+from schemas.rows.columns import FINDING_COLUMNS, MAX_TEXT_LENGTH, row_error
 from schemas.rows.findings import FindingRow, finding_id, finding_row
 from schemas.rows.policy import Policy
 from tests.recorded import FALLBACK, V4, V6, Record, Recorded, at, decoded, details_of, only, read
@@ -124,7 +124,7 @@ def _escaped_id(record: Record) -> str:
 def test_every_recorded_event_makes_a_row_that_fits(case: Recorded) -> None:
     """No column is missing, of the wrong type, or unknown."""
     made = finding(case.record)
-    assert wrong_with(made) is None
+    assert row_error(made) is None
     assert set(made) == {column.name for column in FINDING_COLUMNS}
     assert made["Account"] == case.expected.account
     assert made["IntelFirstSeen"] is None
@@ -144,7 +144,7 @@ def test_every_column_is_described_once() -> None:
     [
         ("FindingId", None, "missing"),
         ("FindingId", 7, "string"),
-        ("UserAgent", "x" * (LONGEST_TEXT + 1), "string"),
+        ("UserAgent", "x" * (MAX_TEXT_LENGTH + 1), "string"),
         ("EventTime", "yesterday", "datetime"),
         ("EventTime", 7, "datetime"),
         ("EventTime", FALLBACK, "datetime"),
@@ -170,8 +170,8 @@ def test_every_column_is_described_once() -> None:
 def test_a_row_that_does_not_fit_is_noticed(column: str, value: object, told: str) -> None:
     """The service drops such rows without a word, so they are refused here."""
     made = {**finding(_exported("x")), column: value}
-    assert told in (wrong_with(made) or "nothing")
-    assert column in (wrong_with(made) or "nothing")
+    assert told in (row_error(made) or "nothing")
+    assert column in (row_error(made) or "nothing")
 
 
 @pytest.mark.parametrize("column", [one.name for one in FINDING_COLUMNS if one.null is None])
@@ -179,13 +179,13 @@ def test_a_row_without_a_column_that_always_holds_is_noticed(column: str) -> Non
     """Whether null or left out."""
     made = finding(_exported("x"))
     del made[column]
-    assert wrong_with(made) == f"{column} is missing"
+    assert row_error(made) == f"{column} is missing"
 
 
 @pytest.mark.parametrize("column", [one.name for one in FINDING_COLUMNS if one.null is not None])
 def test_a_null_is_fine_elsewhere(column: str) -> None:
     """Every other column may be empty."""
-    assert wrong_with({**finding(_exported("x")), column: None}) is None
+    assert row_error({**finding(_exported("x")), column: None}) is None
 
 
 TURNING = [

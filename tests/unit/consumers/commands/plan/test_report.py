@@ -16,7 +16,7 @@ from consumers.commands.plan.console import plan_screen
 from consumers.commands.plan.egress import Candidate
 from consumers.commands.plan.html import plan_page
 from consumers.commands.plan.report import as_json, percent, recommended, rows, sentence
-from consumers.commands.plan.traffic import DAY, KINDS, PLANS, Traffic, TrafficPlan
+from consumers.commands.plan.traffic import DAY_SECONDS, PLANS, SIGN_IN_KINDS, Traffic, TrafficPlan
 from schemas.events.addresses import Networks
 from tests.unit.consumers.commands.plan.test_traffic import NOW, WEEK, coverage
 
@@ -28,7 +28,7 @@ def planned(*shares: tuple[float, float], of: int = 100) -> TrafficPlan:
     """Return plans that answer such shares of the risky and of the new sign-ins."""
     traffic = Traffic(Networks([]), WEEK)
     traffic.signins = [2 * of, of, of, of, of]
-    traffic.began, traffic.ended = NOW, NOW + 30 * DAY
+    traffic.began, traffic.ended = NOW, NOW + 30 * DAY_SECONDS
     coverages = []
     for quota, (risky, new) in zip(PLANS, shares, strict=False):
         one = coverage(quota)
@@ -73,9 +73,9 @@ def test_that_the_free_plan_is_enough_or_none_is_told_plainly() -> None:
 def test_a_tenant_without_risk_is_planned_by_new_places_alone() -> None:
     """And that is said."""
     told = planned((0, 0.4), (0, 0.5))
-    told.traffic.signins[KINDS.index("risky_let_in")] = 0
+    told.traffic.signins[SIGN_IN_KINDS.index("risky_let_in")] = 0
     for one in told.coverages:
-        one.kinds[KINDS.index("risky_let_in")].of = 0
+        one.kinds[SIGN_IN_KINDS.index("risky_let_in")].of = 0
     best = recommended(told)
     assert best is not None
     assert best.lookups_a_month == 1_500
@@ -100,7 +100,7 @@ def test_a_short_recording_says_that_a_month_is_an_upper_bound() -> None:
     told = planned((1, 1))
     texts = []
     for days in (0.5, 2, 30):
-        told.traffic.ended = NOW + days * DAY
+        told.traffic.ended = NOW + days * DAY_SECONDS
         texts.append("upper bound" in " ".join(plan_report.assumptions(told)))
     assert texts == [False, True, False]
     told.traffic.ended = NOW + 3_600

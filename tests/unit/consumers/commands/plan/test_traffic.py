@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from consumers.commands.plan.egress import Egress
 from consumers.commands.plan.traffic import (
-    AT_ONCE,
-    DAY,
-    KINDS,
-    MINUTE,
+    DAY_SECONDS,
+    MINUTE_SECONDS,
+    NO_WAIT_SECONDS,
+    SIGN_IN_KINDS,
     Arrival,
     PlanCoverage,
     Traffic,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
-WEEK = 7 * DAY
+WEEK = 7 * DAY_SECONDS
 HERE, THERE = address(1), address(2)
 HOME = "2a02:a45f:91c3:1::77e1"
 _DECODER = Decoder(load_tables(None))
@@ -56,12 +56,12 @@ def knows(expires: float = NOW + WEEK) -> Verdict:
 
 def coverage(quota: int = 120) -> PlanCoverage:
     """Return the coverage of a plan; sign-ins may wait for a day."""
-    return PlanCoverage(quota, waiting_limit=DAY)
+    return PlanCoverage(quota, waiting_limit=DAY_SECONDS)
 
 
 def figures(one: PlanCoverage, kind: str = "all") -> tuple[int, int, int]:
     """Return how many came, were answered, and still wait."""
-    counted = one.kinds[KINDS.index(kind)]
+    counted = one.kinds[SIGN_IN_KINDS.index(kind)]
     return counted.of, counted.answered, counted.waiting
 
 
@@ -72,8 +72,8 @@ def test_an_answer_counts_for_who_waits_and_for_who_comes_while_it_lasts() -> No
     """At once within minutes, late within a day; and not a second longer than the answer lasts."""
     one = coverage()
     one.arrive([came(HERE, NOW, 2), came(HERE, NOW + 3 * 3_600, 5, risky=1)], NOW)
-    one.resolved({HERE: knows()}, NOW + 3 * 3_600 + AT_ONCE)
-    one.arrive([came(HERE, NOW + WEEK - MINUTE, 7), came(HERE, NOW + WEEK, 11)], NOW)
+    one.resolved({HERE: knows()}, NOW + 3 * 3_600 + NO_WAIT_SECONDS)
+    one.arrive([came(HERE, NOW + WEEK - MINUTE_SECONDS, 7), came(HERE, NOW + WEEK, 11)], NOW)
     waited = one.kinds[0].waited
     assert waited == {0: 12, 186: 2}
     assert figures(one) == (25, 14, 0)
@@ -85,7 +85,7 @@ def test_an_answer_counts_for_who_waits_and_for_who_comes_while_it_lasts() -> No
 def test_the_order_within_a_batch_does_not_matter() -> None:
     """All of a batch is counted before it is asked about: what is yet to come has not waited."""
     one = coverage()
-    one.arrive([came(HERE, NOW), came(HERE, NOW + DAY), came(HERE, NOW + 2 * WEEK)], NOW)
+    one.arrive([came(HERE, NOW), came(HERE, NOW + DAY_SECONDS), came(HERE, NOW + 2 * WEEK)], NOW)
     one.resolved({HERE: knows()}, NOW)
     assert one.kinds[0].waited == {0: 2}
     one.resolved({HERE: knows(NOW + 3 * WEEK)}, NOW + 2 * WEEK)
@@ -95,11 +95,11 @@ def test_the_order_within_a_batch_does_not_matter() -> None:
 def test_who_waited_for_longer_than_a_day_is_given_up() -> None:
     """Whether the address is answered in the end, or never; who still waits is told apart."""
     one = coverage()
-    one.arrive([came(HERE, NOW), came(HERE, NOW + DAY)], NOW)
-    one.resolved({HERE: knows()}, NOW + DAY + 10 * MINUTE)
-    one.arrive([came(THERE, NOW), came(THERE, NOW + DAY)], NOW)
-    one.arrive([came(THERE, NOW + 3 * DAY)], NOW + 3 * DAY)
-    one.end(NOW + 3 * DAY + MINUTE)
+    one.arrive([came(HERE, NOW), came(HERE, NOW + DAY_SECONDS)], NOW)
+    one.resolved({HERE: knows()}, NOW + DAY_SECONDS + 10 * MINUTE_SECONDS)
+    one.arrive([came(THERE, NOW), came(THERE, NOW + DAY_SECONDS)], NOW)
+    one.arrive([came(THERE, NOW + 3 * DAY_SECONDS)], NOW + 3 * DAY_SECONDS)
+    one.end(NOW + 3 * DAY_SECONDS + MINUTE_SECONDS)
     assert figures(one) == (5, 1, 1)
 
 
@@ -107,7 +107,7 @@ def test_what_is_given_up_is_not_kept() -> None:
     """An address that everybody uses and that is never answered costs no memory for ever."""
     one = coverage()
     for minute in range(0, 3 * 24 * 60, 10):
-        one.arrive([came(HERE, NOW + minute * MINUTE)], NOW + minute * MINUTE)
+        one.arrive([came(HERE, NOW + minute * MINUTE_SECONDS)], NOW + minute * MINUTE_SECONDS)
     assert len(one._waiting[HERE]) <= 24 * 6 + 1
 
 
@@ -125,7 +125,7 @@ def test_waits_are_those_within_which_a_share_was_answered() -> None:
     one = coverage()
     for number, minutes in enumerate([0] * 50 + [10] * 44 + [60] * 5 + [600]):
         one.arrive([came(address(number), NOW)], NOW)
-        one.resolved({address(number): knows()}, NOW + minutes * MINUTE)
+        one.resolved({address(number): knows()}, NOW + minutes * MINUTE_SECONDS)
     assert [one.kinds[0].wait(share) for share in (0.5, 0.51, 0.94, 0.95, 1)] == [
         *(0, 10, 10, 60, 600)
     ]
@@ -153,7 +153,7 @@ def test_the_traffic_is_counted_by_kind() -> None:
             row(HOME, "bob@example.net", RiskLevelDuringSignIn="hidden"),
         ),
     )
-    assert dict(zip(KINDS, traffic.signins, strict=True)) == {
+    assert dict(zip(SIGN_IN_KINDS, traffic.signins, strict=True)) == {
         "all": 9,
         "successful": 6,
         "new": 4,
@@ -171,8 +171,8 @@ def test_lookups_are_wanted_as_often_as_answers_end() -> None:
     traffic.take(NOW, signins(row(HERE)))
     assert traffic.lookups_wanted_a_month is None
     for day in (1, 6.9, 7, 10):
-        traffic.take(NOW + day * DAY, signins(row(HERE)))
-    traffic.take(NOW + 10 * DAY, signins(row(THERE)))
+        traffic.take(NOW + day * DAY_SECONDS, signins(row(HERE)))
+    traffic.take(NOW + 10 * DAY_SECONDS, signins(row(THERE)))
     assert (traffic.lookups_wanted, traffic.days) == (3, 10)
     assert traffic.lookups_wanted_a_month == 9
 

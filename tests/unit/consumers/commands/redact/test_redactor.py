@@ -12,7 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.commands.redact.redactor import DEEPEST, UNREADABLE, UNREADABLE_RECORD, Redactor
+from consumers.commands.redact.redactor import (
+    MAX_REDACT_DEPTH,
+    UNREADABLE,
+    UNREADABLE_RECORD,
+    Redactor,
+)
 from schemas.events.addresses import Unusable
 from schemas.events.tables import load_tables
 from tests.properties.strategies import EVERY, THOROUGH, bodies, damaged
@@ -253,7 +258,7 @@ def test_a_damaged_body_is_read_as_before(body: bytes) -> None:
 def test_what_lies_too_deep_is_emptied() -> None:
     """It is never read, and recursion must end."""
     deep: Any = "zquux"
-    for _ in range(DEEPEST + 50):
+    for _ in range(MAX_REDACT_DEPTH + 50):
         deep = {"a": [deep]}
     new = _redactor().message(encoded({"records": [EVERY[0].record | {"deep": deep}]}))
     assert not LEAKS.search(new.decode())

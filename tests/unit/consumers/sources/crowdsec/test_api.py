@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from consumers.clock import WallClock
-from consumers.sources.crowdsec.api import LARGEST_BODY, CrowdSecApi, said_of
+from consumers.sources.crowdsec.api import MAX_LOOKUP_RESPONSE_BYTES, CrowdSecApi, verdict_of_item
 from consumers.sources.http import HttpClient, retry_after
 from schemas.errors import (
     BatchRefused,
@@ -58,7 +58,7 @@ FULL: dict[str, Any] = {
 
 def test_every_field_is_read() -> None:
     """The documented item, whole."""
-    said = said_of(FULL)
+    said = verdict_of_item(FULL)
     intel = said.intel
     assert (said.reputation, said.address_class) == (Reputation.MALICIOUS, AddressClass.VPN)
     assert (intel.raw_reputation, intel.confidence, intel.score) == ("malicious", "high", 4)
@@ -82,9 +82,11 @@ def test_every_field_is_read() -> None:
 @pytest.mark.parametrize("field", [name for name in FULL if name != "ip"])
 def test_any_field_may_be_missing_null_or_odd(field: str, odd: object) -> None:
     """No answer of CrowdSec's stops the stream."""
-    said = said_of({**FULL, field: odd})
+    said = verdict_of_item({**FULL, field: odd})
     assert orjson.dumps(said.intel.scores) is not None
-    assert said_of({name: value for name, value in FULL.items() if name != field}) is not None
+    assert (
+        verdict_of_item({name: value for name, value in FULL.items() if name != field}) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_any_field_may_be_missing_null_or_odd(field: str, odd: object) -> None:
 )
 def test_reputations(word: str | None, expected: Reputation) -> None:
     """Words that nobody knows yet are tolerated."""
-    assert said_of({"ip": A, "reputation": word}).reputation is expected
+    assert verdict_of_item({"ip": A, "reputation": word}).reputation is expected
 
 
 def _api(url: str, key: str = KEY, timeout: float = 5.0) -> CrowdSecApi:
@@ -111,7 +113,7 @@ def _api(url: str, key: str = KEY, timeout: float = 5.0) -> CrowdSecApi:
         headers={"x-api-key": key},
         timeout=timeout,
         connections=4,
-        largest_body=LARGEST_BODY,
+        largest_body=MAX_LOOKUP_RESPONSE_BYTES,
         proxies=False,
         now=WallClock(),
     )

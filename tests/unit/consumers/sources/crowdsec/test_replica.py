@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.crowdsec.replica import FILE_NAME, NOTES_NAME, NOTHING, UNREADABLE, Replica
+from consumers.sources.crowdsec.replica import (
+    FILE_NAME,
+    METADATA_NAME,
+    NOT_FOUND,
+    UNREADABLE_LOOKUP,
+    Replica,
+)
 from schemas.errors import FeedFailed
 from schemas.intel.verdicts import AddressClass, Reputation
 from tests.servers.replica import BUILT, mmdb
@@ -76,7 +82,7 @@ def test_an_address_of_ipv6_has_its_own_record(tmp_path: Path) -> None:
     own = replica.find(V6).exact
     assert own is not None
     assert own.reputation is Reputation.MALICIOUS
-    assert replica.find("2a02:8108::6") == NOTHING
+    assert replica.find("2a02:8108::6") == NOT_FOUND
     assert replica.find("2a02:8109::1").exact is None
 
 
@@ -91,7 +97,7 @@ def test_a_ranges_record_is_context_and_no_word_on_the_address(tmp_path: Path) -
         assert looked.network.intel.ip_range_24_reputation == "suspicious"
         assert looked.network.intel.ip_range_24_score == 3
     assert replica.find(A).exact is not None
-    assert replica.find("81.2.70.1") == NOTHING
+    assert replica.find("81.2.70.1") == NOT_FOUND
 
 
 def test_a_ranges_reputation_is_not_read_as_the_addresss(tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_words_mean_what_they_mean_of_the_api(
 def test_odd_records_are_nothing(tmp_path: Path, odd: object) -> None:
     """Records that are no map, and maps that say nothing."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD, "81.2.69.7/32": odd})
-    assert replica.find("81.2.69.7") == NOTHING
+    assert replica.find("81.2.69.7") == NOT_FOUND
     assert replica.trouble is None
 
 
@@ -161,7 +167,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     """The folder need not even be there."""
     replica = Replica(tmp_path / "none")
     assert not replica.open()
-    assert replica.find(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE_LOOKUP
     assert (replica.built, replica.fetched, replica.size) == (None, None, 0)
     assert (replica.verified, replica.dataset, replica.trouble) == (False, None, None)
 
@@ -177,7 +183,7 @@ def test_the_next_run_finds_the_file_and_its_notes(tmp_path: Path) -> None:
     assert (replica.verified, replica.dataset) == (True, "smoke")
     assert replica.size == len(content)
     replica.close()
-    assert replica.find(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE_LOOKUP
     assert replica.built is None
 
 
@@ -188,7 +194,7 @@ def test_notes_of_another_file_are_not_believed(tmp_path: Path, notes: bytes | N
     if notes is None:
         (tmp_path / FILE_NAME).write_bytes(mmdb({f"{A}/32": RECORD}, built=BUILT + 1))
     else:
-        (tmp_path / NOTES_NAME).write_bytes(notes)
+        (tmp_path / METADATA_NAME).write_bytes(notes)
     replica = Replica(tmp_path)
     assert replica.open()
     assert not replica.verified
@@ -222,7 +228,7 @@ def test_a_broken_file_is_refused_and_the_old_one_answers(tmp_path: Path, conten
     assert refused.value.refused
     assert replica.find(A).exact is not None
     assert replica.fetched == NOW
-    assert sorted(path.name for path in tmp_path.iterdir()) == [NOTES_NAME, FILE_NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [METADATA_NAME, FILE_NAME]
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
@@ -232,7 +238,7 @@ def test_a_broken_file_at_the_start_is_told(tmp_path: Path, content: bytes) -> N
     replica = Replica(tmp_path)
     assert not replica.open()
     assert replica.trouble
-    assert replica.find(A) == UNREADABLE
+    assert replica.find(A) == UNREADABLE_LOOKUP
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD}, built=1)), now=NOW)
     assert replica.trouble is None
     assert replica.find(A).exact is not None
@@ -254,7 +260,7 @@ def test_a_damaged_record_is_met_in_a_lookup(tmp_path: Path) -> None:
     replica.swap(laid(tmp_path, content), now=NOW)
     assert replica.find(A).exact is not None
     assert replica.trouble is None
-    assert replica.find("200.1.1.1") == UNREADABLE
+    assert replica.find("200.1.1.1") == UNREADABLE_LOOKUP
     assert replica.trouble is not None
     assert "damaged" in replica.trouble
 
@@ -281,12 +287,12 @@ def test_lookups_go_on_over_a_swap(tmp_path: Path) -> None:
     replica = replica_of(tmp_path, {f"{A}/32": RECORD})
     new = laid(tmp_path, mmdb({"81.2.69.7/32": RECORD}, built=BUILT + 60))
     assert replica.find(A).exact is not None
-    assert replica.find("81.2.69.7") == NOTHING
+    assert replica.find("81.2.69.7") == NOT_FOUND
     before = replica._reader
     replica.swap(new, now=NOW + 60)
     assert before is not None
     assert before.closed
-    assert replica.find(A) == NOTHING
+    assert replica.find(A) == NOT_FOUND
     assert replica.find("81.2.69.7").exact is not None
     assert (replica.built, replica.fetched) == (BUILT + 60.0, NOW + 60)
     assert not new.exists()
@@ -323,12 +329,12 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path) -
 
 def test_notes_that_cannot_be_kept_do_not_stop_a_swap(tmp_path: Path) -> None:
     """They matter for the next run alone."""
-    (tmp_path / NOTES_NAME).mkdir()
+    (tmp_path / METADATA_NAME).mkdir()
     replica = Replica(tmp_path)
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD})), now=NOW, verified=True)
     assert (replica.verified, replica.fetched) == (True, NOW)
     assert replica.find(A).exact is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == [NOTES_NAME, FILE_NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [METADATA_NAME, FILE_NAME]
 
 
 def test_a_file_of_ipv4_alone_says_nothing_of_ipv6(tmp_path: Path) -> None:
@@ -336,6 +342,6 @@ def test_a_file_of_ipv4_alone_says_nothing_of_ipv6(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(mmdb({f"{A}/32": {"reputation": "malicious"}}, version=4))
     replica = Replica(tmp_path)
     assert replica.open()
-    assert replica.find("2a02:8108::5") == UNREADABLE
-    assert replica.find("81.2.70.1") == NOTHING
+    assert replica.find("2a02:8108::5") == UNREADABLE_LOOKUP
+    assert replica.find("81.2.70.1") == NOT_FOUND
     replica.close()

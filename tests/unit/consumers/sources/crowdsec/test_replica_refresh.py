@@ -10,10 +10,10 @@ import pytest
 
 from consumers.enrichment.local_sources import REPLICA
 from consumers.sources.crowdsec.replica_refresh import (
-    FIRST_PAUSE,
-    INTERVAL,
-    LONGEST_PAUSE,
-    STALE,
+    FIRST_REFRESH_PAUSE_SECONDS,
+    MAX_REFRESH_PAUSE_SECONDS,
+    REFRESH_INTERVAL_SECONDS,
+    STALE_REPLICA_SECONDS,
     ReplicaRefresh,
 )
 from schemas.errors import FeedFailed
@@ -57,9 +57,9 @@ class World:
         made = ReplicaRefresh(
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
-            watch=self,
+            health=self,
             now=lambda: self.time,
-            told=NOWHERE,
+            on_fetched=NOWHERE,
         )
         made.changed = self.changed
         self.refresh = made
@@ -113,22 +113,28 @@ class World:
 async def test_it_is_fetched_at_once_and_then_once_a_day() -> None:
     """And used, with what is known of it."""
     world = World()
-    assert await world.looks(1.0, INTERVAL - 2.0) == 1
+    assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
     assert world.swaps == [{"now": NOW, "verified": True, "dataset": "full"}]
     assert (world.changes, world.troubles, world.refresh.trouble) == (1, {}, None)
     assert await world.looks(1.0) == 1
-    assert world.fetches == [NOW, NOW + INTERVAL]
+    assert world.fetches == [NOW, NOW + REFRESH_INTERVAL_SECONDS]
 
 
 @pytest.mark.parametrize(
-    ("age", "due"), [(3_600.0, 0), (INTERVAL - 1.0, 0), (INTERVAL, 1), (9 * INTERVAL, 1)]
+    ("age", "due"),
+    [
+        (3_600.0, 0),
+        (REFRESH_INTERVAL_SECONDS - 1.0, 0),
+        (REFRESH_INTERVAL_SECONDS, 1),
+        (9 * REFRESH_INTERVAL_SECONDS, 1),
+    ],
 )
 async def test_a_new_process_goes_by_the_files_age(age: float, due: int) -> None:
     """It is fetched when it is a day old."""
     world = World(fetched=NOW - age, built=NOW - age)
     assert await world.looks() == due
     if not due:
-        assert await world.looks(INTERVAL - age - 0.5, 0.5) == 1
+        assert await world.looks(REFRESH_INTERVAL_SECONDS - age - 0.5, 0.5) == 1
 
 
 async def test_what_fails_is_tried_again() -> None:
@@ -136,20 +142,20 @@ async def test_what_fails_is_tried_again() -> None:
     world = World(failure=FeedFailed("is down"))
     for failures in range(7):
         assert await world.looks() == 1
-        pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
+        pause = min(FIRST_REFRESH_PAUSE_SECONDS * 2**failures, MAX_REFRESH_PAUSE_SECONDS)
         assert await world.looks(pause - 1.0) == 0
         world.time += 1.0
     assert world.troubles[Problem.FEED_DOWN] == "is down"
     assert (world.refresh.trouble, world.changes) == ("is down", 0)
     world.failure = None
-    assert await world.looks(1.0, INTERVAL - 2.0) == 1
+    assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
     assert (world.troubles, world.refresh.trouble, world.changes) == ({}, None, 1)
 
 
 async def test_it_may_fail_for_weeks() -> None:
     """An hour between two tries."""
     world = World(failure=FeedFailed("refuses the key", refused=True))
-    tries = [await world.looks(LONGEST_PAUSE) for _ in range(1_100)]
+    tries = [await world.looks(MAX_REFRESH_PAUSE_SECONDS) for _ in range(1_100)]
     assert set(tries[4:]) == {1}
 
 
@@ -163,11 +169,11 @@ async def test_a_server_may_ask_for_a_longer_pause() -> None:
 @pytest.mark.parametrize("where", ["failure", "refuses"])
 async def test_what_a_human_has_to_mend_is_told(where: str) -> None:
     """A key, or a file that cannot be trusted; the old one stays in use."""
-    world = World(fetched=NOW - INTERVAL, built=NOW - INTERVAL)
+    world = World(fetched=NOW - REFRESH_INTERVAL_SECONDS, built=NOW - REFRESH_INTERVAL_SECONDS)
     setattr(world, where, FeedFailed("is refused", refused=True))
     assert await world.looks() == 1
     assert world.troubles == {Problem.REPLICA_REFUSED: "is refused"}
-    assert (world.built, world.swaps) == (NOW - INTERVAL, [])
+    assert (world.built, world.swaps) == (NOW - REFRESH_INTERVAL_SECONDS, [])
     assert world.changes == 1, "only that the old one is there"
 
 
@@ -186,13 +192,13 @@ async def test_age_is_told() -> None:
     world = World(failure=FeedFailed("is down"))
     await world.looks()
     assert Problem.REPLICA_STALE not in world.troubles
-    world.fetched, world.built = NOW, NOW - STALE
+    world.fetched, world.built = NOW, NOW - STALE_REPLICA_SECONDS
     await world.looks()
     assert Problem.REPLICA_STALE not in world.troubles
     await world.looks(1.0)
     assert Problem.REPLICA_STALE in world.troubles
     world.failure = None
-    await world.looks(LONGEST_PAUSE)
+    await world.looks(MAX_REFRESH_PAUSE_SECONDS)
     assert world.troubles == {}
 
 
@@ -200,16 +206,16 @@ async def test_a_clock_that_is_put_back_does_not_stop_it() -> None:
     """A day is the longest that it waits."""
     world = World()
     await world.looks()
-    world.time -= 400 * INTERVAL
-    assert await world.looks(INTERVAL - 1.0, 1.0) == 1
+    world.time -= 400 * REFRESH_INTERVAL_SECONDS
+    assert await world.looks(REFRESH_INTERVAL_SECONDS - 1.0, 1.0) == 1
 
 
 async def test_a_clock_that_is_put_back_after_a_failure() -> None:
     """The same."""
     world = World(failure=FeedFailed("is down"))
     await world.looks()
-    world.time -= 400 * INTERVAL
-    assert await world.looks(LONGEST_PAUSE) >= 1
+    world.time -= 400 * REFRESH_INTERVAL_SECONDS
+    assert await world.looks(MAX_REFRESH_PAUSE_SECONDS) >= 1
 
 
 async def test_both_are_closed() -> None:
@@ -236,9 +242,9 @@ async def test_both_are_closed() -> None:
     refresh = ReplicaRefresh(
         Part("file"),  # type: ignore[arg-type]
         Part("connection"),  # type: ignore[arg-type]
-        watch=world,
+        health=world,
         now=lambda: NOW,
-        told=NOWHERE,
+        on_fetched=NOWHERE,
     )
     await refresh.close()
     assert closed == ["connection", "file"]
@@ -247,7 +253,7 @@ async def test_both_are_closed() -> None:
 async def test_a_damaged_copy_is_told_and_fetched_again() -> None:
     """It cannot be asked about some addresses; an hour after it came another one is tried."""
     world = World(fetched=NOW, built=NOW, damage="records of it are damaged")
-    assert await world.looks(1.0, LONGEST_PAUSE - 2.0) == 0
+    assert await world.looks(1.0, MAX_REFRESH_PAUSE_SECONDS - 2.0) == 0
     assert world.troubles == {Problem.REPLICA_REFUSED: "in use: records of it are damaged"}
     assert await world.looks(2.0) == 1
 
@@ -260,5 +266,5 @@ async def test_one_that_never_came_is_told_to_be_missing() -> None:
     await world.looks(200.0)
     assert "could not be fetched yet" in world.troubles[Problem.REPLICA_STALE]
     world.failure = None
-    await world.looks(LONGEST_PAUSE)
+    await world.looks(MAX_REFRESH_PAUSE_SECONDS)
     assert world.troubles == {}

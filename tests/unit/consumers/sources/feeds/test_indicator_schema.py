@@ -9,7 +9,7 @@ import pytest
 
 from consumers.ledger.sqlite.schema import locked
 from consumers.sources.feeds import indicator_store as store_module
-from consumers.sources.feeds.indicator_schema import FILE, VERSION, exists
+from consumers.sources.feeds.indicator_schema import FEEDS_FILE, FEEDS_SCHEMA_VERSION, exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from schemas.errors import LedgerFailed, StateRefused
 from tests.contracts.support_ledger import A, B, C
@@ -120,7 +120,7 @@ def test_looking_needs_a_file(tmp_path: Path) -> None:
 def damage(folder: Path, sql: str) -> None:
     """Change a file that nobody has open."""
     IndicatorStore(folder).close()
-    database = sqlite3.connect(folder / FILE)
+    database = sqlite3.connect(folder / FEEDS_FILE)
     database.execute(sql)
     database.commit()
     database.close()
@@ -128,7 +128,7 @@ def damage(folder: Path, sql: str) -> None:
 
 def test_a_newer_file_is_refused(tmp_path: Path, locks: list[IO[bytes]]) -> None:
     """And left as it is."""
-    damage(tmp_path, f"PRAGMA user_version = {VERSION + 1}")
+    damage(tmp_path, f"PRAGMA user_version = {FEEDS_SCHEMA_VERSION + 1}")
     with pytest.raises(StateRefused, match="newer version"):
         IndicatorStore(tmp_path)
     assert locks
@@ -136,14 +136,14 @@ def test_a_newer_file_is_refused(tmp_path: Path, locks: list[IO[bytes]]) -> None
 
 def test_a_newer_file_is_refused_for_looking_too(tmp_path: Path) -> None:
     """What stands in it cannot be known."""
-    damage(tmp_path, f"PRAGMA user_version = {VERSION + 1}")
+    damage(tmp_path, f"PRAGMA user_version = {FEEDS_SCHEMA_VERSION + 1}")
     with pytest.raises(StateRefused, match="newer version"):
         IndicatorStore(tmp_path, looking=True).close()
 
 
 def test_a_refused_file_is_let_go(tmp_path: Path, locks: list[IO[bytes]]) -> None:
     """Whoever mends it can go on at once."""
-    damage(tmp_path, f"PRAGMA user_version = {VERSION + 1}")
+    damage(tmp_path, f"PRAGMA user_version = {FEEDS_SCHEMA_VERSION + 1}")
     with pytest.raises(StateRefused, match="newer version"):
         IndicatorStore(tmp_path)
     assert all(one.closed for one in locks)
@@ -152,7 +152,7 @@ def test_a_refused_file_is_let_go(tmp_path: Path, locks: list[IO[bytes]]) -> Non
 @pytest.mark.parametrize("looking", [False, True])
 def test_a_file_that_is_none_of_ours(tmp_path: Path, looking: bool, locks: list[IO[bytes]]) -> None:
     """It is refused."""
-    (tmp_path / FILE).write_bytes(b"no database " * 500)
+    (tmp_path / FEEDS_FILE).write_bytes(b"no database " * 500)
     with pytest.raises(StateRefused, match="cannot be used"):
         IndicatorStore(tmp_path, looking=looking)
     assert len(locks) == (not looking)
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_link_to_nowhere(tmp_path: Path, locks: list[IO[bytes]]) -> None:
     """Like any file that cannot be made, or belongs to somebody else."""
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / FILE).symlink_to(tmp_path / "nowhere" / "x")
+    (tmp_path / "state" / FEEDS_FILE).symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(StateRefused, match="STATE__DIR"):
         IndicatorStore(tmp_path / "state")
     assert locks
@@ -179,7 +179,7 @@ def test_damage_inside_is_told(tmp_path: Path, locks: list[IO[bytes]]) -> None:
     store = IndicatorStore(tmp_path)
     apply(store, *(version(1.0, f"81.2.69.{n}", name=str(n)) for n in range(200)))
     store.close()
-    path = tmp_path / FILE
+    path = tmp_path / FEEDS_FILE
     body = bytearray(path.read_bytes())
     body[8_192:] = b"\xff" * (len(body) - 8_192)
     path.write_bytes(bytes(body))

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.feeds.indicator_store import KEPT, ApplyResult, FeedState, IndicatorStore
+from consumers.sources.feeds.indicator_store import (
+    KEEP_ENDED_SECONDS,
+    ApplyResult,
+    FeedState,
+    IndicatorStore,
+)
 from schemas.intel.indicators import Indicator
 from tests.contracts.support_ledger import A, B, C
 
@@ -259,12 +264,12 @@ def test_sweeping_forgets_what_ended_long_ago(store: IndicatorStore) -> None:
     """And tells the keys that nothing names any more."""
     apply(
         store,
-        version(1.0, A, name="old", valid_until=NOW - KEPT - 1.0),
-        version(1.0, B, C, name="shares", valid_until=NOW - KEPT - 1.0),
-        version(1.0, C, name="edge", valid_until=NOW - KEPT),
+        version(1.0, A, name="old", valid_until=NOW - KEEP_ENDED_SECONDS - 1.0),
+        version(1.0, B, C, name="shares", valid_until=NOW - KEEP_ENDED_SECONDS - 1.0),
+        version(1.0, C, name="edge", valid_until=NOW - KEEP_ENDED_SECONDS),
         version(1.0, NET, name="endless"),
-        withdrawn(NOW - KEPT - 1.0, name="gone"),
-        withdrawn(NOW - KEPT + 1.0, name="just gone"),
+        withdrawn(NOW - KEEP_ENDED_SECONDS - 1.0, name="gone"),
+        withdrawn(NOW - KEEP_ENDED_SECONDS + 1.0, name="just gone"),
     )
     assert store.purge_expired(NOW) == {A, B}
     assert {one.id for _, one in store.all_of("one")} == {"edge", "endless", "just gone"}
@@ -279,7 +284,9 @@ def test_sweeping_much(store: IndicatorStore) -> None:
     apply(store, *(one for one in many))
     ended = [version(2.0, *one.keys, name=one.id, valid_until=10.0) for one in many[:900]]
     apply(store, *ended)
-    assert store.purge_expired(KEPT + 11.0) == {key for one in ended for key in one.keys}
+    assert store.purge_expired(KEEP_ENDED_SECONDS + 11.0) == {
+        key for one in ended for key in one.keys
+    }
     assert store.count("one") == 100
 
 

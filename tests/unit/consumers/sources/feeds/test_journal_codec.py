@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consumers.sources.feeds import journal_codec as pages
 from consumers.sources.feeds.indicator_store import FeedState
-from consumers.sources.feeds.journal_codec import LARGEST, packed, unpacked
+from consumers.sources.feeds.journal_codec import MAX_ENTRY_BYTES, packed, unpacked
 from schemas.errors import LedgerFailed
 from schemas.intel.indicators import Indicator
 
@@ -47,7 +47,7 @@ def test_what_is_packed_is_unpacked(count: int) -> None:
     assert read(bodies) == some(count)
     states = [unpacked(body).state for body in bodies]
     assert states == [None] * (len(bodies) - 1) + [STATE]
-    assert len(bodies) == max(1, -(-count // pages.AT_ONCE))
+    assert len(bodies) == max(1, -(-count // pages.PACK_BATCH))
 
 
 def test_large_ones_are_parted() -> None:
@@ -55,7 +55,7 @@ def test_large_ones_are_parted() -> None:
     indicators = some(60, noise=7_000)
     bodies = list(packed(indicators, STATE))
     assert len(bodies) > 3
-    assert max(map(len, bodies)) <= LARGEST
+    assert max(map(len, bodies)) <= MAX_ENTRY_BYTES
     assert read(bodies) == indicators
     assert [unpacked(body).state for body in bodies][-1] == STATE
     assert all(unpacked(body).state is None for body in bodies[:-1])

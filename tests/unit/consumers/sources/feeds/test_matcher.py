@@ -8,7 +8,7 @@ import pytest
 
 from consumers.sources.feeds import matcher as feeds_module
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
-from consumers.sources.feeds.matcher import MOST_WORDS, FeedMatcher, FeedRules
+from consumers.sources.feeds.matcher import MAX_FEED_VERDICTS, FeedMatcher, FeedRules
 from schemas.intel.indicators import Indicator
 from schemas.intel.verdicts import Reputation
 from tests.contracts.support_ledger import A, B, C
@@ -147,14 +147,14 @@ def test_endless_ones_are_believed_for_a_while(
 
 def test_only_some_words_of_a_feed_are_told(world: World) -> None:
     """The worst and newest ones."""
-    for n in range(MOST_WORDS + 3):
+    for n in range(MAX_FEED_VERDICTS + 3):
         world.add(f"s{n}", A, types=())
     for n in range(2):
         world.add(f"m{n}", A)
     world.add("other", A, feed="two")
     ids = [one.intel.indicator["id"] for one in world.words() if one.source == "one"]
     assert ids == ["m1", "m0", "s7", "s6", "s5"]
-    assert len(world.words()) == MOST_WORDS + 1
+    assert len(world.words()) == MAX_FEED_VERDICTS + 1
 
 
 def test_benign_ones_and_feeds_without_rules_are_silent(world: World) -> None:
@@ -191,7 +191,7 @@ def test_what_changes_is_heard_at_once(world: World) -> None:
 
 def test_the_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was forgotten is asked again."""
-    monkeypatch.setattr(feeds_module, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(feeds_module, "MAX_CACHED_ADDRESSES", 3)
     world.add("i", NARROW)
     for n in range(10):
         assert world.feeds.verdicts_of(f"81.2.69.{n}", 100.0)

@@ -10,7 +10,7 @@ import pytest
 
 from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
-from consumers.sources.feeds.sync import FIRST_PAUSE, FOLLOWING
+from consumers.sources.feeds.sync import FIRST_FEED_PAUSE_SECONDS, FOLLOW_INTERVAL_SECONDS
 from schemas.errors import FeedFailed, LedgerFailed
 from schemas.health import Problem
 from schemas.ports import JournalEntry, JournalPosition
@@ -34,11 +34,11 @@ async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:
     """What is new, what is withdrawn, and how far the feed was read."""
     one, other, journal = worlds.two()
     await one.read([named(A), named(B)], [named(C)])
-    other.time += FOLLOWING
+    other.time += FOLLOW_INTERVAL_SECONDS
     await other.sync.sync_if_due()
     assert (other.keys, other.source.runs) == ({A, B, C}, 0)
     await one.read([named(A, 1.0, revoked=True)])
-    other.time += FOLLOWING - 1.0
+    other.time += FOLLOW_INTERVAL_SECONDS - 1.0
     await other.sync.sync_if_due()
     assert A in other.keys, "it looks every half a minute"
     other.time += 1.0
@@ -68,7 +68,7 @@ async def test_what_is_to_be_told_survives_a_ledger_that_fails(worlds: Worlds) -
     one.claims.claimed.clear()
     one.claims.failure = LedgerFailed("away")
     await one.sync.sync_if_due()
-    one.time += FOLLOWING + FIRST_PAUSE
+    one.time += FOLLOW_INTERVAL_SECONDS + FIRST_FEED_PAUSE_SECONDS
     await one.sync.sync_if_due()
     assert one.told == [{A}]
 
@@ -81,7 +81,7 @@ async def test_a_feed_that_another_one_reads_is_left_to_it(worlds: Worlds) -> No
     assert one.source.runs == 0
     del one.claims.claimed[f"feed {FEED}"]
     one.source.failure = FeedFailed("is down")
-    one.time += FOLLOWING
+    one.time += FOLLOW_INTERVAL_SECONDS
     await one.sync.sync_if_due()
     assert one.source.runs == 1
     assert f"feed {FEED}" not in one.claims.claimed
@@ -131,7 +131,7 @@ async def test_a_journal_that_was_lost_is_made_anew(worlds: Worlds) -> None:
 
 async def test_a_journal_is_renewed(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it holds much more than the feed; who follows has the same after it."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 4)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 4)
     one, other, journal = worlds.two()
     for number in range(6):
         await one.read([named(A, number), named("81.2.69.0/24", number)])
@@ -149,8 +149,8 @@ async def test_a_renewed_journal_is_not_renewed_again(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two and a half million indicators that would be five thousand entries with every read."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 4)
-    monkeypatch.setattr(pages_module, "AT_ONCE", 2)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 4)
+    monkeypatch.setattr(pages_module, "PACK_BATCH", 2)
     one, _, journal = worlds.two()
     await one.read([named(f"81.2.69.{n}") for n in range(20)])
     for _ in range(3):
@@ -160,8 +160,8 @@ async def test_a_renewed_journal_is_not_renewed_again(
 
 async def test_a_renewal_hides_nothing(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a new generation is read, what was known goes on to match."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 1)
-    monkeypatch.setattr(pages_module, "AT_ONCE", 1)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
+    monkeypatch.setattr(pages_module, "PACK_BATCH", 1)
     one, other, journal = worlds.two()
     names = [f"81.2.69.{n}" for n in range(6)]
     await one.read([named(name) for name in names])
@@ -185,7 +185,7 @@ async def test_a_renewal_hides_nothing(worlds: Worlds, monkeypatch: pytest.Monke
 
 async def test_a_renewal_is_no_news(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was known, and told, before is not looked for again among the sign-ins of lately."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 1)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
     one, other, journal = worlds.two()
     await one.read([named(A), named(B)])
     await other.sync.follow()
@@ -218,8 +218,8 @@ async def test_another_feed_in_a_renewed_journal(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An instance comes back that knows the old one, and finds the new one in several entries."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 1)
-    monkeypatch.setattr(pages_module, "AT_ONCE", 1)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
+    monkeypatch.setattr(pages_module, "PACK_BATCH", 1)
     one, other, journal = worlds.two()
     await one.read([named("81.2.69.1")])
     await other.sync.follow()
@@ -236,7 +236,7 @@ async def test_what_was_swept_while_one_was_away(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was withdrawn and forgotten; who comes back learns it from the renewed journal."""
-    monkeypatch.setattr(sync_module, "ENTRIES", 2)
+    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 2)
     one, other, journal = worlds.two()
     await one.read([named(A), named(B)])
     await other.sync.follow()
@@ -257,12 +257,12 @@ async def test_trouble_ends_when_another_one_reads_the_feed(worlds: Worlds) -> N
     one, other, _ = worlds.two()
     one.source.failure = FeedFailed("is down")
     await one.sync.sync_if_due()
-    assert Problem.FEED_DOWN in one.watch.now
+    assert Problem.FEED_DOWN in one.health.now
     await other.read([named(A)])
-    one.time += FIRST_PAUSE
+    one.time += FIRST_FEED_PAUSE_SECONDS
     await one.sync.sync_if_due()
     assert one.keys == {A}
-    assert (one.watch.now, one.sync.trouble) == ({}, None)
+    assert (one.health.now, one.sync.trouble) == ({}, None)
 
 
 async def test_one_large_indicator_does_not_stop_a_feed(worlds: Worlds) -> None:

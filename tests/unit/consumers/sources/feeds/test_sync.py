@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumers.sources.feeds import changes as news
-from consumers.sources.feeds.indicator_schema import FILE
+from consumers.sources.feeds.indicator_schema import FEEDS_FILE
 from consumers.sources.feeds.indicator_store import FeedState
 from consumers.sources.feeds.matcher import FeedRules
-from consumers.sources.feeds.sync import FIRST_PAUSE, LONGEST_PAUSE, STALE
+from consumers.sources.feeds.sync import (
+    FIRST_FEED_PAUSE_SECONDS,
+    MAX_FEED_PAUSE_SECONDS,
+    STALE_INTERVALS,
+)
 from consumers.sources.taxii.client import Cursor
 from schemas.errors import FeedFailed, LedgerFailed
 from schemas.events.times import iso_of
@@ -76,7 +80,7 @@ async def test_pauses_grow_and_are_bounded(worlds: Worlds) -> None:
             runs = world.source.runs
             await world.sync.sync_if_due()
             assert world.source.runs == runs + 1
-            pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE, interval)
+            pause = min(FIRST_FEED_PAUSE_SECONDS * 2**failures, MAX_FEED_PAUSE_SECONDS, interval)
             world.time += pause - 1.0
             await world.sync.sync_if_due()
             assert world.source.runs == runs + 1
@@ -102,7 +106,7 @@ async def test_a_feed_may_be_down_for_weeks(worlds: Worlds) -> None:
     world.source.failure = FeedFailed("refuses the password", refused=True)
     for _ in range(1_100):
         await world.sync.sync_if_due()
-        world.time += LONGEST_PAUSE
+        world.time += MAX_FEED_PAUSE_SECONDS
     assert world.source.runs == 1_100
 
 
@@ -111,15 +115,15 @@ async def test_trouble_is_told_and_ends(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("is down")
     await world.sync.sync_if_due()
-    assert (world.watch.now, world.sync.trouble) == ({Problem.FEED_DOWN: "is down"}, "is down")
+    assert (world.health.now, world.sync.trouble) == ({Problem.FEED_DOWN: "is down"}, "is down")
     world.source.failure = FeedFailed("refuses the password", refused=True)
     world.time += HOUR
     await world.sync.sync_if_due()
-    assert world.watch.now[Problem.FEED_REFUSED] == "refuses the password"
+    assert world.health.now[Problem.FEED_REFUSED] == "refuses the password"
     world.source.failure = None
     world.time += HOUR
     await world.read([named(A)])
-    assert (world.watch.now, world.sync.trouble) == ({}, None)
+    assert (world.health.now, world.sync.trouble) == ({}, None)
 
 
 async def test_only_the_last_trouble_is_told(worlds: Worlds) -> None:
@@ -130,7 +134,7 @@ async def test_only_the_last_trouble_is_told(worlds: Worlds) -> None:
     world.source.failure = FeedFailed("is down")
     world.time += HOUR
     await world.sync.sync_if_due()
-    assert world.watch.now == {Problem.FEED_DOWN: "is down"}
+    assert world.health.now == {Problem.FEED_DOWN: "is down"}
 
 
 async def test_age_is_told(worlds: Worlds) -> None:
@@ -138,16 +142,20 @@ async def test_age_is_told(worlds: Worlds) -> None:
     world = worlds.open()
     await world.read([named(A)])
     world.source.failure = FeedFailed("is down")
-    for seconds, stale in ((0.0, False), (STALE * HOUR + LONGEST_PAUSE, False), (1.0, True)):
+    for seconds, stale in (
+        (0.0, False),
+        (STALE_INTERVALS * HOUR + MAX_FEED_PAUSE_SECONDS, False),
+        (1.0, True),
+    ):
         world.time += seconds
         await world.sync.sync_if_due()
-        assert (Problem.FEED_STALE in world.watch.now) == stale
+        assert (Problem.FEED_STALE in world.health.now) == stale
     assert world.keys == {A}, "what it said before stays in use"
     world.source.failure = None
     world.source.pages_left = [[]]
-    world.time += LONGEST_PAUSE
+    world.time += MAX_FEED_PAUSE_SECONDS
     await world.sync.sync_if_due()
-    assert world.watch.now == {}
+    assert world.health.now == {}
 
 
 async def test_a_feed_that_never_worked_is_stale_too(worlds: Worlds) -> None:
@@ -155,10 +163,10 @@ async def test_a_feed_that_never_worked_is_stale_too(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("refuses the password", refused=True)
     await world.sync.sync_if_due()
-    assert Problem.FEED_STALE not in world.watch.now
-    world.time += STALE * HOUR + LONGEST_PAUSE + 1.0
+    assert Problem.FEED_STALE not in world.health.now
+    world.time += STALE_INTERVALS * HOUR + MAX_FEED_PAUSE_SECONDS + 1.0
     await world.sync.sync_if_due()
-    assert Problem.FEED_STALE in world.watch.now
+    assert Problem.FEED_STALE in world.health.now
 
 
 async def test_a_clock_that_is_put_back_does_not_stop_reading(worlds: Worlds) -> None:
@@ -195,12 +203,12 @@ async def test_a_file_that_fails_is_trouble(
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "apply", broken)
         await world.sync.sync_if_due()
-    assert world.watch.now == {Problem.FEED_DOWN: "the disk is full"}
+    assert world.health.now == {Problem.FEED_DOWN: "the disk is full"}
     assert world.sync.attempted.is_set()
-    world.time += FIRST_PAUSE
+    world.time += FIRST_FEED_PAUSE_SECONDS
     world.source.pages_left = [[named(A)]]
     await world.sync.sync_if_due()
-    assert (world.watch.now, world.keys) == ({}, {A})
+    assert (world.health.now, world.keys) == ({}, {A})
 
 
 async def test_a_look_never_raises(worlds: Worlds, tmp_path: Path) -> None:
@@ -210,8 +218,8 @@ async def test_a_look_never_raises(worlds: Worlds, tmp_path: Path) -> None:
     world.store._database.execute("DROP TABLE feeds")
     world.time += HOUR
     await world.sync.sync_if_due()
-    assert (tmp_path / "one" / FILE).exists()
-    assert Problem.FEED_DOWN in world.watch.now
+    assert (tmp_path / "one" / FEEDS_FILE).exists()
+    assert Problem.FEED_DOWN in world.health.now
     assert world.sync.attempted.is_set()
 
 
@@ -314,7 +322,7 @@ async def test_what_is_named_is_told_now_and_then(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first run may take long."""
-    monkeypatch.setattr(news, "MOST", 1)
+    monkeypatch.setattr(news, "MAX_UNPUBLISHED_KEYS", 1)
     world = worlds.open()
     await world.read([named(A), named(B)], [named(C)])
     assert world.told == [{A, B}, {C}]

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from consumers.sources.taxii import pages as taxii_pages
-from consumers.sources.taxii.client import TRIES
+from consumers.sources.taxii.client import MAX_TRIES
 from tests.servers.taxii import (
     TaxiiServer,
     indicator,
@@ -118,12 +118,12 @@ async def test_pages_with_nothing_new_are_a_loop() -> None:
     async with answering(answer) as taxii:
         pages, error = await until_failed(taxii)
     assert error.refused
-    assert len(pages) == 1 + taxii_pages.MOST_STALE
+    assert len(pages) == 1 + taxii_pages.MAX_STALE_PAGES
 
 
 async def test_a_longer_loop_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as its versions are remembered."""
-    monkeypatch.setattr(taxii_pages, "REMEMBERED", 4)
+    monkeypatch.setattr(taxii_pages, "MAX_REMEMBERED_VERSIONS", 4)
     number = iter(range(100))
 
     def answer(_: web.Request) -> web.Response:
@@ -132,7 +132,7 @@ async def test_a_longer_loop_is_found_too(monkeypatch: pytest.MonkeyPatch) -> No
 
     async with answering(answer) as taxii:
         pages, _ = await until_failed(taxii)
-    assert len(pages) == 3 + taxii_pages.MOST_STALE
+    assert len(pages) == 3 + taxii_pages.MAX_STALE_PAGES
 
 
 async def test_a_new_version_is_no_loop() -> None:
@@ -187,6 +187,6 @@ async def test_the_probe_tells_what_the_collection_is() -> None:
 
 async def test_the_probe_tries_again() -> None:
     """As pages do."""
-    fake = TaxiiServer(fault=lambda n: web.Response(status=503) if n < TRIES else None)
+    fake = TaxiiServer(fault=lambda n: web.Response(status=503) if n < MAX_TRIES else None)
     async with reading(fake) as taxii:
         assert (await taxii.probe()).can_read

@@ -11,7 +11,7 @@ from aiohttp import web
 from consumers.clock import WallClock
 from consumers.sources.http import HttpClient
 from consumers.sources.taxii import pages as taxii_pages
-from consumers.sources.taxii.client import TRIES, Cursor, TaxiiClient, _again
+from consumers.sources.taxii.client import MAX_TRIES, Cursor, TaxiiClient, _again
 from consumers.sources.taxii.requests import MEDIA_TYPE, ConnectionLost, ServerBusy
 from schemas.errors import FeedFailed
 from tests.servers.taxii import (
@@ -125,7 +125,7 @@ async def test_a_lasting_fault_ends_the_run(fault: str | int) -> None:
         pages, error = await until_failed(taxii)
     assert (pages, error.refused) == ([], False)
     assert error.retry_after == (7.0 if isinstance(fault, int) else None)
-    assert fake.requests == TRIES
+    assert fake.requests == MAX_TRIES
 
 
 async def test_a_server_out_of_reach_may_be_there_later() -> None:
@@ -153,7 +153,7 @@ async def test_a_server_that_hangs_is_given_up() -> None:
     async with reading(fake, client=client) as taxii:
         _, error = await until_failed(taxii)
     assert not error.refused
-    assert fake.requests == TRIES
+    assert fake.requests == MAX_TRIES
 
 
 @pytest.mark.parametrize("fault", [LOST, CUT, TRUNCATE, 500])
@@ -248,7 +248,7 @@ async def test_answers_that_always_get_lost_behind_a_cursor_end_the_run() -> Non
     async with reading(fake) as taxii:
         _, error = await until_failed(taxii)
     assert not error.refused
-    assert fake.requests <= 2 * taxii_pages.MOST_BACKS + 2
+    assert fake.requests <= 2 * taxii_pages.MAX_RETURNS + 2
 
 
 async def test_a_restart_in_mid_run_goes_on_from_the_place() -> None:
@@ -336,7 +336,7 @@ async def test_a_server_that_asks_to_wait_for_long_is_gone_on_with_later() -> No
     """By the very cursor, in the same process: it did nothing with it."""
     fake = TaxiiServer(page_size=2, consumes=True)
     fake.add(*some(4))
-    fake.fault = lambda n: web.Response(status=429) if 1 < n <= 1 + TRIES else None
+    fake.fault = lambda n: web.Response(status=429) if 1 < n <= 1 + MAX_TRIES else None
     async with reading(fake) as taxii:
         pages, _ = await until_failed(taxii)
         pages += await all_pages(taxii, pages[-1].cursor)

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.taxii.stix_objects import LONGEST_ID, LONGEST_NAME, MOST_NAMES, indicator_of
+from consumers.sources.taxii.stix_objects import (
+    MAX_ID_LENGTH,
+    MAX_LISTED_NAMES,
+    MAX_NAME_LENGTH,
+    indicator_of,
+)
 from schemas.events.times import parse_time
 from schemas.intel.indicators import Indicator, WhySkipped, reputation_of
 from schemas.intel.verdicts import Reputation
@@ -140,7 +145,7 @@ def test_other_objects(thing: object) -> None:
         changed("id"),
         changed(id=5),
         changed(id=""),
-        changed(id="x" * (LONGEST_ID + 1)),
+        changed(id="x" * (MAX_ID_LENGTH + 1)),
         changed(id="indicator\n--1"),
         changed("created", "modified"),
         changed(created="yesterday", modified=1_780_000_000),
@@ -257,8 +262,8 @@ def test_names_are_bounded(name: str) -> None:
     assert names(None) == names("malicious") == names({"a": 1}) == ()
     assert names(["a", None, 5, ["b"], "", "  ", "b", "a"]) == ("a", "b")
     assert names(["a\x00b\u202e"]) == ("a\ufffdb\ufffd",)
-    assert names(["x" * 500]) == ("x" * LONGEST_NAME,)
-    assert len(names([f"name{number}" for number in range(500)])) == MOST_NAMES
+    assert names(["x" * 500]) == ("x" * MAX_NAME_LENGTH,)
+    assert len(names([f"name{number}" for number in range(500)])) == MAX_LISTED_NAMES
 
 
 def test_phases_are_bounded() -> None:
@@ -266,10 +271,10 @@ def test_phases_are_bounded() -> None:
     phase = {"kill_chain_name": "chain", "phase_name": "x" * 500}
     odd: list[Any] = [None, 5, {}, {"kill_chain_name": "chain"}, {**phase, "phase_name": 5}]
     indicator = read(changed(kill_chain_phases=[*odd, phase]))
-    assert indicator.kill_chain == (f"chain:{'x' * (LONGEST_NAME - 6)}",)
+    assert indicator.kill_chain == (f"chain:{'x' * (MAX_NAME_LENGTH - 6)}",)
     assert read(changed(kill_chain_phases=phase)).kill_chain == ()
     many = [{**phase, "phase_name": str(number)} for number in range(500)]
-    assert len(read(changed(kill_chain_phases=many)).kill_chain) == MOST_NAMES
+    assert len(read(changed(kill_chain_phases=many)).kill_chain) == MAX_LISTED_NAMES
 
 
 @pytest.mark.parametrize(("word", "mark"), [*TLP1.items(), *TLP2.items()])

@@ -12,9 +12,9 @@ from stix2matcher.matcher import MatcherException
 from stix2matcher.matcher import Pattern as Judge
 
 from consumers.sources.taxii.stix_pattern import (
-    DEEPEST_PATTERN,
-    LONGEST_PATTERN,
-    MOST_KEYS,
+    MAX_PATTERN_DEPTH,
+    MAX_PATTERN_KEYS,
+    MAX_PATTERN_LENGTH,
     Pattern,
     read_pattern,
 )
@@ -306,10 +306,10 @@ def test_there_are_enough_patterns() -> None:
 
 def test_as_many_addresses_as_are_allowed() -> None:
     """Counted are distinct keys; one more is too many."""
-    texts = [f"'9.9.{number // 250}.{number % 250}'" for number in range(MOST_KEYS + 1)]
+    texts = [f"'9.9.{number // 250}.{number % 250}'" for number in range(MAX_PATTERN_KEYS + 1)]
     most = read_pattern(f"[ipv4-addr:value IN ({','.join([*texts[:-1], texts[0]])})]")
     assert isinstance(most, Pattern)
-    assert len(most.keys) == MOST_KEYS
+    assert len(most.keys) == MAX_PATTERN_KEYS
     assert read_pattern(f"[ipv4-addr:value IN ({','.join(texts)})]") is WhySkipped.TOO_MANY
 
 
@@ -325,13 +325,13 @@ def test_a_long_chain_is_read() -> None:
 def test_a_pattern_has_a_longest_length() -> None:
     """One character more is not read, not even by the quick way."""
     text = f"[{IS_A}]"
-    assert read_pattern(text + " " * (LONGEST_PATTERN - len(text))) == named(A)
-    assert read_pattern(text + " " * (LONGEST_PATTERN - len(text) + 1)) is WhySkipped.UNREADABLE
+    assert read_pattern(text + " " * (MAX_PATTERN_LENGTH - len(text))) == named(A)
+    assert read_pattern(text + " " * (MAX_PATTERN_LENGTH - len(text) + 1)) is WhySkipped.UNREADABLE
 
 
 def test_nesting_is_bounded() -> None:
     """Deep patterns are read up to a limit, and beyond it refused, never a crash."""
-    depth = DEEPEST_PATTERN - 1
+    depth = MAX_PATTERN_DEPTH - 1
     assert read_pattern("(" * depth + f"[{IS_A}]" + ")" * depth) == named(A)
     assert read_pattern(f"[{'(' * depth}{IS_A}{')' * depth}]") == named(A)
     for deeper in (depth + 1, 300, 5_000):
@@ -342,7 +342,7 @@ def test_nesting_is_bounded() -> None:
 
 def test_a_caller_deep_in_the_stack_gets_an_answer() -> None:
     """With little room left for calls the pattern counts as unreadable; later ones are read."""
-    depth = DEEPEST_PATTERN - 1
+    depth = MAX_PATTERN_DEPTH - 1
     text = "(" * depth + f"[{IS_A}]" + ")" * depth
 
     def deep(calls: int) -> object:
