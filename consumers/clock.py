@@ -6,10 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from schemas.durations import DAY_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DAY_SECONDS = 86_400.0
 MAX_LONE_LEAP_SECONDS = DAY_SECONDS
 """A time further ahead than this, with no neighbour that agrees, is a mistake of the recording."""
 EARLIEST_TIME = datetime(2000, 1, 1, tzinfo=UTC).timestamp()

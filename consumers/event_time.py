@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumers.clock import DAY_SECONDS, EventClock
+from consumers.clock import EventClock
+from schemas.durations import DAY_SECONDS
 from schemas.events.times import parse_time
 
 if TYPE_CHECKING:

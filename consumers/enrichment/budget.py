@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from consumers.coalesce import Coalescer
+from schemas.durations import DAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.ports import Clock, Ledger
 
-DAY_SECONDS = 86_400.0
 PERIOD_DAYS = 30
 _FIRST_RECORD = "first record"
 

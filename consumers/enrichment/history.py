@@ -14,7 +14,6 @@ from zlib import crc32
 import msgspec
 
 from consumers.enrichment.history_entries import (
-    DAY_SECONDS,
     ENTRY_KINDS,
     MAX_ACCOUNT_LOCATIONS,
     MAX_ACCOUNT_VALUES,
@@ -32,6 +31,7 @@ from consumers.enrichment.history_entries import (
     place_of,
     pseudonym,
 )
+from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 from schemas.events.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from schemas.events.ranking_signals import Signals
     from schemas.ports import Clock, Ledger
 
-HOUR_SECONDS = 3_600.0
 MAX_HISTORY_ENTRIES = 100_000
 """Entries in memory; the ledger has the others."""
 NEVER_SEEN_DAYS = -1

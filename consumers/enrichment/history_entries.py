@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from schemas.durations import DAY_SECONDS
 from schemas.errors import LedgerFailed
 from schemas.intel.address_class import MOBILE_NETWORKS
 
-DAY_SECONDS = 86_400.0
 MAX_ACCOUNT_LOCATIONS = 64
 """Places that are kept of one account; the one longest unseen gives way."""
 MAX_ACCOUNT_VALUES = 32

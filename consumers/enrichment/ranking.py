@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import log2
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.durations import HOUR_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.address_class import HOSTING_NETWORKS, MOBILE_NETWORKS
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Part = tuple[str, float]
 """One reason, and the points that it is worth."""
 
-HOUR_SECONDS = 3_600.0
 RECHECKS: tuple[tuple[float, float], ...] = (
     (3 * HOUR_SECONDS, 50.0),
     (8 * HOUR_SECONDS, 35.0),

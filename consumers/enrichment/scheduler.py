@@ -18,6 +18,7 @@ from consumers.enrichment.ranking import (
     STALE_VERDICT_SECONDS,
     next_recheck,
 )
+from schemas.durations import HOUR_SECONDS
 from schemas.events.sign_in import is_risky
 from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
 
@@ -34,7 +35,6 @@ DISPATCH_BATCH = 500
 """Waiting addresses that are offered at once."""
 MAX_DISPATCHED = 10_000
 """Addresses under way of which we remember why they were asked about."""
-HOUR_SECONDS = 3_600.0
 MAY_TURN_WORSE = (Reputation.UNKNOWN, Reputation.BENIGN)
 """Answers that may turn worse."""
 

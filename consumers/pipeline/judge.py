@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from schemas.durations import HOUR_SECONDS
 from schemas.events.times import iso
 from schemas.intel.address_class import class_of_network
 from schemas.intel.merge import false_positive, merge_verdicts
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.events.sign_in import Details
-
-HOUR_SECONDS = 3_600
 
 
 class Judge:

@@ -13,6 +13,7 @@ from consumers.pipeline.evaluator import Evaluator
 from consumers.pipeline.in_flight import InFlight
 from consumers.pipeline.retro_match import RetroMatch
 from consumers.pipeline.triage import Triage, firsts
+from schemas.durations import DAY_SECONDS
 from schemas.intel.verdicts import Answer, Unanswered, Verdict
 from schemas.ports import QuarantineItem
 
@@ -39,7 +40,6 @@ DISPATCH_INTERVAL_SECONDS = {"event": 600.0, "wall": 15.0}
 """How often waiting addresses are offered again, by our clock."""
 EXPIRY_INTERVAL_SECONDS = 600.0
 """How often what has waited too long is given up, by our clock."""
-DAY_SECONDS = 86_400.0
 LIVE_GROUP_MESSAGES = 25
 """Messages of a live stream that are matched together: more keep more sign-ins alive at once, and
 the event loop from everything else. A recording's time decides for itself."""

@@ -29,11 +29,10 @@ from pydantic_settings import (
 )
 
 from consumers.settings.urls import checked_url
+from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 
 PREFIX = "SIGNINWATCH_"
 ENV_FILE_VARIABLE = "SIGNINWATCH_ENV_FILE"
-HOUR_SECONDS = 3_600.0
-DAY_SECONDS = 24 * HOUR_SECONDS
 
 
 def _split_commas(value: object) -> object:

@@ -163,7 +163,7 @@ class Core:
     ) -> None:
         """See :func:`make_lookup_queue` for *health*, *lease*, *paced* and *source*.
 
-        *local_sources* are asked first; *recent* keeps what went by lately, for when they learn more.
+        *local_sources* are matched first; *recent* stores recent sign-ins for retro-matching.
         """
         policy = settings.policy
         self.memory = memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ EXPORT_BATCH = 1_000
 """Indicators between two notes of how far we are."""
 EXPORT_LEASE_SECONDS = 900.0
 """Seconds for which one instance passes a feed on."""
-DAY_SECONDS = 86_400.0
 
 
 class FeedUploader(Protocol):

@@ -34,6 +34,7 @@ from azure.core.pipeline.policies import (
 from azure.core.rest import HttpRequest
 
 from producers.logs_ingestion import PlaceholderToken
+from schemas.durations import MINUTE_SECONDS
 from schemas.errors import ConfigurationError, SinkHeldBack, SinkRefused
 from schemas.events.sign_in import clean_text
 from schemas.health import Problem
@@ -56,7 +57,6 @@ API_VERSION = "2024-02-01-preview"
 MAX_REQUEST_OBJECTS = 100
 MAX_REQUESTS_PER_MINUTE = 100
 """Requests in a minute."""
-MINUTE_SECONDS = 60.0
 MAX_INDICATOR_REQUEST_BYTES = 1_000_000
 """Bytes of a request. No limit is documented; this is the one of Azure's other ingestion."""
 MAX_INDICATOR_RESPONSE_BYTES = 1_000_000

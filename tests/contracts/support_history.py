@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consumers.enrichment.history_entries import (
-    DAY_SECONDS,
-    AccountEntry,
-    GroupEntry,
-    LocationEntry,
-    pseudonym,
-)
+from consumers.enrichment.history_entries import AccountEntry, GroupEntry, LocationEntry, pseudonym
+from schemas.durations import DAY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 

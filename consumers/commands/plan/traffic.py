@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from consumers.commands.plan.egress import Egress
 from consumers.enrichment.history_entries import place_of
 from consumers.event_time import GROUP_SECONDS
+from schemas.durations import DAY_SECONDS, MINUTE_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import signals_of
 from schemas.intel.verdicts import Verdict
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 PLANS = (120, 1_500, 5_000, 25_000, 100_000)
 """Lookups a month that CrowdSec offers: the free key's, Premium's, and what is sold beyond."""
-MINUTE_SECONDS = 60.0
-DAY_SECONDS = 86_400.0
 MONTH_DAYS = 30
 NO_WAIT_SECONDS = GROUP_SECONDS + MINUTE_SECONDS
 """Seconds of waiting that are none: a recording is handled in stretches as long as this."""

@@ -43,7 +43,7 @@ class ReplicaRefresh:
         now: Callable[[], float],
         on_fetched: Path,
     ) -> None:
-        """Take the parts; *now* is wall time, *on_fetched* a file of which replica was told last."""
+        """*now* is wall time; *on_fetched* is the file that names the replica last published."""
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Is told when another file is in use, whoever fetched it."""
         self._told = on_fetched

@@ -10,7 +10,6 @@ import pytest
 
 from consumers.enrichment.history import NEVER_SEEN_DAYS, History
 from consumers.enrichment.history_entries import (
-    DAY_SECONDS,
     MAX_BAD_ADDRESS_ACCOUNTS,
     AccountEntry,
     GroupEntry,
@@ -21,6 +20,7 @@ from consumers.enrichment.history_entries import (
     without,
 )
 from consumers.ledger.sqlite.ledger import SqliteLedger
+from schemas.durations import DAY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.address_class import MOBILE_NETWORKS
 from tests.contracts.support_history import NOON, failed, signals

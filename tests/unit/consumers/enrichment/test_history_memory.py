@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.enrichment.history import History
-from consumers.enrichment.history_entries import DAY_SECONDS, merged
+from consumers.enrichment.history_entries import merged
 from consumers.ledger.sqlite.ledger import SqliteLedger
+from schemas.durations import DAY_SECONDS
 from schemas.errors import LedgerFailed
 from tests.contracts.support_history import NOON, signals
 from tests.contracts.support_ledger import Clock

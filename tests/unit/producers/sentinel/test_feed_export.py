@@ -8,7 +8,8 @@ import pytest
 
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
 from producers.sentinel import feed_export as module
-from producers.sentinel.feed_export import DAY_SECONDS, EXPORT_LEASE_SECONDS, FeedExport
+from producers.sentinel.feed_export import EXPORT_LEASE_SECONDS, FeedExport
+from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
 from schemas.ports import LeaseResult

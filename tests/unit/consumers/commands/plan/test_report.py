@@ -16,7 +16,8 @@ from consumers.commands.plan.console import plan_screen
 from consumers.commands.plan.egress import Candidate
 from consumers.commands.plan.html import plan_page
 from consumers.commands.plan.report import as_json, percent, recommended, rows, sentence
-from consumers.commands.plan.traffic import DAY_SECONDS, PLANS, SIGN_IN_KINDS, Traffic, TrafficPlan
+from consumers.commands.plan.traffic import PLANS, SIGN_IN_KINDS, Traffic, TrafficPlan
+from schemas.durations import DAY_SECONDS
 from schemas.events.addresses import Networks
 from tests.unit.consumers.commands.plan.test_traffic import NOW, WEEK, coverage
 

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from consumers.commands.plan.egress import Egress
 from consumers.commands.plan.traffic import (
-    DAY_SECONDS,
-    MINUTE_SECONDS,
     NO_WAIT_SECONDS,
     SIGN_IN_KINDS,
     Arrival,
     PlanCoverage,
     Traffic,
 )
+from schemas.durations import DAY_SECONDS, MINUTE_SECONDS
 from schemas.events.addresses import Networks
 from schemas.events.decode import Decoder
 from schemas.events.ranking_signals import signals_of
