@@ -127,7 +127,7 @@ class Aggregator:
         """Return *row*, or None when it was folded."""
         if details.outcome.succeeded:
             return row
-        hour = int(details.event_time.timestamp()) // HOUR_SECONDS
+        hour = int(details.event_time.timestamp() // HOUR_SECONDS)
         key = (row["IPAddress"], row["Account"], row["SourceTable"], row["Outcome"], str(hour))
         count = self._counts.get(key, 0) + 1
         if count == 1 and len(self._counts) >= self._most_keys:
