@@ -360,7 +360,7 @@ def _client(
             ) from None
     if not account_url or account_url.startswith("http://"):
         raise ConfigurationError(
-            f"{SETTING}ACCOUNT_URL: must be a https:// URL; an emulator takes a connection string"
+            f"{SETTING}ACCOUNT_URL: must be an https:// URL; an emulator takes a connection string"
         )
     return ContainerClient(account_url, container, credential, **options)
 
