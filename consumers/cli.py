@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="signinwatch")
 @click.option("--config", type=PATH, help="TOML file with settings; environment variables win.")
-@click.option("--verbose", is_flag=True, help="Log at debug, addresses and accounts included.")
+@click.option(
+    "--verbose", is_flag=True, help="Log at debug level, including IP addresses and accounts."
+)
 @click.pass_context
 def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
-    """Judge every sign-in by the address it came from."""
+    """Check the client IP of every Microsoft sign-in."""
     from consumers.commands.logging import start_logging
 
     start_logging(verbose=verbose)
@@ -60,9 +62,9 @@ cli.add_command(demo_command)
 
 
 def main() -> None:
-    """Run the command line; errors become one line and an exit status.
+    """Run the command line. An error becomes a line on stderr and an exit status.
 
-    SIGTERM ends a command the way Ctrl-C does, so that nothing temporary stays behind.
+    SIGTERM ends a command as Ctrl-C does, so that no temporary files stay behind.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -74,7 +76,7 @@ def main() -> None:
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("signinwatch: interrupted", err=True)
         sys.exit(1)
-    except OSError as error:  # standard output is closed or full
+    except OSError as error:  # standard output is closed or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"signinwatch: standard output: {error.strerror}", err=True)
         sys.exit(1)

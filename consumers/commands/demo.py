@@ -1,4 +1,4 @@
-"""``signinwatch demo``: the whole job on embedded parts."""
+"""``signinwatch demo``: the whole pipeline on bundled data and mock services."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 MONTHLY_QUOTA = 25_000
-"""Lookups a month of CrowdSec's Premium plan."""
+"""Lookups per month of the demo's CrowdSec key."""
 MAX_ROWS_SHOWN = 12
-"""Findings that the demo lists; all are in the file."""
+"""Findings that the demo shows; the file holds all."""
 
 
 @click.command("demo")
@@ -38,20 +38,17 @@ MAX_ROWS_SHOWN = 12
     help="File for the findings.",
 )
 def demo_command(findings: Path) -> None:
-    """Show the whole job on embedded parts: no account, no network."""
+    """Run the whole pipeline offline on bundled data. No account needed."""
     if str(findings) == "-" or findings.is_dir() or not findings.resolve().parent.is_dir():
-        raise ConfigurationError(
-            f"--findings {findings}: a file is needed, in a folder that exists"
-        )
+        raise ConfigurationError(f"--findings {findings}: must be a file in an existing folder")
     raise SystemExit(run_demo(findings, Console(stderr=True), Console()))
 
 
 def run_demo(findings: Path, errors: Console, out: Console) -> int:
-    """Replay the bundled recording, show what was found, and check it against the truth.
+    """Replay the bundled recording, show the findings, and compare them with the seeded attacks.
 
-    Returns the exit status: 0 when every planted address was found, none other, and the shipped
-    rule alerts. Raises
-    ConfigurationError, before anything is done, where the extra ``demo`` is not installed.
+    Returns the exit status: 0 if exactly the seeded addresses were found and the shipped rule
+    alerts. ConfigurationError, before any work, if the extra ``demo`` is not installed.
     """
     from consumers.wiring.replay import StateFolder
     from producers.demo import load_demo
@@ -60,8 +57,8 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
     require_parts()
     demo = load_demo()
     out.print(
-        "[bold]Three and a half days of an invented company[/bold] go through the real pipeline: "
-        "recorded event hub messages in, a CrowdSec stand-in on loopback, findings out.\n"
+        "[bold]Three and a half days of a fictional company[/bold] run through the real pipeline: "
+        "recorded Event Hubs messages in, a mock CrowdSec on loopback, findings out.\n"
     )
     with (
         resources.as_file(demo.recording) as recording,
@@ -110,12 +107,12 @@ def _show(
     planted = set(demo.planted)
     if found == planted:
         out.print(
-            f"[bold green]All {len(planted)} planted addresses were found, and none other.[/] "
+            f"[bold green]All {len(planted)} seeded malicious IPs were found, and no others.[/] "
             f"The findings are in {findings}."
         )
     else:
         out.print(
-            f"[bold red]Missed: {sorted(planted - found)}; too many: {sorted(found - planted)}"
+            f"[bold red]Missed: {sorted(planted - found)}; unexpected: {sorted(found - planted)}"
         )
 
 
@@ -124,9 +121,9 @@ def _show_alerts(rows: list[FindingRow], out: Console) -> int:
 
     told = alerts(rows, datetime.now(UTC))
     out.print(
-        "\n[bold]What Microsoft Sentinel makes of them[/bold]: the shipped rule on sign-ins that "
-        "succeeded, its KQL evaluated here over the findings just made. The rule leaves replayed "
-        "findings out; for this picture they are taken as if they had come live, within one run."
+        "\n[bold]Alerts in Microsoft Sentinel[/bold]: the shipped rule for successful sign-ins, "
+        "its KQL evaluated here over these findings. The rule ignores replayed findings; for this "
+        "view they count as live, within one run."
     )
     out.print(screens.alerts_table(told))
     return len(told)

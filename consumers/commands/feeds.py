@@ -1,4 +1,4 @@
-"""What ``signinwatch feeds`` does: brings feeds and replica up to date, and tells how they are."""
+"""``signinwatch feeds``: read feeds and the replica now, or show their status."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ if TYPE_CHECKING:
     from consumers.wiring.local_sources import SourceManager
 
 STDERR = Console(stderr=True)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
+)
 _WHERE = (
-    "SIGNINWATCH_STATE__DIR: say where feeds are kept: it or --state, or "
-    "STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for those that instances share"
+    "SIGNINWATCH_STATE__DIR is not set; set it or --state, or STATE__CONNECTION_STRING or "
+    "STATE__ACCOUNT_URL for feeds that instances share"
 )
 
 
 @click.group("feeds")
 def feeds_group() -> None:
-    """TAXII feeds and the CrowdSec replica: what they know costs no lookup."""
+    """Read TAXII feeds and the CrowdSec replica, or show their status."""
 
 
 @feeds_group.command("sync")
@@ -50,7 +52,7 @@ def feeds_group() -> None:
 def sync_command(
     config: Path | None, names: tuple[str, ...], state: Path | None, as_json: bool
 ) -> None:
-    """Read feeds, and fetch the replica, now.
+    """Read feeds and download the replica now.
 
     NAME is a feed, or crowdsec-replica; all without one. The service does this by itself; where
     instances share a ledger, it follows what this command reads.
@@ -76,7 +78,7 @@ def sync_command(
 @json_option
 @click.pass_obj
 def status_command(config: Path | None, state: Path | None, as_json: bool) -> None:
-    """Show age and size of feeds and replica, as they are kept."""
+    """Show age and size of the stored feeds and replica."""
     from consumers.settings import load_settings
 
     settings = load_settings(config)
@@ -94,21 +96,21 @@ def _show(reports: Sequence[FeedReport], *, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """How one feed, or the replica, is; ``trouble`` is None where nothing is wrong."""
+    """The status of a feed or the replica; ``trouble`` is None if all is well."""
 
     name: str
     synced: float | None
-    """When it was last read to its end; of the replica, when it was fetched."""
+    """When the feed was last read to its end, or the replica downloaded."""
     indicators: int | None
-    """Those that have not ended; None for the replica, which has no count of its addresses."""
+    """Indicators that have not expired; None for the replica, which has no count."""
     fresh: int | None
-    """New, changed or withdrawn in this sync."""
+    """Indicators that are new, changed or withdrawn in this sync."""
     skipped: dict[str, int]
     trouble: str | None
     detail: str
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as one JSON object."""
+        """Return the report as a JSON object."""
         return {
             "feed": self.name,
             "synced": iso_of(self.synced),
@@ -122,21 +124,21 @@ class FeedReport:
 
 
 def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
-    """Raise ConfigurationError where there is nothing to read, or not what *names* say."""
+    """Raise ConfigurationError if no source is configured, or one of *names* is not."""
     from consumers.enrichment.local_sources import REPLICA
     from consumers.sources.feeds.presets import feed_plans
     from consumers.wiring.local_sources import wants_local_sources
 
     if not wants_local_sources(settings):
         raise ConfigurationError(
-            "SIGNINWATCH_FEEDS__<NAME>__URL: no feed is configured, nor CROWDSEC__REPLICA; "
+            "SIGNINWATCH_FEEDS__<NAME>__URL: neither a feed nor CROWDSEC__REPLICA is configured; "
             "see docs/feeds.md"
         )
     known = [plan.name for plan in feed_plans(settings.feeds)]
     known += [REPLICA] if settings.crowdsec.replica else []
     for name in names:
         if name not in known:
-            raise ConfigurationError(f"{name}: no such feed; known are {', '.join(known)}")
+            raise ConfigurationError(f"{name}: no such feed; configured: {', '.join(known)}")
 
 
 @asynccontextmanager
@@ -175,7 +177,7 @@ async def sync_feeds(
     names: Sequence[str],
     progress: Callable[[str, SyncResult], None],
 ) -> list[FeedReport]:
-    """Bring feeds up to date, due or not: those that *names* say, or all. One report each."""
+    """Read the feeds in *names*, or all, due or not. Return a report of each."""
     from consumers.enrichment.local_sources import REPLICA
 
     reports = []
@@ -205,7 +207,7 @@ async def _synced(intelligence: SourceManager, sync: FeedSync) -> FeedReport:
 
 
 async def feeds_status(settings: Settings, state: Path | None) -> list[FeedReport]:
-    """Tell how feeds and replica are, as they are kept; nothing is asked of their servers."""
+    """Return the status of the stored feeds and replica, without a request to a server."""
     from consumers.sources.feeds.indicator_schema import exists
     from consumers.sources.feeds.indicator_store import IndicatorStore
 
@@ -250,7 +252,7 @@ def _of_feed(
         return FeedReport(name, None, 0, None, {}, trouble or "never read", "")
     now = WallClock().now()
     if trouble is None and state.synced is None:
-        trouble = "not read to its end yet"
+        trouble = "not read completely yet"
     detail = f"{done.objects:,} objects in {done.pages:,} pages" if done is not None else ""
     return FeedReport(
         name,
@@ -271,7 +273,7 @@ def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
     if replica.built is None:
         why = trouble or replica.trouble or "never fetched"
         return FeedReport(REPLICA, None, None, None, {}, why, "")
-    checked = "checksum right" if replica.verified else "no checksum was told"
+    checked = "checksum verified" if replica.verified else "no checksum provided"
     detail = (
         f"{replica.dataset or 'dataset unknown'}, made {iso_of(replica.built)}, "
         f"{replica.size / 1e6:,.1f} MB, {checked}"

@@ -1,4 +1,4 @@
-"""What ``signinwatch forget`` does: deletes what ledger and quarantine keep of somebody.
+"""``signinwatch forget``: delete what ledger and quarantine store about a person or address.
 
 What lies in Log Analytics, in the hub and in recordings is not ours to delete.
 """
@@ -39,15 +39,15 @@ log = structlog.get_logger()
 @click.command("forget")
 @click.argument("texts", nargs=-1, required=True, metavar="ACCOUNT|IP...")
 @state_option
-@click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def forget_command(
     config: Path | None, texts: tuple[str, ...], state: Path | None, yes: bool
 ) -> None:
-    """Delete what is kept of accounts and addresses, in the ledger and the quarantine.
+    """Delete what is stored about accounts and IP addresses.
 
-    ACCOUNT is a user principal name, in any case; IP an address in any spelling. In the directory
-    of --state; else in that of STATE__DIR, or in the ledger's table, and beside the checkpoints.
+    ACCOUNT is a user principal name in any case, IP an address in any notation. Works on ledger
+    and quarantine in the directory of --state, else on those that the settings name.
     """
     from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import load_settings
@@ -72,22 +72,24 @@ def _question(settings: Settings, stores: ErasureStores, wanted: DataSubjects) -
         for number, what in numbers
         if number
     )
-    return f"Delete what is kept of {whom}, for good? From {places}"
+    return f"Permanently delete what is stored about {whom}? From {places}"
 
 
-def _table(told: Sequence[DeletedCount]) -> Table:
+def _table(counts: Sequence[DeletedCount]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Where", overflow="fold")
     table.add_column("What", overflow="fold")
     table.add_column("Deleted", justify="right")
-    for one in told:
-        table.add_row(screens.plain(one.store, 300), screens.plain(one.what), f"{one.number:,}")
+    for count in counts:
+        table.add_row(
+            screens.plain(count.store, 300), screens.plain(count.what), f"{count.number:,}"
+        )
     return table
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureStores:
-    """Where something may be kept: the ledger, and one quarantine or two.
+    """Where data may be stored: the ledger, and up to two quarantines.
 
     A *folder* of None is the table, or the quarantine beside the checkpoints.
     """
@@ -97,7 +99,7 @@ class ErasureStores:
 
     @classmethod
     def of(cls, settings: Settings, state: Path | None) -> ErasureStores:
-        """Find them: *state* alone if it is given, else all that the settings name."""
+        """Return the stores: *state* alone if given, else all that the settings name."""
         shared = (
             settings.state.connection_string is not None or settings.state.account_url is not None
         )
@@ -107,12 +109,12 @@ class ErasureStores:
             raise ConfigurationError(f"{setting} {folder}: no such directory")
         if folder is None and not shared:
             raise ConfigurationError(
-                "SIGNINWATCH_STATE__DIR: say it, --state, STATE__CONNECTION_STRING or "
-                "STATE__ACCOUNT_URL, to find the ledger"
+                "SIGNINWATCH_STATE__DIR is not set; set it, --state, STATE__CONNECTION_STRING or "
+                "STATE__ACCOUNT_URL to name the ledger"
             )
         if state is None and folder is not None and shared:
             raise ConfigurationError(
-                "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+                "SIGNINWATCH_STATE__DIR: set either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
             )
         checkpoint = settings.checkpoint
         beside = checkpoint.connection_string is not None or checkpoint.account_url is not None
@@ -122,7 +124,7 @@ class ErasureStores:
         return cls(folder, tuple(quarantines))
 
     def names(self, settings: Settings) -> list[str]:
-        """Return what a person calls them: the ledger first, then the quarantines."""
+        """Return a description of each store: the ledger, then the quarantines."""
         table = f"the ledger's table {settings.state.table}"
         container = f"the quarantine in container {settings.checkpoint.container}"
         ledger = table if self.folder is None else f"the ledger in {self.folder}"
@@ -134,7 +136,7 @@ class ErasureStores:
 
 @dataclass(frozen=True, slots=True)
 class DeletedCount:
-    """How much was deleted of one kind of thing in one store."""
+    """How many items of a kind were deleted from a store."""
 
     store: str
     what: str
@@ -144,7 +146,7 @@ class DeletedCount:
 async def forget(
     settings: Settings, stores: ErasureStores, wanted: DataSubjects
 ) -> list[DeletedCount]:
-    """Delete what the stores keep of *wanted*, and return how much.
+    """Delete what the stores hold about *wanted*, and return the counts.
 
     Once more does no harm. StateRefused when another process has the directory; then, as with
     every other wrong setting, nothing was deleted.
@@ -164,10 +166,10 @@ async def forget(
         told = [
             DeletedCount(names[0], "verdicts", forgotten.verdicts),
             DeletedCount(names[0], "waiting sign-ins", forgotten.waiting),
-            DeletedCount(names[0], "entries of the history", forgotten.history),
+            DeletedCount(names[0], "history entries", forgotten.history),
             DeletedCount(
                 names[0],
-                "sign-ins noted for late matches",
+                "recent sign-ins",
                 await _of_lately(settings, stores, wanted, stack),
             ),
         ]
@@ -179,7 +181,7 @@ async def forget(
 async def _of_lately(
     settings: Settings, stores: ErasureStores, wanted: DataSubjects, stack: AsyncExitStack
 ) -> int:
-    """Delete what is noted of lately; return how many sign-ins."""
+    """Delete recent sign-ins; return how many."""
     from consumers.ledger.sqlite.recent import RECENT_FILE, SqliteRecentStore
     from consumers.ledger.table.recent import TableRecentStore
     from consumers.pipeline.recent_sign_ins import RecentSignIns
@@ -209,7 +211,7 @@ async def _of_lately(
 
 
 async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
-    """Return the ids of what mentions one of *wanted*."""
+    """Return the ids of the items that mention *wanted*."""
     mentions = BodyMatcher(wanted)
     return {
         item.id
@@ -219,7 +221,7 @@ async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
 
 
 async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
-    """Open the ledger, never making one; None for a directory that has none."""
+    """Open the ledger; None for a directory without one."""
     from consumers.ledger.sqlite.schema import LEDGER_FILE
     from consumers.wiring.replay import StateFolder, make_clock, make_ledger
     from consumers.wiring.shared_ledger import open_shared_ledger
@@ -232,7 +234,7 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
     try:
         ledger = make_ledger(settings, state, make_clock(state.clock_kind))
     except StateRefused as error:
-        raise StateRefused(f"{error}; stop the service first, if it runs") from None
+        raise StateRefused(f"{error}; if the service is running, stop it first") from None
     stack.push_async_callback(ledger.close)
     return ledger
 
@@ -259,15 +261,15 @@ def _add(whole: ErasedCounts, part: ErasedCounts) -> None:
 
 
 def notes_on(stores: ErasureStores) -> Sequence[str]:
-    """Return what a person should know who thinks that all is gone now."""
+    """Return what remains elsewhere and needs a person."""
     notes = [
-        "Not touched: findings, verdicts and sign-ins in Log Analytics, what the event hub still "
-        "holds, and files of your own; see docs/privacy.md."
+        "Not deleted: findings, verdicts and sign-ins in Log Analytics, messages in the event "
+        "hub, and your own files; see docs/privacy.md."
     ]
     if stores.folder is None:
         notes.insert(
             0,
-            "Instances that run now may have it in memory until they restart, and may keep it "
-            "again; then do this once more.",
+            "Running instances may hold it in memory until they restart, and may store it again. "
+            "Restart them, then run this command again.",
         )
     return notes

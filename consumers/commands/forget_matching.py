@@ -1,4 +1,4 @@
-"""Which accounts and addresses somebody wants forgotten, and whether a body mentions one of them.
+"""The accounts and addresses of an erasure request, and whether a body mentions them.
 
 A body may be anything: it lies in quarantine because it could not be read. Where it is JSON its
 values are compared, else its text as it is.
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 _NO_ADDRESS = (Unusable.MISSING, Unusable.NOT_AN_ADDRESS, Unusable.A_NETWORK)
 _NO_NAME = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 _MISTYPED = re.compile(r"[0-9.]*\.[0-9.]*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f:.\]]*(%\w*)?")
-"""Texts that can only be meant as addresses."""
+"""Texts that can only be addresses."""
 
 _DOTTED = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")
 _COLONS = re.compile(r"[0-9A-Fa-f:.]{2,}")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\s\S]))")
 _BLANKS = dict.fromkeys("bfnrt", " ")
 _DEEPEST = 3
-"""How often what is written as text is read again: JSON in JSON, escapes of escapes."""
+"""How many layers of text are decoded: JSON in JSON, escapes of escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSubjects:
-    """Accounts in lower case, and canonical addresses.
+    """Accounts in lower case and canonical addresses.
 
     Private addresses as well: nothing waits for them, but what was not read may mention them.
     """
@@ -45,7 +45,7 @@ class DataSubjects:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> DataSubjects:
-        """Read what a person has typed; ConfigurationError tells which text is neither.
+        """Parse the arguments; ConfigurationError names the argument that is neither.
 
         By its number: an account does not belong into what may be logged.
         """
@@ -63,7 +63,7 @@ class DataSubjects:
 
 
 def canonical(text: str) -> str | None:
-    """Return the canonical form of an address in any spelling, public or not, or None."""
+    """Return the canonical form of an address in any notation, or None."""
     found = usable_address(text)
     if isinstance(found, str):
         return found
@@ -79,11 +79,11 @@ def canonical(text: str) -> str | None:
 
 
 def _why_no_account(text: str) -> str | None:
-    """Return why *text*, which is no address, is no account either; None if it may be one."""
+    """Return why *text*, not an address, is not an account either; None if it may be."""
     if usable_address(text) is Unusable.MISSING:
-        return "is empty; an account or an address is wanted"
+        return "is empty; give an account or an address"
     if _NO_NAME.search(text):
-        return "is neither an address nor an account: it holds a space"
+        return "is neither an address nor an account: it contains a space"
     if _MISTYPED.fullmatch(text):
         return "is not an address"
     if "/" in text:
@@ -91,12 +91,12 @@ def _why_no_account(text: str) -> str | None:
             ip_network(text, strict=False)
         except ValueError:
             return None
-        return "is a network; say its addresses one by one"
+        return "is a network; give its addresses individually"
     return None
 
 
 class BodyMatcher:
-    """Tells whether a body mentions one of the accounts or addresses."""
+    """Matches bodies that mention the accounts or addresses."""
 
     def __init__(self, wanted: DataSubjects) -> None:
         names = "|".join(re.escape(one) for one in wanted.accounts)
@@ -108,7 +108,7 @@ class BodyMatcher:
         self._dotted = any(":" not in one for one in self._addresses)
 
     def matches(self, body: bytes) -> bool:
-        """Tell whether *body* mentions one, in whatever spelling."""
+        """Return True if *body* mentions a subject, in any notation."""
         return any(self._in_text(text) for text in _texts(body))
 
     def _in_text(self, text: str) -> bool:
@@ -119,7 +119,7 @@ class BodyMatcher:
         )
 
     def _spelled(self, text: str) -> Iterator[str]:
-        """Yield what may be addresses in a text."""
+        """Yield candidates for addresses in a text."""
         if self._dotted:
             yield from _DOTTED.findall(text)
         if ":" not in text:
@@ -132,7 +132,7 @@ class BodyMatcher:
 
 
 def _texts(body: bytes) -> Iterator[str]:
-    """Yield all texts of a body, JSON or not, each as it is meant and, in doubt, as it stands."""
+    """Yield all texts of a body, JSON or not, decoded and, in doubt, as written."""
     try:
         yield from _texts_in(orjson.loads(body), _DEEPEST)
     except orjson.JSONDecodeError:
@@ -145,7 +145,7 @@ def _texts(body: bytes) -> Iterator[str]:
 
 
 def _texts_in(value: Any, deepest: int) -> Iterator[str]:
-    """Yield the texts and numbers of a JSON value, and what stands in texts that are JSON."""
+    """Yield the texts and numbers of a JSON value, also of JSON embedded in texts."""
     left = [value]
     while left:
         one = left.pop()
@@ -168,7 +168,7 @@ def _texts_in(value: Any, deepest: int) -> Iterator[str]:
 
 
 def _meant(text: str) -> Iterator[str]:
-    """Yield a text as it stands, and without what escapes it."""
+    """Yield a text as written and without escapes."""
     yield text
     if "%" in text:
         yield unquote(text)

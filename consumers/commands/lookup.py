@@ -1,4 +1,4 @@
-"""``signinwatch lookup``: what is known of an address, asking about it where that is wanted."""
+"""``signinwatch lookup``: verdicts on addresses, from the ledger or by a lookup."""
 
 from __future__ import annotations
 
@@ -47,14 +47,16 @@ _UNEXPLAINED: LookupRow = {
     "Cached": False,
     "Asked": False,
 }
-"""Of what is no address that could be asked about."""
+"""For a text that is not an address."""
 
 
 @click.command("lookup")
 @click.argument("addresses", nargs=-1, required=True, metavar="IP...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--explain", is_flag=True, help="Show cache, age, rank and why, next asking.")
-@click.option("--cached", is_flag=True, help="Ask nobody; show what the ledger knows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+@click.option(
+    "--explain", is_flag=True, help="Show source, age, rank with reasons, and the next lookup."
+)
+@click.option("--cached", is_flag=True, help="Make no lookups; show what the ledger holds.")
 @state_option
 @click.pass_obj
 def lookup_command(
@@ -65,7 +67,7 @@ def lookup_command(
     cached: bool,
     state: Path | None,
 ) -> None:
-    """Show the verdicts on addresses."""
+    """Show the verdicts on IP addresses."""
     from consumers.ledger.sqlite.schema import clock_of
     from consumers.settings import load_settings
     from consumers.wiring.replay import StateFolder
@@ -92,13 +94,13 @@ def lookup_command(
 
 @dataclass(frozen=True, slots=True)
 class _LocalSourcesRead:
-    """What is kept of free sources; ``unread`` names the feeds of which nothing is."""
+    """The stored local sources; ``unread`` names the feeds that were never read."""
 
     sources: LocalSources
     unread: list[str]
 
     def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
-        """Return what is said of addresses now; those of which nothing is are left out."""
+        """Return the current verdicts of addresses; addresses without a match are left out."""
         now = WallClock().now()
         known = self.sources.match(addresses)
         told = {one: self.sources.verdicts_of(one, what, now) for one, what in known.items()}
@@ -106,9 +108,9 @@ class _LocalSourcesRead:
 
     @property
     def silence(self) -> str:
-        """Why nothing is said of an address about which nobody else can be asked."""
+        """Why an address has no verdict when no lookup is made."""
         if self.unread:
-            return f"never read: {', '.join(self.unread)}; run signinwatch feeds sync"
+            return f"never read: {', '.join(self.unread)}; run `signinwatch feeds sync`"
         return self.sources.reason_not_looked_up.value
 
 
@@ -135,7 +137,9 @@ async def look_up(
 
     may_ask = may_look_up_paid(settings)
     if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
-        raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: needed to ask; or say --cached")
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set it, or use --cached"
+        )
     kind = folder.clock_kind if folder is not None else "wall"
     if not cached and kind != "wall":
         raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
@@ -177,7 +181,7 @@ async def look_up(
 async def _opened(
     settings: Settings, folder: StateFolder | None, clock: Clock, place: Path | None
 ) -> AsyncIterator[tuple[Ledger, _LocalSourcesRead]]:
-    """Open the ledger, and what is kept of free sources.
+    """Open the ledger and the stored local sources.
 
     Where instances share and nothing lies here, feeds are followed by what the others have read.
     """
@@ -219,7 +223,7 @@ async def _followed(
 
 
 def evidence(answer: Answer | None, words: Sequence[Verdict]) -> LookupRow:
-    """Return what each source says of an address, by its name."""
+    """Return the evidence of each source by its name."""
     told = [*([answer] if isinstance(answer, Verdict) else []), *words]
     return merge_verdicts(told).evidence if told else {}
 

@@ -1,4 +1,4 @@
-"""What several commands take, and how they write what is told."""
+"""Options and outputs that several commands share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 state_option = click.option(
-    "--state", type=PATH, help="Directory of the ledger and quarantine; kept between runs."
+    "--state", type=PATH, help="Directory of the ledger and quarantine, kept between runs."
 )
 quota_option = click.option(
-    "--quota", type=click.IntRange(min=0), help="Lookups a month; 0 asks nothing."
+    "--quota", type=click.IntRange(min=0), help="Lookups per month; 0 makes none."
 )
 spend_option = click.option(
-    "--spend", is_flag=True, help="Allow real lookups under the event clock."
+    "--spend", is_flag=True, help="Permit real lookups under the event clock."
 )
 
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:
-    """Refuse, before anything is spent, outputs that cannot be written or would destroy input.
+    """Refuse, before a lookup is spent, outputs that cannot be written or would destroy input.
 
     *files* are recordings to be read; *outputs* are files, ``-`` or None by their options.
     """
@@ -37,9 +37,9 @@ def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> 
             continue
         path = Path(name).resolve()
         if path in inputs:
-            raise ConfigurationError(f"{option} {name}: is a recording to be read")
+            raise ConfigurationError(f"{option} {name}: is an input file")
         if path in seen and not path.is_char_device():
-            raise ConfigurationError(f"{option} {name}: is the file of {seen[path]}")
+            raise ConfigurationError(f"{option} {name}: is also the file of {seen[path]}")
         seen[path] = option
         try:
             path.open("ab").close()
@@ -48,7 +48,7 @@ def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> 
 
 
 def write_summary(place: str | None, summary: Mapping[str, Any]) -> None:
-    """Write the object of ``--summary``: to standard output, a file, or nowhere."""
+    """Write the summary object to standard output, to a file, or nowhere."""
     text = orjson.dumps(summary)
     if place == "-":
         click.echo(text.decode())

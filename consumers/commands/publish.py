@@ -1,4 +1,4 @@
-"""``signinwatch publish``: recordings into an event hub, as they were recorded."""
+"""``signinwatch publish``: send recordings to an event hub unchanged."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 BATCH_LINGER_SECONDS = 0.2
-"""Seconds that a batch waits to become full, where a recording comes slower than it is sent."""
+"""How long a batch waits to fill up when input is slower than sending."""
 MAX_NOTES = 10
-"""Messages that were too large that are told of one by one."""
+"""How many oversized messages are reported individually."""
 Progress = Callable[[int, str], None]
-"""Is told of bytes read, and of what was sent."""
+"""Called with the bytes read and a description of what was sent."""
 CANCEL_RETRY_SECONDS = 2.0
-"""Seconds after which a cancellation that had no effect is repeated."""
+"""After this time a cancellation without effect is repeated."""
 
 
 @click.command("publish")
@@ -44,16 +44,16 @@ CANCEL_RETRY_SECONDS = 2.0
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Messages a second, kept evenly. Default: as fast as it goes.",
+    help="Messages per second. Default: as fast as possible.",
 )
-@click.option("--hub", help="The event hub, where EVENTHUB__NAME has several.")
+@click.option("--hub", help="The event hub, if EVENTHUB__NAME lists several.")
 @click.option(
     "--partition",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Send to this partition alone. Default: all in turn.",
+    help="Send to this partition only. Default: all in turn.",
 )
-@click.option("--summary", help="Where one JSON object with the figures goes: a file or -.")
+@click.option("--summary", help="Write the counts as a JSON object to a file or -.")
 @click.pass_obj
 def publish_command(
     config: Path | None,
@@ -63,9 +63,9 @@ def publish_command(
     partition: int | None,
     summary: str | None,
 ) -> None:
-    """Send recordings to the event hub, as they are.
+    """Send recordings to the event hub unchanged.
 
-    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. To send one
+    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Sending it
     twice is harmless: the same event gives the same FindingId.
     """
     from consumers.inputs.recording import sizes_of
@@ -73,7 +73,7 @@ def publish_command(
 
     settings = load_settings(config)
     if rate is not None and not math.isfinite(rate):
-        raise ConfigurationError("--rate: must be a number of messages a second")
+        raise ConfigurationError("--rate: must be a number of messages per second")
     require_outputs(files, {"--summary": summary})
     console = Console(stderr=True)
     plan = PublishOptions(files, rate, hub, partition)
@@ -94,7 +94,7 @@ def publish_command(
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What to send, and how."""
+    """What to send, and how fast."""
 
     files: Sequence[str]
     rate: float | None = None
@@ -104,7 +104,7 @@ class PublishOptions:
 
 @dataclass(slots=True)
 class PublishResult:
-    """What was sent. Counted is what the hub has confirmed, and nothing else."""
+    """What was sent. Only what the hub confirmed is counted."""
 
     messages: int = 0
     records: int = 0
@@ -116,15 +116,15 @@ class PublishResult:
     seconds: float = 0.0
     interrupted: bool = False
     failure: str | None = None
-    """Why sending ended early: how to mend the hub."""
+    """Why sending ended early, and how to fix it."""
     unconfirmed: int = 0
-    """Messages that were under way at an early end: they may have arrived."""
+    """Messages that were not confirmed at an early end; they may have arrived."""
     notes: list[str] = field(default_factory=list)
-    """What of the recordings could not be sent, one line each."""
+    """Messages that could not be sent, a line for each."""
 
     @property
     def complete(self) -> bool:
-        """Tell whether everything was sent."""
+        """Return True if everything was sent."""
         return not (self.interrupted or self.failure or self.notes)
 
     def summary(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class _Publisher:
         return told
 
     async def _take(self, message: Message) -> None:
-        """Put a message into batches, split if it must be."""
+        """Add a message to batches, split between records if necessary."""
         from schemas.events.decode import MAX_BODY_BYTES
         from schemas.events.envelopes import split_envelope
 
@@ -255,14 +255,14 @@ class _Publisher:
         told = self.told
         told.too_large += 1
         if len(told.notes) < MAX_NOTES:
-            what = "cannot be split by records" if alone else "are one record"
+            what = "cannot be split between records" if alone else "are a single record"
             place = f"{message.position.source}:{message.position.number}"
             told.notes.append(
-                f"{place}: not sent: {size:,} bytes are more than the event hub takes, and {what}."
+                f"{place}: not sent: {size:,} bytes exceed the limit of the event hub and {what}."
             )
 
     async def _add(self, body: bytes) -> bool:
-        """Put a body into the batch, or the next one; False if it is too large for any."""
+        """Add a body to the batch or the next batch; False if it is too large for any."""
         from schemas.events.envelopes import count_records
 
         if not self._sink.add(body):
@@ -278,7 +278,7 @@ class _Publisher:
         return True
 
     async def _flush(self) -> None:
-        """Send the batch when it is due, and count what the hub has confirmed."""
+        """Send the batch and count what the hub confirmed."""
         waiting = self._sink.waiting
         if not waiting:
             return

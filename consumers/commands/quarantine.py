@@ -1,4 +1,7 @@
-"""What ``signinwatch quarantine`` does. A *folder* of None means the one beside the checkpoints."""
+"""``signinwatch quarantine``: list, show, retry and purge items.
+
+A *folder* of None means the quarantine beside the checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,10 @@ if TYPE_CHECKING:
 
 @click.group("quarantine")
 def quarantine_group() -> None:
-    """Look after what could not be read or was refused for good.
+    """List, show, retry or purge quarantined messages and findings.
 
-    It lies in the directory of --state; beside the checkpoints, where ``run`` puts it, if there
-    are settings for that; else in STATE__DIR.
+    The quarantine is in the directory of --state; else beside the checkpoints of ``run``, if they
+    are configured; else in STATE__DIR.
     """
 
 
@@ -45,7 +48,7 @@ def _beside_checkpoints(settings: Settings) -> bool:
 
 
 def _place(config: Path | None, state: Path | None) -> tuple[Settings, Path | None]:
-    """Return the settings, and the directory of the quarantine if it is one."""
+    """Return the settings and the quarantine directory, None for the blob container."""
     from consumers.settings import load_settings
 
     settings = load_settings(config)
@@ -56,11 +59,11 @@ def _place(config: Path | None, state: Path | None) -> tuple[Settings, Path | No
 
 
 @quarantine_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 @state_option
 @click.pass_obj
 def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> None:
-    """List what is kept aside."""
+    """List quarantined items."""
     items = asyncio.run(items_of(*_place(config, state)))
     if as_json:
         for item in items:
@@ -83,7 +86,7 @@ def _listed(item: QuarantineItem) -> dict[str, Any]:
 def _chosen(
     settings: Settings, folder: Path | None, ids: Sequence[str]
 ) -> tuple[list[QuarantineItem], set[str] | None]:
-    """Return the items of *ids*, or all, and what *ids* mean to a quarantine."""
+    """Return the items of *ids*, or all, and the ids to pass to the quarantine."""
     items = asyncio.run(items_of(settings, folder))
     known = {item.id for item in items}
     for id_ in ids:
@@ -98,7 +101,7 @@ def _chosen(
 @state_option
 @click.pass_obj
 def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
-    """Show one item whole. On a terminal control characters are made visible."""
+    """Show an item in full. On a terminal, control characters are replaced."""
     (item,), _ = _chosen(*_place(config, state), [id_])
     if sys.stdout.isatty():
         Console().print(screens.plain(item.body.decode("utf-8", "replace"), 1 << 20))
@@ -109,7 +112,7 @@ def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
 @quarantine_group.command("retry")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option(
-    "--findings", help="Where findings go: a file, - or azure. Default: azure, if configured."
+    "--findings", help="Write findings to a file, - or azure. Default: azure, if configured."
 )
 @state_option
 @quota_option
@@ -123,16 +126,16 @@ def quarantine_retry(
     quota: int | None,
     spend: bool,
 ) -> None:
-    """Try again: read messages anew and send findings anew. Without ID, everything.
+    """Read messages and send findings again. Without ID: all items.
 
-    With a quarantine beside the checkpoints nothing is asked unless --quota says how much: the
-    service alone knows what it has spent this month.
+    With a quarantine beside the checkpoints no lookups are made unless --quota permits them: only
+    the service knows what it has spent this month.
     """
     from consumers.wiring.replay import make_sink
 
     settings, folder = _place(config, state)
     if findings is None and settings.logs.endpoint is None:
-        raise ConfigurationError("--findings: say where findings go, or set LOGS__ENDPOINT")
+        raise ConfigurationError("--findings: name a destination, or set LOGS__ENDPOINT")
     items, _ = _chosen(settings, folder, ids)
     if quota is None and folder is not None:
         quota = settings.crowdsec.monthly_quota
@@ -149,13 +152,15 @@ def quarantine_retry(
     where = sys.stderr if findings == "-" else sys.stdout
     click.echo(f"{told.settled:,} of {told.tried:,} settled, {told.findings:,} findings", where)
     if quota is None and told.settled < told.tried:
-        click.echo("signinwatch: nothing was asked; --quota N allows N lookups", err=True)
+        click.echo("signinwatch: no lookups were made; --quota N permits N lookups", err=True)
 
 
 @quarantine_group.command("purge")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only older items.")
-@click.option("--all", "all_", is_flag=True, help="Everything.")
+@click.option(
+    "--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only items older than this."
+)
+@click.option("--all", "all_", is_flag=True, help="All items.")
 @state_option
 @click.pass_obj
 def quarantine_purge(
@@ -165,9 +170,9 @@ def quarantine_purge(
     all_: bool,
     state: Path | None,
 ) -> None:
-    """Delete items for good."""
+    """Delete items permanently."""
     if not ids and older_than is None and not all_:
-        raise ConfigurationError("say which: ID, --older-than DAYS or --all")
+        raise ConfigurationError("no items selected; give an ID, --older-than DAYS or --all")
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     settings, folder = _place(config, state)
     wanted = _chosen(settings, folder, ids)[1] if ids else None
@@ -176,7 +181,7 @@ def quarantine_purge(
 
 @dataclass(slots=True)
 class RetryResult:
-    """What became of a retry."""
+    """The result of a retry."""
 
     tried: int = 0
     settled: int = 0
@@ -195,7 +200,7 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Quar
 
 
 async def items_of(settings: Settings, folder: Path | None) -> list[QuarantineItem]:
-    """Return what is kept, oldest first."""
+    """Return all items, oldest first."""
     async with _opened(settings, folder) as quarantine:
         return [item async for item in quarantine.items()]
 
@@ -220,7 +225,7 @@ async def retry(
     quota: int,
     spend: bool,
 ) -> RetryResult:
-    """Read messages anew and send findings anew; remove what is settled by that.
+    """Read messages and send findings again; remove the items that this settles.
 
     A message that is still unreadable, or of which a record is set aside again, stays, as does a
     finding that is still refused. Without a
@@ -260,7 +265,7 @@ async def retry(
 
 
 async def _taken(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
-    """Offer an item to the pipeline; tell whether it may go, once all is drained."""
+    """Process an item. Return True if it may be removed once the pipeline is drained."""
     from consumers.pipeline.record_guard import PENDING
 
     if item.kind == "finding":
@@ -289,7 +294,7 @@ async def _sent(item: QuarantineItem, chain: ReplayPipeline) -> bool:
 
 
 async def _waits(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
-    """Tell whether a sign-in of the message waits in the ledger, which goes away."""
+    """Return True if a sign-in of the message waits in the temporary ledger."""
     if item.kind == "finding":
         return False
     signins = decoder.decode(item.body).signins

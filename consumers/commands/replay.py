@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 STDERR = Console(stderr=True)
 findings_option = click.option(
-    "--findings", help="Where findings go: a file of JSON lines, - or azure. Default: a table."
+    "--findings", help="Write findings to a JSON Lines file, - or azure. Default: show a table."
 )
 Progress = Callable[[int, "ReplayPipeline | None"], None]
-"""Is told of bytes read, and now and then shown the chain."""
+"""Called with the bytes read and, at intervals, with the pipeline."""
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""What is handed to the pipeline at once."""
+"""Limits of the batch that is passed to the pipeline."""
 
 
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @findings_option
-@click.option("--summary", help="Where one JSON object with the counts goes: a file or -.")
+@click.option("--summary", help="Write the counts as a JSON object to a file or -.")
 @state_option
 @click.option("--clock", type=click.Choice(["event", "wall"]), default="event", show_default=True)
 @quota_option
@@ -61,9 +61,9 @@ def replay_command(
     quota: int | None,
     spend: bool,
 ) -> None:
-    """Run recordings through the pipeline.
+    """Run exported sign-ins through the same pipeline as the service.
 
-    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input.
+    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input.
     """
     from consumers.settings import load_settings
     from consumers.wiring.replay import StateFolder
@@ -79,7 +79,7 @@ def replay_command(
         told = _replay(settings, plan, folder, shown, findings)
         if told.summary["findings_refused"] and folder.temporary:
             folder.kept = True
-            told.notes.append(f"Findings were refused; they are kept in {folder.path}.")
+            told.notes.append(f"Findings were rejected; they are stored in {folder.path}.")
     write_summary(summary, told.summary)
     _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
 
@@ -113,7 +113,7 @@ def _described(chain: ReplayPipeline) -> str:
 
 
 def _show(told: ReplayResult, shown: TopFindings | None, *, quiet: bool) -> None:
-    """Show findings and summary to people; on standard error where output is for programs."""
+    """Show findings and summary, on standard error if standard output is for programs."""
     console = STDERR if quiet else Console()
     if shown is not None and shown.rows:
         console.print(screens.findings_table(shown.rows, told.summary["findings"], console.width))
@@ -122,7 +122,7 @@ def _show(told: ReplayResult, shown: TopFindings | None, *, quiet: bool) -> None
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What to replay, and how."""
+    """What to replay, and by which clock and quota."""
 
     files: Sequence[str]
     clock: str = "event"
@@ -130,12 +130,12 @@ class ReplayOptions:
     spend: bool = False
     origin: str = "replay"
     late_origin: str = "late"
-    """Of sign-ins that had to wait; where rules would take "late" for live, "replay" too."""
+    """Origin of findings whose sign-in waited; "replay" where rules would alert on "late"."""
 
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What a replay has to tell besides its findings."""
+    """The result of a replay, besides its findings."""
 
     summary: dict[str, Any]
     severities: dict[str, int]
@@ -149,7 +149,7 @@ async def replay(
     new_sink: Callable[[], Sink],
     progress: Progress,
 ) -> ReplayResult:
-    """Run recordings through the pipeline; see the contract for the summary.
+    """Run recordings through the pipeline and return the summary.
 
     *progress* is told of bytes read. ConfigurationError for what a person must mend first.
     """
@@ -181,7 +181,7 @@ async def replay(
 
 
 async def _nothing_follows(chain: ReplayPipeline, folder: StateFolder) -> bool:
-    """Tell whether the rest of the budget may go at the end of a recording.
+    """Return True if the rest of the budget may be spent at the end of a recording.
 
     That is when half a day or less was met, which tells nothing of the demand to come: if the
     state goes away with the replay, or what is left is enough for all that waits.
@@ -193,7 +193,7 @@ async def _nothing_follows(chain: ReplayPipeline, folder: StateFolder) -> bool:
 
 
 def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
-    """Raise ConfigurationError where real lookups would be spent as fast as a recording is read."""
+    """Raise ConfigurationError if real lookups would be spent without permission."""
     from consumers.settings.urls import is_loopback
 
     crowdsec = settings.crowdsec
@@ -201,7 +201,7 @@ def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend
     if clock == "event" and would_ask and not spend:
         raise ConfigurationError(
             "--spend: under the event clock this would spend real lookups of CROWDSEC__API_KEY; "
-            "say --spend to allow it, or --quota 0 to ask nothing"
+            "add --spend to permit it, or --quota 0 to make no lookups"
         )
 
 
@@ -226,13 +226,13 @@ async def _replay_file(
         await chain.pipeline.process(batch)
         batch = []
         await chain.pipeline.reject(Position(name, last + 1), Reject(str(error), b""))
-        notes.append(f"{error}; what came before it was replayed.")
+        notes.append(f"{error}; everything before it was replayed.")
     await chain.pipeline.process(batch)
     progress(0, chain)
 
 
 def summarise(chain: ReplayPipeline, seconds: float) -> dict[str, Any]:
-    """Return the summary of the contract, and some more."""
+    """Return the counts of a replay."""
     counts = chain.pipeline.counts
     asked = chain.lookups.counts if chain.lookups else None
     return {
@@ -256,13 +256,13 @@ def summarise(chain: ReplayPipeline, seconds: float) -> dict[str, Any]:
 
 
 def _advice(chain: ReplayPipeline, waiting: int, quota: int) -> list[str]:
-    """Say what a person may want to do about what was not answered or not read."""
+    """Return advice about sign-ins without a verdict and unreadable input."""
     counts = chain.pipeline.counts
     notes = []
     if counts.unanswered and chain.lookups is None:
         why = "--quota is 0" if quota == 0 else ", ".join(sorted(counts.reasons))
         notes.append(
-            f"The paid API was not asked; {counts.unanswered:,} sign-ins are unanswered, not "
+            f"No lookups were made; {counts.unanswered:,} sign-ins are unanswered, not "
             f"clean: {why}."
         )
     elif counts.unanswered:
@@ -272,9 +272,9 @@ def _advice(chain: ReplayPipeline, waiting: int, quota: int) -> list[str]:
         )
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(
-            "Most of it could not be read. A recording holds one JSON text a line: "
+            "Most of the input could not be read. A recording holds a JSON text per line: "
             "`jq -c . FILE` turns a pretty-printed file into one."
         )
     elif counts.signins == 0 and counts.records:
-        notes.append("No sign-in was found; see the reasons, and the TABLES setting.")
+        notes.append("No sign-ins were found; check the reasons and the TABLES setting.")
     return notes

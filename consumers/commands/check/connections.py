@@ -48,18 +48,18 @@ if TYPE_CHECKING:
     from schemas.ports import Ledger
 
 CHECK_TIMEOUT_SECONDS = 20.0
-"""Seconds for each thing that is tried."""
+"""Time limit of each check."""
 SINK_RETRY_SECONDS = 3.0
-"""Seconds for which a test row is tried again."""
+"""How long the upload of a test row is retried."""
 PROBE_ADDRESS = "9.9.9.9"
-"""The one address that a check asks CrowdSec about: a public resolver, nobody's sign-in."""
+"""The address that the check looks up: a public resolver that nobody signs in from."""
 TEST_ADDRESS = "192.0.2.1"
-"""The address in test rows (RFC 5737: documentation only)."""
+"""The address in test rows (RFC 5737: reserved for documentation)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What became of one thing that was tried; ``code`` is None when it works."""
+    """The result of a check; ``code`` is None if it passed."""
 
     name: str
     text: str
@@ -67,7 +67,7 @@ class CheckResult:
 
 
 class _ProblemRecorder:
-    """Notes the last trouble, and ignores its end."""
+    """Records the last reported problem and ignores its resolution."""
 
     def __init__(self) -> None:
         self.problem: tuple[Problem, str] | None = None
@@ -90,11 +90,11 @@ _CODES: tuple[tuple[type[SigninwatchError], Problem], ...] = (
 _OF_THE_LEDGER = Problem.LEDGER_UNREACHABLE
 
 Check = tuple[str, "Callable[[_ProblemRecorder], Awaitable[str]]"]
-"""A name, and what tries it: it returns what it found, tells trouble, or raises."""
+"""A name and its check, which returns a text, reports a problem, or raises."""
 
 
 class _CheckFailed(Exception):
-    """A check failed with a code of its own."""
+    """A check failed with a specific code."""
 
     def __init__(self, code: Problem, text: str) -> None:
         super().__init__(text)
@@ -102,10 +102,10 @@ class _CheckFailed(Exception):
 
 
 async def check(settings: Settings) -> AsyncIterator[CheckResult]:
-    """Try everything that ``run`` would use, and yield one result each. Never raises for trouble.
+    """Test everything that ``run`` uses and yield the result of each check. Never raises.
 
-    Spends at most one lookup; writes one test row to each table, one blob that it deletes, and a
-    note in the ledger.
+    Spends at most one lookup. Writes a test row to each table, a blob that it deletes, and a value
+    in the ledger.
     """
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
@@ -142,7 +142,7 @@ async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIt
 
 
 def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    """Return an action that tells no trouble, but raises."""
+    """Adapt an action that raises instead of reporting problems."""
 
     async def tried(noted: _ProblemRecorder) -> str:
         del noted
@@ -160,7 +160,7 @@ async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) 
     except TimeoutError:
         if noted.problem is None:
             return CheckResult(
-                name, f"no answer within {CHECK_TIMEOUT_SECONDS:.0f} s", Problem.NOT_CONFIGURED
+                name, f"no response within {CHECK_TIMEOUT_SECONDS:.0f} s", Problem.NOT_CONFIGURED
             )
     except (_CheckFailed, SigninwatchError) as error:
         mend = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
@@ -171,7 +171,7 @@ async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) 
 
 
 def _code_of(error: _CheckFailed | SigninwatchError) -> Problem:
-    """Return the code that tells what an error means."""
+    """Return the problem that an error stands for."""
     if isinstance(error, _CheckFailed):
         return error.code
     if isinstance(error, FeedFailed):
@@ -190,7 +190,7 @@ def _checkpoints(
                 await _read_positions(settings, credentials, checkpoints)
         finally:
             await checkpoints.close()
-        return f"{settings.checkpoint.container} is there and may be written; so may the quarantine"
+        return f"{settings.checkpoint.container} exists and is writable (quarantine too)"
 
     return action
 
@@ -198,8 +198,8 @@ def _checkpoints(
 async def _read_positions(
     settings: Settings, credentials: Credentials, checkpoints: CheckpointContainer
 ) -> None:
-    """Read all positions and owners; what is unreadable is told as a trouble."""
-    with suppress(ConfigurationError):  # told where the hub itself is tried
+    """Read all checkpoints and owners; unreadable ones are reported as a problem."""
+    with suppress(ConfigurationError):  # reported by the check of the hub
         for hub in make_hubs(settings, credentials):
             names = (hub.namespace, hub.name, hub.settings.consumer_group)
             await checkpoints.store.list_ownership(*names)
@@ -222,7 +222,7 @@ def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
         partitions = told.partitions
         refusal = await read_refusal(hub, partitions[0])
         if refusal is None:
-            return f"partition {partitions[0]} may be read"
+            return f"partition {partitions[0]} is readable"
         if "link:stolen" in refusal[0]:
             return f"partition {partitions[0]} is being read by the service"
         raise _CheckFailed(
@@ -239,7 +239,8 @@ async def _opened(
     state = settings.state
     if state.dir is None and state.connection_string is None and state.account_url is None:
         raise ConfigurationError(
-            "SIGNINWATCH_STATE__DIR: say it, or STATE__CONNECTION_STRING or STATE__ACCOUNT_URL"
+            "SIGNINWATCH_STATE__DIR is not set; "
+            "set it, STATE__CONNECTION_STRING or STATE__ACCOUNT_URL"
         )
     ledger, opened = make_run_ledger(settings, WallClock(), noted, credentials)
     try:
@@ -257,9 +258,11 @@ def _ledger(
             stamp = repr(time.time())
             await ledger.put_value("check", stamp)
             if await ledger.get_value("check") != stamp:
-                raise _CheckFailed(Problem.LEDGER_UNREACHABLE, "a note that was left is not there")
+                raise _CheckFailed(
+                    Problem.LEDGER_UNREACHABLE, "a value that was written is not there"
+                )
             size = await ledger.size()
-            return f"may be written; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins wait"
+            return f"writable; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins waiting"
 
     return action
 
@@ -269,11 +272,13 @@ def _key(
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
     async def action(noted: _ProblemRecorder) -> str:
         if not may_look_up_paid(settings):
-            return "the replica answers; the paid API is not asked"
+            return "the replica is used; no lookups are made"
         if settings.crowdsec.api_key is None and settings.feeds:
-            return "no key: feeds alone are asked"
+            return "no key; only feeds are used"
         if settings.crowdsec.api_key is None:
-            raise ConfigurationError("SIGNINWATCH_CROWDSEC__API_KEY: without it nobody is asked")
+            raise ConfigurationError(
+                "SIGNINWATCH_CROWDSEC__API_KEY is not set; without it no address is looked up"
+            )
         async with _opened(settings, credentials, noted) as ledger:
             return await _ask(settings, ledger)
 
@@ -281,7 +286,7 @@ def _key(
 
 
 async def _ask(settings: Settings, ledger: Ledger) -> str:
-    """Ask about one address, within the budget; the answer is kept like any other."""
+    """Look up an address within the budget; its verdict is stored like any other."""
     told: dict[str, Answer] = {}
 
     async def deliver(answers: Mapping[str, Answer]) -> None:
@@ -292,7 +297,7 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
     quota = settings.crowdsec.monthly_quota
     lookups = make_lookup_queue(settings, ledger, clock, quota, memory, deliver)
     if lookups is None:
-        return "MONTHLY_QUOTA is 0: nothing is asked, so the key was not tried"
+        return "MONTHLY_QUOTA is 0: no lookups are made, so the key was not tested"
     try:
         lookups.enqueue([PROBE_ADDRESS])
         await lookups.wait_until_idle()
@@ -306,7 +311,7 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
             code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network"
         )
     spent = lookups.counts.lookups
-    return f"works; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"
+    return f"valid; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"
 
 
 def _stream(
@@ -323,13 +328,13 @@ def _stream(
         if refused:
             raise _CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
         noted.problem = None
-        return "one test row was accepted; it may take minutes to show in the table"
+        return "a test row was accepted; it appears in the table within minutes"
 
     return action
 
 
 def _test_row(settings: Settings, table: str) -> dict[str, Any]:
-    """Return a row that is plainly a test's; the shipped rules leave it out."""
+    """Return a row that is clearly a test; the shipped rules exclude it."""
     stamp = iso(datetime.now(UTC))
     if table == HEALTH_TABLE:
         detail = {"test": True}

@@ -1,4 +1,4 @@
-"""What ``signinwatch check`` tries of free sources, and of the way into Sentinel."""
+"""Checks of local sources and of the upload to Sentinel."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from consumers.wiring.credentials import Credentials
 
 TEST_INDICATOR_ADDRESS = "192.0.2.1"
-"""The address of the test indicator (RFC 5737: documentation only)."""
+"""The address of the test indicator (RFC 5737: reserved for documentation)."""
 ENDED_SECONDS_AGO = 3_600.0
-"""Seconds ago at which the test indicator ended."""
+"""How long ago the test indicator expired."""
 
 
 def feeds_to_check(settings: Settings) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
-    """Return a name and what tries it for each feed; ConfigurationError for wrong settings."""
+    """Return a name and a check for each feed; ConfigurationError for wrong settings."""
     return [(plan.name, _feed(settings, plan)) for plan in feed_plans(settings.feeds)]
 
 
@@ -39,28 +39,28 @@ def _feed(settings: Settings, plan: FeedPlan) -> Callable[[], Awaitable[str]]:
         finally:
             await client.close()
         if not found.can_read:
-            raise FeedFailed("the server says that this user may not read it", refused=True)
-        return f"collection {found.title or plan.collection} may be read"
+            raise FeedFailed("the server does not let this user read it", refused=True)
+        return f"collection {found.title or plan.collection} is readable"
 
     return action
 
 
 async def try_replica(settings: Settings) -> str:
-    """Ask what the key may download, and download nothing. Raises FeedFailed."""
+    """Check what the key may download, without a download. Raises FeedFailed."""
     async with scratch_folder(settings) as folder:
         download, _ = make_download(settings, folder)
         try:
             dataset = await download.probe()
         finally:
             await download.close()
-    return f"the key allows it; dataset {dataset}"
+    return f"the key permits it; dataset {dataset}"
 
 
 async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
-    """Upload an indicator that ended an hour ago, of an address of nobody. Raises SinkHeldBack."""
+    """Upload an expired indicator of a documentation address. Raises SinkHeldBack."""
     upload = make_upload(settings, credentials)
     if upload is None:
-        raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID: no workspace is named")
+        raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set")
     now = time.time()
     told = malicious_indicator(
         TEST_INDICATOR_ADDRESS,
@@ -76,4 +76,4 @@ async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
         await upload.close()
     if refused:
         raise ConfigurationError(f"SENTINEL__WORKSPACE_ID: {refused[0][1]}")
-    return "one test indicator, which has ended, was accepted"
+    return "an expired test indicator was accepted"

@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
 MAX_PLAN_BATCH_MESSAGES = 256
 MAX_PLAN_BATCH_BYTES = 16 * 1024 * 1024
-"""What is handed to the pipelines at once."""
+"""Limits of the batch that is passed to the pipelines."""
 Progress = Callable[[int, str], None]
-"""Is told of bytes read, and of what was counted."""
+"""Called with the bytes read and a description of the counts."""
 
 
 @click.command("plan")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--html", metavar="FILE", help="Write one self-contained page.")
-@click.option("--json", "as_object", metavar="FILE", help="Write one JSON object; - is stdout.")
+@click.option("--html", metavar="FILE", help="Write a self-contained HTML page.")
+@click.option("--json", "as_object", metavar="FILE", help="Write a JSON object; - is stdout.")
 @click.pass_obj
 def plan_command(
     config: Path | None, files: tuple[str, ...], html: str | None, as_object: str | None
 ) -> None:
-    """Tell what the sign-ins of recordings cost, under each CrowdSec plan.
+    """Estimate what each CrowdSec plan would cover for exported sign-ins.
 
-    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. Several are
-    read one after another, in the order of their time. Asks nobody, and needs no key.
+    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Several files
+    are read one after another, in order of time. Makes no lookups and needs no key.
     """
     from consumers.commands.plan.console import plan_screen
     from consumers.inputs.recording import require_recording, sizes_of
@@ -59,7 +59,7 @@ def plan_command(
     for name in files:
         require_recording(name)
     if html == "-":
-        raise ConfigurationError("--html -: a file is needed")
+        raise ConfigurationError("--html -: must be a file")
     require_outputs(files, {"--html": html, "--json": as_object})
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
@@ -102,7 +102,7 @@ class _PlanRuns:
         self.chains: list[PlanChain] = []
 
     async def take(self, messages: Sequence[Message]) -> None:
-        """Count messages, then run each chain over them."""
+        """Count messages, then run each plan's pipeline over them."""
         from consumers.event_time import advance
 
         planned = self._planned
@@ -120,7 +120,7 @@ class _PlanRuns:
             await chain.pipeline.process(messages)
 
     async def end(self) -> None:
-        """Let each chain ask what it still may, as the service would now. Nothing hurries."""
+        """Let each pipeline make the lookups that its budget still permits."""
         for coverage, chain in zip(self._planned.coverages, self.chains, strict=True):
             await chain.pipeline.drain()
             coverage.end(self._clock.now())

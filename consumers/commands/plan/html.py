@@ -1,4 +1,4 @@
-"""The page of ``plan --html``: one file that loads nothing and runs nothing.
+"""The page of ``plan --html``: a file that loads nothing and runs nothing.
 
 Everything that is put into it goes through :func:`_text`, which leaves no markup and no control
 characters.
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 BARS = {
     "risky": "Risky",
     "risky_let_in": "Risky, let in",
-    "new": "New place",
+    "new": "New location",
     "successful": "Successful",
 }
-"""Kinds of sign-in that are drawn."""
+"""Kinds of sign-in in the chart."""
 MAX_CELL_LENGTH = 1_000
 _HEADS = (
     *("Plan", "Lookups used", "Addresses answered", "Successful", "Risky", "Risky, let in"),
-    *("New place", "Waits, successful", "Waits, risky", ""),
+    *("New location", "Wait, successful", "Wait, risky", ""),
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -65,23 +65,23 @@ def plan_page(planned: TrafficPlan) -> str:
     """Return the page."""
     lines = rows(planned)
     body = [
-        "<h1>What these sign-ins cost</h1>",
+        "<h1>CrowdSec plans for these sign-ins</h1>",
         f'<p class="recommendation">{_text(sentence(planned))}</p>',
         *(f"<p><strong>{_text(note)}</strong></p>" for note in planned.notes),
-        "<h2>The traffic</h2>",
+        "<h2>Traffic</h2>",
         _overview(overview(planned)),
     ]
     if planned.traffic.signins[0]:
         body += [
-            "<h2>Under each plan</h2>",
+            "<h2>Plans</h2>",
             _table(lines),
-            '<p class="faint">Lookups a month; shares of sign-ins that are answered; how long the '
-            "answered ones waited: median / 95th percentile.</p>",
+            '<p class="faint">Lookups per month; share of sign-ins that are answered; wait of '
+            "answered sign-ins: median / 95th percentile.</p>",
             _chart(lines),
-            "<h2>Perhaps your own egress</h2>",
+            "<h2>Possible corporate egress</h2>",
             _egress(planned.traffic.egress.candidates()),
         ]
-    body += ["<h2>On what this rests</h2>", "<ul>"]
+    body += ["<h2>Assumptions</h2>", "<ul>"]
     body += [f"<li>{_text(line)}</li>" for line in assumptions(planned)]
     body += ["</ul>"]
     return "\n".join((_HEAD, *body, "</body>", "</html>", ""))
@@ -100,7 +100,7 @@ _HEAD = f"""<!DOCTYPE html>
 
 
 def _text(value: object) -> str:
-    """Return *value* as text that a browser shows and does not obey."""
+    """Return *value* as escaped text."""
     return escape(str(plain(value, MAX_CELL_LENGTH)))
 
 
@@ -153,12 +153,12 @@ def _chart(lines: Sequence[PlanRow]) -> str:
 def _egress(candidates: Sequence[Candidate]) -> str:
     if not candidates:
         return (
-            "<p>No address looks like an office of your own: nothing to suggest for "
+            "<p>No address looks like corporate egress: nothing to suggest for "
             "TRUSTED_NETWORKS.</p>"
         )
     found = [
-        "<p>Confirm that each is yours before you set SIGNINWATCH_TRUSTED_NETWORKS: no lookup is "
-        "spent on it then.</p>",
+        "<p>Confirm that each network is yours before you add it to "
+        "SIGNINWATCH_TRUSTED_NETWORKS: no lookups are spent on it then.</p>",
         '<div class="wide">',
         "<table>",
         '<thead><tr><th scope="col" class="words">Network</th>'

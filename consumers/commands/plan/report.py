@@ -1,4 +1,4 @@
-"""What a plan tells: the recommendation and its rule, what it rests on, and its figures. Pure.
+"""The recommendation of a plan with its rule, assumptions and figures. Pure functions.
 
 The rule is :data:`ENOUGH_SHARE`. Sign-ins that deserve a lookup are those that Entra ID suspects
 and whose password was right, and successes from a location that is new to the account by a device
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 FREE_PLAN = PLANS[0]
 ENOUGH_SHARE = {"risky_let_in": 0.80, "new": 0.50}
-"""The least share, by kind of sign-in, that a plan must answer to be recommended. A kind that the
-recording has none of asks for nothing."""
+"""The share that a plan must answer to be recommended, by kind of sign-in. A kind that the
+recording does not contain requires nothing."""
 _LIFETIME_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One plan, in words and as shares to draw."""
+    """A plan, as text and as shares to draw."""
 
     plan: str
     lookups: str
@@ -45,7 +45,7 @@ class PlanRow:
 
 
 def recommended(planned: TrafficPlan) -> PlanCoverage | None:
-    """Return the smallest plan that answers what deserves it; None where none does."""
+    """Return the smallest plan that answers the required shares; None if no plan does."""
     if not planned.traffic.signins[0]:
         return None
     return next(filter(_enough, planned.coverages), None)
@@ -61,31 +61,31 @@ def _of(one: PlanCoverage, kind: str) -> AnsweredCount:
 
 
 def sentence(planned: TrafficPlan) -> str:
-    """Recommend a plan, in one sentence."""
+    """Return the recommendation in a sentence."""
     if not planned.traffic.signins[0]:
-        return "There is no sign-in to plan for."
+        return "The recording has no sign-ins to plan for."
     best = recommended(planned)
     if best is None:
         widest = planned.coverages[-1]
         wanted = ", ".join(f"{least:.0%} of {_NAMES[kind]}" for kind, least in ENOUGH_SHARE.items())
         return (
-            f"No plan is enough for this traffic, as even {widest.lookups_a_month:,} lookups a "
-            f"month answer {_reached(widest)} (wanted: {wanted})."
+            f"No plan is enough for this traffic: even {widest.lookups_a_month:,} lookups per "
+            f"month answer only {_reached(widest)} (required: {wanted})."
         )
     if best.lookups_a_month == FREE_PLAN:
         return (
-            f"The free plan of {FREE_PLAN} lookups a month is enough for this traffic: it answers "
-            f"{_reached(best)}."
+            f"The free plan of {FREE_PLAN} lookups per month is enough for this traffic: it "
+            f"answers {_reached(best)}."
         )
     return (
-        f"Take the plan of {best.lookups_a_month:,} lookups a month, the smallest that is enough "
-        f"for this traffic: it answers {_reached(best)}."
+        f"Take the plan of {best.lookups_a_month:,} lookups per month. It is the smallest that is "
+        f"enough for this traffic: it answers {_reached(best)}."
     )
 
 
 _NAMES = {
-    "risky_let_in": "the risky sign-ins with the right password",
-    "new": "the successful ones from new places",
+    "risky_let_in": "the risky sign-ins with valid credentials",
+    "new": "the successful sign-ins from new locations",
 }
 
 
@@ -99,7 +99,7 @@ def _reached(one: PlanCoverage) -> str:
 
 
 def rows(planned: TrafficPlan) -> list[PlanRow]:
-    """Return one row for each plan, narrow ones first."""
+    """Return a row for each plan, the smallest first."""
     best = recommended(planned)
     total = planned.traffic.addresses
     found = []
@@ -107,7 +107,7 @@ def rows(planned: TrafficPlan) -> list[PlanRow]:
         share = one.addresses / total if total else None
         notes = ["recommended"] if one is best else []
         if narrower is not None:
-            notes.append(f"no better than {narrower:,}: all at once")
+            notes.append(f"same as {narrower:,}: no waits")
         found.append(
             PlanRow(
                 plan=f"{one.lookups_a_month:,}",
@@ -124,37 +124,37 @@ def rows(planned: TrafficPlan) -> list[PlanRow]:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in words. Rounded down: 100% means all."""
+    """Return a share as text. Rounded down: 100% means all."""
     return "-" if share is None else f"{math.floor(share * 1_000 + 1e-9) / 10:.1f}%"
 
 
 def waits(one: AnsweredCount) -> str:
-    """Return how long the answered ones waited: the median and the 95th percentile."""
+    """Return how long answered sign-ins waited: median and 95th percentile."""
     median, most = one.wait(0.5), one.wait(0.95)
     return "-" if median is None or most is None else f"{duration(median)} / {duration(most)}"
 
 
 def duration(minutes: int) -> str:
-    """Return minutes in words."""
+    """Return minutes as text."""
     if minutes < 1:
         return "0"
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
 def overview(planned: TrafficPlan) -> list[tuple[str, str]]:
-    """Return the figures of the traffic, each with its name."""
+    """Return the figures of the traffic with their labels."""
     traffic = planned.traffic
     of = dict(zip(SIGN_IN_KINDS, traffic.signins, strict=True))
     month = traffic.lookups_wanted_a_month
     own = f"; {traffic.own_network:,} more from TRUSTED_NETWORKS" if traffic.own_network else ""
     return [
         ("Time", _span(planned)),
-        ("Sign-ins", f"{of['all']:,} of {traffic.egress.accounts:,} people{own}"),
-        ("successful", f"{of['successful']:,}, of these {of['new']:,} from a new place"),
-        ("risky", f"{of['risky']:,}, of these {of['risky_let_in']:,} with the right password"),
-        ("Addresses", f"{traffic.addresses:,}"),
-        ("Lookups wanted", f"{traffic.lookups_wanted:,} if every address were asked about"),
-        ("a month", "needs a day of records" if month is None else f"about {month:,}"),
+        ("Sign-ins", f"{of['all']:,} by {traffic.egress.accounts:,} users{own}"),
+        ("successful", f"{of['successful']:,}, of which {of['new']:,} from a new location"),
+        ("risky", f"{of['risky']:,}, of which {of['risky_let_in']:,} with valid credentials"),
+        ("IP addresses", f"{traffic.addresses:,}"),
+        ("Lookups needed", f"{traffic.lookups_wanted:,} without a limit"),
+        ("per month", "needs a day of records" if month is None else f"about {month:,}"),
     ]
 
 
@@ -170,48 +170,48 @@ def _minute(moment: float) -> str:
 
 
 def assumptions(planned: TrafficPlan) -> list[str]:
-    """Say on what the figures rest."""
+    """Return the assumptions behind the figures."""
     days = planned.traffic.days
     told = [
         "Each plan ran through the real pipeline by the recording's own clock, with a source that "
-        "says of every address that nothing is known. Nobody was asked and nothing was spent.",
-        "A quota lasts 30 days and is paced: one day's share is there at once, the rest comes "
-        "evenly. So a recording of fewer days meets its part of the quota, and one share more.",
-        f"Lookups wanted a month are those of {days:.1f} days, times {MONTH_DAYS} / {days:.1f}."
+        "knows no address. No lookups were made.",
+        "A quota covers 30 days and is paced: one day's share is available at once, the rest "
+        "evenly. A shorter recording gets its part of the quota and one day's share more.",
+        f"Lookups per month are those of {days:.1f} days, times {MONTH_DAYS} / {days:.1f}."
         if days >= 1
-        else "Less than a day tells nothing of a month.",
-        "At the start every address and every place is new and nothing is known of anybody, which "
-        "makes plans look smaller than they are.",
+        else "Less than a day of records is not enough to estimate a month.",
+        "At the start every address and location is new, so coverage in practice is better than "
+        "shown here.",
         "Risky: Entra ID's risk level low, medium or high, or the state at risk or confirmed "
-        "compromised. Let in: risky, and the password was right. New place: successes from an "
+        "compromised. Let in: risky, with valid credentials. New location: successes from an "
         "address (for IPv6 the /64, for mobile carriers the network) that the account had not "
-        "used in the recording, by a device not known to be compliant.",
+        "used before in the recording, by a device that is not known to be compliant.",
         f"A plan is enough if it answers {ENOUGH_SHARE['risky_let_in']:.0%} of the risky sign-ins "
         f"that were let in and {ENOUGH_SHARE['new']:.0%} of those from a new place, when they "
-        "have waited for a day. Most of both are people at home and on journeys, Entra ID shows "
-        "its risk by itself, and the more striking ones are asked about first.",
-        "Other successes come from where the account signs in every day, and failures harm nobody "
-        "yet. They are answered last: ranking lets a small plan catch far more attackers than its "
-        "share of addresses or of successes suggests. How many depends on the attackers; no "
-        "figure here promises it.",
-        "Sign-ins count by their first address. Waits are told to within ten minutes; up to six "
-        "minutes count as none. What still waits at the end counts as unanswered.",
+        "have waited for a day. Most of both are users at home or travelling, Entra ID reports "
+        "its risk itself, and the more suspicious sign-ins are looked up first.",
+        "Other successes come from where the account signs in every day; failed sign-ins have the "
+        "lowest priority. Because of the ranking, a small plan catches far more attackers than "
+        "its share of addresses or successes suggests. How many depends on the attackers; these "
+        "figures do not promise it.",
+        "Sign-ins count by their first address. Wait times are accurate to 10 minutes; under 6 "
+        "minutes count as 0. Sign-ins that still wait at the end count as unanswered.",
     ]
     if 1 <= days < _LIFETIME_DAYS:
         told[2] += (
-            " An answer lasts for a week, so a recording that is shorter counts addresses that "
-            "come back too often: take it as an upper bound."
+            " A verdict is valid for a week, so a shorter recording counts returning addresses too "
+            "often: treat the figure as an upper bound."
         )
     if not planned.traffic.signins[SIGN_IN_KINDS.index("risky_let_in")]:
         told.append(
-            "No sign-in of the recording was risky and let in (risk needs Entra ID P2), so the "
-            "recommendation rests on new places alone."
+            "No sign-in of the recording was risky with valid credentials (needs Entra ID P2), "
+            "so the recommendation is based on new locations only."
         )
     return told
 
 
 def as_json(planned: TrafficPlan) -> dict[str, Any]:
-    """Return everything as one JSON object."""
+    """Return the result as a JSON object."""
     traffic = planned.traffic
     best = recommended(planned)
     began = traffic.began

@@ -26,33 +26,36 @@ if TYPE_CHECKING:
 
 
 SHORTEST_KEY = 16
-"""Characters. A key that can be guessed lets anybody find out who is who."""
+"""Characters. Anyone who guesses the key can identify the accounts."""
 _SALT = b"signinwatch redact"
 Progress = Callable[[int, str], None]
-"""Is told of bytes read, and of what was redacted."""
+"""Called with the bytes read and a description of what was redacted."""
 
 
 @click.command("redact")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--out", required=True, metavar="PATH", help="The new recording; gzipped if .gz; - is stdout."
+    "--out",
+    required=True,
+    metavar="PATH",
+    help="Output file; gzipped if it ends in .gz; - is stdout.",
 )
 @click.option(
     "--key",
     envvar="SIGNINWATCH_REDACT_KEY",
-    help="A long secret, for the same pseudonyms in every run; better set SIGNINWATCH_REDACT_KEY, "
-    "as others may see arguments. Default: random, and forgotten.",
+    help="A long secret that gives the same pseudonyms in every run. Prefer "
+    "SIGNINWATCH_REDACT_KEY: other users may see arguments. Default: random, not stored.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def redact_command(
     config: Path | None, files: tuple[str, ...], out: str, key: str | None, force: bool
 ) -> None:
-    """Make a recording safe to share: same shape, no real name or address.
+    """Pseudonymise a recording so that it is safe to share.
 
-    FILE is NDJSON, the same gzipped, or Event Hubs Capture Avro; - is standard input. Every text
-    that could tell a person, device, place or company is replaced, the same by the same, and
-    addresses keep their networks. Times, countries, networks' AS numbers, results and risk stay.
+    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Every text
+    that could identify a user, device, location or company is replaced consistently. Addresses
+    keep their network structure. Times, countries, AS numbers, results and risk stay.
     """
     from consumers.inputs.recording import sizes_of
 
@@ -60,23 +63,23 @@ def redact_command(
     tables = tables_of(config)
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
-        told = redact(files, out, key, tables, advance)
-    _tell(told)
-    if told.notes:
+        result = redact(files, out, key, tables, advance)
+    _show(result)
+    if result.notes:
         raise SystemExit(1)
 
 
-def _tell(told: RedactionResult) -> None:
-    lines = [f"{told.messages:,} messages with {told.records:,} records redacted."]
+def _show(result: RedactionResult) -> None:
+    lines = [f"{result.messages:,} messages with {result.records:,} records redacted."]
     for count, what in (
-        (told.unreadable_messages, "messages were unreadable and were replaced whole."),
-        (told.unreadable_records, "records were unreadable and were replaced whole."),
+        (result.unreadable_messages, "messages were unreadable and were replaced entirely."),
+        (result.unreadable_records, "records were unreadable and were replaced entirely."),
     ):
         if count:
             lines.append(f"{count:,} {what}")
-    if told.names:
-        lines.append(f"Kept names of columns, to look through: {', '.join(told.names)}.")
-    for line in (*lines, *told.notes):
+    if result.names:
+        lines.append(f"Column names kept as they are, please review: {', '.join(result.names)}.")
+    for line in (*lines, *result.notes):
         click.echo(f"signinwatch: {screens.plain(line, 100_000)}", err=True)
 
 
@@ -89,18 +92,18 @@ class RedactionResult:
     unreadable_messages: int = 0
     unreadable_records: int = 0
     names: list[str] = field(default_factory=list)
-    """Names of columns that were kept, and that are not known to be the same everywhere."""
+    """Column names that were kept although they are not standard names."""
     notes: list[str] = field(default_factory=list)
-    """Recordings that stopped being readable, one line each."""
+    """Recordings that became unreadable, a line for each."""
 
 
 def redact(
     files: Sequence[str], out: str, key: str | None, tables: Tables, progress: Progress
 ) -> RedactionResult:
-    """Redact recordings into *out*, a file that is there when it is whole, or ``-``.
+    """Redact recordings into *out*, a file that appears when it is complete, or ``-``.
 
-    The same *key* gives the same pseudonyms; None makes one that nobody knows. ConfigurationError
-    for what a person must mend first, SigninwatchError when *out* cannot be written.
+    The same *key* gives the same pseudonyms; None makes a random key. ConfigurationError if the
+    input or key is unusable, SigninwatchError if *out* cannot be written.
     """
     from consumers.commands.redact.redactor import UNREADABLE, Redactor
     from consumers.inputs.recording import read_recording, require_recording
@@ -136,7 +139,7 @@ def stretched(key: str | None) -> bytes:
         return secrets.token_bytes(64)
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(
-            f"--key: needs {SHORTEST_KEY} characters at least, since who guesses it can tell "
+            f"--key: needs at least {SHORTEST_KEY} characters, since who guesses it can tell "
             "who is who; without one a random key is used and forgotten"
         )
     secret = key.encode("utf-8", "surrogateescape")
