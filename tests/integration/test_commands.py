@@ -94,11 +94,11 @@ async def test_quarantine_retry_reads_what_a_new_setting_made_readable(tmp_path:
     assert findings_in(tmp_path / "f")[0]["IPAddress"] == BAD
 
 
-async def test_the_demo_finds_what_was_planted_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_demo_finds_the_seeded_addresses_and_no_others(tmp_path: Path) -> None:
     """The command checks itself against the truth file, and exits 1 when it is wrong."""
     ran = await signinwatch("demo", "--findings", tmp_path / "findings.jsonl")
     assert ran.status == 0, ran.out
-    assert b"planted addresses were found, and none other" in ran.out
+    assert b"seeded malicious IPs were found, and no others" in ran.out
     assert len(findings_in(tmp_path / "findings.jsonl")) > 50
     shown = ran.out.partition(b"What Microsoft Sentinel makes of them")[2]
     assert b"Suspicious sign-in for" in shown, "it ends with the alerts of the shipped rule"

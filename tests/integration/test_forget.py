@@ -254,7 +254,7 @@ async def test_a_directory_in_use_is_let_be(tmp_path: Path) -> None:
         ran = await signinwatch("forget", ADA, "--state", tmp_path)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert "in use by another process" in ran.err
-        assert "stop the service first" in ran.err
+        assert "if the service is running, stop it first" in ran.err
         assert len(await ledger.waiting_for(HERS, 9)) == 1
         assert len(await quarantined(place)) == 5
 

@@ -144,7 +144,7 @@ async def test_it_needs_nothing_and_reads_standard_input() -> None:
     shown = await signinwatch("plan", "-", stdin=body)
     assert (shown.status, shown.err) == (0, "")
     text = shown.out.decode()
-    assert "The free plan of 120 lookups a month is enough" in " ".join(text.split())
+    assert "The free plan of 120 lookups per month is enough" in " ".join(text.split())
     assert "100,000" in text
     assert "█" in text
     told = await signinwatch("plan", "-", "--json", "-", stdin=body)
@@ -207,6 +207,6 @@ async def test_an_empty_recording_is_told_of(tmp_path: Path) -> None:
     page = tmp_path / "plan.html"
     ran = await signinwatch("plan", "-", "--html", page, "--json", "-")
     assert ran.status == 0, ran.err
-    assert ran.summary["recommendation"] == "There is no sign-in to plan for."
+    assert ran.summary["recommendation"] == "The recording has no sign-ins to plan for."
     assert ran.summary["recommended"] is None
     Page(page.read_text("utf-8"))

@@ -66,7 +66,7 @@ async def test_list_show_and_purge(beside: dict[str, str]) -> None:
     shown = await signinwatch("quarantine", "show", items[0]["id"], settings=beside)
     assert shown.out == broken
     table = await signinwatch("quarantine", "list", settings=beside)
-    assert b"4 kept aside" in table.out
+    assert b"4 quarantined" in table.out
     unknown = await signinwatch("quarantine", "purge", "unknown", settings=beside)
     assert (unknown.status, "unknown: no such item" in unknown.err) == (2, True)
     for arguments, left in (
