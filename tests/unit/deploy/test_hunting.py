@@ -147,12 +147,12 @@ def test_what_a_session_did() -> None:
     told = _ask(
         "SessionAfterFinding", rows, [{"SearchKey": "1", "Action": "mute", "Address": "198.18.0.9"}]
     )
-    assert [(row["What"], sorted(row["Related"])) for row in told] == [
-        ("Sign-in: Mail", ["account and address", "session"]),
+    assert [(row["Activity"], sorted(row["MatchedBy"])) for row in told] == [
+        ("Sign-in: Mail", ["account and IP address", "session"]),
         ("Sign-in: moved on", ["session"]),
         ("GET /me/messages", ["token"]),
-        ("Exchange: New-InboxRule", ["account and address"]),
-        ("Add member", ["account and address"]),
+        ("Exchange: New-InboxRule", ["account and IP address"]),
+        ("Add member", ["account and IP address"]),
     ]
 
 
@@ -179,7 +179,10 @@ def test_addresses_of_office_activity(address: str, written: str) -> None:
         "OfficeActivity": [_log(at("09:30"), ClientIP=written, **done)],
     }
     (told,) = _ask("SessionAfterFinding", rows)
-    assert (told["What"], told["Related"]) == ("Exchange: New-InboxRule", ["account and address"])
+    assert (told["Activity"], told["MatchedBy"]) == (
+        "Exchange: New-InboxRule",
+        ["account and IP address"],
+    )
 
 
 def test_new_country() -> None:

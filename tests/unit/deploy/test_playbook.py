@@ -108,7 +108,7 @@ def test_nobody_consents_and_no_secret_has_a_default() -> None:
         "authentication": {"type": "ManagedServiceIdentity"}
     }
     for name, one in _all_actions().items():
-        if one["type"] == "Http" and name != "CrowdSec":
+        if one["type"] == "Http" and name != "Look_up_in_CrowdSec":
             assert one["inputs"]["authentication"]["type"] == "ManagedServiceIdentity", name
         assert one["type"] != "ApiConnection", name
     for name, parameter in TEMPLATE["parameters"].items():
@@ -131,7 +131,7 @@ def test_an_empty_key_leaves_the_one_in_the_vault(key: str, kept: bool) -> None:
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_automation_rule_is_a_choice_and_leaves_our_incidents_out(wanted: bool) -> None:
-    """Alerts of our rules tell of the address themselves, so no prefix of theirs may be missing."""
+    """Our alerts already describe the IP address, so every title prefix must be excluded."""
     (rule,) = (
         one
         for one in _resources(automationRule=wanted)
@@ -199,13 +199,13 @@ def test_the_key_shows_nowhere() -> None:
     holders = {
         name
         for name, one in actions.items()
-        if name == "Read_the_key"
-        or any("'Read_the_key'" in text for text in _texts(one.get("inputs")))
+        if name == "Get_API_key"
+        or any("'Get_API_key'" in text for text in _texts(one.get("inputs")))
     }
-    assert holders == {"Read_the_key", "CrowdSec"}
+    assert holders == {"Get_API_key", "Look_up_in_CrowdSec"}
     for name in holders:
         assert actions[name]["runtimeConfiguration"] == SECURE, name
-    assert actions["CrowdSec"]["inputs"]["retryPolicy"] == {"type": "none"}
+    assert actions["Look_up_in_CrowdSec"]["inputs"]["retryPolicy"] == {"type": "none"}
 
 
 # ------------------------------------------------------------------------------ the query
@@ -214,10 +214,10 @@ def test_the_key_shows_nowhere() -> None:
 def query(*addresses: Any) -> str:
     """Return the query as it goes out, about *addresses*."""
     entities = json.dumps([{"address": one} for one in addresses], separators=(",", ":"))
-    source: str = _all_actions()["Ask_signinwatch"]["inputs"]["body"]["query"]
+    source: str = _all_actions()["Query_verdicts"]["inputs"]["body"]["query"]
     source = source.replace("@{parameters('verdictDays')}", "14")
     coded = base64.b64encode(entities.encode()).decode()
-    filled = source.replace("@{base64(string(body('Entities')))}", coded)
+    filled = source.replace("@{base64(string(body('Select_IP_addresses')))}", coded)
     assert "@" not in filled
     return filled
 
@@ -228,7 +228,7 @@ def test_the_language_service_accepts_the_query() -> None:
     assert told["complaints"] == []
     assert list(told["columns"]) == ["IPAddress", "Verdict", "Reputation", "Source"]
     order = [
-        _all_actions()["Rows"]["inputs"]["select"][one]
+        _all_actions()["Select_verdict_rows"]["inputs"]["select"][one]
         for one in ("address", "verdict", "reputation", "source")
     ]
     assert order == [f"@item()[{number}]" for number in range(4)]

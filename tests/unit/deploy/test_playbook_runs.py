@@ -29,17 +29,17 @@ class Peers:
         """Answer one HTTP action."""
         self.calls.append(name)
         match name:
-            case "Ask_signinwatch":
+            case "Query_verdicts":
                 return Answer(200, {"tables": [{"rows": self.rows}]})
-            case "Read_the_key":
+            case "Get_API_key":
                 return Answer(self.key, {"value": KEY} if self.key == 200 else {"error": {}})
-            case "CrowdSec":
+            case "Look_up_in_CrowdSec":
                 assert inputs["headers"]["x-api-key"] == KEY
                 self.asked.append(
                     inputs["uri"].removeprefix("https://cti.api.crowdsec.net/v2/smoke/")
                 )
                 return self.crowdsec.pop(0)
-            case "Comment":
+            case "Add_comment":
                 assert inputs["method"] == "PUT"
                 assert inputs["uri"].startswith(f"https://management.azure.com{INCIDENT}/comments/")
                 self.comments.append(inputs["body"]["properties"]["message"])
@@ -73,15 +73,15 @@ def test_what_signinwatch_knows_is_not_asked_again() -> None:
     """Neither the key nor CrowdSec is touched."""
     peers = Peers([_known("2.56.10.9")])
     _play(peers)
-    assert peers.calls == ["Ask_signinwatch", "Comment"]
+    assert peers.calls == ["Query_verdicts", "Add_comment"]
     (comment,) = peers.comments
     assert "<td>2.56.10.9</td><td>malicious</td><td>score 5, confidence high</td>" in comment
     assert 'href="https://app.crowdsec.net/cti/2.56.10.9"' in comment
-    assert "Not asked" not in comment
+    assert "Not looked up" not in comment
 
 
 def test_the_rest_is_asked_once_within_the_share() -> None:
-    """The others are told as not asked, with the share."""
+    """The comment shows the others as not looked up, with the limit."""
     peers = Peers(
         [*_open("8.8.8.8", "9.9.9.9", "7.7.7.7"), _known("2.56.10.9")],
         _item("suspicious"),
@@ -91,32 +91,35 @@ def test_the_rest_is_asked_once_within_the_share() -> None:
     assert peers.asked == ["8.8.8.8", "9.9.9.9"]
     (comment,) = peers.comments
     assert "<td>8.8.8.8</td><td>suspicious</td><td>suspicious, confidence high</td>" in comment
-    assert comment.count("<td>CrowdSec, asked now</td>") == 2
-    assert "<td>9.9.9.9</td><td>unknown</td><td>nothing known</td>" in comment
-    assert "<td>7.7.7.7</td><td>not asked</td>" in comment
-    assert "Not asked: 1. The share is 2 lookups for an incident." in comment
+    assert comment.count("<td>CrowdSec, live lookup</td>") == 2
+    assert "<td>9.9.9.9</td><td>unknown</td><td>no data</td>" in comment
+    assert "<td>7.7.7.7</td><td>not looked up</td>" in comment
+    assert "Not looked up: 1. The limit is 2 lookups per incident." in comment
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (Answer(429, {"message": "Limit Exceeded"}), "the quota of the CrowdSec key is spent"),
-        (Answer(429, {"message": "Too Many Requests"}), "CrowdSec asks for a slower pace"),
-        (Answer(429, "<html>limit exceeded"), "the quota of the CrowdSec key is spent"),
-        (Answer(403, {"message": "Forbidden"}), "status 403 (it refuses the key)"),
-        (Answer(503, "<html>"), "CrowdSec gave no answer, status 503."),
-        (Answer(None), "CrowdSec gave no answer, status none."),
+        (
+            Answer(429, {"message": "Limit Exceeded"}),
+            "The quota of the CrowdSec API key is exhausted",
+        ),
+        (Answer(429, {"message": "Too Many Requests"}), "CrowdSec rate limit reached"),
+        (Answer(429, "<html>limit exceeded"), "The quota of the CrowdSec API key is exhausted"),
+        (Answer(403, {"message": "Forbidden"}), "status 403 (API key rejected)"),
+        (Answer(503, "<html>"), "CrowdSec lookup failed, status 503."),
+        (Answer(None), "CrowdSec lookup failed, status none."),
     ],
 )
 def test_it_stops_asking_and_says_so(answer: Answer, told: str) -> None:
-    """One refusal is enough: what is left is told as not asked."""
+    """One refusal is enough: the rest is shown as not looked up."""
     peers = Peers(_open("8.8.8.8", "9.9.9.9", "7.7.7.7"), _item("malicious"), answer)
     _play(peers)
     assert peers.asked == ["8.8.8.8", "9.9.9.9"]
     (comment,) = peers.comments
     assert "<td>8.8.8.8</td><td>malicious</td>" in comment
-    assert "<td>9.9.9.9</td><td>not asked</td>" in comment
-    assert "Not asked: 2. " in comment
+    assert "<td>9.9.9.9</td><td>not looked up</td>" in comment
+    assert "Not looked up: 2. " in comment
     assert told in comment
 
 
@@ -151,18 +154,18 @@ def test_without_a_key_the_known_ones_are_told_all_the_same() -> None:
     assert peers.asked == []
     (comment,) = peers.comments
     assert "malicious" in comment
-    assert "Not asked: 1. the key cannot be read from the vault." in comment
+    assert "Not looked up: 1. The CrowdSec API key cannot be read from the key vault." in comment
 
 
 def test_a_share_of_nothing_and_an_incident_without_addresses() -> None:
     """The first asks nobody; the second is not commented on."""
     peers = Peers(_open("8.8.8.8"))
     _play(peers, share=0)
-    assert peers.calls == ["Ask_signinwatch", "Comment"]
+    assert peers.calls == ["Query_verdicts", "Add_comment"]
     for entities in (None, [], [{"kind": "Account", "properties": {}}]):
         silent = Peers([])
         _play(silent, entities=entities)
-        assert silent.calls == ["Ask_signinwatch"]
+        assert silent.calls == ["Query_verdicts"]
 
 
 def test_addresses_of_the_incident_are_what_is_asked_about() -> None:
@@ -170,7 +173,7 @@ def test_addresses_of_the_incident_are_what_is_asked_about() -> None:
     sent: list[str] = []
 
     def http(name: str, inputs: Mapping[str, Any]) -> Answer:
-        if name == "Ask_signinwatch":
+        if name == "Query_verdicts":
             sent.append(inputs["body"]["query"])
         return Answer(200, {"tables": [{"rows": []}]})
 

@@ -166,7 +166,7 @@ def test_the_alert_on_a_success_is_titled_as_promised() -> None:
         grouping = RULES[name]["incidentConfiguration"]["groupingConfiguration"]
         assert grouping["groupByEntities"] == ["Account", "IP"]
         assert RULES[name]["eventGroupingSettings"] == {"aggregationKind": "AlertPerResult"}
-    assert {"Outcome", "Mfa", "Device", "AccountsFromAddress", "DelaySeconds", "Reason"} <= set(
+    assert {"Outcome", "MFA", "Device", "AccountsFromAddress", "DelaySeconds", "Reason"} <= set(
         RULES["SuspiciousSignIn"]["customDetails"]
     )
 

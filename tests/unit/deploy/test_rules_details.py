@@ -90,9 +90,9 @@ def test_a_row_without_what_may_be_missing_is_told() -> None:
     assert told["AccountName"] == "service"
     assert told["AccountSuffix"] == ""
     assert "CrowdSec:" not in told["Reasons"]
-    assert "Known for" not in told["Reasons"]
-    assert "Device: not known." in told["Reasons"]
-    assert "Judged 12 s after the sign-in (live)." in told["Reasons"]
+    assert "Known behaviours" not in told["Reasons"]
+    assert "Device: not recorded." in told["Reasons"]
+    assert "Detected 12 s after the sign-in (live)." in told["Reasons"]
     full = finding(
         "198.18.0.7",
         "service",
@@ -106,10 +106,10 @@ def test_a_row_without_what_may_be_missing_is_told() -> None:
     )
     (told,) = run_rule(RULES["SuspiciousSignIn"], {FINDINGS_TABLE: [full]}, at("12:00"))
     for text in (
-        "Known for http:scan.",
+        "Known behaviours: http:scan.",
         "MITRE ATT&CK: T1110.",
         "CrowdSec: https://app.crowdsec.net/cti/198.18.0.7 Sign-ins",
         "Device: d1, compliant.",
-        "Multifactor authentication not required.",
+        "MFA: not required.",
     ):
         assert text in told["Reasons"]

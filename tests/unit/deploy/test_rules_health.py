@@ -50,7 +50,7 @@ def _alerts(name: str, rows: list[FindingRow], now: datetime = NOON) -> list[str
 def test_heartbeat_of_nothing_at_all() -> None:
     """Without any row there is an alert: that is what it is for."""
     assert _alerts("HealthHeartbeat", []) == [
-        "signinwatch gives no sign of life: no word for a day"
+        "signinwatch: heartbeat missing (no data for 24 hours)"
     ]
 
 
@@ -58,13 +58,13 @@ def test_heartbeat_where_there_is_no_table() -> None:
     """A deployment that never got as far as the tables, or lost them, is told of."""
     rule = RULES["HealthHeartbeat"]
     (row,) = Workspace(kql.read_functions()).ask(rule["query"], NOON)
-    assert row["State"] == "no word for a day"
+    assert row["State"] == "no data for 24 hours"
 
 
 def test_heartbeat_that_stopped() -> None:
     """Twenty minutes without a word, whatever there was before."""
     (title,) = _alerts("HealthHeartbeat", [_health(at("11:39"), "ready", 1)])
-    assert "no word since 2026-01-02T11:39" in title
+    assert "no data since 2026-01-02T11:39" in title
     assert _alerts("HealthHeartbeat", [_health(at("11:41"), "ready", 1)]) == []
 
 
@@ -79,8 +79,8 @@ def test_heartbeat_of_a_service_that_is_not_ready() -> None:
     ]
     told = run_rule(RULES["HealthHeartbeat"], {HEALTH_TABLE: rows}, NOON)
     (alert,) = alerts_of(RULES["HealthHeartbeat"], told)
-    assert alert["title"].endswith("runs, and is not ready")
-    assert alert["details"]["Troubles"] == "hub-refused: the key needs Listen"
+    assert alert["title"].endswith("(running but not ready)")
+    assert alert["details"]["Issues"] == "hub-refused: the key needs Listen"
     assert _alerts("HealthHeartbeat", [*rows, _health(at("11:55"), "ready", 1, instance="2")]) == []
 
 
@@ -171,14 +171,14 @@ def test_dropped() -> None:
         _dropped(at("11:50"), 8, "same"),
     ]
     assert _alerts("HealthDropped", rows) == [
-        "signinwatch: 4 sign-ins given up (crowded out)",
-        "signinwatch: 7 sign-ins given up (too old)",
+        "signinwatch: 4 sign-ins expired before lookup (crowded out)",
+        "signinwatch: 7 sign-ins expired before lookup (too old)",
     ]
     later = [*rows, _dropped(at("12:50"), 10)]
     assert _alerts("HealthDropped", later, at("13:00")) == []
     edge = [*rows, _dropped(at("11:58"), 12, ingested=at("11:59"))]
     assert _alerts("HealthDropped", edge, at("13:00")) == [
-        "signinwatch: 2 sign-ins given up (too old)"
+        "signinwatch: 2 sign-ins expired before lookup (too old)"
     ]
 
 
@@ -189,7 +189,9 @@ def test_dropped_after_a_long_silence() -> None:
         _dropped(at("11:40"), 50),
         _dropped(at("11:50"), 51),
     ]
-    assert _alerts("HealthDropped", rows) == ["signinwatch: 1 sign-ins given up (too old)"]
+    assert _alerts("HealthDropped", rows) == [
+        "signinwatch: 1 sign-ins expired before lookup (too old)"
+    ]
 
 
 def test_dropped_of_a_new_ledger() -> None:
@@ -203,8 +205,8 @@ def test_dropped_of_a_new_ledger() -> None:
         _dropped(at("11:20"), 9, "crowded out"),
     ]
     assert _alerts("HealthDropped", rows) == [
-        "signinwatch: 2 sign-ins given up (crowded out)",
-        "signinwatch: 90 sign-ins given up (too old)",
+        "signinwatch: 2 sign-ins expired before lookup (crowded out)",
+        "signinwatch: 90 sign-ins expired before lookup (too old)",
     ]
 
 

@@ -171,7 +171,7 @@ def test_it_waits_for_no_network_twice() -> None:
     assert by_account[_account("capped")]["Severity"] == "Low"
     unsure = by_account[_account("no confidence told")]
     assert unsure["Severity"] == "Medium"
-    assert "confidence not told" in unsure["Reasons"]
+    assert "confidence not provided" in unsure["Reasons"]
     assert by_account[_account("right password")]["Outcome"] == "PasswordAccepted"
     (alert,) = alerts_of(RULE, [network])
     assert alert["title"] == (
@@ -217,4 +217,4 @@ def test_codes_of_a_right_password_are_those_of_the_outcomes() -> None:
 
     codes = sorted(c for c, (o, _) in ENTRA_CODES.items() if o is Outcome.PASSWORD_ACCEPTED)
     listed = ", ".join(f'"{code}"' for code in codes)
-    assert f"let RightPassword = dynamic([{listed}]);" in RULE["query"]
+    assert f"let ValidPasswordCodes = dynamic([{listed}]);" in RULE["query"]

@@ -83,7 +83,7 @@ def test_an_alert_counts_its_sign_ins() -> None:
     assert alert["title"] == f"Suspicious sign-in for {account} from {address}"
     assert alert["details"]["SignIns"] == 3
     assert alert["details"]["Outcome"] == "Success"
-    assert alert["details"]["Mfa"] == "not told"
+    assert alert["details"]["MFA"] == "not recorded"
     assert alert["severity"] == "High"
     assert alert["entities"][0] == (
         "Account",
@@ -111,16 +111,16 @@ def test_muted_findings_are_counted_not_hidden() -> None:
     """The workbook's tile tells how much an exception mutes or caps."""
     workspace = kql.make_workspace({FINDINGS_TABLE: ROWS}, EXCEPTIONS)
     tile = kql.read_tiles()["muted"]
-    told = {row["ExceptionKeys"]: row for row in workspace.ask(tile, RUNS[1])}
+    told = {row["Exceptions"]: row for row in workspace.ask(tile, RUNS[1])}
     assert told["address"]["Muted"] == 1
     assert told["cap"]["Capped"] == 1
     assert told["cap"]["Muted"] == 0
     assert not {"exception that ended", "end that cannot be read"} & set(told)
     ends = {
-        row["ExceptionKey"]: row["State"]
+        row["Exception"]: row["State"]
         for row in workspace.ask(kql.read_tiles()["exceptions"], RUNS[1])
     }
-    assert ends["no end"] == "never ends"
-    assert ends["exception that ended"] == "ended"
-    assert ends["end that cannot be read"] == "end cannot be read: not applied"
+    assert ends["no end"] == "no expiry"
+    assert ends["exception that ended"] == "expired"
+    assert ends["end that cannot be read"] == "invalid expiry date: not applied"
     assert "address" not in ends
