@@ -100,7 +100,7 @@ async def test_the_demo_finds_the_seeded_addresses_and_no_others(tmp_path: Path)
     assert ran.status == 0, ran.out
     assert b"seeded malicious IPs were found, and no others" in ran.out
     assert len(findings_in(tmp_path / "findings.jsonl")) > 50
-    shown = ran.out.partition(b"What Microsoft Sentinel makes of them")[2]
+    shown = ran.out.partition(b"Alerts in Microsoft Sentinel")[2]
     assert b"Suspicious sign-in for" in shown, "it ends with the alerts of the shipped rule"
 
 
