@@ -196,7 +196,7 @@ def _opened(path: Path, clock: str) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, clock: str) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, RECENT_SCHEMA_VERSION):
-        raise _DamagedFile(f"unknown schema version {version}, expected {RECENT_SCHEMA_VERSION}")
+        raise _DamagedFile(f"schema {version} is unknown, expected {RECENT_SCHEMA_VERSION}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA secure_delete = ON")
