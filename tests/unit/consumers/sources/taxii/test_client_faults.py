@@ -83,11 +83,11 @@ async def test_a_refusal_is_told_in_words(status: int, text: str, *, probe: bool
         (b"<html>Please sign in", "text/html; charset=utf-8", "responds with a web page"),
         (b"{}", "text/html", "responds with a web page"),
         (b"\n <!doctype html>", "application/taxii+json", "responds with a web page"),
-        (b"hello", "application/taxii+json", "no JSON"),
+        (b"hello", "application/taxii+json", "other than JSON"),
         (b"[]", "application/taxii+json", "JSON that is not an object"),
         (b'{"objects": {}}', "application/taxii+json", "objects that are not a list"),
-        (b'{"more": true, "next": 7}', "application/taxii+json", "cursor that is no text"),
-        (b'{"next": "' + b"a" * 5_000 + b'"}', "application/json", "cursor that is no text"),
+        (b'{"more": true, "next": 7}', "application/taxii+json", "cursor that is not text"),
+        (b'{"next": "' + b"a" * 5_000 + b'"}', "application/json", "cursor that is not text"),
     ],
 )
 async def test_an_answer_that_is_no_envelope_is_refused(body: bytes, kind: str, text: str) -> None:
