@@ -95,7 +95,7 @@ async def test_the_key_is_not_sent_to_a_link_on_the_same_host(tmp_path: Path) ->
 def test_a_client_that_knows_the_key_downloads_nothing(tmp_path: Path) -> None:
     """A mistake of the wiring must not leak it."""
     keyed = client(**{"X-Api-Key": KEY})
-    with pytest.raises(ValueError, match="must not know the key"):
+    with pytest.raises(ValueError, match="must not have the key"):
         ReplicaDownload(keyed, keyed, "https://localhost/v2", tmp_path)
 
 

@@ -64,7 +64,7 @@ class SharedFeed:
     """The parts of a feed that instances share."""
 
     journal: FeedJournal
-    claims: Leases
+    leases: Leases
     """The leases that decide which instance reads the feed."""
 
 
@@ -103,7 +103,7 @@ class FeedSync:
         self._status = SyncStatus(name, interval, health, now)
         self._shared = shared
         self._changes = FeedChanges(
-            name, feeds.store, shared.claims if shared is not None else None
+            name, feeds.store, shared.leases if shared is not None else None
         )
         self._max_indicators = max_indicators
         self._retained: set[str] | None = None
@@ -381,8 +381,8 @@ class FeedSync:
         if self._shared is None:
             return True
         name = f"feed {self.name}"
-        return name in (await self._shared.claims.acquire([name], FEED_LEASE_SECONDS)).acquired
+        return name in (await self._shared.leases.acquire([name], FEED_LEASE_SECONDS)).acquired
 
     async def _release(self) -> None:
         if self._shared is not None:
-            await self._shared.claims.release([f"feed {self.name}"])
+            await self._shared.leases.release([f"feed {self.name}"])

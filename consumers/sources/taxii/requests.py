@@ -144,7 +144,7 @@ def _checked(reply: HttpResponse, *, with_next: bool) -> HttpResponse:
     if with_next and status in _NEXT_REFUSED:
         raise NextRefused("no longer accepts its own cursor")
     if status in _BUSY_STATUSES:
-        raise ServerBusy(f"asks to wait (HTTP {status})", retry_after=reply.retry_after)
+        raise ServerBusy(f"is busy (HTTP {status})", retry_after=reply.retry_after)
     if status == 408 or status >= 500:
         raise ConnectionLost(
             f"has an internal error (HTTP {status})", retry_after=reply.retry_after

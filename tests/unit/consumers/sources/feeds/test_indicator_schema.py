@@ -54,13 +54,13 @@ def test_a_page_is_taken_in_whole_or_not_at_all(
 ) -> None:
     """Whatever fails in its midst; the next one is taken as ever."""
     apply(store, version())
-    name = store._index_keys
+    index_keys = store._index_keys
 
     def failing(number: int, *rest: Any) -> None:
-        name(number, *rest)
+        index_keys(number, *rest)
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(store, "_name", failing)
+    monkeypatch.setattr(store, "_index_keys", failing)
     with pytest.raises(LedgerFailed, match="disk I/O error"):
         apply(store, version(2.0, B), step=2)
     monkeypatch.undo()
