@@ -1,4 +1,4 @@
-"""The two clocks: wall time, and a recording's own time."""
+"""The two clocks: wall time, and the event time of a log export."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from schemas.durations import DAY_SECONDS
+from schemas.ports import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LONE_LEAP_SECONDS = DAY_SECONDS
-"""A time further ahead than this, with no neighbour that agrees, is a mistake of the recording."""
+"""A timestamp further ahead than this counts as an error unless a neighbouring one confirms it."""
 EARLIEST_TIME = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
-"""Seconds since the epoch. Services write the ends of the calendar, or zero, for no time; neither
-is when anything happened, so times outside this span move no clock."""
+"""Seconds since the epoch. Services write the ends of the calendar, or zero, for "no time".
+Timestamps outside this range therefore never move a clock."""
 
 
-class WallClock:
-    """The time it is."""
+class WallClock(Clock):
+    """The current wall time."""
 
     kind = "wall"
 
+    @override
     def now(self) -> float:
-        """Return seconds since the epoch."""
         return time.time()
 
 
-class EventClock:
-    """The latest time that a recording has told so far. It never goes back once it is confirmed.
+class EventClock(Clock):
+    """The latest timestamp read from a log export so far. It never goes back once confirmed.
 
-    A time more than a day ahead counts only when the next one confirms it, so that one record of
-    the year 2099 does not expire everything. The first time needs a neighbour as well: until one
-    agrees with it, each next time takes its place.
+    A timestamp more than a day ahead counts only when the next one confirms it, so that a single
+    record from the year 2099 does not expire everything. The first timestamp needs confirmation
+    too. Until a neighbour confirms it, each new timestamp replaces it.
     """
 
     kind = "event"
@@ -43,53 +46,55 @@ class EventClock:
         self._now: float | None = None
         self._ahead: float | None = None
 
+    @override
     def now(self) -> float:
-        """Return seconds since the epoch; 0 before the first time."""
+        """Return seconds since the epoch; 0 before the first timestamp."""
         return self._now if self._now is not None else self._ahead or 0.0
 
     @property
     def confirmed(self) -> bool:
-        """Whether two times of the recording have agreed."""
+        """Whether two timestamps have confirmed each other."""
         return self._now is not None
 
     def mark(self) -> tuple[float | None, float | None]:
-        """Return what :meth:`turn_back` takes."""
+        """Return the current state, for :meth:`reset_to`."""
         return self._now, self._ahead
 
     def reset_to(self, mark: tuple[float | None, float | None]) -> None:
-        """Undo what came since *mark*: something has to be done before the clock moves on."""
+        """Restore the state *mark*, to finish earlier work before the clock advances."""
         self._now, self._ahead = mark
 
-    def advance_within(self, moment: float) -> None:
-        """Let time pass up to *moment*, in which the recording tells nothing."""
-        self._now = max(self._now or 0.0, moment)
+    def advance_within(self, timestamp: float) -> None:
+        """Advance to *timestamp* through a gap without records."""
+        self._now = max(self._now or 0.0, timestamp)
 
     def advance(self, times: Iterable[datetime | None]) -> None:
-        """Take the times of the next records, in the order of the recording."""
-        for moment in times:
-            if moment is not None:
-                self._take(moment.timestamp())
+        """Advance by the times of the next records, in the order of the export."""
+        for record_time in times:
+            if record_time is not None:
+                self._advance_to(record_time.timestamp())
 
     def advance_to_latest(self, latest: datetime) -> bool:
-        """Take the latest of some times; return True if that is all that the clock needs.
+        """Advance to the *latest* time of a batch; return True if that was possible.
 
-        It is not when the time is too far ahead: then its neighbours must speak for it.
+        Return False if it is too far ahead. The caller must then pass all times of the batch to
+        :meth:`advance`, so that they can confirm each other.
         """
-        moment = latest.timestamp()
-        if self._now is None or moment > self._now + MAX_LONE_LEAP_SECONDS:
+        timestamp = latest.timestamp()
+        if self._now is None or timestamp > self._now + MAX_LONE_LEAP_SECONDS:
             return False
-        self._now = max(self._now, moment)
+        self._now = max(self._now, timestamp)
         self._ahead = None
         return True
 
-    def _take(self, moment: float) -> None:
-        if not EARLIEST_TIME <= moment < LATEST_TIME:
+    def _advance_to(self, timestamp: float) -> None:
+        if not EARLIEST_TIME <= timestamp < LATEST_TIME:
             return
-        if self._now is not None and moment <= self._now + MAX_LONE_LEAP_SECONDS:
-            self._now = max(self._now, moment)
+        if self._now is not None and timestamp <= self._now + MAX_LONE_LEAP_SECONDS:
+            self._now = max(self._now, timestamp)
             self._ahead = None
-        elif self._ahead is not None and abs(moment - self._ahead) <= MAX_LONE_LEAP_SECONDS:
-            self._now = max(moment, self._ahead)
+        elif self._ahead is not None and abs(timestamp - self._ahead) <= MAX_LONE_LEAP_SECONDS:
+            self._now = max(timestamp, self._ahead)
             self._ahead = None
         else:
-            self._ahead = moment
+            self._ahead = timestamp

@@ -1,4 +1,4 @@
-"""Doing once what several callers want at the same moment."""
+"""Request coalescing: one operation for all calls made at the same time."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Joins the calls of one turn of the event loop into a single piece of work.
+    """Combine the calls of one event loop iteration into a single operation.
 
     A durable transaction costs the same for one batch of addresses as for ten, and batches tend to
-    come together. *work* gets the items in order and returns as many results.
+    arrive together. *operation* gets the items in order and returns one result for each.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
-        self._work = work
+    def __init__(self, operation: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._operation = operation
         self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
 
     async def submit(self, item: Item) -> Result:
         """Return the result for *item*.
 
-        An error of the work reaches the first caller; the others are cancelled.
+        If the operation fails, the first caller gets the error and the other calls are cancelled.
         """
-        mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._pending.append((item, mine))
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._pending.append((item, future))
         if len(self._pending) == 1:
             await self._run_group()
-        return await mine
+        return await future
 
     async def _run_group(self) -> None:
-        joined = self._pending
+        group = self._pending
         try:
             await asyncio.sleep(0)
             self._pending = []
-            results = await self._work([item for item, _ in joined])
+            results = await self._operation([item for item, _ in group])
         except BaseException:
             self._pending = []
-            for _, future in joined:
+            for _, future in group:
                 future.cancel()
             raise
-        for (_, future), result in zip(joined, results, strict=True):
+        for (_, future), result in zip(group, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -1,4 +1,4 @@
-"""How a recording moves its own clock: by what its messages tell, and never too far at once."""
+"""Advances the event clock by the timestamps of messages, in bounded steps."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Message
 
 GROUP_SECONDS = 300.0
-"""By the event clock, the longest stretch of a recording that is handled at one moment."""
+"""Event time that one group of messages may cover."""
 CONTRADICTION = 30 * DAY_SECONDS
-"""Seconds by which the second time of a recording may be later than the first; and it is not to be
-earlier."""
+"""Seconds by which the second timestamp of an export may follow the first. It must not precede
+it."""
 
 
 def leap(
     clock: Clock, decoded: Decoded, message: Message, started: float | None
 ) -> tuple[float | None, float | None]:
-    """Move the event clock on, unless that would be too far at once.
+    """Advance the event clock, unless the message lies beyond the current group.
 
-    Return how far it would have been, else None; and when the stretch that is being gathered
-    began. A first time that the next one contradicts never was: its stretch begins with the next.
-    Wall time never leaps.
+    Return a pair. The first item is the time that was out of reach, or None if the clock advanced.
+    The second is the start of the current group. If the second timestamp of an export contradicts
+    the first one, the group starts at the second. Wall time never leaps.
     """
     if not isinstance(clock, EventClock):
         return None, started
     before, unconfirmed = clock.mark(), not clock.confirmed
     advance(clock, decoded, message)
-    moment = clock.now()
+    timestamp = clock.now()
     if started is None:
         return None, started
-    if unconfirmed and not 0 <= moment - started <= CONTRADICTION:
-        return None, moment
-    if moment - started <= GROUP_SECONDS:
+    if unconfirmed and not 0 <= timestamp - started <= CONTRADICTION:
+        return None, timestamp
+    if timestamp - started <= GROUP_SECONDS:
         return None, started
     clock.reset_to(before)
-    return moment, started
+    return timestamp, started
 
 
 def advance(clock: Clock, decoded: Decoded, message: Message) -> None:
-    """Move the event clock on. Wall time needs no telling."""
+    """Advance the event clock. A wall clock needs no input."""
     if isinstance(clock, EventClock):
-        latest = _latest_of_one_form(decoded.signins)
+        latest = _latest_if_comparable(decoded.signins)
         if latest is None or not clock.advance_to_latest(latest):
             clock.advance(map(_time_of, decoded.signins))
         clock.advance([message.enqueued])
 
 
-def _latest_of_one_form(signins: Sequence[SignIn]) -> datetime | None:
-    """Return the latest time of a body's records, if their texts can be compared as they are."""
+def _latest_if_comparable(signins: Sequence[SignIn]) -> datetime | None:
+    """Return the latest record time of a body, if the texts of the times sort chronologically."""
     texts = [text for signin in signins if type(text := signin.raw_address) is str]
     if not texts or len(texts) < len(signins) or len(set(map(len, texts))) > 1:
         return None
@@ -69,5 +69,5 @@ def _latest_of_one_form(signins: Sequence[SignIn]) -> datetime | None:
 def _time_of(signin: SignIn) -> datetime | None:
     try:
         return signin.record_time()
-    except Exception:  # noqa: BLE001 - such a record tells no time; who judges it sets it aside
+    except Exception:  # noqa: BLE001 - no time; the evaluator quarantines the record
         return None

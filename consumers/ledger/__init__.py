@@ -1,1 +1,1 @@
-"""The ledger: a bounded memory front over a durable store."""
+"""The ledger: a bounded in-memory cache in front of a durable store."""

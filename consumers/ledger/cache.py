@@ -1,4 +1,4 @@
-"""The ledger's memory front: a bounded cache of answers over the durable ledger."""
+"""A bounded in-memory cache of verdicts in front of the durable ledger."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class VerdictCache:
-    """Answers from memory what was asked for lately, and from the ledger the rest.
+    """Return recently used verdicts from memory and the others from the ledger.
 
-    The memory has two generations of *most* / 2 addresses: what is asked for moves to the young
-    one, and when that is full the old one is forgotten. It costs one dictionary access an address
-    and forgets what was not used for longest, near enough.
+    The cache has two generations of *max_addresses* / 2 addresses. An address that is read moves
+    to the young generation. When that is full, the old generation is discarded. This approximates
+    least-recently-used eviction at the cost of one dictionary access per address.
     """
 
     def __init__(
@@ -24,28 +24,32 @@ class VerdictCache:
         ledger: Ledger,
         clock: Clock,
         *,
-        most: int = 200_000,
+        max_addresses: int = 200_000,
         leases_return_verdicts: bool = False,
     ) -> None:
-        """With *leases_return_verdicts*, what memory does not know counts as unknown.
+        """With *leases_return_verdicts*, an address that is not in memory counts as unknown.
 
-        For a ledger that is far away: before anything is asked its addresses are claimed, and the
-        claim tells what is answered; so every new address is looked up there once, not twice.
+        Use it for a remote ledger. Every lookup starts with a lease, and the lease returns the
+        verdicts that exist already. Each new address thus costs one request instead of two.
         """
         self._ledger = ledger
         self._clock = clock
         self._leases_return_verdicts = leases_return_verdicts
-        self._half = max(1, most // 2)
+        self._half = max(1, max_addresses // 2)
         self._young: dict[str, Answer] = {}
         self._old: dict[str, Answer] = {}
 
     def cached(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what memory alone knows of lately, and need not be asked again."""
+        """Return the verdicts of the young generation that are valid and need no recheck."""
         now, young = self._clock.now(), self._young
-        return {one: young[one] for one in addresses if one in young and young[one].stands(now)}
+        return {
+            address: answer
+            for address in addresses
+            if (answer := young.get(address)) is not None and answer.stands(now)
+        }
 
     async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what is known and has not expired, from memory where possible."""
+        """Return the verdicts that have not expired, from memory where possible."""
         now = self._clock.now()
         young = self._young
         found: dict[str, Answer] = {}
@@ -57,10 +61,10 @@ class VerdictCache:
             else:
                 missing.append(address)
         if missing:
-            found.update(await self._from_below(missing, now))
+            found.update(await self._get_missing(missing, now))
         return found
 
-    async def _from_below(self, addresses: Sequence[str], now: float) -> dict[str, Answer]:
+    async def _get_missing(self, addresses: Sequence[str], now: float) -> dict[str, Answer]:
         old = self._old
         found = {
             address: old[address]
@@ -74,13 +78,13 @@ class VerdictCache:
         return found
 
     def remember(self, answers: Mapping[str, Answer]) -> None:
-        """Keep in memory what the ledger was found to know."""
+        """Store answers in memory only. The ledger holds them already."""
         for address, answer in answers.items():
             self._young[address] = answer
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
 
     async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
-        """Keep answers durably, then in memory."""
+        """Store answers in the ledger, then in memory."""
         await self._ledger.put_verdicts(answers)
         self.remember(answers)

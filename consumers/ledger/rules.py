@@ -1,4 +1,4 @@
-"""What all stores of the ledger agree on: what gives way, what counts as asked, how old is old."""
+"""Rules shared by all ledger stores: eviction order, recheck state, history expiry."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 EXPIRED = "waited too long"
 EVICTED = "crowded out"
 HISTORY_SECONDS = 45 * 86_400.0
-"""Age at which an entry of the history that nobody used is forgotten."""
+"""Age at which an unused history entry expires."""
 _OUTCOME_PRIORITY = {Outcome.SUCCESS: 2_000.0, Outcome.PASSWORD_ACCEPTED: 1_000.0}
-"""More than any score, so that successes give way last."""
+"""Higher than any score, so that successful sign-ins are evicted last."""
 
 
-def weight_of(one: PendingSignIn) -> float:
-    """Return how much a sign-in matters when too many wait for one address."""
-    return weight(one.details.outcome, one.own)
+def weight_of(sign_in: PendingSignIn) -> float:
+    """Return the eviction weight of a pending sign-in. The lowest weight is evicted first."""
+    return weight(sign_in.details.outcome, sign_in.own)
 
 
 def weight(outcome: Outcome, own: float) -> float:
-    """Return the same, by what a sign-in says itself for a question."""
+    """Return the eviction weight for an outcome and the event score *own*."""
     return _OUTCOME_PRIORITY.get(outcome, 0.0) + own
 
 
 def is_about(details: Details, address: str | None, account: str | None) -> bool:
-    """Tell whether a sign-in is of an account, or from an address (any of those it tells)."""
-    return details.account == account or any(one == address for one, _ in details.addresses)
+    """Return True if a sign-in belongs to *account* or lists *address* among its addresses."""
+    return details.account == account or any(known == address for known, _ in details.addresses)
 
 
 def is_final(answer: Answer | None) -> Verdict | None:
-    """Return *answer* if it is a verdict for which nothing waits any more."""
+    """Return *answer* if it is a verdict that needs no recheck, else None."""
     return answer if isinstance(answer, Verdict) and not answer.recheck_pending else None
 
 
 def first_asked(answer: Answer | None) -> float | None:
-    """Return since when an address is asked about whose answer is open."""
+    """Return when an address that awaits a recheck was first looked up, else None."""
     return (
         answer.first_asked or None
         if isinstance(answer, Verdict) and answer.recheck_pending

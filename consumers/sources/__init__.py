@@ -1,1 +1,1 @@
-"""Sources of intelligence."""
+"""Threat intelligence sources."""

@@ -1,4 +1,4 @@
-"""HTTP for sources: one session, no redirects, every body capped, aiohttp's errors translated."""
+"""HTTP client for sources: no redirects, limited body sizes, translated aiohttp errors."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _NOT_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
 )
-"""The request surely never left: no connection, or a proxy that refuses to make one."""
+"""Errors of a request that was definitely not sent: no connection, or refused by a proxy."""
 KEPT_HEADERS = ("content-type", "date", "x-taxii-date-added-first", "x-taxii-date-added-last")
 MAX_HTTP_RETRY_AFTER_SECONDS = 30.0
-"""Seconds; a Retry-After beyond this is cut, so that no header can stop us for a day."""
+"""A longer Retry-After is capped, so that no header can pause a source for a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A complete HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
     retry_after: float | None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those that :data:`KEPT_HEADERS` names, by lower-case name."""
+    """The headers listed in :data:`KEPT_HEADERS`, by lower-case name."""
 
 
 def retry_after(
-    value: str | None, now: float, longest: float = MAX_HTTP_RETRY_AFTER_SECONDS
+    value: str | None, now: float, max_seconds: float = MAX_HTTP_RETRY_AFTER_SECONDS
 ) -> float | None:
-    """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), capped."""
+    """Return the delay of a Retry-After header (RFC 9110 section 10.2.3), in seconds, capped."""
     if value is None:
         return None
     try:
@@ -57,25 +57,25 @@ def retry_after(
             seconds = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), longest)
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), max_seconds)
 
 
 class ResponseTooLarge(SourceUnavailable):
-    """An answer has more bytes than were allowed; the rest was not read."""
+    """A response exceeds the size limit; the rest of it was not read."""
 
 
-def _too_large(largest: int) -> ResponseTooLarge:
-    return ResponseTooLarge(f"an answer beyond {largest:,} bytes")
+def _too_large(max_bytes: int) -> ResponseTooLarge:
+    return ResponseTooLarge(f"a response beyond {max_bytes:,} bytes")
 
 
-def _lost(error: Exception) -> SourceUnavailable:
-    """Translate an error of the connection; tell whether the request surely never left."""
+def _connection_error(error: Exception) -> SourceUnavailable:
+    """Translate a connection error. ``counted`` is False if the request was definitely not sent."""
     if isinstance(error, _NOT_CONNECTED):
         return SourceUnavailable(f"cannot connect: {why_unreached(error)}", counted=False)
-    return SourceUnavailable(f"no answer: {type(error).__name__}")
+    return SourceUnavailable(f"no response: {type(error).__name__}")
 
 
-def _told(response: aiohttp.ClientResponse) -> dict[str, str]:
+def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     headers = response.headers
     return {name: headers[name][:200] for name in KEPT_HEADERS if name in headers}
 
@@ -83,8 +83,8 @@ def _told(response: aiohttp.ClientResponse) -> dict[str, str]:
 class HttpClient:
     """One aiohttp session for one source.
 
-    Proxies of the environment are used, except towards this machine. Redirects are not followed:
-    a key must not travel to another host.
+    Uses the proxies of the environment, except for this machine. Does not follow redirects, so
+    that a key is never sent to another host.
     """
 
     def __init__(
@@ -100,12 +100,13 @@ class HttpClient:
         idle: float | None = None,
         longest_wait: float = MAX_HTTP_RETRY_AFTER_SECONDS,
     ) -> None:
-        """*timeout* is for all of an answer, *idle* for the wait for its next bytes, in seconds.
+        """Configure the client without opening a connection. Times are in seconds.
 
-        *longest_wait* caps what a server asks us to wait.
+        *timeout* limits a whole response and *idle* the wait for its next bytes. *longest_wait*
+        caps the delay of a Retry-After header.
         """
         self.headers = dict(headers)
-        """Sent with every request from now on."""
+        """Headers of every request. Changes apply from the next request on."""
         self._timeout = aiohttp.ClientTimeout(
             total=timeout, sock_connect=min(timeout, 5.0), sock_read=idle
         )
@@ -117,36 +118,38 @@ class HttpClient:
         self._longest_wait = longest_wait
         self._session: aiohttp.ClientSession | None = None
 
-    def _wait_of(self, response: aiohttp.ClientResponse) -> float | None:
-        told = response.headers.get("Retry-After")
-        return retry_after(told, self._now.now(), self._longest_wait)
+    def _retry_after(self, response: aiohttp.ClientResponse) -> float | None:
+        value = response.headers.get("Retry-After")
+        return retry_after(value, self._now.now(), self._longest_wait)
 
     async def get(self, url: str, params: Mapping[str, str] | None = None) -> HttpResponse:
-        """GET *url* once. SourceUnavailable tells whether the request surely did not count."""
+        """GET *url* once.
+
+        Raises SourceUnavailable; ``counted`` is False if the request definitely did not count.
+        """
         session = self._open()
         try:
             async with session.get(
                 url, params=params, headers=self.headers, allow_redirects=False
             ) as response:
-                body = await self._capped(response)
-                after = self._wait_of(response)
-                return HttpResponse(response.status, body, after, _told(response))
+                body = await self._limited_body(response)
+                after = self._retry_after(response)
+                return HttpResponse(response.status, body, after, _kept_headers(response))
         except aiohttp.ClientError as error:
-            raise _lost(error) from None
+            raise _connection_error(error) from None
         except (TimeoutError, ssl.SSLError, OSError) as error:
-            raise _lost(error) from None
+            raise _connection_error(error) from None
 
-    async def download(self, url: str, file: IO[bytes], largest: int) -> HttpResponse:
-        """GET *url* once into *file*, at most *largest* bytes; only a 200 has its body written.
+    async def download(self, url: str, file: IO[bytes], max_bytes: int) -> HttpResponse:
+        """GET *url* once and write the body of a 200 to *file*, at most *max_bytes* bytes.
 
-        The URL is asked for to the letter, for it may be signed, and the body written as it came.
-
-        SourceUnavailable as for :meth:`get`; the file then holds a part.
+        The URL is sent unchanged because it may be signed. The body is written without decoding.
+        Raises SourceUnavailable like :meth:`get`; the file may then hold a part of the body.
         """
         try:
             target = URL(url, encoded=True)
         except ValueError:
-            raise SourceUnavailable("no URL", counted=False) from None
+            raise SourceUnavailable("not a valid URL", counted=False) from None
         session = self._open()
         size = 0
         try:
@@ -156,22 +159,22 @@ class HttpClient:
                 allow_redirects=False,
                 auto_decompress=False,
             ) as response:
-                after = self._wait_of(response)
-                reply = HttpResponse(response.status, b"", after, _told(response))
+                after = self._retry_after(response)
+                reply = HttpResponse(response.status, b"", after, _kept_headers(response))
                 if response.status != 200:
                     return reply
                 async for part in response.content.iter_chunked(1 << 20):
                     size += len(part)
-                    if size > largest:
-                        raise _too_large(largest)
+                    if size > max_bytes:
+                        raise _too_large(max_bytes)
                     await asyncio.to_thread(file.write, part)
                 return reply
         except aiohttp.ClientError as error:
-            raise _lost(error) from None
+            raise _connection_error(error) from None
         except (TimeoutError, ssl.SSLError, ConnectionError) as error:
-            raise _lost(error) from None
+            raise _connection_error(error) from None
 
-    async def _capped(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _limited_body(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_chunked(65_536):
@@ -181,8 +184,8 @@ class HttpClient:
             parts.append(part)
         return b"".join(parts)
 
-    def _trust(self) -> ssl.SSLContext | bool:
-        """Return whom to trust: the system, and who the user adds."""
+    def _tls_verification(self) -> ssl.SSLContext | bool:
+        """Return the trusted certificate authorities: the system's, and the configured bundle's."""
         if self._ca_bundle is None:
             return True
         return ssl.create_default_context(cafile=self._ca_bundle)
@@ -191,12 +194,14 @@ class HttpClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._trust()),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, ssl=self._tls_verification()
+                ),
                 trust_env=self._proxies,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-            # aiohttp sends a GET again, unasked and untold, when a kept connection breaks. That
-            # question may have counted. There is no public switch.
+            # aiohttp silently repeats a GET when a reused connection breaks. The first request may
+            # have counted against the quota. There is no public option to disable this.
             self._session._retry_connection = False  # noqa: SLF001
         return self._session
 

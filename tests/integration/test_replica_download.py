@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from consumers.sources.crowdsec import replica_download
+from consumers.sources.crowdsec import replica_archive, replica_download
 from consumers.sources.crowdsec.replica import FILE_NAME, METADATA_NAME, Replica
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from schemas.errors import FeedFailed
@@ -95,7 +95,7 @@ async def test_the_key_is_not_sent_to_a_link_on_the_same_host(tmp_path: Path) ->
 def test_a_client_that_knows_the_key_downloads_nothing(tmp_path: Path) -> None:
     """A mistake of the wiring must not leak it."""
     keyed = client(**{"X-Api-Key": KEY})
-    with pytest.raises(ValueError, match="must not know the key"):
+    with pytest.raises(ValueError, match="must not have the key"):
         ReplicaDownload(keyed, keyed, "https://localhost/v2", tmp_path)
 
 
@@ -164,7 +164,7 @@ async def test_lists_that_lead_nowhere_are_refused(
     ("status", "refused", "told"),
     [
         (401, True, "CROWDSEC__API_KEY"),
-        (403, True, "a key of its own"),
+        (403, True, "a separate key"),
         (404, True, "CROWDSEC__URL"),
         (400, True, "unexpected status 400"),
         (204, True, "unexpected status 204"),
@@ -220,9 +220,9 @@ async def test_a_broken_connection_may_pass(tmp_path: Path) -> None:
     ("entry", "told"),
     [
         ({"checksum": "0" * 64}, "another checksum"),
-        ({"checksum": "0" * 63}, "no SHA-256"),
-        ({"checksum": "ä" * 64}, "no SHA-256"),
-        ({"checksum": 7}, "no SHA-256"),
+        ({"checksum": "0" * 63}, "not a valid SHA-256"),
+        ({"checksum": "ä" * 64}, "not a valid SHA-256"),
+        ({"checksum": 7}, "not a valid SHA-256"),
         ({"checksum_type": "md5"}, "type"),
         ({"checksum_type": 7}, "type"),
     ],
@@ -317,7 +317,7 @@ async def test_heavy_work_is_done_beside_the_event_loop_and_stops(
     """Cancelled, the thread ends by itself instead of working for nobody."""
     entered, go, done = threading.Event(), threading.Event(), threading.Event()
     ends: list[BaseException] = []
-    true_one = replica_download._checked
+    true_one = replica_archive.verified_database
     packed, unpacked = tmp_path / "packed", tmp_path / "unpacked"
     packed.write_bytes(ARCHIVE if entry else DATABASE)
     unpacked.touch()
@@ -333,7 +333,7 @@ async def test_heavy_work_is_done_beside_the_event_loop_and_stops(
         finally:
             done.set()
 
-    monkeypatch.setattr(replica_download, "_checked", checked)
+    monkeypatch.setattr(replica_download, "verified_database", checked)
     async with download(ReplicaHosts(ARCHIVE, entry=entry), tmp_path / "replica") as made:
         task = asyncio.ensure_future(made.fetch())
         assert await asyncio.to_thread(entered.wait, 5)
@@ -343,7 +343,7 @@ async def test_heavy_work_is_done_beside_the_event_loop_and_stops(
         assert not list((tmp_path / "replica").iterdir())
         go.set()
         assert await asyncio.to_thread(done.wait, 5)
-    assert [type(error) for error in ends] == [replica_download._Interrupted]
+    assert [type(error) for error in ends] == [replica_archive.Interrupted]
 
 
 @pytest.mark.parametrize("full", [0, 1])

@@ -182,7 +182,7 @@ class World:
             "health": self.health,
             "now": lambda: self.time,
             "shared": SharedFeed(journal, self.claims) if journal is not None else None,
-            "most": most,
+            "max_indicators": most,
         }
         self.sync = self.new_sync(identity)
 

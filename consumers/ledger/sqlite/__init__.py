@@ -1,1 +1,1 @@
-"""The ledger in a directory, for one process."""
+"""The ledger in a state directory, for a single process."""

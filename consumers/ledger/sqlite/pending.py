@@ -1,7 +1,7 @@
-"""The waiting sign-ins of the SQLite ledger, and the queue of the addresses they wait for.
+"""Pending sign-ins of the SQLite ledger, and the ranked queue of their addresses.
 
-``queue`` holds one row for each address that sign-ins wait for, ranked by an index: so the most
-deserving are found without looking at all that waits.
+``queue`` holds one row per address with pending sign-ins, ranked by an index. The addresses with
+the highest rank are therefore found without a scan of all pending sign-ins.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from itertools import starmap
 from typing import TYPE_CHECKING
 
 import msgspec
+from typing_extensions import override
 
 from consumers.enrichment.ranking import recheck_penalty
 from consumers.ledger.rules import EVICTED, EXPIRED, first_asked, is_final, weight_of
 from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
-from schemas.ports import PendingAddress, PendingSignIn
+from schemas.ports import Ledger, PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,8 +48,8 @@ _DUE = (
 )
 
 
-class SqlitePending(SqliteFile):
-    """Parks, ranks, settles and gives up."""
+class SqlitePending(SqliteFile, Ledger):
+    """Enqueue, rank, acknowledge and expire pending sign-ins."""
 
     def __init__(
         self, folder: Path, clock: Clock, *, waiting_per_address: int, keep: bool = True
@@ -57,8 +58,8 @@ class SqlitePending(SqliteFile):
         super().__init__(folder, clock, keep=keep)
         self._waiting_per_address = waiting_per_address
 
+    @override
     async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what is known and has not expired."""
         with edge("looking up addresses"):
             return self._answers(addresses)
 
@@ -72,10 +73,10 @@ class SqlitePending(SqliteFile):
             found.update((address, answer_of(body)) for address, body in rows)
         return found
 
+    @override
     async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
-        """Park sign-ins whose address is still unanswered; return the other verdicts."""
         by_address: defaultdict[str, list[PendingSignIn]] = defaultdict(list)
         for one in waiting:
             by_address[one.address].append(one)
@@ -150,14 +151,14 @@ class SqlitePending(SqliteFile):
         )
 
     def _mark_asked(self, answers: Mapping[str, Answer]) -> None:
-        """Note since when addresses are asked about whose answer is open."""
+        """Store when each address that awaits a recheck was first looked up."""
         self._database.executemany(
             "UPDATE queue SET asked = ? WHERE address = ?",
             [(first_asked(answer), one) for one, answer in answers.items() if not is_final(answer)],
         )
 
+    @override
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
-        """Return those addresses that sign-ins wait for."""
         with edge("reading waiting sign-ins"):
             return self._queued(addresses)
 
@@ -169,8 +170,8 @@ class SqlitePending(SqliteFile):
             found.update(address for (address,) in self._database.execute(query, part))
         return found
 
+    @override
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
-        """Return up to *most* sign-ins that wait for *address*, oldest first."""
         with edge("reading waiting sign-ins"):
             rows = self._database.execute(
                 "SELECT key, parked, details, own, place, parts FROM waiting WHERE address = ? "
@@ -182,8 +183,8 @@ class SqlitePending(SqliteFile):
                 for key, parked, details, own, place, parts in rows
             ]
 
+    @override
     async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
-        """Delete waiting sign-ins."""
         addresses = dict.fromkeys(one.address for one in waiting)
         with self._transaction("settling sign-ins") as database:
             database.executemany(
@@ -192,8 +193,8 @@ class SqlitePending(SqliteFile):
             )
             self._tidy_queue(addresses)
 
+    @override
     async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Delete all sign-ins that wait for addresses; return how many of each."""
         settled: dict[str, int] = {}
         with self._transaction("settling addresses") as database:
             for part in in_parts(addresses):
@@ -206,15 +207,15 @@ class SqlitePending(SqliteFile):
         return settled
 
     def _tidy_queue(self, addresses: Iterable[str]) -> None:
-        """Take addresses out of the queue that nothing waits for any more."""
+        """Remove addresses without pending sign-ins from the queue."""
         self._database.executemany(
             "DELETE FROM queue WHERE address = ?1 "
             "AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.address = ?1)",
             [(address,) for address in addresses],
         )
 
+    @override
     async def answered_waiting(self) -> list[str]:
-        """Return answered addresses that still have waiting sign-ins."""
         with edge("reading waiting sign-ins"):
             rows = self._database.execute(
                 "SELECT address FROM queue JOIN answers USING (address) "
@@ -223,8 +224,8 @@ class SqlitePending(SqliteFile):
             )
             return [address for (address,) in rows]
 
+    @override
     async def due(self, most: int) -> list[PendingAddress]:
-        """Return addresses that may be asked, the most deserving first."""
         now = self._clock.now()
         with edge("ranking waiting addresses"):
             rows = self._database.execute(_DUE.format(asked="", limit="LIMIT ?2"), (now, most))
@@ -237,8 +238,9 @@ class SqlitePending(SqliteFile):
         )
         return ranked[:most]
 
+    @override
     async def expire_pending(self, parked_before: float) -> int:
-        """Drop sign-ins that have waited too long; count those that were never asked about."""
+        """Delete expired sign-ins. Count only those whose address was never looked up."""
         with self._transaction("giving up waiting sign-ins") as database:
             late = database.execute(
                 "SELECT address, asked FROM queue WHERE parked < ?", (parked_before,)

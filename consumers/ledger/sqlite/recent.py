@@ -1,4 +1,4 @@
-"""Sign-ins of lately in the state directory: a SQLite file of their own beside the ledger's."""
+"""Recent sign-ins in the state directory: a SQLite file next to the ledger's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
+from typing_extensions import override
 
 from consumers.ledger.sqlite.schema import edge
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ports import RecentChunk, RecentCoverage, RecentStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -23,12 +24,12 @@ log = structlog.get_logger()
 
 RECENT_FILE = "recent.sqlite"
 RECENT_SCHEMA_VERSION = 2
-"""Raise it with every change of the schema; files of other versions are not kept."""
+"""Increment it with every schema change. Files of other versions are discarded."""
 _INDEX_PAGE = 50
-"""Outlines that are read at once."""
+"""Segments per page of the index, read without their bodies."""
 _DATABASE_SUFFIXES = ("-wal", "-shm", "-journal", "")
-"""The files of a database. All have to go: a process that still has the old ones open would
-otherwise share the log with whoever opens the new one."""
+"""The files of a database, all deleted together. Otherwise a process that still has the old
+database open would share its log with a process that opens the new database."""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -44,41 +45,43 @@ COMMIT;
 
 
 class _DamagedFile(Exception):
-    """The file is sound but cannot be gone on with."""
+    """The file is damaged, or belongs to another version or another kind of clock."""
 
 
-class SqliteRecentStore:
-    """See :class:`schemas.ports.RecentStore`. The ledger's lock is what keeps other processes out.
+class SqliteRecentStore(RecentStore):
+    """Recent sign-ins of a single process. The ledger's lock keeps other processes out.
 
-    A file that is damaged, of another version, or of another kind of clock gives way to a new
-    one, with a warning. Calls are short and made from the event loop, as the ledger's are.
+    A file that is damaged, of another version, or of another kind of clock is replaced by an empty
+    one, with a warning. Calls are short and run on the event loop, like the ledger's.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        """Open or make the file in *folder*; LedgerFailed where that cannot be."""
+        """Open or create the file in *folder*. Raises LedgerFailed if that is impossible."""
         self._path = folder / RECENT_FILE
         self._clock = clock
         try:
             self._database = _opened(self._path, clock.kind)
-        except _DamagedFile as unusable:
-            self._begin_anew(str(unusable))
+        except _DamagedFile as error:
+            self._recreate(str(error))
 
+    @override
     async def append(self, chunk: RecentChunk) -> None:
-        """Keep a chunk."""
-        key = f"{int(chunk.first * 1_000):015}-{uuid4().hex}"  # sorts as the chunks begin
-        with self._mended("keeping late sign-ins"):
+        key = f"{int(chunk.first * 1_000):015}-{uuid4().hex}"  # sorts by first sign-in
+        with self._recreate_if_damaged("storing recent sign-ins"):
             self._database.execute(
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *_values(chunk))
             )
 
+    @override
     async def segment_index(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
-        """Yield chunks that end at or after *since*, oldest first, without their bodies.
+        """Yield segments that end at or after *since*, oldest first, without their bodies.
 
-        Nothing is held open in between: what is kept or dropped meanwhile may be seen or not.
+        Each page is a query of its own. Segments stored or deleted between two pages may be
+        included or missing.
         """
         key = ""
         while True:
-            with self._mended("reading late sign-ins"):
+            with self._recreate_if_damaged("reading recent sign-ins"):
                 rows = self._database.execute(
                     "SELECT key, first, last, signins, addresses FROM chunks "
                     "WHERE key > ? AND last >= ? ORDER BY key LIMIT ?",
@@ -92,18 +95,19 @@ class SqliteRecentStore:
                 for name, first, last, signins, addresses in rows
             ]
 
+    @override
     async def body(self, key: str) -> bytes | None:
-        """Return a chunk's body, None if it has gone."""
-        with self._mended("reading late sign-ins"):
+        with self._recreate_if_damaged("reading recent sign-ins"):
             row = self._database.execute("SELECT body FROM chunks WHERE key = ?", (key,)).fetchone()
         return bytes(row[0]) if row else None
 
+    @override
     async def replace(self, key: str, chunk: RecentChunk | None) -> None:
-        """Put another chunk in the place of one, or nothing. What has gone stays gone.
+        """Replace a segment, or delete it if *chunk* is None. Ignore a deleted segment.
 
-        What stood there is overwritten on the disk as well.
+        The old content is overwritten on disk as well.
         """
-        with self._mended("replacing late sign-ins"):
+        with self._recreate_if_damaged("replacing recent sign-ins"):
             if chunk is None:
                 self._database.execute("DELETE FROM chunks WHERE key = ?", (key,))
             else:
@@ -114,9 +118,9 @@ class SqliteRecentStore:
                 )
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    @override
     async def enforce_limits(self, before: float, largest: int) -> None:
-        """Drop what ended before a time, and the oldest while all takes more bytes than that."""
-        with self._mended("trimming late sign-ins"):
+        with self._recreate_if_damaged("purging recent sign-ins"):
             self._database.execute("DELETE FROM chunks WHERE last < ?", (before,))
             self._database.execute(
                 "DELETE FROM chunks WHERE key IN (SELECT key FROM "
@@ -125,56 +129,57 @@ class SqliteRecentStore:
                 (largest,),
             )
 
+    @override
     async def coverage(self) -> RecentCoverage:
-        """Return how much there is."""
-        with self._mended("measuring late sign-ins"):
+        with self._recreate_if_damaged("counting recent sign-ins"):
             since, signins, size = self._database.execute(
                 "SELECT min(first), coalesce(sum(signins), 0), coalesce(sum(size), 0) FROM chunks"
             ).fetchone()
         return RecentCoverage(since, signins, size)
 
+    @override
     async def close(self) -> None:
         """Close the file."""
         with edge("closing"):
             self._database.close()
 
     @contextmanager
-    def _mended(self, doing: str) -> Iterator[None]:
-        """Translate errors. The next call finds a new file if this one met damage."""
+    def _recreate_if_damaged(self, operation: str) -> Iterator[None]:
+        """Translate errors. Replace a damaged file, so that the next call finds an empty one."""
         try:
-            with edge(doing):
+            with edge(operation):
                 yield
         except LedgerFailed as failed:
             if _is_damage(failed.__cause__):
                 self._database.close()
-                self._begin_anew(str(failed.__cause__))
+                self._recreate(str(failed.__cause__))
             raise
 
-    def _begin_anew(self, reason: str) -> None:
-        log.warning("late sign-ins are lost, and kept anew", file=RECENT_FILE, reason=reason)
+    def _recreate(self, reason: str) -> None:
+        log.warning("recent sign-ins lost, file recreated", file=RECENT_FILE, reason=reason)
         try:
-            for ending in _DATABASE_SUFFIXES:
-                self._path.with_name(RECENT_FILE + ending).unlink(missing_ok=True)
+            for suffix in _DATABASE_SUFFIXES:
+                self._path.with_name(RECENT_FILE + suffix).unlink(missing_ok=True)
             self._database = _opened(self._path, self._clock.kind)
         except (OSError, _DamagedFile) as error:
-            raise LedgerFailed(f"STATE__DIR: {self._path} cannot be made anew: {error}") from None
+            raise LedgerFailed(f"STATE__DIR: {self._path} cannot be created: {error}") from None
 
 
 def _is_damage(error: BaseException | None) -> bool:
-    """Tell damage from a file that is locked or out of reach: only damage is a loss already."""
+    """Return True if SQLite reports damage, False if the file is locked or unreachable."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _opened(path: Path, clock: str) -> sqlite3.Connection:
-    """Open or make the file; _Unusable when it is damaged or not of our kind."""
+    """Open or create the file. Raises _DamagedFile if it cannot be used as it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)  # SQLite gives its other files the same permissions
+        path.touch(mode=0o600)  # SQLite copies the permissions to its other files
     except OSError as error:
         raise LedgerFailed(f"STATE__DIR: {path}: {error.strerror}") from None
     try:
-        with edge("opening late sign-ins"):
+        with edge("opening recent sign-ins"):
             database = sqlite3.connect(path, isolation_level=None)
             try:
                 _prepare(database, clock)
@@ -191,15 +196,15 @@ def _opened(path: Path, clock: str) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, clock: str) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, RECENT_SCHEMA_VERSION):
-        raise _DamagedFile(f"schema {version} is not known, only {RECENT_SCHEMA_VERSION}")
+        raise _DamagedFile(f"schema {version} is unknown, expected {RECENT_SCHEMA_VERSION}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA secure_delete = ON")
     database.executescript(_SCHEMA)
     database.execute("INSERT OR IGNORE INTO notes VALUES ('clock', ?)", (clock,))
-    kept = database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()[0]
-    if kept != clock:
-        raise _DamagedFile(f"kept by the {kept} clock, not the {clock} clock")
+    stored = database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()[0]
+    if stored != clock:
+        raise _DamagedFile(f"written with the {stored} clock, expected the {clock} clock")
 
 
 def _values(chunk: RecentChunk) -> tuple[float, float, int, int, bytes, bytes]:

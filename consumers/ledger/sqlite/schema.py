@@ -1,4 +1,4 @@
-"""The file of the SQLite ledger: its tables, how it is opened, by whom, and its transactions."""
+"""The file of the SQLite ledger: its tables, its lock, opening it, and transactions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 LEDGER_FILE = "ledger.sqlite"
 LEDGER_LOCK_FILE = "ledger.lock"
 LEDGER_SCHEMA_VERSION = 1
-"""Raise it with every change of the schema."""
+"""Increment it with every schema change."""
 
 STATEMENT_BATCH = 500
-"""Values in one statement; SQLite's own limit is higher in every version that Python ships."""
+"""Values in one statement. SQLite's own limit is higher in every version that Python ships."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WIT
 
 
 def clock_of(folder: Path) -> str | None:
-    """Return the kind of clock that the state in *folder* was kept by, or None for no state."""
+    """Return the kind of clock that the state in *folder* uses, or None without state."""
     path = folder / LEDGER_FILE
     if not path.is_file():
         return None
@@ -61,16 +61,17 @@ def clock_of(folder: Path) -> str | None:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             row = database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()
     except sqlite3.Error:
-        return None  # opening it for real tells what is wrong
+        return None  # opening the ledger reports the error
     return str(row[0]) if row else None
 
 
 def locked(
-    folder: Path, name: str = LEDGER_LOCK_FILE, mend: str = "one directory serves one process"
+    folder: Path, name: str = LEDGER_LOCK_FILE, remedy: str = "use one directory per process"
 ) -> IO[bytes]:
-    """Hold a directory, or what *name* stands for in it, for the life of this process.
+    """Lock a directory, or the part of it that *name* stands for, and return the lock.
 
-    StateRefused when another one has it; *mend* is what a person should know then.
+    The lock ends with this process at the latest. Raises StateRefused with *remedy* if another
+    process holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -81,26 +82,27 @@ def locked(
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise StateRefused(f"STATE__DIR: {folder} is in use by another process; {mend}") from None
+        raise StateRefused(f"STATE__DIR: {folder} is in use by another process; {remedy}") from None
     return lock
 
 
 def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
-    """Open or make the file; StateRefused when it is of another version, or none of ours."""
-    path.touch(mode=0o600)  # SQLite gives its other files the same permissions
+    """Open or create the file. Raises StateRefused for another schema version or another format."""
+    path.touch(mode=0o600)  # SQLite copies the permissions to its other files
     database = sqlite3.connect(path, isolation_level=None)
     try:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, LEDGER_SCHEMA_VERSION):
             raise StateRefused(
                 f"STATE__DIR: {path} was written by another version of signinwatch "
-                f"(schema {version}, this one knows {LEDGER_SCHEMA_VERSION})"
+                f"(schema {version}, expected {LEDGER_SCHEMA_VERSION}); "
+                "use that version or a new directory"
             )
         database.execute(f"PRAGMA journal_mode = {'WAL' if keep else 'MEMORY'}")
         database.execute("PRAGMA wal_autocheckpoint = 20000")
         database.execute("PRAGMA cache_size = -65536")
         database.execute(f"PRAGMA synchronous = {'FULL' if keep else 'OFF'}")
-        # In one piece: a process that is killed here leaves the file as it was.
+        # One transaction: a process that is killed here leaves the file unchanged.
         database.executescript(
             f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {LEDGER_SCHEMA_VERSION};COMMIT;"
         )
@@ -114,37 +116,38 @@ def opened(path: Path, *, keep: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def edge(doing: str, what: str = "the ledger") -> Iterator[None]:
-    """Translate SQLite's errors."""
+def edge(operation: str, component: str = "the ledger") -> Iterator[None]:
+    """Translate errors of SQLite and of decoding to LedgerFailed."""
     try:
         yield
     except (sqlite3.Error, msgspec.MsgspecError) as error:
-        raise LedgerFailed(f"{what} failed while {doing}: {error}") from error
+        raise LedgerFailed(f"{component} failed while {operation}: {error}") from error
 
 
 @contextmanager
 def transaction(
-    database: sqlite3.Connection, doing: str, what: str = "the ledger"
+    database: sqlite3.Connection, operation: str, component: str = "the ledger"
 ) -> Iterator[sqlite3.Connection]:
-    """Do all of it or nothing."""
-    with edge(doing, what):
+    """Run the body in one transaction; roll it back on any error."""
+    with edge(operation, component):
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has rolled it back already
+            with suppress(sqlite3.Error):  # a full disk has already rolled back
                 database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
 
 
 class SqliteFile:
-    """An opened file, held for this process alone."""
+    """The ledger's open file, locked for this process."""
 
     def __init__(self, folder: Path, clock: Clock, *, keep: bool = True) -> None:
-        """Open or make the state in *folder*; ``keep=False`` trades durability for speed.
+        """Open or create the state in *folder*; ``keep=False`` trades durability for speed.
 
-        StateRefused when another process has it, it is of another clock, or of another version.
+        Raises StateRefused if another process holds it, or if it was written with another kind of
+        clock or another schema version.
         """
         self._clock = clock
         self._lock = locked(folder)
@@ -152,15 +155,15 @@ class SqliteFile:
             with edge("opening"):
                 self._database = opened(folder / LEDGER_FILE, keep=keep)
                 self._bind_clock()
-                self._forget()
+                self._purge_stale()
         except BaseException:
             self._lock.close()
             raise
 
-    def _forget(self) -> None:
-        """Delete what has expired, and what the last process was not to ask again by itself.
+    def _purge_stale(self) -> None:
+        """Delete expired verdicts, and addresses that the last process must not retry by itself.
 
-        A new one may: a person has started it.
+        A new process may retry them, because an operator has started it.
         """
         self._database.execute(
             "DELETE FROM answers WHERE NOT answered OR expires <= ?", (self._clock.now(),)
@@ -174,21 +177,21 @@ class SqliteFile:
         kind = self._database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()[0]
         if kind != self._clock.kind:
             raise StateRefused(
-                f"the state was kept by the {kind} clock and cannot go on with the "
+                f"the state was written with the {kind} clock and cannot be used with the "
                 f"{self._clock.kind} clock; use --clock {kind} or another directory"
             )
 
-    def _transaction(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._database, doing)
+    def _transaction(self, operation: str) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._database, operation)
 
     async def close(self) -> None:
-        """Close the file, then let the next process have it."""
+        """Close the file, then release the lock."""
         with edge("closing"):
             self._database.close()
         self._lock.close()
 
 
 def in_parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut *values* into what one statement takes."""
+    """Split *values* into batches for one statement each."""
     for start in range(0, len(values), STATEMENT_BATCH):
         yield values[start : start + STATEMENT_BATCH]

@@ -1,7 +1,7 @@
-"""One Azure table: reads and transactions that wait until the service answers.
+"""One Azure table: reads and transactions that wait until the service responds.
 
-The SDK's own retries are switched off: they end after some tries, and nobody is told. Here every
-request is repeated until it is answered. The caller simply waits, and that is the back-pressure.
+The SDK's own retries are disabled, because they end after a few attempts without a report. Here
+every request is retried until it gets a response. The caller waits, which is the back-pressure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 
 MAX_CONCURRENT_REQUESTS = 64
-"""Requests under way at the same time, over all callers."""
+"""Concurrent requests of all callers together."""
 MAX_TABLE_RETRY_AFTER_SECONDS = 60.0
 _MAX_BACKOFF_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
@@ -48,30 +48,31 @@ _ABSENT = frozenset({"ResourceNotFound", "EntityNotFound"})
 _NO_TABLE = frozenset({"TableNotFound", "TableBeingDeleted"})
 _TRANSIENT_STATUSES = frozenset({408, 429})
 MAX_UNCONDITIONAL_CONFLICTS = 6
-"""Times that a request is sent which meets a conflict without having set a condition."""
+"""Attempts of an unconditional request that is answered with a conflict."""
 
 _TABLE_REMEDIES = {
-    Problem.LEDGER_UNREACHABLE: "nothing to mend if it passes; else check STATE__ACCOUNT_URL or "
-    "STATE__CONNECTION_STRING, the network, and the state of the storage account",
-    Problem.LEDGER_REFUSED: "give the identity the role Storage Table Data Contributor (a new role "
-    "takes some minutes), or check the key of STATE__CONNECTION_STRING and the account's firewall",
-    Problem.LEDGER_MISSING: "create the table that STATE__TABLE names, or let this do it",
+    Problem.LEDGER_UNREACHABLE: "no action if it clears by itself; otherwise check "
+    "STATE__ACCOUNT_URL or STATE__CONNECTION_STRING, the network, and the storage account's status",
+    Problem.LEDGER_REFUSED: "assign Storage Table Data Contributor to the identity (takes minutes "
+    "to apply), or check the key in STATE__CONNECTION_STRING and the account's firewall",
+    Problem.LEDGER_MISSING: "create the table named by STATE__TABLE, or let signinwatch create it",
 }
 
 
 class _Retryable(Exception):
-    """No usable answer yet: to be tried again."""
+    """The request got no usable response and must be retried."""
 
-    def __init__(self, trouble: Problem, told: str, retry_after: float | None = None) -> None:
-        super().__init__(told)
-        self.trouble = trouble
+    def __init__(self, problem: Problem, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
         self.retry_after = retry_after
 
 
 class StateTable:
-    """One table of a storage account. Every method waits until the service has answered.
+    """One table of a storage account. Every method waits until the service responds.
 
-    While it does not, *health* is told at each try but the first, and again when all is well.
+    From the second attempt on, every failure is reported to *health*. The problem is resolved when
+    no request has it any more.
     """
 
     def __init__(self, client: TableClient, health: HealthReporter) -> None:
@@ -91,15 +92,15 @@ class StateTable:
         credential: AsyncTokenCredential | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
     ) -> StateTable:
-        """Return the table *name*; nothing is sent yet.
+        """Return the table *name* without sending a request.
 
-        By *connection_string*, or by *account_url* with a *credential*, which stays the caller's
-        to close. *new_transport* makes the transport, by default the SDK does.
-        ConfigurationError names the setting that cannot be right.
+        Pass a *connection_string*, or an *account_url* and a *credential*. The caller closes the
+        credential. *new_transport* creates the HTTP transport; by default the SDK does. Raises
+        ConfigurationError with the name of the invalid setting.
         """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                "STATE__TABLE: a table's name is 3 to 63 letters and digits, a letter first"
+                "STATE__TABLE: invalid table name; use 3 to 63 letters and digits, a letter first"
             )
         options: dict[str, Any] = {
             "retry_total": 0,
@@ -114,11 +115,11 @@ class StateTable:
         return cls(client_by_account_url(account_url or "", name, credential, options), health)
 
     async def open(self, *, create: bool) -> None:
-        """Wait until the table answers; make it if it is not there and that is allowed."""
+        """Wait until the table responds. With *create*, create it if it does not exist."""
         if create:
-            await self._patiently(self._create_if_missing)
+            await self._retry_forever(self._create_if_missing)
         else:
-            await self._patiently(self._probe)
+            await self._retry_forever(self._probe)
 
     async def _probe(self) -> None:
         try:
@@ -128,7 +129,7 @@ class StateTable:
                 raise
 
     async def _create_if_missing(self) -> None:
-        """Look before creating: an identity that may only use the table is served as well."""
+        """Check before creating, because the identity may lack the permission to create tables."""
         try:
             await self._probe()
         except HttpResponseError as error:
@@ -137,20 +138,20 @@ class StateTable:
             try:
                 await self._client.create_table()
             except HttpResponseError as refused:
-                if _code(refused) != "TableAlreadyExists":  # made by another instance just now
+                if _code(refused) != "TableAlreadyExists":  # another instance has just created it
                     raise
             log.debug("ledger table created", table=self._client.table_name)
 
     async def get(
         self, partition: str, row: str, columns: Sequence[str] | None = None
     ) -> Entity | None:
-        """Return one row, or None where there is none."""
+        """Return a row, or None if it does not exist."""
 
         async def read() -> Entity:
             return _entity(await self._client.get_entity(partition, row, select=_select(columns)))
 
         try:
-            return await self._patiently(read)
+            return await self._retry_forever(read)
         except MissingRow:
             return None
 
@@ -162,30 +163,30 @@ class StateTable:
         columns: Sequence[str] | None = (),
         *,
         where: str = "",
-        most: int | None = None,
+        page_size: int | None = None,
     ) -> AsyncGenerator[list[Entity]]:
-        """Yield the rows from *low* to before *high*, in order, *most* at a time.
+        """Yield the rows from *low* up to but excluding *high*, in order, in pages.
 
-        A page that fails is asked for again by itself: a long scan gets through a bad hour.
+        Only the page that failed is requested again, so a long scan survives an outage.
         """
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{low}' and RowKey lt '{high}'"
         pages = self._client.query_entities(
             f"{condition} and {where}" if where else condition,
             select=_select(columns),
-            results_per_page=most,
+            results_per_page=page_size,
         ).by_page()
 
         async def read() -> list[Entity] | None:
             async for page in pages:
-                return [_entity(one) async for one in page]
+                return [_entity(entity) async for entity in page]
             return None
 
-        while (found := await self._patiently(read)) is not None:
+        while (found := await self._retry_forever(read)) is not None:
             yield found
 
     async def first(self, partition: str, low: str, high: str) -> str | None:
-        """Return the name of the first row from *low* to before *high*, if there is one."""
-        async with aclosing(self.pages(partition, low, high, most=1)) as pages:
+        """Return the key of the first row from *low* up to but excluding *high*, or None."""
+        async with aclosing(self.pages(partition, low, high, page_size=1)) as pages:
             async for page in pages:
                 if page:
                     return page[0].row
@@ -200,37 +201,38 @@ class StateTable:
         *,
         where: str = "",
     ) -> list[Entity]:
-        """Return all rows from *low* to before *high*, in order."""
+        """Return all rows from *low* up to but excluding *high*, in order."""
         pages = self.pages(partition, low, high, columns, where=where)
-        return [one async for page in pages for one in page]
+        return [entity async for page in pages for entity in page]
 
     async def write(self, partition: str, writes: Sequence[Write]) -> None:
-        """Do all of *writes* or, with a Conflict, none. The rows must be distinct."""
-        operations = [_operation(partition, one) for one in writes]
-        conditional = any(one.etag is not None or one.kind == "create" for one in writes)
+        """Apply all *writes* or, with WriteConflict, none of them. The rows must be distinct."""
+        operations = [_operation(partition, write) for write in writes]
+        conditional = any(write.etag is not None or write.kind == "create" for write in writes)
 
         async def send() -> None:
             await self._client.submit_transaction(operations)
 
-        await self._patiently(send, conditional=conditional)
+        await self._retry_forever(send, conditional=conditional)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _patiently(
+    async def _retry_forever(
         self, request: Callable[[], Awaitable[Result]], *, conditional: bool = False
     ) -> Result:
-        """Send a request until it is answered.
+        """Send a request until it gets a response.
 
-        A Conflict is an answer to a *conditional* one; else it is tried again, and LedgerFailed in
-        the end: something else uses the table.
+        For a *conditional* request, WriteConflict is a response. An unconditional request is
+        retried after a conflict. After :data:`MAX_UNCONDITIONAL_CONFLICTS` attempts it raises
+        LedgerFailed, because something else writes to the table.
         """
-        told: Problem | None = None
+        reported: Problem | None = None
         answered = False
         try:
             async for attempt in stamina.retry_context(
-                on=_when_again,
+                on=_retry_delay,
                 attempts=None,
                 timeout=None,
                 wait_initial=0.2,
@@ -244,11 +246,11 @@ class StateTable:
                                 result = await request()
                     except _Retryable as error:
                         if attempt.num > 1:
-                            told = self._tell(told, error)
+                            reported = self._report(reported, error)
                         raise
                     except WriteConflict as conflict:
                         if not conditional and not isinstance(conflict, MissingRow):
-                            raise _odd_conflict(attempt.num) from None
+                            raise _unexplained_conflict(attempt.num) from None
                         answered = True
                         conflict.doubtful = attempt.num > 1
                         raise
@@ -256,44 +258,42 @@ class StateTable:
                     return result
             raise AssertionError("unreachable")  # pragma: no cover
         finally:
-            if told is not None:
-                self._failing[told] -= 1
+            if reported is not None:
+                self._failing[reported] -= 1
             if answered:
-                self._tell_well()
+                self._resolve_ended()
 
-    def _tell(self, told: Problem | None, error: _Retryable) -> Problem:
-        """Tell of a trouble; one request has one trouble at a time."""
-        if told is not error.trouble:
-            if told is not None:
-                self._failing[told] -= 1
-            self._failing[error.trouble] += 1
-        self._health.report(error.trouble, f"{error}; {_TABLE_REMEDIES[error.trouble]}")
-        return error.trouble
+    def _report(self, reported: Problem | None, error: _Retryable) -> Problem:
+        """Report the problem of a request. A request has one problem at a time."""
+        if reported is not error.problem:
+            if reported is not None:
+                self._failing[reported] -= 1
+            self._failing[error.problem] += 1
+        self._health.report(error.problem, f"{error}; {_TABLE_REMEDIES[error.problem]}")
+        return error.problem
 
-    def _tell_well(self) -> None:
-        """Tell the end of troubles that no request has any more.
+    def _resolve_ended(self) -> None:
+        """Resolve the problems that no request has any more.
 
-        A trouble may be one of writes alone: that a read succeeds does not end it.
+        A problem may affect writes only, so a successful read does not resolve it.
         """
-        for trouble in [one for one, requests in self._failing.items() if requests <= 0]:
-            del self._failing[trouble]
-            self._health.resolve(trouble)
+        for problem in [key for key, requests in self._failing.items() if requests <= 0]:
+            del self._failing[problem]
+            self._health.resolve(problem)
 
 
-def _odd_conflict(attempt: int) -> Exception:
-    told = "the storage account reports a conflict (409 or 412) that no condition of ours explains"
+def _unexplained_conflict(attempt: int) -> Exception:
+    message = "the storage account reports a conflict (409 or 412) for an unconditional request"
     if attempt < MAX_UNCONDITIONAL_CONFLICTS:
-        return _Retryable(Problem.LEDGER_UNREACHABLE, told)
-    return LedgerFailed(
-        f"STATE__TABLE: {told}; give each deployment a table of its own, which nothing else writes"
-    )
+        return _Retryable(Problem.LEDGER_UNREACHABLE, message)
+    return LedgerFailed(f"STATE__TABLE: {message}; use a separate table for each deployment")
 
 
 def _select(columns: Sequence[str] | None) -> list[str] | None:
     return None if columns is None else ["RowKey", *columns]
 
 
-def _when_again(error: Exception) -> bool | float:
+def _retry_delay(error: Exception) -> bool | float:
     if not isinstance(error, _Retryable):
         return False
     return True if error.retry_after is None else error.retry_after
@@ -301,7 +301,7 @@ def _when_again(error: Exception) -> bool | float:
 
 @contextmanager
 def _edge() -> Iterator[None]:
-    """Translate what the SDK raises. Its texts may hold URLs with signatures and are not kept."""
+    """Translate the SDK's errors. Drop their texts, which may contain signed URLs."""
     try:
         yield
     except HttpResponseError as error:
@@ -309,31 +309,31 @@ def _edge() -> Iterator[None]:
     except AzureError as error:
         raise _Retryable(
             Problem.LEDGER_UNREACHABLE,
-            f"no answer from the storage account: {why_unreached(error)}",
+            f"no response from the storage account: {why_unreached(error)}",
         ) from None
     except (OSError, TimeoutError) as error:
         raise _Retryable(
             Problem.LEDGER_UNREACHABLE,
-            f"the storage account is out of reach: {why_unreached(error)}",
+            f"the storage account is unreachable: {why_unreached(error)}",
         ) from None
 
 
 def _translated(error: HttpResponseError) -> Exception:
     status, code = error.status_code, _code(error)
-    told = f"the storage account answers {status} {code}".rstrip()
+    message = f"the storage account responded with {status} {code}".rstrip()
     if code in _NO_TABLE:
-        return _Retryable(Problem.LEDGER_MISSING, told)
+        return _Retryable(Problem.LEDGER_MISSING, message)
     if status == 404 and code in _ABSENT:
         return MissingRow()
     if status in (409, 412):
         return WriteConflict()
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):
         if status is None:
-            told = f"for the storage account {why_no_token(error)}"
-        return _Retryable(Problem.LEDGER_REFUSED, told)
+            message = f"for the storage account {why_no_token(error)}"
+        return _Retryable(Problem.LEDGER_REFUSED, message)
     if status is not None and 400 <= status < 500 and status not in (404, *_TRANSIENT_STATUSES):
-        return LedgerFailed(f"STATE__TABLE: {told}")
-    return _Retryable(Problem.LEDGER_UNREACHABLE, told, _retry_after(error))
+        return LedgerFailed(f"STATE__TABLE: {message}")
+    return _Retryable(Problem.LEDGER_UNREACHABLE, message, _retry_after(error))
 
 
 def _code(error: HttpResponseError) -> str:
@@ -351,7 +351,7 @@ def _retry_after(error: HttpResponseError) -> float | None:
 
 
 def _entity(found: TableEntity) -> Entity:
-    """Return what was read; columns that the row lacks come as None and are left out."""
+    """Convert a row. The SDK returns None for missing columns; they are left out."""
     values = {name: value for name, value in found.items() if value is not None}
     return Entity(values.pop("RowKey"), values, str(found.metadata["etag"]))
 

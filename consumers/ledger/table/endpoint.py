@@ -1,4 +1,4 @@
-"""Where the ledger's table is, from settings; ConfigurationError names the one that is wrong."""
+"""Table clients from the settings. ConfigurationError names the invalid setting."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def client_by_connection_string(text: str, name: str, options: Mapping[str, Any]) -> TableClient:
-    """Return a client of the table *name* with the account key of a connection string."""
+    """Return a client for the table *name* that uses a connection string's account key."""
     setting = "STATE__CONNECTION_STRING"
     try:
         client = TableClient.from_connection_string(text, name, **options)
-    except (ValueError, TypeError):  # its text may hold the key
+    except (ValueError, TypeError):  # its text may contain the key
         raise ConfigurationError(
             f"{setting}: not a storage account's connection string; copy it from the account's "
             "access keys"
@@ -30,7 +30,9 @@ def client_by_connection_string(text: str, name: str, options: Mapping[str, Any]
     for part in text.split(";"):
         setting_name, _, value = part.strip().partition("=")
         if setting_name.lower() == "accountkey" and not _is_key(value):
-            raise ConfigurationError(f"{setting}: its AccountKey is not in base64")
+            raise ConfigurationError(
+                f"{setting}: the AccountKey is not valid base64; copy the string again"
+            )
     return client
 
 
@@ -44,19 +46,21 @@ def _is_key(text: str) -> bool:
 def client_by_account_url(
     url: str, name: str, credential: AsyncTokenCredential | None, options: Mapping[str, Any]
 ) -> TableClient:
-    """Return a client of the table *name* at an account's https endpoint, with a *credential*."""
+    """Return a client for the table *name* at an account's HTTPS endpoint."""
     setting = "STATE__ACCOUNT_URL"
     try:
         parts = urlsplit(url)
-        sound = bool(parts.hostname) and parts.scheme == "https" and not parts.query
+        valid = bool(parts.hostname) and parts.scheme == "https" and not parts.query
     except ValueError:
-        sound = False
-    if not sound or credential is None:
+        valid = False
+    if not valid or credential is None:
         raise ConfigurationError(
-            f"{setting}: the table endpoint of a storage account is wanted, such as "
+            f"{setting}: not a table endpoint; set it to a URL such as "
             "https://ACCOUNT.table.core.windows.net"
         )
     try:
         return TableClient(url, name, credential=credential, **options)
     except ValueError:
-        raise ConfigurationError(f"{setting}: not the URL of a storage account") from None
+        raise ConfigurationError(
+            f"{setting}: not the URL of a storage account; see its table endpoint"
+        ) from None

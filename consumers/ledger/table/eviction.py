@@ -1,4 +1,4 @@
-"""What is to be written to a table so that sign-ins wait, and how it fits into transactions."""
+"""Plans the writes that enqueue sign-ins, and fits them into transactions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EnqueuePlan:
-    """What is to be done so that sign-ins wait for one address, as it was read."""
+    """The writes that enqueue sign-ins of one address, based on the entry as it was read."""
 
     entry: VerdictEntry
     writes: Sequence[Write]
-    """New rows first, so that nothing gives way for what is not there yet."""
+    """New rows first, so that no sign-in is evicted before its replacement exists."""
     refused: int
-    """New sign-ins that give way at once."""
+    """New sign-ins that are evicted at once."""
 
     @classmethod
     def plan(
@@ -39,9 +39,9 @@ class EnqueuePlan:
         wanted: Mapping[str, PendingSignIn],
         most: int,
     ) -> EnqueuePlan:
-        """Rank what waits and what is to wait; beyond *most* the last ones give way.
+        """Rank pending and new sign-ins together, and evict the lowest ranks beyond *most*.
 
-        Successes stay longest; of others the latest goes first.
+        Successful sign-ins are evicted last. At equal weight the latest sign-in is evicted first.
         """
         ranked = [
             (one.values["weight"], -float(one.values["parked"]), key_of(one.row), one.row)
@@ -59,14 +59,14 @@ class EnqueuePlan:
 
 @dataclass(slots=True)
 class EnqueueTransaction:
-    """A transaction that is being filled; the last place is kept for the count of dropped ones."""
+    """A transaction under construction. One write is reserved for the count of evictions."""
 
     writes: list[Write] = field(default_factory=list)
     dropped: int = 0
     _size: int = 0
 
     def take(self, parking: EnqueuePlan) -> bool:
-        """Take what there is room for, with the entry's own write; tell whether that was all."""
+        """Add the writes that fit, with the entry's own write; return True if all of them fit."""
         if not parking.writes and not parking.refused:
             return True
         room = MAX_TRANSACTION_WRITES - 1 - len(self.writes)

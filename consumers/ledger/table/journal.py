@@ -1,12 +1,12 @@
-"""Journals in Azure Table Storage: what the instances on one table tell each other of feeds.
+"""Feed journals in Azure Table Storage, shared by the instances on one table.
 
 A feed's journal is one partition, ``feed-NAME``:
 
-``GENERATION-NUMBER``  an entry; entries never change while their generation is in force
-``head``               which generation is in force, and where it ends
+``GENERATION-NUMBER``  an entry; entries never change while their generation is current
+``head``               the current generation, and the number of its last entry
 
-Every change of what readers see goes together with a conditional write of ``head``: of two
-writers one is first, and the other one finds out. A journal without ``head`` is empty.
+Every visible change includes a conditional write of ``head``. Of two concurrent writers, the
+second therefore gets a conflict. A journal without ``head`` is empty.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from typing_extensions import override
+
 from consumers.ledger.table.rows import Write, WriteConflict, in_transactions, safe
 from schemas.errors import LedgerFailed
-from schemas.ports import JournalEntry, JournalPosition
+from schemas.ports import FeedJournal, JournalEntry, JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -26,54 +28,55 @@ if TYPE_CHECKING:
     from consumers.ledger.table.client import StateTable
 
 MAX_EXTENSION_BODIES = 20
-"""Bodies that one extension may add: with their base64 they stay below the service's 4 MiB."""
+"""Bodies per extension. In base64 they stay below the service's limit of 4 MiB."""
 MAX_JOURNAL_BODY_BYTES = 60_000
-"""Bytes; a property holds 64 KiB."""
+"""Bytes. A property holds 64 KiB."""
 _JOURNAL_PAGE = 64
-"""Entries that are read at once; in base64 they take up to 5 MB."""
+"""Entries per page. In base64 they take up to 5 MB."""
 _DELETE_BATCH = 100
-"""What one transaction may hold."""
+"""Rows per transaction, the service's limit."""
 _HEAD = "head"
 _START = JournalPosition()
 
 
 @dataclass(frozen=True, slots=True)
 class _JournalHead:
-    """What ``head`` says; ``etag`` None: there is none, and the journal is empty."""
+    """The row ``head``. If ``etag`` is None, there is no such row and the journal is empty."""
 
     place: JournalPosition = _START
     claimed: int = 0
-    """The highest generation that a renewal, finished or not, has taken."""
+    """The highest generation reserved by a renewal, finished or not."""
     swept: int = 0
-    """Nothing is left of generations before this one."""
+    """All earlier generations have been deleted."""
     etag: str | None = None
 
     def changed(self, **values: int) -> Write:
-        """Return a write that fails if anybody has changed the head since it was read."""
+        """Return a write that fails if the head has changed since it was read."""
         if self.etag is None:
             fresh = {"generation": 0, "number": 0, "claimed": 0, "swept": 0}
             return Write("create", _HEAD, {**fresh, **values})
         return Write("merge", _HEAD, values, self.etag)
 
 
-class TableJournal:
-    """See :class:`schemas.ports.FeedJournal`.
+class TableJournal(FeedJournal):
+    """A feed journal in an open table. :meth:`close` closes the table.
 
-    The table has to be open; :meth:`close` closes it. Every method waits until the service
-    answers, however long that takes.
+    Every method waits until the service responds, however long that takes.
     """
 
     def __init__(self, table: StateTable) -> None:
         self._table = table
 
+    @override
     async def entries(
         self, feed: str, after: JournalPosition
     ) -> AsyncGenerator[list[JournalEntry]]:
-        """Yield the entries after a place, in order, some at a time; see the port.
+        """Yield the entries after a position, in order, in batches.
 
-        One request when nothing is new. The journal begins anew for the reader, from the first
-        entry of what is in force, also when it is renewed while it is read, and when it has lost
-        its end to a failover of the storage account. LedgerFailed when entries are missing.
+        Costs one request if there are no new entries. The reader restarts at the first entry of
+        the current generation in two more cases: if the journal is renewed during the read, and if
+        a failover of the storage account has lost its last entries. Raises LedgerFailed if entries
+        are missing.
         """
         partition = _partition(feed)
         while (head := await self._head(partition)).place != after and head.place.number:
@@ -95,10 +98,10 @@ class TableJournal:
     async def _between(
         self, partition: str, start: JournalPosition, end: JournalPosition
     ) -> AsyncGenerator[list[JournalEntry]]:
-        """Yield the entries after *start* up to *end*, or up to the first that is missing."""
+        """Yield the entries after *start* up to *end*, or up to the first missing entry."""
         generation, number = start.generation, start.number
         low, high = _row(generation, number + 1), _row(generation, end.number + 1)
-        pages = self._table.pages(partition, low, high, ["body"], most=_JOURNAL_PAGE)
+        pages = self._table.pages(partition, low, high, ["body"], page_size=_JOURNAL_PAGE)
         async with aclosing(pages):
             async for page in pages:
                 found: list[JournalEntry] = []
@@ -114,13 +117,15 @@ class TableJournal:
                 if len(found) < len(page):
                     return
 
+    @override
     async def extend(
         self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
     ) -> JournalPosition | None:
-        """Add entries right after a place, all or none; return the new end.
+        """Append entries directly after a position, all or none; return the new end.
 
-        None if *after* is not the end any more. Where the answer to our own write got lost, what
-        stands there tells whose it is. LedgerFailed for more or larger bodies than is allowed.
+        Return None if *after* is no longer the end. If the response to a write is lost, a mark in
+        the entries shows whether the write was applied. Raises LedgerFailed for too many or too
+        large bodies.
         """
         if len(bodies) > MAX_EXTENSION_BODIES:
             raise LedgerFailed(
@@ -147,19 +152,20 @@ class TableJournal:
         return end if doubtful and await self._has_marked(partition, after, mark) else None
 
     async def _has_marked(self, partition: str, after: JournalPosition, mark: str) -> bool:
-        """Tell whether the entry right after a place bears a mark."""
+        """Return True if the entry directly after a position has this mark."""
         row = _row(after.generation, after.number + 1)
         found = await self._table.get(partition, row, ["mark"])
         return found is not None and found.values.get("mark") == mark
 
+    @override
     async def renew(
         self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
     ) -> JournalPosition | None:
-        """Replace all entries by these, as a new generation, in one step; return the new end.
+        """Replace all entries with a new generation, atomically; return the new end.
 
-        None if *after* is not the end; a journal that was lost altogether may be renewed from any
-        place. At least one body: by its entry readers see that they have to forget. LedgerFailed
-        for none, and for larger ones than is allowed.
+        Return None if *after* is not the end. A journal that was lost completely may be renewed
+        from any position. At least one body is required, because its entry tells readers to discard
+        earlier state. Raises LedgerFailed without bodies or for too large bodies.
         """
         if not bodies:
             raise LedgerFailed("a journal cannot be renewed with nothing")
@@ -183,7 +189,7 @@ class TableJournal:
     async def _claim(
         self, partition: str, after: JournalPosition
     ) -> tuple[JournalPosition, int] | None:
-        """Take a generation for a renewal; return the end of the one in force with it."""
+        """Reserve a generation for a renewal; return it with the end of the current generation."""
         while True:
             head = await self._head(partition)
             if head.place != after and head.etag is not None:
@@ -196,7 +202,7 @@ class TableJournal:
             return head.place, ours
 
     async def _switch(self, partition: str, before: JournalPosition, end: JournalPosition) -> bool:
-        """Put a new generation in force if the one in force still ends where it did."""
+        """Make a new generation current if the end of the current generation is unchanged."""
         while (head := await self._head(partition)).place == before:
             values = {"generation": end.generation, "number": end.number}
             try:
@@ -207,7 +213,7 @@ class TableJournal:
         return head.place.generation == end.generation
 
     async def _sweep(self, partition: str, generation: int) -> None:
-        """Delete what is of earlier generations, and note that; or leave it to the next writer."""
+        """Delete earlier generations and record it, or leave that to the next writer."""
         if await self._delete(partition, _row(0, 0), _row(generation, 0)):
             try:
                 await self._table.write(partition, [Write("merge", _HEAD, {"swept": generation})])
@@ -215,8 +221,8 @@ class TableJournal:
                 return
 
     async def _delete(self, partition: str, low: str, high: str) -> bool:
-        """Delete rows; False when somebody else is at it, who will get further."""
-        pages = self._table.pages(partition, low, high, most=_DELETE_BATCH)
+        """Delete rows; return False if another instance is deleting them at the same time."""
+        pages = self._table.pages(partition, low, high, page_size=_DELETE_BATCH)
         try:
             async with aclosing(pages):
                 async for page in pages:
@@ -237,6 +243,7 @@ class TableJournal:
         )
         return _JournalHead(JournalPosition(generation, number), claimed, swept, found.etag)
 
+    @override
     async def close(self) -> None:
         """Close the table's connections."""
         await self._table.close()
@@ -253,12 +260,12 @@ def _partition(feed: str) -> str:
 
 
 def _row(generation: int, number: int) -> str:
-    """Return the name of an entry's row; names sort as places do."""
+    """Return the key of an entry's row. Keys sort like positions."""
     return f"{generation:06}-{number:09}"
 
 
 def _entries(kind: str, after: JournalPosition, bodies: Sequence[bytes], mark: str) -> list[Write]:
-    """Return the writes of entries right after a place; *mark* tells who wrote them."""
+    """Return the writes of entries directly after a position. *mark* identifies the writer."""
     return [
         Write(kind, _row(after.generation, number), {"body": body, "mark": mark})
         for number, body in enumerate(bodies, after.number + 1)

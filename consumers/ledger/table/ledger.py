@@ -1,9 +1,10 @@
-"""The ledger's store in Azure Table Storage: one table for any number of instances.
+"""The ledger in Azure Table Storage: one table for any number of instances.
 
-An answer replaces an address's entry, whatever stands there. Whoever parks sign-ins writes the
-entry too, in the same transaction and only if it is as it was read. So one of the two sees the
-other: the one who parks meets the answer, or the one who answers finds the sign-ins that wait.
-Every write may be repeated when its outcome is in doubt; what it finds then tells.
+A verdict replaces an address's entry unconditionally. Enqueueing a sign-in also writes the entry,
+in the same transaction and only if it is unchanged since it was read. So one of the two instances
+sees the other: the one that enqueues meets the verdict, or the one that stores the verdict finds
+the pending sign-ins. A write whose outcome is unknown may be repeated; the rows then show whether
+it was applied.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from typing_extensions import override
 
 from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.table import rows as layout
@@ -27,77 +30,82 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
 
 _HISTORY_BATCH = 200
-"""Entries of the history that are joined at once."""
+"""History entries that are merged concurrently."""
 _SIZE_SECONDS = 300.0
-"""How old the figures of :meth:`TableLedger.size` may be."""
+"""Maximum age of the figures of :meth:`TableLedger.size`."""
 _BUDGET_SECONDS = 400 * 86_400.0
-"""Age at which a budget that nobody touches is of a period long gone."""
+"""Age at which an unchanged budget row is deleted, because its period is over."""
 
 
 class TableLedger(TablePending):
-    """See :class:`schemas.ports.Ledger`; this is the durable part, without a memory front."""
+    """The durable ledger, without the in-memory cache."""
 
     _size: tuple[float, LedgerSize] | None = None
 
-    # --- answers and claims ---
+    # --- verdicts and leases ---
 
+    @override
     async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what is known and has not expired."""
         now = self._clock.now()
         entries = await self._entries(dict.fromkeys(addresses), None)
-        return {one.address: one.answer() for one in entries if one.expires > now}
+        return {entry.address: entry.answer() for entry in entries if entry.expires > now}
 
+    @override
     async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
-        """Keep answers, each until it expires. Ends the claims on their addresses."""
         distinct = {id(answer): answer for answer in answers.values()}
         bodies = {key: layout.encode(answer) for key, answer in distinct.items()}
 
-        async def keep(shard: str, addresses: list[str]) -> None:
-            kept = [(address, answers[address]) for address in addresses]
-            writes = [layout.answer_write(address, one, bodies[id(one)]) for address, one in kept]
+        async def store(shard: str, addresses: list[str]) -> None:
+            writes = [
+                layout.answer_write(address, answers[address], bodies[id(answers[address])])
+                for address in addresses
+            ]
             await self._write_all(shard, writes)
 
-        await layout.in_shards(answers, keep)
+        await layout.in_shards(answers, store)
 
+    @override
     async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
-        """Return those addresses that this instance may ask about now, and no other one."""
-        return await self._lease(addresses, VerdictEntry.free, self._instance, seconds)
+        return await self._lease(addresses, VerdictEntry.available, self._instance, seconds)
 
+    @override
     async def release(self, addresses: Sequence[str]) -> None:
-        """End this instance's claims without an answer: nothing was asked."""
         await self._lease(addresses, lambda entry, own, _: entry.owner == own, "", 0.0)
 
     async def _lease(
         self,
         addresses: Sequence[str],
-        may: Callable[[VerdictEntry, str, float], bool],
+        selects: Callable[[VerdictEntry, str, float], bool],
         owner: str,
         seconds: float,
     ) -> LeaseResult:
         async def lease(shard: str, part: list[str]) -> LeaseResult:
             entries = await self._entries(part, None)
             now = self._clock.now()
-            mine = [one for one in entries if may(one, self._instance, now)]
+            selected = [entry for entry in entries if selects(entry, self._instance, now)]
             until = now + seconds
-            await self._write_all(shard, [one.touched(owner=owner, until=until) for one in mine])
-            answered = {one.address: one.answer() for one in entries if one.stands(now)}
-            return LeaseResult({one.address for one in mine}, answered)
+            writes = [entry.touched(owner=owner, until=until) for entry in selected]
+            await self._write_all(shard, writes)
+            resolved = {entry.address: entry.answer() for entry in entries if entry.stands(now)}
+            return LeaseResult({entry.address for entry in selected}, resolved)
 
-        async def alone(shard: str, part: list[str]) -> LeaseResult:
-            return await self._alone(shard, lambda: lease(shard, part))
+        async def lease_shard(shard: str, part: list[str]) -> LeaseResult:
+            return await self._without_conflict(shard, lambda: lease(shard, part))
 
-        whole = LeaseResult(set(), {})
-        for part in await layout.in_shards(addresses, alone):
-            whole.acquired.update(part.acquired)
-            whole.resolved.update(part.resolved)
-        return whole
+        total = LeaseResult(set(), {})
+        for result in await layout.in_shards(addresses, lease_shard):
+            total.acquired.update(result.acquired)
+            total.resolved.update(result.resolved)
+        return total
 
-    # --- the budget and notes ---
+    # --- budget, history and values ---
 
+    @override
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
-        """Take up to *wanted* lookups from the period's quota; return how many.
+        """Reserve up to *wanted* lookups of the period's quota; return how many.
 
-        Where the outcome is in doubt, lookups may be taken twice, but never beyond the quota.
+        If the outcome of a write is unknown, lookups may be reserved twice, but never beyond the
+        quota.
         """
         row, mark = layout.budget_row(account, period), uuid4().hex
         granted = 0
@@ -106,17 +114,21 @@ class TableLedger(TablePending):
             nonlocal granted
             found = await self._table.get(layout.BUDGET, row)
             if found is not None and found.values["mark"] == mark:
-                return granted  # the write before this one did happen
+                return granted  # the previous attempt was applied
             spent = 0 if found is None else int(found.values["spent"])
             granted = max(0, min(wanted, quota - spent))
             if granted:
                 await self._spend(row, found, spent + granted, mark)
             return granted
 
-        return await self._alone(layout.BUDGET, take)
+        return await self._without_conflict(layout.BUDGET, take)
 
+    @override
     async def refund(self, account: str, period: str, lookups: int) -> None:
-        """Give lookups back that surely did not count; in doubt they stay spent."""
+        """Return lookups that definitely did not count.
+
+        If the outcome of a write is unknown, they stay spent.
+        """
         row, mark = layout.budget_row(account, period), uuid4().hex
         doubtful = False
 
@@ -132,42 +144,41 @@ class TableLedger(TablePending):
                 doubtful = conflict.doubtful
                 raise
 
-        await self._alone(layout.BUDGET, give_back)
+        await self._without_conflict(layout.BUDGET, give_back)
 
     async def _spend(self, row: str, found: Entity | None, spent: int, mark: str) -> None:
         write = layout.put(row, found, spent=spent, mark=mark, time=self._clock.now())
         await self._table.write(layout.BUDGET, [write])
 
+    @override
     async def spent(self, account: str, period: str) -> int:
-        """Return the lookups taken in the period."""
         found = await self._table.get(layout.BUDGET, layout.budget_row(account, period))
         return 0 if found is None else int(found.values["spent"])
 
+    @override
     async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return what was kept."""
-        found = await asyncio.gather(*map(self._history_of, keys))
+        entities = await asyncio.gather(*map(self._history_of, keys))
         return {
-            key: bytes(one.values["body"])
-            for key, one in zip(keys, found, strict=True)
-            if one is not None
+            key: bytes(entity.values["body"])
+            for key, entity in zip(keys, entities, strict=True)
+            if entity is not None
         }
 
     async def _history_of(self, key: str) -> Entity | None:
         return await self._table.get(layout.shard_of(key), layout.HISTORY + layout.safe(key))
 
+    @override
     async def put_history(
         self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
     ) -> None:
-        """Keep entries, each joined with what another instance has kept meanwhile."""
+        async def merge_shard(shard: str, keys: list[str]) -> None:
+            await self._without_conflict(shard, lambda: merge_stored(shard, keys))
 
-        async def keep(shard: str, keys: list[str]) -> None:
-            await self._alone(shard, lambda: keep_some(shard, keys))
-
-        async def keep_some(shard: str, keys: list[str]) -> None:
-            there = await asyncio.gather(*map(self._history_of, keys))
+        async def merge_stored(shard: str, keys: list[str]) -> None:
+            stored = await asyncio.gather(*map(self._history_of, keys))
             now = self._clock.now()
             writes = []
-            for key, found in zip(keys, there, strict=True):
+            for key, found in zip(keys, stored, strict=True):
                 body = entries[key]
                 if found is not None:
                     body = merge(key, body, bytes(found.values["body"]))
@@ -176,8 +187,9 @@ class TableLedger(TablePending):
             await self._write_all(shard, writes)
 
         for start in range(0, len(entries), _HISTORY_BATCH):
-            await layout.in_shards(list(entries)[start : start + _HISTORY_BATCH], keep)
+            await layout.in_shards(list(entries)[start : start + _HISTORY_BATCH], merge_shard)
 
+    @override
     async def forget(
         self,
         revise: Callable[[str, bytes], bytes | None],
@@ -185,53 +197,54 @@ class TableLedger(TablePending):
         address: str | None = None,
         account: str | None = None,
     ) -> ErasedCounts:
-        """Delete what is kept of an address, and the sign-ins of an account or an address."""
-        told = ErasedCounts()
+        erased = ErasedCounts()
         if address is not None:
             shard, row = layout.shard_of(address), layout.entry_row(address)
             if (found := await self._table.get(shard, row)) is not None:
-                told.verdicts = 1
+                erased.verdicts = 1
                 await self._delete(shard, [Write("delete", found.row)])
         for shard in layout.SHARDS:
             rows = await self._table.rows(shard, *layout.within(layout.WAITING), None)
-            waiting = [layout.waiting_of(layout.address_of(one.row), one) for one in rows]
-            gone = [one for one in waiting if is_about(one.details, address, account)]
-            told.waiting += len(gone)
-            await self._delete(shard, [Write("delete", layout.waiting_row(one)) for one in gone])
-            told.history += await self._revise(shard, revise)
-        return told
+            waiting = [layout.waiting_of(layout.address_of(entity.row), entity) for entity in rows]
+            gone = [sign_in for sign_in in waiting if is_about(sign_in.details, address, account)]
+            erased.waiting += len(gone)
+            deletes = [Write("delete", layout.waiting_row(sign_in)) for sign_in in gone]
+            await self._delete(shard, deletes)
+            erased.history += await self._revise(shard, revise)
+        return erased
 
     async def _revise(self, shard: str, revise: Callable[[str, bytes], bytes | None]) -> int:
-        """Revise the history of a shard; return how many entries changed."""
+        """Revise the history of a shard; return the number of changed entries."""
 
         async def revise_all() -> int:
             writes: list[Write] = []
-            for one in await self._table.rows(shard, *layout.within(layout.HISTORY), None):
-                body = bytes(one.values["body"])
-                left = revise(layout.unsafe(one.row.removeprefix(layout.HISTORY)), body)
+            for entity in await self._table.rows(shard, *layout.within(layout.HISTORY), None):
+                body = bytes(entity.values["body"])
+                left = revise(layout.unsafe(entity.row.removeprefix(layout.HISTORY)), body)
                 if left is None:
-                    writes.append(Write("delete", one.row, etag=one.etag))
+                    writes.append(Write("delete", entity.row, etag=entity.etag))
                 elif left != body:
-                    writes.append(Write("merge", one.row, {"body": left}, one.etag))
+                    writes.append(Write("merge", entity.row, {"body": left}, entity.etag))
             await self._write_all(shard, writes)
             return len(writes)
 
-        return await self._alone(shard, revise_all)
+        return await self._without_conflict(shard, revise_all)
 
+    @override
     async def get_value(self, name: str) -> str | None:
-        """Return a note."""
         found = await self._table.get(layout.NOTES, layout.safe(name))
         return None if found is None else str(found.values["text"])
 
+    @override
     async def put_value(self, name: str, text: str) -> None:
-        """Keep a small text under a name."""
         await self._write_all(layout.NOTES, [Write("replace", layout.safe(name), {"text": text})])
 
+    @override
     async def purge_expired(self) -> None:
-        """Delete what has expired, and budgets of periods long gone; count the verdicts.
+        """Delete expired entries and the budgets of past periods; count the valid verdicts.
 
-        One shard after the other, a page at a time: several instances may do it at once, and
-        there may be a million entries.
+        Works shard by shard and page by page, because there may be a million entries. Several
+        instances may run it at the same time.
         """
         verdicts = 0
         for shard in layout.SHARDS:
@@ -243,15 +256,16 @@ class TableLedger(TablePending):
                     await self._delete(shard, gone)
             aged = f"used lt {self._clock.now() - HISTORY_SECONDS!r}"
             old = await self._table.rows(shard, *layout.within(layout.HISTORY), where=aged)
-            await self._delete(shard, [Write("delete", one.row, etag=one.etag) for one in old])
+            await self._delete(shard, [Write("delete", row.row, etag=row.etag) for row in old])
         await self._write_all(layout.META, [Write("replace", "size", {"verdicts": verdicts})])
         past = f"time lt {self._clock.now() - _BUDGET_SECONDS!r}"
         budgets = await self._table.rows(layout.BUDGET, "-", "~", where=past)
-        gone = [Write("delete", one.row, etag=one.etag) for one in budgets]
+        gone = [Write("delete", row.row, etag=row.etag) for row in budgets]
         await self._delete(layout.BUDGET, gone)
 
+    @override
     async def size(self) -> LedgerSize:
-        """Return what the ledger holds: verdicts as of the last sweep, the rest minutes old."""
+        """Return the size: verdicts as of the last purge, other counts up to five minutes old."""
         now = self._clock.now()
         if self._size is None or not 0 <= now - self._size[0] < _SIZE_SECONDS:
             swept = await self._table.get(layout.META, "size")

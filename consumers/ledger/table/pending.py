@@ -1,4 +1,4 @@
-"""The waiting sign-ins of the shared ledger."""
+"""Pending sign-ins of the shared ledger."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from consumers.enrichment.ranking import recheck_penalty
 from consumers.ledger.rules import EVICTED, EXPIRED, is_final
 from consumers.ledger.table import rows as layout
@@ -14,6 +16,7 @@ from consumers.ledger.table.client import MAX_CONCURRENT_REQUESTS
 from consumers.ledger.table.eviction import EnqueuePlan, EnqueueTransaction
 from consumers.ledger.table.rows import Write
 from consumers.ledger.table.transactions import TableAccess
+from schemas.ports import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,19 +26,21 @@ if TYPE_CHECKING:
     from schemas.ports import PendingAddress, PendingSignIn
 
 _ENQUEUE_BATCH = 45
-"""Addresses that one transaction may park for: each takes two writes or more."""
+"""Addresses per transaction. Each takes at least two writes."""
 
 
-class TablePending(TableAccess):
-    """Parks, ranks, settles and gives up."""
+class TablePending(TableAccess, Ledger):
+    """Enqueue, rank, acknowledge and expire pending sign-ins."""
 
+    @override
     async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
-        """Park sign-ins whose address is still unanswered; return the other verdicts."""
         if crowded:
             shard = layout.SHARDS[0]
-            await self._alone(shard, lambda: self._write_counted(shard, [], EVICTED, crowded))
+            await self._without_conflict(
+                shard, lambda: self._write_counted(shard, [], EVICTED, crowded)
+            )
         pending: dict[str, dict[str, PendingSignIn]] = {}
         for one in waiting:
             pending.setdefault(one.address, {}).setdefault(one.key, one)
@@ -44,7 +49,7 @@ class TablePending(TableAccess):
             known: dict[str, Verdict] = {}
             left = {address: pending[address] for address in addresses}
             while left:
-                known |= await self._alone(shard, lambda: self._park_some(shard, left))
+                known |= await self._without_conflict(shard, lambda: self._park_some(shard, left))
             return known
 
         found: dict[str, Verdict] = {}
@@ -55,7 +60,7 @@ class TablePending(TableAccess):
     async def _park_some(
         self, shard: str, pending: dict[str, dict[str, PendingSignIn]]
     ) -> dict[str, Verdict]:
-        """Park what one transaction takes, and remove from *pending* what is done."""
+        """Enqueue what fits one transaction; remove finished addresses from *pending*."""
         plans = await asyncio.gather(
             *(self._plan(*one) for one in islice(pending.items(), _ENQUEUE_BATCH))
         )
@@ -83,12 +88,15 @@ class TablePending(TableAccess):
         )
         return EnqueuePlan.plan(entry, parked, wanted, self._waiting_per_address)
 
+    @override
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
-        """Return those addresses that sign-ins wait for."""
         return set().union(*await layout.in_shards(addresses, self._waiting_among))
 
     async def _waiting_among(self, shard: str, addresses: list[str]) -> set[str]:
-        """Leap from one waiting sign-in to the next wanted address: one read if nothing waits."""
+        """Skip from each pending sign-in to the next wanted address.
+
+        Costs one read if no sign-in is pending.
+        """
         found: set[str] = set()
         left = sorted(map(layout.waiting_rows, addresses))
         while left:
@@ -101,15 +109,15 @@ class TablePending(TableAccess):
             left = [one for one in left if one > here]
         return found
 
+    @override
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
-        """Return up to *most* sign-ins that wait for *address*, oldest first."""
         span = layout.within(layout.waiting_rows(address))
         rows = await self._table.rows(layout.shard_of(address), *span, None)
         waiting = [layout.waiting_of(address, one) for one in rows]
         return sorted(waiting, key=lambda one: (one.enqueued_at, one.key))[:most]
 
+    @override
     async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
-        """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
         rows: dict[str, list[str]] = {}
         for one in waiting:
             rows.setdefault(one.address, []).append(layout.waiting_row(one))
@@ -120,8 +128,8 @@ class TablePending(TableAccess):
 
         await layout.in_shards(rows, delete)
 
+    @override
     async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Delete all sign-ins that wait for addresses; return how many of each."""
         settled: dict[str, int] = {}
 
         async def delete(shard: str, part: list[str]) -> None:
@@ -133,8 +141,8 @@ class TablePending(TableAccess):
         await layout.in_shards(addresses, delete)
         return settled
 
+    @override
     async def answered_waiting(self) -> list[str]:
-        """Return answered addresses that still have waiting sign-ins."""
         addresses = dict.fromkeys(layout.address_of(one.row) for one in await self._all_waiting())
         now = self._clock.now()
         entries = await self._entries(addresses)
@@ -147,10 +155,11 @@ class TablePending(TableAccess):
         read = (self._table.rows(shard, *span, columns) for shard in layout.SHARDS)
         return [one for rows in await asyncio.gather(*read) for one in rows]
 
+    @override
     async def due(self, most: int) -> list[PendingAddress]:
-        """Return addresses that may be asked, the most deserving first.
+        """Return addresses that may be looked up, highest score first.
 
-        Those that another instance asks about just now are left to it.
+        Addresses that another instance has leased are left out.
         """
         ranked = iter(layout.ranked(await self._all_waiting(layout.WAITING_RANK)))
         now = self._clock.now()
@@ -161,7 +170,7 @@ class TablePending(TableAccess):
                 break  # whoever comes now is less deserving even if never asked about
             entries = await self._entries([one.address for one in part])
             for one, entry in zip(part, entries, strict=True):
-                if entry.free(self._instance, now):
+                if entry.available(self._instance, now):
                     asked = entry.first_asked or None
                     found.append(
                         (one.score - recheck_penalty(asked, now), replace(one, first_asked=asked))
@@ -172,8 +181,9 @@ class TablePending(TableAccess):
             least = found[-1][0] if found else least
         return [one for _, one in found]
 
+    @override
     async def expire_pending(self, parked_before: float) -> int:
-        """Drop sign-ins that have waited too long; count those that were never asked about."""
+        """Delete expired sign-ins. Count only those whose address was never looked up."""
         dropped: list[int] = []
         span, too_old = layout.within(layout.WAITING), f"parked lt {float(parked_before)!r}"
 
@@ -189,7 +199,7 @@ class TablePending(TableAccess):
             return len(some)
 
         async def drop(shard: str) -> None:
-            while await self._alone(shard, lambda: drop_some(shard)):
+            while await self._without_conflict(shard, lambda: drop_some(shard)):
                 pass
 
         await asyncio.gather(*map(drop, layout.SHARDS))

@@ -1,9 +1,10 @@
-"""Sign-ins of lately in Azure Table Storage, in a table of their own.
+"""Recent sign-ins in Azure Table Storage, in a separate table.
 
-``hHOUR``  the chunks that begin in an hour, counted from the epoch: ``MILLISECONDS-UUID``
-``hours``  a row for each hour that has, or had, chunks; ``until``: all of them ended before that
+``hHOUR``  the segments that begin in an hour since the epoch: ``MILLISECONDS-UUID``
+``hours``  a row for each hour that has or had segments; all of them end before ``until``
 
-The table waits for the service for ever. This is as well as can be, so it waits for a while only.
+The table client waits for the service without a limit. This store is best effort, so it applies a
+timeout.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
+from typing_extensions import override
+
 from consumers.ledger.table.rows import MissingRow, Write, WriteConflict, in_transactions, put
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ports import RecentChunk, RecentCoverage, RecentStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -29,31 +32,31 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 REQUEST_TIMEOUT_SECONDS = 20.0
-"""Seconds that a request, or some at once, may take."""
+"""Timeout of a request or of a batch of concurrent requests."""
 MAX_SEGMENT_BODY_BYTES = 600_000
-"""Bytes; an entity holds 1 MiB."""
+"""Bytes. An entity holds 1 MiB."""
 MAX_SEGMENT_ADDRESSES_BYTES = 30_000
 
 _HOURS = "hours"
 _HOUR = 3_600.0
 _HOUR_BATCH = 16
 _SEGMENT_PAGE = 50
-"""Outlines that are read at once; in base64 they take up to 2 MB."""
+"""Segments per page of the index, without bodies. In base64 they take up to 2 MB."""
 _COVERAGE_SECONDS = 300.0
 _MAX_PROPERTY_BYTES = 65_536
 _PARTS = [f"body{n}" for n in range(-(-MAX_SEGMENT_BODY_BYTES // _MAX_PROPERTY_BYTES))]
 _INDEX_COLUMNS = ("first", "last", "signins", "addresses")
 _FIGURES = ("first", "last", "signins", "size")
 _ALL = ("0", ":")
-"""What bounds the names of all rows: they begin with digits."""
+"""The bounds of all row keys, which begin with digits."""
 _KEY = re.compile(r"(h[0-9]{6,})\|([0-9]{15,}-[0-9a-f]{32})")
 
 
-class TableRecentStore:
-    """See :class:`schemas.ports.RecentStore`; any number of instances on one table.
+class TableRecentStore(RecentStore):
+    """Recent sign-ins of any number of instances on one table.
 
-    The table is opened with the first request, and made if *create* allows; :meth:`close` closes
-    it. Every method but close raises LedgerFailed when the service does not answer for a while.
+    The first request opens the table and, with *create*, creates it if needed. :meth:`close` closes
+    it. All other methods raise LedgerFailed after :data:`REQUEST_TIMEOUT_SECONDS`.
     """
 
     def __init__(self, table: StateTable, clock: Clock, *, create: bool = True) -> None:
@@ -63,19 +66,20 @@ class TableRecentStore:
         self._opened = False
         self._coverage: tuple[float, RecentCoverage] | None = None
 
+    @override
     async def append(self, chunk: RecentChunk) -> None:
-        """Keep a chunk. LedgerFailed also if it is larger than is allowed."""
+        """Store a segment. Raises LedgerFailed also if it is too large."""
         values = _values(chunk)
         partition, row = _partition(chunk.first), _new_row(chunk.first)
 
         async def write() -> None:
-            await self._note_hour(partition, chunk.last)
+            await self._record_hour(partition, chunk.last)
             await self._table.write(partition, [Write("replace", row, values)])
 
-        await self._soon(write)
+        await self._with_timeout(write)
 
-    async def _note_hour(self, partition: str, last: float) -> None:
-        """See to it that an hour is found as long as one of its chunks may be wanted."""
+    async def _record_hour(self, partition: str, last: float) -> None:
+        """Keep an hour in the list of hours until all of its segments have ended."""
         while True:
             found = await self._table.get(_HOURS, partition[1:], ["until"])
             if found is not None and float(found.values["until"]) > last:
@@ -87,52 +91,53 @@ class TableRecentStore:
                 continue
             return
 
+    @override
     async def segment_index(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
-        """Yield chunks that end at or after *since*, oldest first, without their bodies."""
         for hour in await self._hours():
             if float(hour.values["until"]) <= since:
                 continue
             partition = f"h{hour.row}"
             async with aclosing(self._pages(partition, _INDEX_COLUMNS)) as pages:
                 async for page in pages:
-                    chunks = [_chunk(partition, one) for one in page]
-                    if late := [one for one in chunks if one.last >= since]:
-                        yield late
+                    segments = [_segment(partition, entity) for entity in page]
+                    if recent := [segment for segment in segments if segment.last >= since]:
+                        yield recent
 
     async def _pages(self, partition: str, columns: Sequence[str]) -> AsyncGenerator[list[Entity]]:
-        """Yield an hour's rows; each page has its own time, whatever the reader takes."""
+        """Yield an hour's rows. The timeout applies to each page, not to the reader."""
         async with aclosing(
-            self._table.pages(partition, *_ALL, columns, most=_SEGMENT_PAGE)
+            self._table.pages(partition, *_ALL, columns, page_size=_SEGMENT_PAGE)
         ) as pages:
-            while (page := await self._soon(lambda: anext(pages, None))) is not None:
+            while (page := await self._with_timeout(lambda: anext(pages, None))) is not None:
                 yield page
 
     async def _hours(self) -> list[Entity]:
-        return await self._soon(lambda: self._table.rows(_HOURS, *_ALL, ["until"]))
+        return await self._with_timeout(lambda: self._table.rows(_HOURS, *_ALL, ["until"]))
 
+    @override
     async def body(self, key: str) -> bytes | None:
-        """Return a chunk's body, None if it has gone."""
-        place = _place(key)
-        if place is None:
+        row_key = _row_key(key)
+        if row_key is None:
             return None
-        found = await self._soon(lambda: self._table.get(*place, _PARTS))
+        found = await self._with_timeout(lambda: self._table.get(*row_key, _PARTS))
         if found is None:
             return None
         return b"".join(found.values.get(name, b"") for name in _PARTS)
 
+    @override
     async def replace(self, key: str, chunk: RecentChunk | None) -> None:
-        """Put another chunk in the place of one, or nothing. What has gone stays gone."""
-        place = _place(key)
-        if place is None:
+        """Replace a segment, or delete it if *chunk* is None. Ignore a deleted segment."""
+        row_key = _row_key(key)
+        if row_key is None:
             return
-        partition, row = place
+        partition, row = row_key
         if chunk is None:
-            await self._soon(lambda: self._delete(partition, [row]))
+            await self._with_timeout(lambda: self._delete(partition, [row]))
             return
         values, last = _values(chunk), chunk.last
 
         async def write() -> None:
-            await self._note_hour(partition, last)
+            await self._record_hour(partition, last)
             while (found := await self._table.get(partition, row, ["first"])) is not None:
                 try:
                     await self._table.write(partition, [Write("replace", row, values, found.etag)])
@@ -140,65 +145,66 @@ class TableRecentStore:
                     continue
                 return
 
-        await self._soon(write)
+        await self._with_timeout(write)
 
+    @override
     async def enforce_limits(self, before: float, largest: int) -> None:
-        """Drop what ended before a time, and the oldest while all takes more bytes than that."""
         hours = await self._hours()
         rows = await self._measured(hours)
-        for partition, names in _doomed(rows, before, largest).items():
+        for partition, names in _to_delete(rows, before, largest).items():
             for start in range(0, len(names), _SEGMENT_PAGE):
-                part = names[start : start + _SEGMENT_PAGE]
-                await self._soon(partial(self._delete, partition, part))
+                batch = names[start : start + _SEGMENT_PAGE]
+                await self._with_timeout(partial(self._delete, partition, batch))
         for hour in hours:
             if float(hour.values["until"]) <= before:
-                await self._soon(partial(self._forget_hour, hour))
+                await self._with_timeout(partial(self._forget_hour, hour))
 
     async def _forget_hour(self, hour: Entity) -> None:
         try:
             await self._table.write(_HOURS, [Write("delete", hour.row, etag=hour.etag)])
         except WriteConflict:
-            return  # a chunk has come, or another instance trims as well
+            return  # a new segment, or another instance deletes too
 
     async def _delete(self, partition: str, rows: Sequence[str]) -> None:
-        """Delete rows; those that are gone already are let be."""
-        for part in in_transactions([Write("delete", row) for row in rows]):
+        """Delete rows. Ignore rows that are already gone."""
+        for batch in in_transactions([Write("delete", row) for row in rows]):
             try:
-                await self._table.write(partition, part)
+                await self._table.write(partition, batch)
             except MissingRow:
-                if len(part) > 1:
-                    for one in part:
-                        await self._delete(partition, [one.row])
+                if len(batch) > 1:
+                    for delete in batch:
+                        await self._delete(partition, [delete.row])
 
+    @override
     async def coverage(self) -> RecentCoverage:
-        """Return how much there is, as counted up to five minutes ago."""
+        """Return the coverage, at most five minutes old."""
         now = self._clock.now()
         if self._coverage is None or not 0 <= now - self._coverage[0] < _COVERAGE_SECONDS:
-            rows = [one for _, one in await self._measured(await self._hours())]
-            since = min((float(one.values["first"]) for one in rows), default=None)
-            signins = sum(int(one.values["signins"]) for one in rows)
-            size = sum(int(one.values["size"]) for one in rows)
+            rows = [entity for _, entity in await self._measured(await self._hours())]
+            since = min((float(entity.values["first"]) for entity in rows), default=None)
+            signins = sum(int(entity.values["signins"]) for entity in rows)
+            size = sum(int(entity.values["size"]) for entity in rows)
             self._coverage = now, RecentCoverage(since, signins, size)
         return self._coverage[1]
 
     async def _measured(self, hours: Sequence[Entity]) -> list[tuple[str, Entity]]:
-        """Return the partitions and figures of all chunks of some hours, oldest first."""
+        """Return partition and figures of every segment in *hours*, oldest first."""
 
-        async def measure_one(partition: str) -> list[tuple[str, Entity]]:
+        async def measure_hour(partition: str) -> list[tuple[str, Entity]]:
             rows = await self._table.rows(partition, *_ALL, _FIGURES)
-            return [(partition, one) for one in rows]
+            return [(partition, entity) for entity in rows]
 
-        async def measure(some: Sequence[Entity]) -> list[list[tuple[str, Entity]]]:
-            return await asyncio.gather(*(measure_one(f"h{hour.row}") for hour in some))
+        async def measure(batch: Sequence[Entity]) -> list[list[tuple[str, Entity]]]:
+            return await asyncio.gather(*(measure_hour(f"h{hour.row}") for hour in batch))
 
         measured: list[tuple[str, Entity]] = []
         for start in range(0, len(hours), _HOUR_BATCH):
-            some = await self._soon(partial(measure, hours[start : start + _HOUR_BATCH]))
-            measured += [one for hour in some for one in hour]
+            batch = await self._with_timeout(partial(measure, hours[start : start + _HOUR_BATCH]))
+            measured += [segment for hour in batch for segment in hour]
         return measured
 
-    async def _soon(self, request: Callable[[], Awaitable[Result]]) -> Result:
-        """Send requests; LedgerFailed if they are not answered in time."""
+    async def _with_timeout(self, request: Callable[[], Awaitable[Result]]) -> Result:
+        """Send requests. Raises LedgerFailed if they are not answered in time."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 if not self._opened:
@@ -207,11 +213,11 @@ class TableRecentStore:
                 return await request()
         except TimeoutError:
             raise LedgerFailed(
-                f"the table of late sign-ins gives no answer within {REQUEST_TIMEOUT_SECONDS:g} s"
+                f"the table of recent sign-ins gave no answer within {REQUEST_TIMEOUT_SECONDS:g} s"
             ) from None
 
+    @override
     async def close(self) -> None:
-        """Close the table's connections."""
         await self._table.close()
 
 
@@ -220,12 +226,12 @@ def _partition(first: float) -> str:
 
 
 def _new_row(first: float) -> str:
-    """Return a name that nobody else takes; names sort as what they name begins."""
+    """Return a unique row key. Keys sort by the first sign-in of the segment."""
     return f"{int(first * 1_000):015}-{uuid4().hex}"
 
 
-def _place(key: str) -> tuple[str, str] | None:
-    """Return the partition and the row of a chunk, None for what was never a key."""
+def _row_key(key: str) -> tuple[str, str] | None:
+    """Return the partition and the row of a segment, or None for an invalid key."""
     found = _KEY.fullmatch(key)
     return None if found is None else (found[1], found[2])
 
@@ -236,7 +242,7 @@ def _values(chunk: RecentChunk) -> dict[str, Value]:
         or len(chunk.addresses) > MAX_SEGMENT_ADDRESSES_BYTES
     ):
         raise LedgerFailed(
-            f"a chunk of {len(chunk.body):,} and {len(chunk.addresses):,} bytes is too large"
+            f"a segment of {len(chunk.body):,} and {len(chunk.addresses):,} bytes is too large"
         )
     starts = range(0, len(chunk.body), _MAX_PROPERTY_BYTES)
     parts = (chunk.body[at : at + _MAX_PROPERTY_BYTES] for at in starts)
@@ -250,8 +256,8 @@ def _values(chunk: RecentChunk) -> dict[str, Value]:
     }
 
 
-def _chunk(partition: str, found: Entity) -> RecentChunk:
-    """Read an outline."""
+def _segment(partition: str, found: Entity) -> RecentChunk:
+    """Parse a row of the segment index."""
     values = found.values
     return RecentChunk(
         float(values["first"]),
@@ -263,18 +269,18 @@ def _chunk(partition: str, found: Entity) -> RecentChunk:
     )
 
 
-def _doomed(
+def _to_delete(
     rows: Sequence[tuple[str, Entity]], before: float, largest: int
 ) -> dict[str, list[str]]:
-    """Return the chunks to be dropped, by partition; *rows* are all there are, oldest first."""
-    old = [float(one.values["last"]) < before for _, one in rows]
-    sizes = [int(one.values["size"]) for _, one in rows]
+    """Return the segments to delete, by partition. *rows* lists all segments, oldest first."""
+    old = [float(entity.values["last"]) < before for _, entity in rows]
+    sizes = [int(entity.values["size"]) for _, entity in rows]
     left = sum(size for size, gone in zip(sizes, old, strict=True) if not gone)
-    doomed: dict[str, list[str]] = {}
-    for (partition, one), gone, size in zip(rows, old, sizes, strict=True):
+    deletes: dict[str, list[str]] = {}
+    for (partition, entity), gone, size in zip(rows, old, sizes, strict=True):
         if not gone and left > largest:
             left -= size
         elif not gone:
             continue
-        doomed.setdefault(partition, []).append(one.row)
-    return doomed
+        deletes.setdefault(partition, []).append(entity.row)
+    return deletes

@@ -1,14 +1,14 @@
-"""How the ledger lies in a table: partitions, rows, and what stands in them.
+"""Layout of the ledger in a table: partitions, row keys, and the contents of rows.
 
-An address belongs to one of SHARDS partitions, and so does all that is kept of it, because one
-transaction reaches one partition:
+An address belongs to one of SHARDS partitions, with all its data, because a transaction is limited
+to one partition:
 
-``a|ADDRESS``      its entry: the answer, and who has claimed it
-``d|REASON``       how many sign-ins the shard has dropped
-``h|KEY``          an entry of the history
-``w|ADDRESS|KEY``  a sign-in that waits
+``a|ADDRESS``      its entry: the verdict and the lease
+``d|REASON``       number of sign-ins that the shard has dropped
+``h|KEY``          a history entry
+``w|ADDRESS|KEY``  a pending sign-in
 
-Besides there are the partitions ``budget`` (``ACCOUNT|PERIOD``), ``notes`` and ``meta``.
+There are three more partitions: ``budget`` (``ACCOUNT|PERIOD``), ``notes`` and ``meta``.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ Result = TypeVar("Result")
 Value = str | int | float | bool | bytes
 
 MAX_TRANSACTION_WRITES = 100
-"""Writes that one transaction may hold."""
+"""Writes per transaction, the service's limit."""
 MAX_TRANSACTION_BYTES = 1_000_000
-"""Bytes that one transaction is planned for. The service takes 4 MiB; sending more than 1 MiB at
-once would hold up the event loop."""
+"""Planned size of a transaction. The service accepts 4 MiB, but sending more than 1 MiB at once
+would block the event loop."""
 
 SHARDS = tuple(f"{number:02x}" for number in range(4))
 BUDGET, NOTES, META = "budget", "notes", "meta"
 ENTRIES, DROPPED, HISTORY, WAITING = "a|", "d|", "h|", "w|"
 ENTRY_STATE = ("expires", "answered", "again", "first_asked", "owner", "until")
-"""The columns of an entry without its answer's body."""
+"""The columns of an entry without the body of its verdict."""
 WAITING_RANK = ("weight", "parked", "own", "place")
 
 _MAX_ROW_PROPERTY_BYTES = 65_536
 _MAX_ROW_BODY_BYTES = 700_000
-"""Bytes; an entity holds 1 MiB, and travels in base64."""
+"""Bytes. An entity holds 1 MiB and is sent in base64."""
 _UNSAFE = re.compile(rb"[^A-Za-z0-9.:@ -]")
 
 _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
@@ -61,21 +61,22 @@ _parts = msgspec.msgpack.Decoder(tuple[tuple[str, float], ...])
 
 
 class WriteConflict(Exception):
-    """Something has changed since it was read; nothing was written.
+    """A row has changed since it was read; nothing was written.
 
-    ``doubtful``: an earlier try of this very write got no answer, so it may be what changed it.
+    If ``doubtful`` is true, an earlier attempt of the same write got no response. That attempt may
+    have made the change.
     """
 
     doubtful = False
 
 
 class MissingRow(WriteConflict):
-    """An entity that was to be changed or deleted is not there."""
+    """A row to be changed or deleted does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What stands in one row, and its ETag."""
+    """One row and its ETag."""
 
     row: str
     values: Mapping[str, Any]
@@ -84,101 +85,101 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of a transaction. With an *etag* it needs the row to be as it was read."""
+    """One write of a transaction. With an ``etag`` it requires an unchanged row."""
 
     kind: str
-    """``create`` (must not be there), ``replace`` (or create), ``merge`` or ``delete``."""
+    """``create`` (the row must not exist), ``replace`` (or create), ``merge`` or ``delete``."""
     row: str
     values: Mapping[str, Value] = field(default_factory=dict)
     etag: str | None = None
 
     @property
     def size(self) -> int:
-        """Return the bytes that it takes in a transaction, rather too many."""
+        """Return an upper estimate of the bytes that it adds to a transaction."""
         texts = (value for value in self.values.values() if isinstance(value, str | bytes))
         return 2_000 + sum(len(text) * 3 // 2 for text in texts)
 
 
 def shard_of(address: str) -> str:
-    """Return the partition that holds all about *address*."""
+    """Return the partition of *address*."""
     return SHARDS[crc32(address.encode()) % len(SHARDS)]
 
 
 def by_shard(addresses: Iterable[str]) -> dict[str, list[str]]:
-    """Sort distinct addresses by their shard, in order."""
-    sorted_out: dict[str, list[str]] = {}
+    """Group distinct addresses by shard, in order."""
+    shards: dict[str, list[str]] = {}
     for address in dict.fromkeys(addresses):
-        sorted_out.setdefault(shard_of(address), []).append(address)
-    return sorted_out
+        shards.setdefault(shard_of(address), []).append(address)
+    return shards
 
 
 async def in_shards(
-    addresses: Iterable[str], work: Callable[[str, list[str]], Awaitable[Result]]
+    addresses: Iterable[str], operation: Callable[[str, list[str]], Awaitable[Result]]
 ) -> list[Result]:
-    """Do *work* on each shard's addresses, all shards at once."""
-    return await asyncio.gather(*(work(*one) for one in by_shard(addresses).items()))
+    """Run *operation* on each shard's addresses, all shards concurrently."""
+    return await asyncio.gather(*(operation(*shard) for shard in by_shard(addresses).items()))
 
 
 def after(prefix: str) -> str:
-    """Return what comes right after all rows that begin with *prefix*, which ends in ``|``."""
+    """Return the key that follows all row keys with *prefix*, which must end in ``|``."""
     return prefix[:-1] + "}"
 
 
 def within(prefix: str) -> tuple[str, str]:
-    """Return what bounds all rows that begin with *prefix*."""
+    """Return the bounds of all row keys with *prefix*: first included, last excluded."""
     return prefix, after(prefix)
 
 
 def safe(name: str) -> str:
-    """Return *name* without the characters that a row's name may not hold; one to one."""
+    """Escape the characters that a row key must not contain. The mapping is one to one."""
     return _UNSAFE.sub(lambda found: b"_%02x" % found[0][0], name.encode()).decode()
 
 
 def unsafe(name: str) -> str:
-    """Return what :func:`safe` was given."""
+    """Reverse :func:`safe`."""
     return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), name.encode()).decode()
 
 
 def entry_row(address: str) -> str:
-    """Return the name of an address's entry."""
+    """Return the row key of an address's entry."""
     return ENTRIES + address
 
 
 def waiting_rows(address: str) -> str:
-    """Return what the names of the sign-ins that wait for *address* begin with."""
+    """Return the row key prefix of the pending sign-ins of *address*."""
     return f"{WAITING}{address}|"
 
 
-def waiting_row(one: PendingSignIn) -> str:
-    """Return the name of a waiting sign-in's row."""
-    return waiting_rows(one.address) + one.key
+def waiting_row(sign_in: PendingSignIn) -> str:
+    """Return the row key of a pending sign-in."""
+    return waiting_rows(sign_in.address) + sign_in.key
 
 
 def address_of(row: str) -> str:
-    """Return the address of a waiting sign-in by its row's name."""
+    """Return the address in the row key of a pending sign-in."""
     return row.split("|", 2)[1]
 
 
 def key_of(row: str) -> str:
-    """Return the key of a waiting sign-in by its row's name."""
+    """Return the FindingId in the row key of a pending sign-in."""
     return row.split("|", 2)[2]
 
 
 def budget_row(account: str, period: str) -> str:
-    """Return the name of a period's budget."""
+    """Return the row key of a period's budget."""
     return f"{safe(account)}|{safe(period)}"
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictEntry:
-    """What is known of an address, and as what it was read; ``etag`` None: there was nothing."""
+    """The entry of an address as it was read. If ``etag`` is None, there was no row."""
 
     address: str
     expires: float = 0.0
     answered: bool = False
-    """Whether there is a verdict."""
+    """True for a verdict, False for an `Unanswered` value."""
     again: float = 0.0
-    """When it is asked about again, if its answer is open."""
+    """When the address is due for a recheck; 0 for never."""
     first_asked: float = 0.0
     owner: str = ""
     until: float = 0.0
@@ -187,7 +188,7 @@ class VerdictEntry:
 
     @classmethod
     def of(cls, address: str, found: Entity | None) -> VerdictEntry:
-        """Read an entry."""
+        """Parse a row; None gives an empty entry."""
         if found is None:
             return cls(address)
         values = found.values
@@ -204,31 +205,31 @@ class VerdictEntry:
         )
 
     def answer(self) -> Answer:
-        """Return the answer; only an entry that expires after now has one for sure."""
+        """Return the answer. Only an entry that has not expired is sure to have one."""
         try:
             return _answer.decode(self.body)
         except msgspec.MsgspecError as error:
             raise LedgerFailed(
-                f"the ledger's answer for {self.address} is unreadable: {error}"
+                f"the ledger's verdict for {self.address} is unreadable: {error}"
             ) from None
 
-    def free(self, instance: str, now: float) -> bool:
-        """Tell whether *instance* may ask: there is no answer, and nobody else has a claim."""
+    def available(self, instance: str, now: float) -> bool:
+        """Return True if *instance* may acquire a lease: no valid answer, no foreign lease."""
         return not self.stands(now) and (self.until <= now or self.owner in ("", instance))
 
     def stands(self, now: float) -> bool:
-        """Tell whether there is an answer, and no reason to ask again."""
+        """Return True if the answer has not expired and no recheck is due."""
         return self.expires > now and not 0 < self.again <= now
 
     def touched(self, **values: Value) -> Write:
-        """Return a write that fails if anybody has written since the entry was read."""
+        """Return a write that fails if the entry has changed since it was read."""
         if self.etag is None:
             return Write("create", entry_row(self.address), {"expires": 0.0, **values})
         return Write("merge", entry_row(self.address), values, self.etag)
 
 
 def answer_write(address: str, answer: Answer, body: bytes) -> Write:
-    """Return the write that keeps an answer, whatever stood there, and ends a claim."""
+    """Return the unconditional write that stores an answer and ends the lease."""
     return Write(
         "replace",
         entry_row(address),
@@ -242,44 +243,46 @@ def answer_write(address: str, answer: Answer, body: bytes) -> Write:
     )
 
 
-def waiting_write(one: PendingSignIn) -> Write:
-    """Return the write that parks a sign-in which is not parked yet."""
+def waiting_write(sign_in: PendingSignIn) -> Write:
+    """Return the write that enqueues a sign-in that is not yet pending."""
     return Write(
         "create",
-        waiting_row(one),
+        waiting_row(sign_in),
         {
-            "weight": weight_of(one),
-            "parked": one.enqueued_at,
-            "own": one.own,
-            "place": one.place,
-            "parts": encode(one.parts),
-            **_split(encode(one.details)),
+            "weight": weight_of(sign_in),
+            "parked": sign_in.enqueued_at,
+            "own": sign_in.own,
+            "place": sign_in.place,
+            "parts": encode(sign_in.parts),
+            **_split(encode(sign_in.details)),
         },
     )
 
 
 def waiting_of(address: str, found: Entity) -> PendingSignIn:
-    """Read a waiting sign-in."""
+    """Parse the row of a pending sign-in."""
     try:
         details = _details.decode(_body(found.values))
         parts = _parts.decode(found.values["parts"])
     except msgspec.MsgspecError as error:
-        raise LedgerFailed(f"a sign-in waiting for {address} is unreadable: {error}") from None
-    own, place = _points(found)
+        raise LedgerFailed(f"a pending sign-in of {address} is unreadable: {error}") from None
+    own, place = _scores(found)
     return PendingSignIn(
         key_of(found.row), address, details, float(found.values["parked"]), own, place, parts
     )
 
 
-def _points(found: Entity) -> tuple[float, float]:
-    """Return what a waiting sign-in says itself, and what it says of the place."""
+def _scores(found: Entity) -> tuple[float, float]:
+    """Return the event score and the location score of a pending sign-in."""
     return float(found.values["own"]), float(found.values["place"])
 
 
 def _split(body: bytes) -> dict[str, Value]:
-    """Spread *body* over as many properties as it takes."""
+    """Split *body* into as many properties as it needs."""
     if len(body) > _MAX_ROW_BODY_BYTES:
-        raise LedgerFailed(f"{len(body):,} bytes are more than one row of the ledger may hold")
+        raise LedgerFailed(
+            f"{len(body):,} bytes exceed the limit of {_MAX_ROW_BODY_BYTES:,} bytes per ledger row"
+        )
     starts = range(0, len(body), _MAX_ROW_PROPERTY_BYTES)
     return {f"body{n}": body[at : at + _MAX_ROW_PROPERTY_BYTES] for n, at in enumerate(starts)}
 
@@ -292,23 +295,23 @@ def _body(values: Mapping[str, Any]) -> bytes:
 
 
 def put(row: str, found: Entity | None, **values: Value) -> Write:
-    """Return a write of a whole row that fails if anybody has written since it was read."""
+    """Return a write of a whole row that fails if the row has changed since it was read."""
     if found is None:
         return Write("create", row, values)
     return Write("replace", row, values, found.etag)
 
 
 def ranked(waiting: Iterable[Entity]) -> list[PendingAddress]:
-    """Return the addresses of waiting sign-ins, the most deserving first.
+    """Return the addresses of pending sign-ins, highest score first.
 
-    The score of an address is the most that one of its sign-ins says itself, and what the last
-    one says of the place.
+    The score of an address is the highest event score among its sign-ins plus the location score
+    of the latest sign-in.
     """
     ranks: dict[str, tuple[float, float, float, float]] = {}
-    for one in waiting:
-        address = address_of(one.row)
-        own, place = _points(one)
-        parked = float(one.values["parked"])
+    for entity in waiting:
+        address = address_of(entity.row)
+        own, place = _scores(entity)
+        parked = float(entity.values["parked"])
         before = ranks.get(address)
         if before is not None:
             own = max(own, before[0])
@@ -320,44 +323,44 @@ def ranked(waiting: Iterable[Entity]) -> list[PendingAddress]:
         PendingAddress(address, own + place, since)
         for address, (own, place, since, _) in ranks.items()
     ]
-    return sorted(due, key=lambda one: (-one.score, one.enqueued_at, one.address))
+    return sorted(due, key=lambda pending: (-pending.score, pending.enqueued_at, pending.address))
 
 
 def expired(entries: Iterable[Entity], now: float) -> tuple[list[Write], int]:
-    """Return writes that delete what is neither known nor claimed, and the number of verdicts."""
+    """Return deletes of entries without valid answer or lease, and the number of verdicts."""
     gone, verdicts = [], 0
     for found in entries:
-        one = VerdictEntry.of("", found)
-        if max(one.expires, one.until) <= now:
+        entry = VerdictEntry.of("", found)
+        if max(entry.expires, entry.until) <= now:
             gone.append(Write("delete", found.row, etag=found.etag))
-        verdicts += one.answered and one.expires > now
+        verdicts += entry.answered and entry.expires > now
     return gone, verdicts
 
 
 def measure(shard: Iterable[Entity], size: LedgerSize) -> None:
-    """Add to *size* all dropped and waiting sign-ins of one shard."""
+    """Add the dropped and pending sign-ins of a shard to *size*."""
     addresses = set()
-    for one in shard:
-        if one.row.startswith(WAITING):
+    for entity in shard:
+        if entity.row.startswith(WAITING):
             size.waiting += 1
-            addresses.add(address_of(one.row))
-        elif one.row.startswith(DROPPED):
-            reason, signins = one.row.removeprefix(DROPPED), int(one.values["signins"])
+            addresses.add(address_of(entity.row))
+        elif entity.row.startswith(DROPPED):
+            reason, signins = entity.row.removeprefix(DROPPED), int(entity.values["signins"])
             size.dropped[reason] = size.dropped.get(reason, 0) + signins
     size.waiting_addresses += len(addresses)
 
 
 def in_transactions(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Cut *writes* into what one transaction holds each."""
-    part: list[Write] = []
+    """Split *writes* into batches for one transaction each."""
+    batch: list[Write] = []
     size = 0
-    for one in writes:
-        if part and (
-            len(part) == MAX_TRANSACTION_WRITES or size + one.size > MAX_TRANSACTION_BYTES
+    for write in writes:
+        if batch and (
+            len(batch) == MAX_TRANSACTION_WRITES or size + write.size > MAX_TRANSACTION_BYTES
         ):
-            yield part
-            part, size = [], 0
-        part.append(one)
-        size += one.size
-    if part:
-        yield part
+            yield batch
+            batch, size = [], 0
+        batch.append(write)
+        size += write.size
+    if batch:
+        yield batch

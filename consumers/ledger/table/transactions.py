@@ -1,4 +1,4 @@
-"""Reading and writing the ledger's table, so that nobody writes over what he has not read."""
+"""Reads and conditional writes of the ledger's table: no instance overwrites unseen data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Result = TypeVar("Result")
 
 
 class TableAccess:
-    """The table of one instance.
+    """One instance's access to the shared table.
 
-    The clocks of the instances should agree to within seconds: claims and answers end by them.
+    The clocks of the instances must agree to within seconds, because leases and verdicts expire by
+    them.
     """
 
     def __init__(
@@ -33,20 +34,20 @@ class TableAccess:
         self._clock = clock
         self._waiting_per_address = waiting_per_address
         self._instance = instance
-        # Two tasks of one process need not find out by a conflict that they are two.
+        # Tasks of one process wait for each other instead of running into conflicts.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self, *, create: bool = True) -> None:
-        """Wait until the table answers; make it if it is not there and that is allowed.
+        """Wait until the table responds. With *create*, create it if it does not exist.
 
-        An empty ledger costs lookups that were made before, and nothing else.
+        An empty ledger only costs repeated lookups.
         """
         await self._table.open(create=create)
 
     async def _entries(
         self, addresses: Iterable[str], columns: Sequence[str] | None = layout.ENTRY_STATE
     ) -> list[VerdictEntry]:
-        """Read entries. The service has no way to read several rows at once but one by one."""
+        """Read entries, each with a request of its own: the service has no batch reads."""
         return await asyncio.gather(*(self._entry(address, columns) for address in addresses))
 
     async def _entry(self, address: str, columns: Sequence[str] | None) -> VerdictEntry:
@@ -56,7 +57,7 @@ class TableAccess:
     async def _write_counted(
         self, shard: str, writes: Sequence[Write], reason: str, dropped: int
     ) -> None:
-        """Write, and count in the same transaction what is dropped by it."""
+        """Write and, in the same transaction, add *dropped* to the count for *reason*."""
         if dropped:
             row = layout.DROPPED + reason
             found = await self._table.get(shard, row)
@@ -65,8 +66,13 @@ class TableAccess:
         if writes:
             await self._table.write(shard, writes)
 
-    async def _alone(self, partition: str, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Read and write until nobody else has written in between. Somebody always gets on."""
+    async def _without_conflict(
+        self, partition: str, operation: Callable[[], Awaitable[Result]]
+    ) -> Result:
+        """Repeat *operation*, a read and a conditional write, until it meets no conflict.
+
+        Of several competing instances, at least one always succeeds.
+        """
         async with self._locks[partition]:
             async for attempt in stamina.retry_context(
                 on=WriteConflict,
@@ -77,28 +83,28 @@ class TableAccess:
                 wait_jitter=0.05,
             ):
                 with attempt:
-                    return await work()
+                    return await operation()
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def _write_all(self, partition: str, writes: Sequence[Write]) -> None:
-        """Write in as few transactions as possible, all at once."""
-        parts = list(layout.in_transactions(writes))
-        await asyncio.gather(*(self._table.write(partition, part) for part in parts))
+        """Write in as few transactions as possible, which run concurrently."""
+        batches = list(layout.in_transactions(writes))
+        await asyncio.gather(*(self._table.write(partition, batch) for batch in batches))
 
     async def _delete(self, partition: str, deletes: Sequence[Write]) -> None:
-        """Delete rows; those that are gone already, or not as they were read, are let be."""
+        """Delete rows. Skip rows that are already gone or have changed since they were read."""
 
-        async def delete(part: list[Write]) -> None:
+        async def delete(batch: list[Write]) -> None:
             try:
-                await self._table.write(partition, part)
+                await self._table.write(partition, batch)
             except WriteConflict as conflict:
-                if len(part) > 1:
-                    await asyncio.gather(*(delete([one]) for one in part))
-                elif part[0].etag is None and not isinstance(conflict, MissingRow):
+                if len(batch) > 1:
+                    await asyncio.gather(*(delete([write]) for write in batch))
+                elif batch[0].etag is None and not isinstance(conflict, MissingRow):
                     raise
 
         await asyncio.gather(*map(delete, layout.in_transactions(deletes)))
 
     async def close(self) -> None:
-        """Close the connections. Claims end by themselves."""
+        """Close the connections. Leases expire by themselves."""
         await self._table.close()

@@ -1,1 +1,1 @@
-"""CrowdSec's API and its offline replica."""
+"""CrowdSec's CTI API and its offline replica."""

@@ -1,10 +1,10 @@
 """The CrowdSec CTI enrichment API, version 2: ``/smoke/{ip}`` and ``/smoke?ips=``.
 
-Facts from CrowdSec's documentation (docs.crowdsec.net, CTI API) and its own Go client: the key
-goes into ``x-api-key``; one request may ask of 100 addresses where the plan allows it, else 403;
-404 says that nothing is known; 429 is "Limit Exceeded" (quota) or "Too Many Requests" (speed);
-a gateway's own 429 says neither and is taken for speed.
-Every field but ``ip`` may be missing, null or of a wider type.
+Sources: CrowdSec's documentation (docs.crowdsec.net, CTI API) and its Go client. The key is sent in
+``x-api-key``. A request may contain up to 100 addresses if the plan allows it, otherwise the status
+is 403. 404 means that nothing is known. 429 is "Limit Exceeded" (quota) or "Too Many Requests"
+(rate); a 429 from a gateway has neither text and counts as rate. Every field except ``ip`` may be
+missing, null or of a wider type.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
+from typing_extensions import override
 
 from schemas.errors import (
     BatchRefused,
@@ -26,7 +27,7 @@ from schemas.events.outcomes import number_of
 from schemas.events.sign_in import clean_text
 from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import Intel, Reputation
-from schemas.ports import SourceVerdict
+from schemas.ports import Source, SourceVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from consumers.sources.http import HttpClient, HttpResponse
 
 MAX_LOOKUP_RESPONSE_BYTES = 16 * 1024 * 1024
-"""Bytes. A documented item has 7 KB, most of it prose, so a hundred have about 1 MB."""
+"""Bytes. A documented item has 7 KB, mostly text, so a hundred items have about 1 MB."""
 MAX_BATCH_SIZE = 100
 _MAX_LISTED_NAMES = 50
 _NAME_LENGTH = 120
@@ -45,14 +46,14 @@ _REPUTATIONS = {
     "benign": Reputation.BENIGN,
     "safe": Reputation.BENIGN,
 }
-"""CrowdSec's words. "known" (seen, too little data), "unknown", null and words to come are
-unknown: asked, and nothing to act on."""
+"""CrowdSec's reputations. "known" (seen, too little data), "unknown", null and future values map to
+UNKNOWN: looked up, no action."""
 
 UNKNOWN_VERDICT = SourceVerdict(Reputation.UNKNOWN, Intel(), class_of_intel(Intel()))
 
 
-class CrowdSecApi:
-    """See :class:`schemas.ports.Source`."""
+class CrowdSecApi(Source):
+    """The CrowdSec CTI API as a source."""
 
     name = "crowdsec"
 
@@ -61,41 +62,42 @@ class CrowdSecApi:
         self._url = url
         self.batch_size = min(batch_size, MAX_BATCH_SIZE)
 
+    @override
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
-        """Ask once about *addresses*; see the port. Addresses that are not told are unknown."""
+        """Look up *addresses* with one request. Addresses missing in the response are unknown."""
         if len(addresses) == 1:
             reply = await self._http.get(f"{self._url}/smoke/{quote(addresses[0])}")
-            if reply.status == 404 and _says_not_found(reply):
+            if reply.status == 404 and _is_not_found(reply):
                 return {addresses[0]: UNKNOWN_VERDICT}
             self._raise_for(reply, batch=False)
             item = _object(reply)
             if usable_address(item.get("ip")) != addresses[0]:
-                raise SourceUnavailable("an answer about another address")
+                raise SourceUnavailable("a response about another address")
             return {addresses[0]: verdict_of_item(item)}
         reply = await self._http.get(f"{self._url}/smoke", {"ips": ",".join(addresses)})
         self._raise_for(reply, batch=True)
-        return self._said_of_batch(_object(reply), addresses)
+        return self._verdicts_of_batch(_object(reply), addresses)
 
+    @override
     def use_key(self, key: str) -> None:
-        """Send another key from now on."""
         self._http.headers["x-api-key"] = key
 
+    @override
     async def close(self) -> None:
-        """Close the connection."""
         await self._http.close()
 
     @staticmethod
-    def _said_of_batch(
+    def _verdicts_of_batch(
         envelope: dict[str, Any], addresses: Sequence[str]
     ) -> dict[str, SourceVerdict]:
         items = envelope.get("items")
         if not isinstance(items, list):
-            raise SourceUnavailable("an answer without items")
-        told: dict[object, SourceVerdict] = {}
+            raise SourceUnavailable("a response without items")
+        verdicts: dict[object, SourceVerdict] = {}
         for item in items:
             if isinstance(item, dict):
-                told[usable_address(item.get("ip"))] = verdict_of_item(item)
-        return {address: told.get(address, UNKNOWN_VERDICT) for address in addresses}
+                verdicts[usable_address(item.get("ip"))] = verdict_of_item(item)
+        return {address: verdicts.get(address, UNKNOWN_VERDICT) for address in addresses}
 
     def _raise_for(self, reply: HttpResponse, *, batch: bool) -> None:
         status = reply.status
@@ -103,35 +105,37 @@ class CrowdSecApi:
             return
         if status in (401, 403):
             if batch:
-                raise BatchRefused("the key may not ask in batches", counted=False)
+                raise BatchRefused("the key does not allow batch lookups", counted=False)
             raise KeyRefused(
                 f"CROWDSEC__API_KEY: CrowdSec refuses the key ({status}); "
-                "make one in the Console under Settings, CTI API Keys"
+                "create a key in the Console under Settings, CTI API Keys"
             )
         if status == 429:
             self._raise_for_limit(reply)
         elif status >= 500:
             raise SourceUnavailable(f"status {status}", retry_after=reply.retry_after)
         elif status == 404:
-            raise SourceUnavailable("nobody answers there; CROWDSEC__URL should end in /v2")
+            raise SourceUnavailable("no API at this URL; CROWDSEC__URL should end in /v2")
         else:
             raise SourceUnavailable(f"unexpected status {status}")
 
     @staticmethod
     def _raise_for_limit(reply: HttpResponse) -> None:
-        """Part the two kinds of 429; only CrowdSec's own words say that the quota is spent."""
+        """Distinguish the two kinds of 429. Only CrowdSec's own text means an exhausted quota."""
         if b"limit exceeded" in reply.body[:1_000].lower():
-            raise QuotaSpent("CrowdSec says that the key's lookups are used up", counted=False)
-        raise TooFast("CrowdSec asks to slow down", counted=False, retry_after=reply.retry_after)
+            raise QuotaSpent("CrowdSec reports that the key's quota is exhausted", counted=False)
+        raise TooFast(
+            "CrowdSec reports too many requests", counted=False, retry_after=reply.retry_after
+        )
 
 
-def _says_not_found(reply: HttpResponse) -> bool:
-    """Tell CrowdSec's own 404, which is an answer, from that of a wrong URL, which is none."""
+def _is_not_found(reply: HttpResponse) -> bool:
+    """Return True for CrowdSec's own 404, which is a result; False for that of a wrong URL."""
     try:
-        told = orjson.loads(reply.body)
+        body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         return False
-    message = told.get("message") if isinstance(told, dict) else None
+    message = body.get("message") if isinstance(body, dict) else None
     return isinstance(message, str) and "not found" in message.lower()
 
 
@@ -139,17 +143,19 @@ def _object(reply: HttpResponse) -> dict[str, Any]:
     try:
         value = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
-        raise SourceUnavailable("an answer that is not JSON") from None
+        raise SourceUnavailable("a response that is not JSON") from None
     if not isinstance(value, dict):
-        raise SourceUnavailable("an answer that is no object")
+        raise SourceUnavailable("a response that is not a JSON object")
     return value
 
 
 def verdict_of_item(item: dict[str, Any]) -> SourceVerdict:
-    """Return what one item of CrowdSec's says. Tolerates whatever is missing, null or odd."""
+    """Return the verdict of a CrowdSec item. Fields may be missing, null or malformed."""
     intel = _intel(item)
-    word = (intel.raw_reputation or "").lower()
-    return SourceVerdict(_REPUTATIONS.get(word, Reputation.UNKNOWN), intel, class_of_intel(intel))
+    reputation = (intel.raw_reputation or "").lower()
+    return SourceVerdict(
+        _REPUTATIONS.get(reputation, Reputation.UNKNOWN), intel, class_of_intel(intel)
+    )
 
 
 def _intel(item: dict[str, Any]) -> Intel:
@@ -192,7 +198,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> int | None:
-    """Return a number that the rows have room for, else None."""
+    """Return a number that fits a column of type int, else None."""
     number = number_of(value)
     return number if number is not None and abs(number) < 2**31 else None
 
@@ -203,11 +209,14 @@ def _part(item: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    """Return the names of a list of objects or texts, within bounds."""
+    """Return the names in a list of objects or texts, limited in number and length."""
     if not isinstance(value, list):
         return ()
-    told = (one.get("name") if isinstance(one, dict) else one for one in value[:_MAX_LISTED_NAMES])
-    return tuple(name for name in (clean_text(one, longest=_NAME_LENGTH) for one in told) if name)
+    texts = (
+        item.get("name") if isinstance(item, dict) else item for item in value[:_MAX_LISTED_NAMES]
+    )
+    names = (clean_text(text, longest=_NAME_LENGTH) for text in texts)
+    return tuple(name for name in names if name)
 
 
 def _percentages(value: object) -> dict[str, float]:
@@ -228,7 +237,7 @@ def _scores(value: object) -> dict[str, dict[str, int]]:
         parts = value.get(period)
         if isinstance(parts, dict):
             numbers = {name: _number(parts.get(name)) for name in _SCORE_PARTS}
-            found[period] = {name: one for name, one in numbers.items() if one is not None}
+            found[period] = {name: number for name, number in numbers.items() if number is not None}
     return found
 
 

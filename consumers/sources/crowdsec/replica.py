@@ -1,9 +1,9 @@
-"""CrowdSec's offline replica: one MaxMind DB file that answers for every address, free of quota.
+"""CrowdSec's offline replica: a MaxMind DB file for local lookups that do not use the quota.
 
-Facts from CrowdSec's documentation (docs.crowdsec.net, CTI API, offline replicas) and its own
-Splunk app: records are those of the API without ``ip``, and ``proxy_or_vpn`` is there only when
-true; where an address has no record, its /24's may be given, which says nothing of the address.
-The file format (maxmind.github.io/MaxMind-DB) knows no null: an absent key is unknown.
+Sources: CrowdSec's documentation (docs.crowdsec.net, CTI API, offline replicas) and its Splunk app.
+Records are those of the API without ``ip``, and contain ``proxy_or_vpn`` only if it is true. For an
+address without a record, the file may return the record of its /24, which is no statement about the
+address. The file format (maxmind.github.io/MaxMind-DB) has no null: a missing key is unknown.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 FILE_NAME = "crowdsec.mmdb"
 METADATA_NAME = "crowdsec.json"
 _DAMAGE_ERRORS = (maxminddb.InvalidDatabaseError, UnicodeDecodeError, SystemError, MemoryError)
-"""What the C extension raises where the bytes of a file are not as they should be."""
-_OF_A_RANGE = (
+"""The errors that the C extension raises for a damaged file."""
+_NETWORK_KEYS = (
     "as_name",
     "as_num",
     "ip_range",
@@ -37,22 +37,22 @@ _OF_A_RANGE = (
     "ip_range_score",
     "location",
 )
-"""The keys that say something of a network. The others, in a network's record, would be read as
-words about the one address."""
+"""The keys about a network. Other keys in a network's record would be mistaken for statements about
+the single address."""
 _MAX_TREE_STEPS = 1_000
-"""Of the walk to the first record. A sound tree needs one for each bit of an address at most."""
+"""Steps to the first record. A valid tree needs at most one per bit of an address."""
 _MAX_METADATA_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLookup:
-    """What the replica says: of the address itself, else of the network around it."""
+    """The replica's result: a verdict on the address, or else context about its network."""
 
     exact: SourceVerdict | None = None
     network: SourceVerdict | None = None
-    """Context alone, with reputation UNKNOWN; nothing to act on."""
+    """Context only, with reputation UNKNOWN."""
     readable: bool = True
-    """Whether its silence says that nothing is known; else it could not be asked."""
+    """False if the replica could not be read, so that no result is not "nothing known"."""
 
 
 NOT_FOUND = ReplicaLookup()
@@ -61,18 +61,18 @@ UNREADABLE_LOOKUP = ReplicaLookup(readable=False)
 
 @dataclass(frozen=True, slots=True)
 class _OpenDatabase:
-    """A file in use, and what it says of itself."""
+    """An open file and its metadata."""
 
     reader: maxminddb.Reader
     built: float
     size: int
     changed: float
-    """The file's own time, in seconds since the epoch."""
+    """The file's modification time, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ReplicaMetadata:
-    """What the file cannot say of itself."""
+    """Metadata that is not part of the file."""
 
     fetched: float
     verified: bool
@@ -80,11 +80,10 @@ class _ReplicaMetadata:
 
 
 class Replica:
-    """The replica's file in a folder of its own, mapped into memory.
+    """The replica's file in its own directory, mapped into memory.
 
     For one event loop. Lookups do not await, so none is in flight when :meth:`swap` or
-    :meth:`close` lets go of a file. Nothing may write into the file in use: it is only ever
-    replaced.
+    :meth:`close` closes a file. The open file must never be written to, only replaced.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,14 +91,14 @@ class Replica:
         self._path = folder / FILE_NAME
         self._opened: _OpenDatabase | None = None
         self._reader: maxminddb.Reader | None = None
-        self._notes: _ReplicaMetadata | None = None
+        self._metadata: _ReplicaMetadata | None = None
         self.trouble: str | None = None
-        """What is wrong with the file in the folder; None for nothing known."""
+        """The problem with the file in the directory; None if there is no known problem."""
 
     def open(self) -> bool:
-        """Open the file that an earlier run left; tell whether there is one that can be read.
+        """Open the file of an earlier run; return True if there is a readable one.
 
-        Never raises: :attr:`trouble` tells what is wrong with a file that is there.
+        Never raises. If the file exists but is unreadable, :attr:`trouble` holds the reason.
         """
         self.close()
         self.trouble = None
@@ -111,51 +110,53 @@ class Replica:
             self.trouble = str(error)
             return False
         except OSError as error:
-            self.trouble = f"it cannot be read: {error.strerror}"
+            self.trouble = f"the replica's file cannot be read: {error.strerror}"
             return False
-        self._use(opened, self._read_notes(opened))
+        self._use(opened, self._read_metadata(opened))
         return True
 
     def swap(
         self, path: Path, *, now: float, verified: bool = False, dataset: str | None = None
     ) -> None:
-        """Use the file at *path*, of the same file system, from now on; the file is taken over.
+        """Replace the open file with the file at *path*, which must be on the same file system.
 
-        Raises FeedFailed, refused if the file is damaged, no replica, or older than the one in
-        use. Then the file at *path* is gone, and the one in use goes on answering.
+        Takes ownership of *path*. Raises FeedFailed, refused if the file is damaged, not a replica,
+        or older than the open file. The file at *path* is then deleted and the open file stays in
+        use.
         """
         try:
             self._swap(path, _ReplicaMetadata(now, verified, dataset))
         except OSError as error:
             raise FeedFailed(
-                f"the replica's file cannot be put in place: {error.strerror}"
+                f"STATE__DIR: the replica's file cannot be installed: {error.strerror}"
             ) from None
         finally:
             path.unlink(missing_ok=True)
 
-    def _swap(self, path: Path, notes: _ReplicaMetadata) -> None:
+    def _swap(self, path: Path, metadata: _ReplicaMetadata) -> None:
         opened = _opened(path)
         try:
             if self._opened is not None and opened.built < self._opened.built:
-                raise FeedFailed("the replica on offer is older than the one in use", refused=True)
+                raise FeedFailed(
+                    "the downloaded replica is older than the one in use", refused=True
+                )
             path.replace(self._path)
         except (FeedFailed, OSError):
             opened.reader.close()
             raise
         self.close()
-        self._use(opened, notes)
+        self._use(opened, metadata)
         self.trouble = None
-        self._write_notes(opened, notes)
+        self._write_metadata(opened, metadata)
 
-    def _use(self, opened: _OpenDatabase, notes: _ReplicaMetadata) -> None:
-        self._opened, self._notes, self._reader = opened, notes, opened.reader
+    def _use(self, opened: _OpenDatabase, metadata: _ReplicaMetadata) -> None:
+        self._opened, self._metadata, self._reader = opened, metadata, opened.reader
 
     def find(self, address: str) -> ReplicaLookup:
-        """Return what is said of a canonical address. Never raises.
+        """Look up a canonical address. Never raises.
 
-        One lookup each. A record is the address's own only if it is of exactly this address and
-        has a reputation. What cannot be read is not "nothing known"; :attr:`trouble` tells of
-        damage.
+        A record belongs to the address only if it is for exactly this address and has a reputation.
+        An unreadable record is not "nothing known". Damage is reported in :attr:`trouble`.
         """
         if self._reader is None:
             return UNREADABLE_LOOKUP
@@ -164,84 +165,84 @@ class Replica:
         except _DAMAGE_ERRORS as error:
             self.trouble = f"records of it are damaged ({type(error).__name__})"
             return UNREADABLE_LOOKUP
-        except ValueError:  # no address, or IPv6 in a file that has IPv4 alone
+        except ValueError:  # not an address, or IPv6 in a file for IPv4 only
             return UNREADABLE_LOOKUP
         if not isinstance(record, dict):
             return NOT_FOUND
-        # The reader counts an IPv4 address's bits from 0 in a tree of IPv6 too.
+        # The reader returns an IPv4 prefix length for IPv4 addresses in an IPv6 tree too.
         if length == (128 if ":" in address else 32) and _has_reputation(record):
             return ReplicaLookup(exact=verdict_of_item(record))
-        return _around(record)
+        return _network_context(record)
 
     @property
     def damage(self) -> str | None:
-        """What is wrong with the file in use, as far as anybody met it."""
+        """The damage found in the open file so far, or None."""
         return self.trouble
 
     @property
     def built(self) -> float | None:
-        """When CrowdSec made the file, in seconds since the epoch; None without a file."""
+        """When CrowdSec built the file, in seconds since the epoch; None without a file."""
         return self._opened.built if self._opened else None
 
     @property
     def fetched(self) -> float | None:
-        """When the file was put in place, in seconds since the epoch; None without a file."""
-        return self._notes.fetched if self._notes else None
+        """When the file was installed, in seconds since the epoch; None without a file."""
+        return self._metadata.fetched if self._metadata else None
 
     @property
     def verified(self) -> bool:
-        """Whether CrowdSec told a checksum, and the file has it."""
-        return self._notes is not None and self._notes.verified
+        """True if CrowdSec supplied a checksum and the file matches it."""
+        return self._metadata is not None and self._metadata.verified
 
     @property
     def dataset(self) -> str | None:
-        """CrowdSec's name of the data; None if it is not known any more."""
-        return self._notes.dataset if self._notes else None
+        """CrowdSec's name of the dataset; None if unknown."""
+        return self._metadata.dataset if self._metadata else None
 
     @property
     def size(self) -> int:
-        """The file's bytes; 0 without a file."""
+        """Size of the file in bytes; 0 without a file."""
         return self._opened.size if self._opened else 0
 
     def close(self) -> None:
-        """Let go of the file. Nothing is found from now on."""
+        """Close the file. Later lookups return no result."""
         if self._opened is not None:
             self._opened.reader.close()
-        self._opened = self._reader = self._notes = None
+        self._opened = self._reader = self._metadata = None
 
-    def _write_notes(self, opened: _OpenDatabase, notes: _ReplicaMetadata) -> None:
-        """Keep what the file cannot say. Built and size tell which file it is said of."""
-        told = {
+    def _write_metadata(self, opened: _OpenDatabase, metadata: _ReplicaMetadata) -> None:
+        """Store the metadata. Build time and size identify the file that it belongs to."""
+        values = {
             "built": opened.built,
             "size": opened.size,
-            "fetched": notes.fetched,
-            "verified": notes.verified,
-            "dataset": notes.dataset,
+            "fetched": metadata.fetched,
+            "verified": metadata.verified,
+            "dataset": metadata.dataset,
         }
         temporary = self._folder / f"{METADATA_NAME}.new"
         try:
-            temporary.write_bytes(orjson.dumps(told))
+            temporary.write_bytes(orjson.dumps(values))
             temporary.replace(self._folder / METADATA_NAME)
-        except OSError:  # the next start then takes the file's own time, and it for unverified
+        except OSError:  # the next start uses the modification time, unverified
             temporary.unlink(missing_ok=True)
 
-    def _read_notes(self, opened: _OpenDatabase) -> _ReplicaMetadata:
-        """Return the notes; what the file itself tells if they are not of this file."""
+    def _read_metadata(self, opened: _OpenDatabase) -> _ReplicaMetadata:
+        """Read the metadata. If it belongs to another file, fall back to the file's own data."""
         fallback = _ReplicaMetadata(opened.changed, verified=False)
         try:
             with (self._folder / METADATA_NAME).open("rb") as file:
-                told = orjson.loads(file.read(_MAX_METADATA_BYTES))
+                values = orjson.loads(file.read(_MAX_METADATA_BYTES))
         except (OSError, orjson.JSONDecodeError):
             return fallback
-        if not isinstance(told, dict):
+        if not isinstance(values, dict):
             return fallback
-        fetched, dataset = told.get("fetched"), told.get("dataset")
-        if (told.get("built"), told.get("size")) != (opened.built, opened.size):
+        fetched, dataset = values.get("fetched"), values.get("dataset")
+        if (values.get("built"), values.get("size")) != (opened.built, opened.size):
             return fallback
         if not isinstance(fetched, int | float):
             return fallback
         known = dataset if isinstance(dataset, str) else None
-        return _ReplicaMetadata(float(fetched), told.get("verified") is True, known)
+        return _ReplicaMetadata(float(fetched), values.get("verified") is True, known)
 
 
 def _has_reputation(record: dict[str, Any]) -> bool:
@@ -249,27 +250,31 @@ def _has_reputation(record: dict[str, Any]) -> bool:
     return isinstance(reputation, str) and reputation != ""
 
 
-def _around(record: dict[str, Any]) -> ReplicaLookup:
-    """Return the context that a network's record gives."""
-    said = verdict_of_item({key: record[key] for key in _OF_A_RANGE if key in record})
-    if said.intel == Intel():
+def _network_context(record: dict[str, Any]) -> ReplicaLookup:
+    """Return the context in a network's record."""
+    verdict = verdict_of_item({key: record[key] for key in _NETWORK_KEYS if key in record})
+    if verdict.intel == Intel():
         return NOT_FOUND
-    return ReplicaLookup(network=SourceVerdict(Reputation.UNKNOWN, said.intel, said.address_class))
+    return ReplicaLookup(
+        network=SourceVerdict(Reputation.UNKNOWN, verdict.intel, verdict.address_class)
+    )
 
 
 def _opened(path: Path) -> _OpenDatabase:
-    """Open a file and read from it. FeedFailed, refused, if it is no replica; else OSError."""
+    """Open a file and read a record. Raises OSError, or FeedFailed (refused) if not a replica."""
     status = path.stat()
     try:
         reader = maxminddb.open_database(path)
     except (*_DAMAGE_ERRORS, ValueError):
-        raise FeedFailed("the replica's file is damaged, or no MaxMind DB", refused=True) from None
+        raise FeedFailed(
+            "the replica's file is damaged, or not a MaxMind DB", refused=True
+        ) from None
     try:
-        told = reader.metadata()
-        if told.ip_version not in (4, 6):
-            raise FeedFailed("the replica's file is of no known IP version", refused=True)
-        _prove(reader, told.ip_version)
-        built = float(told.build_epoch)
+        header = reader.metadata()
+        if header.ip_version not in (4, 6):
+            raise FeedFailed("the replica's file has an unknown IP version", refused=True)
+        _require_crowdsec_record(reader, header.ip_version)
+        built = float(header.build_epoch)
         return _OpenDatabase(reader, built, status.st_size, status.st_mtime)
     except FeedFailed:
         reader.close()
@@ -279,11 +284,11 @@ def _opened(path: Path) -> _OpenDatabase:
         raise FeedFailed("the replica's file is damaged", refused=True) from None
 
 
-def _prove(reader: maxminddb.Reader, version: int) -> None:
-    """Read up to the first of CrowdSec's records; FeedFailed if none is met.
+def _require_crowdsec_record(reader: maxminddb.Reader, version: int) -> None:
+    """Find the first CrowdSec record. Raises FeedFailed if there is none.
 
-    By lookups, each of which passes over a whole empty network: the reader's own iteration has no
-    bound in a tree that was made to hold nothing.
+    Uses lookups, each of which skips a whole empty network. The reader's own iteration would be
+    unbounded in a crafted empty tree.
     """
     bits = 32 if version == 4 else 128
     number = 0
@@ -295,4 +300,4 @@ def _prove(reader: maxminddb.Reader, version: int) -> None:
         number += 1 << (bits - length)
         if number >> bits:
             break
-    raise FeedFailed("the replica's file holds none of CrowdSec's records", refused=True)
+    raise FeedFailed("the replica's file contains no CrowdSec records", refused=True)

@@ -1,76 +1,50 @@
-"""Fetching CrowdSec's offline replica: ask for a link, download, verify, unpack.
+"""Downloads CrowdSec's offline replica: request a link, download, verify, unpack.
 
-Facts from CrowdSec's documentation (docs.crowdsec.net, CTI API, offline replicas): ``GET
-/dump?format=mmdb`` with a key that CrowdSec allows it answers an object of datasets, each with
-``url``, ``checksum`` and ``checksum_type``; the links live for an hour and are signed, so they are
-secrets themselves, and need no key. CrowdSec's Splunk app knows other names of datasets, and links
-to the bare file instead of an archive.
+Source: CrowdSec's documentation (docs.crowdsec.net, CTI API, offline replicas). With an entitled
+key, ``GET /dump?format=mmdb`` returns an object of datasets, each with ``url``, ``checksum`` and
+``checksum_type``. The links are valid for one hour. They are signed, so they need no key and are
+secrets. CrowdSec's Splunk app uses other dataset names, and links to the file without an archive.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import gzip
-import hashlib
-import hmac
 import os
 import re
-import tarfile
 import tempfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from consumers.settings.urls import is_loopback
+from consumers.sources.crowdsec.replica_archive import verified_database
 from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
 from schemas.events.sign_in import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import IO
-
     from consumers.sources.http import HttpClient, HttpResponse
 
 MAX_REPLICA_BYTES = 8 * 1024**3
-"""Bytes of a download, and of what it unpacks to. The replica has about 3 GB."""
+"""Limit of a download, and of its unpacked size. The replica has about 3 GB."""
 USUAL_DATASETS = ("smoke", "smoke_full_mmdb")
-"""The names of the whole data, in the two shapes of the answer. Others are used if named."""
-_START, _END = "replica-", ".part"
+"""The names of the complete dataset in the two forms of the list. Others can be configured."""
+_PREFIX, _SUFFIX = "replica-", ".part"
 _HEX = re.compile(r"[0-9a-f]{64}")
-_COPY_BYTES = 1 << 20
-_GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
-_MAX_HEADER_BYTES = 64 * 1024
-"""Bytes that may lie before a member: its headers, which the library holds in memory whole."""
-_MAX_MEMBERS = 1_000
-_ARCHIVE_ERRORS = (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    ValueError,
-    LookupError,
-)
-"""What the libraries raise for archives that are not as they should be."""
-
-
-class _Interrupted(Exception):
-    """Nobody waits for the result any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedReplica:
-    """A file that is ready to be swapped in. Whoever asked for it has to take it away."""
+    """A downloaded file, ready to be swapped in. The caller must move or delete it."""
 
     path: Path
     verified: bool
-    """Whether CrowdSec told a checksum of what was downloaded, and it was right."""
+    """True if CrowdSec supplied a checksum and it matches."""
     dataset: str
 
 
@@ -83,10 +57,10 @@ class _DownloadLink:
 
 
 class ReplicaDownload:
-    """Fetches the replica into a folder, one fetch at a time.
+    """Downloads the replica to a directory, one fetch at a time.
 
-    *listing* sends the key and is used for CrowdSec's API alone; *plain* must not know it, because
-    links lead to other hosts, and allows for the time that a download of gigabytes takes.
+    *listing* sends the key and is only used for CrowdSec's API. *plain* must not have the key,
+    because links lead to other hosts. Its timeout must allow a download of gigabytes.
     """
 
     def __init__(
@@ -100,7 +74,7 @@ class ReplicaDownload:
         largest: int = MAX_REPLICA_BYTES,
     ) -> None:
         if any(name.lower() == "x-api-key" for name in plain.headers):
-            raise ValueError("the client for downloads must not know the key")
+            raise ValueError("the client for downloads must not have the key")
         self._listing = listing
         self._plain = plain
         self._url = url
@@ -109,10 +83,10 @@ class ReplicaDownload:
         self._largest = largest
 
     async def fetch(self) -> DownloadedReplica:
-        """Download, verify and unpack; return a file in the folder, readable by us alone.
+        """Download, verify and unpack; return a file in the directory, private to this user.
 
-        The next fetch removes it if nobody took it away. Raises FeedFailed; then nothing is left
-        in the folder. Refused if the key may not, or what came cannot be trusted.
+        The next fetch deletes it if it is still there. Raises FeedFailed and leaves no file behind.
+        ``refused`` is set if the key is not entitled, or if the download cannot be trusted.
         """
         try:
             await asyncio.to_thread(self._prepare)
@@ -125,7 +99,7 @@ class ReplicaDownload:
             raise _not_written(error) from None
 
     async def probe(self) -> str:
-        """Return the dataset that the key allows; nothing is downloaded. FeedFailed as fetch."""
+        """Return the dataset that the key allows, without a download. FeedFailed like fetch."""
         try:
             return (await self._link()).dataset
         except SourceUnavailable as error:
@@ -137,10 +111,10 @@ class ReplicaDownload:
         await self._plain.close()
 
     def _prepare(self) -> None:
-        """Make the folder, and remove what a crash left in it."""
+        """Create the directory, and delete the leftovers of a crash."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._folder.glob(f"{_START}*{_END}"):
-            left.unlink(missing_ok=True)
+        for leftover in self._folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+            leftover.unlink(missing_ok=True)
 
     async def _link(self) -> _DownloadLink:
         reply = await self._listing.get(f"{self._url}/dump", {"format": "mmdb"})
@@ -150,7 +124,7 @@ class ReplicaDownload:
         except orjson.JSONDecodeError:
             raise _refused("CrowdSec's list of datasets is not JSON") from None
         if not isinstance(listed, dict):
-            raise _refused("CrowdSec's list of datasets is no object")
+            raise _refused("CrowdSec's list of datasets is not a JSON object")
         names = (self._dataset,) if self._dataset else USUAL_DATASETS
         for name in names:
             if name in listed:
@@ -162,178 +136,35 @@ class ReplicaDownload:
 
     async def _fetched(self, link: _DownloadLink) -> DownloadedReplica:
         packed, unpacked = self._temporary(), self._temporary()
-        kept: Path | None = None
+        result: Path | None = None
         stop = Event()
         try:
             await self._download(link.url, packed)
-            kept = await asyncio.to_thread(
-                _checked, link.checksum, packed, unpacked, self._largest, stop
+            result = await asyncio.to_thread(
+                verified_database, link.checksum, packed, unpacked, self._largest, stop
             )
-            return DownloadedReplica(kept, link.checksum is not None, link.dataset)
+            return DownloadedReplica(result, link.checksum is not None, link.dataset)
         finally:
             stop.set()
-            for path in {packed, unpacked} - {kept}:
+            for path in {packed, unpacked} - {result}:
                 path.unlink(missing_ok=True)
 
     async def _download(self, url: str, path: Path) -> None:
         with path.open("r+b") as file:
             reply = await self._plain.download(url, file, self._largest)
         if 300 <= reply.status < 400:
-            raise _refused("the replica's link answers with a redirect, which is not followed")
+            raise _refused("the replica's link returns a redirect, which is not followed")
         if reply.status != 200:
             raise FeedFailed(
-                f"the replica's link answers with status {reply.status}",
+                f"the replica's link returns status {reply.status}",
                 retry_after=reply.retry_after,
             )
 
     def _temporary(self) -> Path:
-        """Return a new, empty file, readable by us alone."""
-        number, name = tempfile.mkstemp(_END, _START, self._folder)
+        """Return a new empty file, private to this user."""
+        number, name = tempfile.mkstemp(_SUFFIX, _PREFIX, self._folder)
         os.close(number)
         return Path(name)
-
-
-def _checked(checksum: str | None, packed: Path, unpacked: Path, largest: int, stop: Event) -> Path:
-    """Return the file that holds the database: *packed* itself, or *unpacked*.
-
-    CrowdSec does not say whether its checksum is of the archive or of the database in it, so either
-    is accepted; where it is neither, FeedFailed, refused.
-    """
-    right = checksum is None or hmac.compare_digest(_sum_of(packed, stop), checksum)
-    with packed.open("rb") as file:
-        if file.read(len(_GZIP)) != _GZIP:
-            unpacked = packed
-            os.fsync(file.fileno())
-    if unpacked != packed:
-        _unpack(packed, unpacked, largest, stop)
-        right = right or hmac.compare_digest(_sum_of(unpacked, stop), checksum or "")
-    if not right:
-        raise _refused("the replica that was downloaded has another checksum than CrowdSec told")
-    return unpacked
-
-
-def _sum_of(path: Path, stop: Event) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(_COPY_BYTES):
-            if stop.is_set():
-                raise _Interrupted
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _unpack(packed: Path, target: Path, largest: int, stop: Event) -> None:
-    """Write the one database in *packed* into *target*, which is there already, and flush it.
-
-    Nothing in an archive decides where something is written, or how much: only the bytes of one
-    regular member are copied. FeedFailed, refused, if it is damaged, holds not exactly one
-    database, has names that lead out of it, or unpacks to more than *largest* bytes.
-    """
-    try:
-        with gzip.open(packed) as file, target.open("r+b") as out:
-            plain = _BoundedReader(file, largest, stop)
-            if _is_tar(file):
-                _copy_member(plain, out)
-            else:
-                plain.permit(largest)
-                _copy(plain, out)
-            plain.drain()
-            out.flush()
-            os.fsync(out.fileno())
-    except _ARCHIVE_ERRORS:
-        raise _refused("the replica that was downloaded is damaged") from None
-
-
-class _BoundedReader:
-    """The unpacked bytes, read once: never more than permitted, nor than *largest* in all."""
-
-    def __init__(self, file: gzip.GzipFile, largest: int, stop: Event) -> None:
-        self._file = file
-        self._left = largest
-        self._permitted = 0
-        self._stop = stop
-
-    def permit(self, size: int) -> None:
-        """Allow for *size* more bytes from here on, and headers."""
-        self._permitted = size + _MAX_HEADER_BYTES
-
-    def read(self, size: int) -> bytes:
-        """Return up to *size* bytes, b"" at the end."""
-        if self._stop.is_set():
-            raise _Interrupted
-        part = self._file.read(size)
-        self._left -= len(part)
-        self._permitted -= len(part)
-        if self._left < 0 or self._permitted < 0:
-            raise _refused("the replica that was downloaded unpacks to more than is allowed")
-        return part
-
-    def drain(self) -> None:
-        """Read up to the end, where gzip compares its own checksum."""
-        self.permit(self._left)
-        while self.read(_COPY_BYTES):
-            pass
-
-
-def _is_tar(file: gzip.GzipFile) -> bool:
-    """Tell whether a tar header is at the start, by its sum; then go back there."""
-    head = file.read(tarfile.BLOCKSIZE)
-    file.seek(0)
-    if not head.strip(b"\0"):
-        return True  # zeros end an archive: this one is empty
-    try:
-        tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
-    except tarfile.TarError:
-        return False
-    return True
-
-
-def _copy_member(plain: _BoundedReader, out: IO[bytes]) -> None:
-    """Copy the one database of an archive. All members are looked at, so that a second is seen."""
-    found = False
-    plain.permit(0)
-    with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|") as archive:
-        for member in _members(archive, plain):
-            if not member.name.endswith(".mmdb") or "/._" in f"/{member.name}":
-                continue
-            if not member.isreg():
-                raise _refused("the replica's archive holds a link or a folder for the database")
-            if found:
-                raise _refused("the replica's archive holds more than one database")
-            found = True
-            content = archive.extractfile(member)
-            if content is None or _copy(content, out) != member.size:
-                raise _refused("the replica that was downloaded is damaged")
-    if not found:
-        raise _refused("the replica's archive holds no database")
-
-
-def _members(archive: tarfile.TarFile, plain: _BoundedReader) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of a sound archive; FeedFailed for names and kinds that a sound one lacks.
-
-    From one header to the next only that much may be read as the member between them holds, so no
-    header can grow in memory.
-    """
-    for _ in range(_MAX_MEMBERS):
-        member = archive.next()
-        if member is None:
-            return
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise _refused("the replica's archive holds a name that leads out of it")
-        if member.issparse() or member.size < 0:
-            raise _refused("the replica's archive holds what a sound one does not")
-        plain.permit(member.size if member.isreg() else 0)
-        yield member
-    raise _refused("the replica's archive holds too many members")
-
-
-def _copy(source: IO[bytes] | _BoundedReader, out: IO[bytes]) -> int:
-    size = 0
-    while part := source.read(_COPY_BYTES):
-        size += len(part)
-        out.write(part)
-    return size
 
 
 def _raise_for_listing(reply: HttpResponse) -> None:
@@ -341,53 +172,53 @@ def _raise_for_listing(reply: HttpResponse) -> None:
     if status in (401, 403):
         raise _refused(
             f"CROWDSEC__API_KEY: CrowdSec refuses the key for the replica ({status}); "
-            "the replica needs a key of its own, which CrowdSec gives out on request"
+            "the replica needs a separate key, which CrowdSec issues on request"
         )
     if status == 404:
-        raise _refused("nobody offers a replica there; CROWDSEC__URL should end in /v2")
+        raise _refused("no replica at this URL; CROWDSEC__URL should end in /v2")
     if 300 <= status < 400:
-        raise _refused("CROWDSEC__URL answers with a redirect; the key is not sent on")
+        raise _refused("CROWDSEC__URL returns a redirect, which is not followed; set the final URL")
     if status == 429 or status >= 500:
         raise FeedFailed(
-            f"CrowdSec answers with status {status} for the replica",
+            f"CrowdSec returns status {status} for the replica",
             retry_after=reply.retry_after,
         )
     if status != 200:
-        raise _refused(f"CrowdSec answers with unexpected status {status} for the replica")
+        raise _refused(f"CrowdSec returns unexpected status {status} for the replica")
 
 
 def _link_of(name: str, entry: object) -> _DownloadLink:
-    """Return the link that one entry of the list gives, or FeedFailed."""
-    told: dict[str, Any] = {"url": entry} if isinstance(entry, str) else {}
+    """Return the link in an entry of the list. Raises FeedFailed if there is none."""
+    dataset: dict[str, Any] = {"url": entry} if isinstance(entry, str) else {}
     if isinstance(entry, dict):
-        told = entry
-    url = told.get("url")
+        dataset = entry
+    url = dataset.get("url")
     if not isinstance(url, str) or not url:
-        raise _refused("CrowdSec's list of datasets gives no link to the replica")
-    if not _may_be_asked(url):
+        raise _refused("CrowdSec's list of datasets has no link to the replica")
+    if not _is_allowed_url(url):
         raise _refused("the replica's link is not https:// to a host")
-    return _DownloadLink(url, _checksum_of(told), name)
+    return _DownloadLink(url, _checksum_of(dataset), name)
 
 
-def _may_be_asked(url: str) -> bool:
+def _is_allowed_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        named = bool(parts.hostname) and parts.port != 0 and not (parts.username or parts.password)
-        return named and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url)))
+        valid = bool(parts.hostname) and parts.port != 0 and not (parts.username or parts.password)
+        return valid and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url)))
     except ValueError:
         return False
 
 
-def _checksum_of(told: dict[str, Any]) -> str | None:
-    """Return the checksum, None if none is told; FeedFailed for one that cannot be compared."""
-    checksum, kind = told.get("checksum"), told.get("checksum_type")
+def _checksum_of(dataset: dict[str, Any]) -> str | None:
+    """Return the checksum, or None without one. Raises FeedFailed for an unsupported one."""
+    checksum, kind = dataset.get("checksum"), dataset.get("checksum_type")
     if checksum in (None, ""):
         return None
     if not (kind is None or str(kind).lower().replace("-", "") == "sha256"):
-        raise _refused("the replica's checksum is of a type that is not SHA-256")
+        raise _refused("the type of the replica's checksum is not SHA-256")
     text = checksum.strip().lower() if isinstance(checksum, str) else ""
     if not _HEX.fullmatch(text):
-        raise _refused("the replica's checksum is no SHA-256")
+        raise _refused("the replica's checksum is not a valid SHA-256")
     return text
 
 
@@ -403,7 +234,7 @@ def _refused(text: str) -> FeedFailed:
 def _not_written(error: OSError) -> FeedFailed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FeedFailed(
-            "the disk is full; STATE__DIR needs room for the replica three times: the one in "
-            "use, the download, and what it unpacks to"
+            "the disk is full; STATE__DIR needs space for three replicas: the one in use, the "
+            "download, and the unpacked file"
         )
-    return FeedFailed(f"STATE__DIR: the replica's folder cannot be written: {error.strerror}")
+    return FeedFailed(f"STATE__DIR: the replica's directory is not writable: {error.strerror}")

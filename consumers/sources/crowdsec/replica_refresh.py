@@ -1,4 +1,4 @@
-"""Keeps the CrowdSec replica fresh: fetches it once a day and swaps it in while it is in use."""
+"""Refreshes the CrowdSec replica once a day and swaps it without an interruption."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 REFRESH_INTERVAL_SECONDS = 86_400.0
-"""Seconds between two downloads; CrowdSec makes a new one every day."""
+"""Interval between downloads. CrowdSec builds a new replica every day."""
 STALE_REPLICA_SECONDS = 3 * REFRESH_INTERVAL_SECONDS
-"""Age from which it is told to be stale; it goes on being used."""
+"""Age at which the replica is reported as stale. It stays in use."""
 NEVER_FETCHED_SECONDS = 3_600.0
-"""Seconds after which it is told that there is none yet."""
+"""Delay after which a missing replica is reported."""
 FIRST_REFRESH_PAUSE_SECONDS, MAX_REFRESH_PAUSE_SECONDS = 300.0, 3_600.0
-"""Seconds before a failed download is tried again; twice as long each time."""
+"""Delay before a failed download is retried. It doubles with each failure."""
 
 
 class ReplicaRefresh:
-    """Looks after one replica. Only one call at a time."""
+    """Refreshes one replica. Calls must not overlap."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class ReplicaRefresh:
         now: Callable[[], float],
         on_fetched: Path,
     ) -> None:
-        """*now* is wall time; *on_fetched* is the file that names the replica last published."""
+        """*now* returns wall time; *on_fetched* is the file with the last published build time."""
         self.changed: Callable[[], Awaitable[None]] | None = None
-        """Is told when another file is in use, whoever fetched it."""
-        self._told = on_fetched
-        self._told_of: str | None = None
-        self._begun: float | None = None
+        """Called when another file is in use, whichever process fetched it."""
+        self._published_file = on_fetched
+        self._published: str | None = None
+        self._started: float | None = None
         self.trouble: str | None = None
         self._replica = replica
         self._download = download
@@ -58,7 +58,7 @@ class ReplicaRefresh:
         self._next = 0.0
 
     async def refresh_if_due(self) -> None:
-        """Refresh if it is time. Never raises for what the download brings."""
+        """Refresh the replica if it is due. Never raises for a failed download."""
         now = self._now()
         fetched = self._replica.fetched
         if fetched is not None and self._failures == 0:
@@ -66,20 +66,23 @@ class ReplicaRefresh:
                 self._next or fetched + REFRESH_INTERVAL_SECONDS, now + REFRESH_INTERVAL_SECONDS
             )
         if self._next - now > REFRESH_INTERVAL_SECONDS:
-            self._next = now  # the machine's clock was put back
+            self._next = now  # the system clock was set back
         if (damage := self._replica.damage) is not None:
             self._health.report(Problem.REPLICA_REFUSED, f"in use: {damage}", part=REPLICA)
             self._next = min(
                 self._next, (fetched or 0.0) + MAX_REFRESH_PAUSE_SECONDS
-            )  # another may be whole
+            )  # a new download may be intact
         if now >= self._next:
-            with suppress(FeedFailed):  # told, and tried again later
+            with suppress(FeedFailed):  # reported; retried later
                 await self.refresh()
-        await self._tell_changed()
-        self._tell_age()
+        await self._publish_change()
+        self._report_age()
 
     async def refresh(self) -> None:
-        """Fetch the replica and use it. FeedFailed after telling of it; the old one stays."""
+        """Fetch the replica and use it.
+
+        Reports and raises FeedFailed; the old replica then stays in use.
+        """
         try:
             fetched = await self._download.fetch()
             self._replica.swap(
@@ -89,31 +92,31 @@ class ReplicaRefresh:
             self._failed(error)
             raise
         if not fetched.verified:
-            log.warning("CrowdSec told no checksum of the replica; it could not be verified")
+            log.warning("replica not verified, CrowdSec supplied no checksum")
         self._failures = 0
         self.trouble = None
         self._next = self._now() + REFRESH_INTERVAL_SECONDS
-        for trouble in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
-            self._health.resolve(trouble, part=REPLICA)
-        log.info("the CrowdSec replica is in use", dataset=fetched.dataset)
-        await self._tell_changed()
+        for problem in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
+            self._health.resolve(problem, part=REPLICA)
+        log.info("CrowdSec replica in use", dataset=fetched.dataset)
+        await self._publish_change()
 
-    async def _tell_changed(self) -> None:
-        """Tell of a replica that was not told of, by this process or one before it."""
+    async def _publish_change(self) -> None:
+        """Publish a replica that neither this nor an earlier process has published."""
         if self.changed is None or self._replica.built is None:
             return
         built = repr(self._replica.built)
         with suppress(OSError):
-            self._told_of = self._told_of or self._told.read_text("ascii")
-        if self._told_of == built:
+            self._published = self._published or self._published_file.read_text("ascii")
+        if self._published == built:
             return
         await self.changed()
-        self._told_of = built
-        with suppress(OSError):  # then it is told again after a restart
-            self._told.write_text(built, "ascii")
+        self._published = built
+        with suppress(OSError):  # published again after a restart
+            self._published_file.write_text(built, "ascii")
 
     async def close(self) -> None:
-        """Let go of connections and file."""
+        """Close the connections and the file."""
         await self._download.close()
         self._replica.close()
 
@@ -125,18 +128,18 @@ class ReplicaRefresh:
         )
         self._next = self._now() + max(pause, error.retry_after or 0.0)
         self.trouble = str(error)
-        trouble = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
-        self._health.report(trouble, str(error), part=REPLICA)
+        problem = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
+        self._health.report(problem, str(error), part=REPLICA)
 
-    def _tell_age(self) -> None:
-        if self._begun is None:
-            self._begun = self._now()
+    def _report_age(self) -> None:
+        if self._started is None:
+            self._started = self._now()
         built = self._replica.built
         if built is not None and self._now() - built > STALE_REPLICA_SECONDS:
-            text = "it was made more than three days ago; it is still used"
-            self._health.report(Problem.REPLICA_STALE, text, part=REPLICA)
-        elif built is None and self._now() - self._begun > NEVER_FETCHED_SECONDS:
-            text = "it could not be fetched yet; nobody is asked in its place"
-            self._health.report(Problem.REPLICA_STALE, text, part=REPLICA)
+            detail = "built more than three days ago; still in use"
+            self._health.report(Problem.REPLICA_STALE, detail, part=REPLICA)
+        elif built is None and self._now() - self._started > NEVER_FETCHED_SECONDS:
+            detail = "could not be fetched yet; no other source is looked up instead"
+            self._health.report(Problem.REPLICA_STALE, detail, part=REPLICA)
         else:
             self._health.resolve(Problem.REPLICA_STALE, part=REPLICA)

@@ -1,1 +1,1 @@
-"""Feeds of indicators: kept, brought up to date, and matched in the stream."""
+"""Indicator feeds: sync, storage, and matching against sign-ins."""

@@ -1,7 +1,7 @@
-"""What a feed names that it did not name before: told once, to who looks for late matches.
+"""The change feed of an indicator feed: publishes added and removed keys, once each.
 
-The feeds' file keeps how far was told, so that nothing is forgotten with a process that is killed,
-or because a command read the feed that looks for nothing.
+The indicator store keeps the last published step. So no change is lost when a process is killed, or
+when a command without retro-matching syncs the feed.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
 
 MAX_UNPUBLISHED_KEYS = 200_000
-"""Keys after which they are told though the feed goes on."""
+"""Number of keys after which changes are published although the sync is still running."""
 RECALL_BATCH = 20_000
-"""Indicators that are recalled at once."""
+"""Indicators loaded per batch."""
 PUBLISH_LEASE_SECONDS = 3_600.0
-"""Seconds for which nobody else looks for late matches of the same pages."""
+"""How long no other instance runs the retro-match for the same pages."""
 
 
 class FeedChanges:
-    """The news of one feed."""
+    """Collects and publishes the changes of one feed."""
 
     def __init__(self, feed: str, store: IndicatorStore, leases: Leases | None) -> None:
-        """By *leases*, of instances that have read the same one tells it."""
+        """With *leases*, only one of the instances that share a feed publishes a change."""
         self.on_added: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Is told of addresses and networks that are named now and perhaps were not before."""
+        """Called with the addresses and networks that may be new in the feed."""
         self.on_network_added: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Is told instead where another instance tells the same."""
+        """Called instead of ``on_added`` if another instance publishes the same change."""
         self.on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Is told of addresses and networks that are not named any more."""
+        """Called with the addresses and networks that are no longer in any feed."""
         self._feed = feed
         self._store = store
         self._claims = leases
@@ -43,18 +43,18 @@ class FeedChanges:
 
     @property
     def many(self) -> bool:
-        """Whether it is time to tell what there is."""
+        """True if so many changes are pending that they must be published now."""
         return len(self._keys) + len(self._gone) > MAX_UNPUBLISHED_KEYS
 
     def add(self, applied: ApplyResult) -> None:
-        """Note what a page changed."""
+        """Add the changes of a page."""
         self._keys |= applied.keys
         self._keys -= applied.gone
         self._gone |= applied.gone
         self._gone -= applied.keys
 
     async def load_unpublished(self) -> None:
-        """Note once what an earlier process has read and did not tell."""
+        """Load, once, the changes that a previous process stored but did not publish."""
         if self.on_added is None or self._recalled:
             return
         self._recalled = True
@@ -68,12 +68,12 @@ class FeedChanges:
             await asyncio.sleep(0)
 
     async def publish(self) -> None:
-        """Tell what is new. It is forgotten only when that has worked."""
+        """Publish the pending changes. They are discarded only after that succeeds."""
         if self.on_removed is not None and self._gone:
             await self.on_removed(frozenset(self._gone))
         self._gone.clear()
         if self.on_added is None:
-            self._keys.clear()  # it is recalled by who is to be told
+            self._keys.clear()  # a process with a listener loads them later
             return
         state = self._store.state(self._feed)
         ours = bool(self._keys)

@@ -1,4 +1,4 @@
-"""What the objects of a page are to us: indicators, or nothing, with a reason."""
+"""Converts the objects of a page to indicators, or counts why they are skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SyncResult:
-    """What came of a sync."""
+    """The result of a sync."""
 
     objects: int = 0
     pages: int = 0
@@ -27,21 +27,22 @@ class SyncResult:
 def converted(
     objects: Sequence[object],
 ) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
-    """Return indicators, those to be withdrawn if they are held, and why others are left out.
+    """Return indicators, lapsed indicators, and the number of skipped objects by reason.
 
-    To be withdrawn is an indicator of which this version names no address that we could match.
+    A lapsed indicator has no usable address in this version. It must be withdrawn if an earlier
+    version is stored.
     """
     indicators: list[Indicator] = []
     lapsed: list[Indicator] = []
     skipped: Counter[str] = Counter()
-    for one in objects:
-        found = indicator_of(one)
-        if isinstance(found, Indicator):
-            indicators.append(found)
+    for item in objects:
+        result = indicator_of(item)
+        if isinstance(result, Indicator):
+            indicators.append(result)
             continue
-        skipped[found.value] += 1
-        if isinstance(one, dict) and one.get("type") == "indicator":
-            withdrawn = indicator_of({**one, "revoked": True})
+        skipped[result.value] += 1
+        if isinstance(item, dict) and item.get("type") == "indicator":
+            withdrawn = indicator_of({**item, "revoked": True})
             if isinstance(withdrawn, Indicator):
                 lapsed.append(withdrawn)
     return indicators, lapsed, skipped

@@ -1,4 +1,4 @@
-"""The file of the indicators: its tables, and how it is opened."""
+"""The indicator store's file: its tables, and opening it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ COMMIT;
 
 
 def exists(folder: Path) -> bool:
-    """Tell whether a folder has such a file."""
+    """Return True if a directory contains an indicator file."""
     return (folder / FEEDS_FILE).is_file()
 
 
-def looked_at(path: Path) -> sqlite3.Connection:
-    """Open a file to read alone, beside its owner."""
+def opened_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file for reading while another process owns it."""
     source = f"{path.resolve().as_uri()}?mode=ro"
     database = sqlite3.connect(source, uri=True, isolation_level=None)
     _require_version(path, database)
@@ -50,7 +50,7 @@ def looked_at(path: Path) -> sqlite3.Connection:
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Open or make a file."""
+    """Open or create a file."""
     path.touch(mode=0o600)
     database = sqlite3.connect(path, isolation_level=None)
     _require_version(path, database)
@@ -64,4 +64,6 @@ def _require_version(path: Path, database: sqlite3.Connection) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version > FEEDS_SCHEMA_VERSION:
         database.close()
-        raise StateRefused(f"STATE__DIR: {path} was written by a newer version of signinwatch")
+        raise StateRefused(
+            f"STATE__DIR: {path} was written by a newer version of signinwatch; update it"
+        )

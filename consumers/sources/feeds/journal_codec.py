@@ -1,4 +1,4 @@
-"""Pages of a feed as they stand in the journal that instances share: packed, and small enough."""
+"""Encodes pages of a feed as compressed journal entries of limited size."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 MAX_ENTRY_BYTES = 60_000
 """Bytes of a body; see :class:`schemas.ports.FeedJournal`."""
 PACK_BATCH = 500
-"""Indicators that are packed together to begin with."""
+"""Indicators per entry, before a too large entry is split."""
 
 Steps = tuple[tuple[int, tuple[Indicator, ...]], ...]
-"""Indicators, by the number of the page that they came with."""
+"""Indicators, by the number of their page."""
 
 
 class JournalPart(msgspec.Struct, array_like=True, frozen=True):
-    """One entry of the journal. The last one of a page holds the state after it."""
+    """One journal entry. The last entry of a page holds the state after the page."""
 
     steps: Steps
     identity: str
-    """Which feed it is of; see :class:`consumers.sources.feeds.indicator_store.FeedState`."""
+    """The identity of the feed; see :class:`consumers.sources.feeds.indicator_store.FeedState`."""
     state: FeedState | None = None
 
 
@@ -38,7 +38,7 @@ _part = msgspec.msgpack.Decoder(JournalPart)
 
 
 def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Iterator[bytes]:
-    """Yield the bodies of a page, or of a whole feed: each indicator after its step's number."""
+    """Yield the bodies of a page or of a whole feed. *indicators* are pairs with their step."""
     some: list[tuple[int, Indicator]] = []
     for one in indicators:
         some.append(one)
@@ -49,7 +49,7 @@ def packed(indicators: Iterable[tuple[int, Indicator]], state: FeedState) -> Ite
 
 
 def unpacked(body: bytes) -> JournalPart:
-    """Return what :func:`packed` was given; LedgerFailed if it cannot be read."""
+    """Decode a body of :func:`packed`. Raises LedgerFailed if it is unreadable."""
     try:
         return _part.decode(zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
@@ -59,7 +59,7 @@ def unpacked(body: bytes) -> JournalPart:
 def _fitting(
     some: Sequence[tuple[int, Indicator]], identity: str, state: FeedState | None
 ) -> Iterator[bytes]:
-    """Pack, in as many bodies as it takes."""
+    """Yield as many bodies as are needed to stay below the size limit."""
     body = zlib.compress(_encode(JournalPart(_by_step(some), identity, state)), 6)
     if len(body) <= MAX_ENTRY_BYTES:
         yield body
@@ -76,7 +76,7 @@ def _fitting(
 
 
 def _bare(indicator: Indicator) -> Indicator:
-    """Return an indicator without names that decide nothing."""
+    """Return an indicator without the names that have no effect on its verdict."""
     labels = tuple(one for one in indicator.labels if one.lower() in DECISIVE)
     types = tuple(one for one in indicator.types if one.lower() in DECISIVE)
     return replace(indicator, labels=labels, types=types, kill_chain=())

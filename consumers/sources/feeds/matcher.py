@@ -1,4 +1,4 @@
-"""All feeds in use: what they name, at which time, and how they are."""
+"""Matches addresses against the indicators of all configured feeds."""
 
 from __future__ import annotations
 
@@ -21,102 +21,102 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CACHED_ADDRESSES = 20_000
-"""Addresses of which the indicators are remembered."""
+"""Addresses whose indicators are cached."""
 MAX_FEED_VERDICTS = 5
-"""Indicators of one feed that are told of one address."""
+"""Verdicts per feed and address."""
 NO_FINDING = (Reputation.UNKNOWN, Reputation.BENIGN)
-"""What an indicator says that is no reason for a finding."""
+"""Reputations that cause no finding."""
 
-Named = tuple[str, str, Indicator]
-"""A feed, the key that it uses, and the indicator."""
+Match = tuple[str, str, Indicator]
+"""A feed, the matching key, and the indicator."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedRules:
-    """How the words of a feed are taken."""
+    """How the indicators of a feed are evaluated."""
 
     least_confidence: int = 0
     longest: float | None = None
-    """Seconds for which an indicator without an end is believed, from when it was modified."""
+    """Validity of an indicator without an end, in seconds since it was modified."""
 
 
 @dataclass(slots=True)
 class FeedMatcher:
-    """Match addresses; only feeds that *rules* names are heard. See the port ``Naming``."""
+    """Match addresses against the feeds that have an entry in ``rules``."""
 
     store: IndicatorStore
     rules: Mapping[str, FeedRules]
     index: AddressIndex = field(default_factory=AddressIndex)
-    _remembered: dict[str, list[Named]] = field(default_factory=dict)
+    _cached: dict[str, list[Match]] = field(default_factory=dict)
 
     def load(self) -> None:
-        """Read the keys of everything that is kept."""
+        """Load the keys of all stored indicators."""
         self.index = AddressIndex()
         for key in self.store.all_keys():
             self.index.add(key)
-        self._remembered.clear()
+        self._cached.clear()
 
     def applied(self, applied: ApplyResult) -> None:
-        """Follow what a page changed in the store."""
+        """Update the index with the changes of a page."""
         for key in applied.keys:
             self.index.add(key)
         self.drop(applied.gone)
 
     def drop(self, gone: Collection[str]) -> None:
-        """Follow what the store has forgotten."""
+        """Remove keys that have been deleted from the store."""
         for key in gone:
             self.index.discard(key)
-        self._remembered.clear()
+        self._cached.clear()
 
     def matching(self, addresses: Sequence[str]) -> list[str]:
-        """Return those addresses that any indicator names, at whatever time."""
+        """Return the addresses that match any indicator, valid or not."""
         return self.index.matching(addresses)
 
-    def verdicts_of(self, address: str, moment: float | None) -> list[Verdict]:
-        """Return what the feeds say of an address at a time; at any time for None.
+    def verdicts_of(self, address: str, timestamp: float | None) -> list[Verdict]:
+        """Return the feeds' verdicts on an address at a timestamp, or at any time for None.
 
-        Of each feed, the indicators count that name it most exactly; those below the feed's
-        minimum, and benign ones, are no reason for a finding and are left out.
+        For each feed, only the indicators with the most specific key are used. Benign indicators,
+        and those below the feed's minimum confidence, cause no finding and are left out.
         """
         found: list[Verdict] = []
-        exactness: dict[str, int] = {}
-        told: dict[str, int] = {}
-        for feed, key, indicator in self._named(address):
-            if not self._speaks(feed, indicator, moment):
+        prefix_length: dict[str, int] = {}
+        counts: dict[str, int] = {}
+        for feed, key, indicator in self._matches(address):
+            if not self._applies(feed, indicator, timestamp):
                 continue
-            if exactness.setdefault(feed, _length(key)) > _length(key):
+            if prefix_length.setdefault(feed, _length(key)) > _length(key):
                 continue
-            told[feed] = told.get(feed, 0) + 1
-            if told[feed] <= MAX_FEED_VERDICTS:
+            counts[feed] = counts.get(feed, 0) + 1
+            if counts[feed] <= MAX_FEED_VERDICTS:
                 least = self.rules[feed].least_confidence
                 found.append(verdict_of(feed, key, indicator, least))
         return found
 
-    def _speaks(self, feed: str, indicator: Indicator, moment: float | None) -> bool:
+    def _applies(self, feed: str, indicator: Indicator, timestamp: float | None) -> bool:
         rules = self.rules.get(feed)
         if rules is None or reputation_of(indicator, rules.least_confidence) in NO_FINDING:
             return False
-        if moment is None:
+        if timestamp is None:
             return True
         if indicator.valid_until is None and rules.longest is not None:
             since = max(indicator.modified, indicator.valid_from)
-            if moment >= since + rules.longest:
+            if timestamp >= since + rules.longest:
                 return False
-        return indicator.valid_at(moment)
+        return indicator.valid_at(timestamp)
 
-    def _named(self, address: str) -> list[Named]:
-        """Return all indicators that name an address, the most exact first, then the worst."""
-        found = self._remembered.get(address)
+    def _matches(self, address: str) -> list[Match]:
+        """Return all indicators that match an address: most specific first, then most severe."""
+        found = self._cached.get(address)
         if found is None:
             try:
                 found = self.store.naming(self.index.keys_of(address))
             except LedgerFailed as error:
-                log.warning("what feeds say cannot be read", why=str(error))
-                return []  # then others are asked
-            found.sort(key=_weight)
-            if len(self._remembered) >= MAX_CACHED_ADDRESSES:
-                self._remembered.clear()
-            self._remembered[address] = found
+                log.warning("feed verdicts unavailable, ledger failed", why=str(error))
+                return []  # other sources are still looked up
+            found.sort(key=_sort_key)
+            if len(self._cached) >= MAX_CACHED_ADDRESSES:
+                self._cached.clear()
+            self._cached[address] = found
         return found
 
 
@@ -126,7 +126,7 @@ def _length(key: str) -> int:
     return int(length) if slash else 128
 
 
-def _weight(named: Named) -> tuple[int, bool, float]:
-    _, key, indicator = named
+def _sort_key(match: Match) -> tuple[int, bool, float]:
+    _, key, indicator = match
     malicious = reputation_of(indicator) is Reputation.MALICIOUS
     return -_length(key), not malicious, -indicator.modified

@@ -1,7 +1,7 @@
-"""Feeds by their settings: what a preset knows is filled in, and what is missing is named.
+"""Builds feeds from the settings: fills in presets and reports missing settings.
 
-Facts: Sekoia.io's documentation, "TAXII" (API root, the id of the feed that everybody has, any
-user name with an API key as password); CrowdSec's, "TAXII server" (API root, collection).
+Sources: Sekoia.io's documentation, "TAXII" (API root, id of the default feed, any user name with an
+API key as password); CrowdSec's documentation, "TAXII server" (API root, collection).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What is the same for all who read a provider's feed."""
+    """The settings that are the same for all customers of a provider."""
 
     url: str
     collection: str
@@ -43,12 +43,12 @@ PRESETS = {
     "crowdsec": Preset("https://taxii.cti.api.crowdsec.net/v1/cti", "real-time-feeds"),
 }
 USER = "signinwatch"
-"""The user name where any will do."""
+"""The user name for servers that accept any."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """One feed, ready to be read."""
+    """The complete settings of one feed."""
 
     name: str
     url: str
@@ -63,19 +63,19 @@ class FeedPlan:
 
     @property
     def identity(self) -> str:
-        """Return what tells this feed from another one of its name."""
+        """Return a hash of the URL, collection and filters. It changes if the feed changes."""
         text = f"{self.url} {self.collection} {sorted(self.filters.items())}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def feed_plans(feeds: Mapping[str, FeedSettings]) -> list[FeedPlan]:
-    """Return the feeds of the settings; ConfigurationError names what is missing or wrong."""
+    """Return the configured feeds. ConfigurationError names a missing or invalid setting."""
     plans = [_plan(name, settings) for name, settings in sorted(feeds.items())]
     names = [plan.name for plan in plans]
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(
-                f"SIGNINWATCH_FEEDS__{name.upper()}: two feeds are called so, in other letters"
+                f"SIGNINWATCH_FEEDS__{name.upper()}: feed names differ only in case; rename one"
             )
     return plans
 
@@ -85,7 +85,7 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
     low = name.lower()
     if not _NAME.fullmatch(low) or low == REPLICA:
         raise ConfigurationError(
-            f"{prefix[:60]}: a feed's name is up to 40 letters, digits, - and _, and is not "
+            f"{prefix[:60]}: invalid feed name; use up to 40 letters, digits, - and _, but not "
             f"{REPLICA}"
         )
     preset = PRESETS.get(settings.preset or low) if settings.preset != "none" else None
@@ -93,13 +93,13 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
     collection = settings.collection or (preset.collection if preset else None)
     if url is None:
         raise ConfigurationError(
-            f"{prefix}__URL: the API root of the TAXII server, or {prefix}__PRESET: "
-            f"{' or '.join(PRESETS)}"
+            f"{prefix}__URL: not set; set it to the API root of the TAXII server, or set "
+            f"{prefix}__PRESET to {' or '.join(PRESETS)}"
         )
     if collection is None:
-        raise ConfigurationError(f"{prefix}__COLLECTION: the id of the collection to read")
+        raise ConfigurationError(f"{prefix}__COLLECTION: not set; set it to a collection id")
     if settings.url is None and settings.password is None:
-        raise ConfigurationError(f"{prefix}__PASSWORD: the API key; the feed is not open to all")
+        raise ConfigurationError(f"{prefix}__PASSWORD: not set; set it to the API key")
     return FeedPlan(
         name=low,
         url=url,

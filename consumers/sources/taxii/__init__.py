@@ -1,1 +1,1 @@
-"""TAXII 2.1 servers and the STIX objects that they hold."""
+"""Client for TAXII 2.1 servers, and parsing of their STIX objects."""

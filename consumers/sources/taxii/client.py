@@ -1,4 +1,4 @@
-"""TAXII 2.1: reads a collection page by page, from where the last run ended (OASIS TAXII 2.1)."""
+"""TAXII 2.1 client: reads a collection page by page from a stored cursor (OASIS TAXII 2.1)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 __all__ = ["Collection", "Cursor", "FeedPage", "TaxiiClient"]
 
 MAX_TRIES = 4
-"""Times that one page is asked for."""
+"""Attempts per page."""
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_TAXII_BACKOFF_SECONDS = 30.0
-"""Seconds between tries, where the server names none; with jitter."""
-_Asked = TypeVar("_Asked")
+"""Longest delay between attempts if the server sends no Retry-After; with jitter."""
+_Result = TypeVar("_Result")
 
 
 class TaxiiClient:
-    """Reads a collection; closes *http*, which carries the credentials.
+    """Reads one collection. Owns and closes *http*, which carries the credentials.
 
-    *url* is the API root. *filters*, such as ``{"match[type]": "indicator"}``, go with every
-    request; a stored cursor is only good with those that it was made with. A run ends after
-    *most_pages*, or when a page is due after *longest* seconds; the next one goes on from there.
+    *url* is the API root. Every request sends *filters*, such as ``{"match[type]": "indicator"}``.
+    A stored cursor is only valid with the filters that it was created with. A run ends after
+    *max_pages*, or before the first page that follows *max_seconds*. The next run continues there.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class TaxiiClient:
         *,
         filters: Mapping[str, str] | None = None,
         page_size: int = 2_000,
-        most_pages: int = 2_500,
-        longest: float = 1_800.0,
+        max_pages: int = 2_500,
+        max_seconds: float = 1_800.0,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,24 +60,25 @@ class TaxiiClient:
         self._requests = TaxiiRequests(http, url, collection)
         self._filters = dict(filters or {})
         self._page_size = page_size
-        self._most_pages = most_pages
-        self._longest = longest
+        self._max_pages = max_pages
+        self._max_seconds = max_seconds
         self._now = now
         self._monotonic = monotonic
         self._unused: Cursor | None = None
-        """A cursor whose ``next`` was surely not sent: the last run stopped before."""
+        """A cursor whose ``next`` was definitely not sent, because the last run stopped before."""
 
     async def probe(self) -> Collection:
-        """Ask what the server says of the collection; FeedFailed as :meth:`pages`."""
-        told = await _tried(self._requests.collection)
-        return Collection(clean_text(told.get("title"), 200), told.get("can_read") is not False)
+        """Return the server's description of the collection; FeedFailed like :meth:`pages`."""
+        body = await _with_retry(self._requests.collection)
+        return Collection(clean_text(body.get("title"), 200), body.get("can_read") is not False)
 
     async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
-        """Yield the pages from *cursor* to the end of what there is now.
+        """Yield the pages from *cursor* to the current end of the collection.
 
-        The next page is asked for when the caller comes back, who has stored the one before with
-        its cursor. FeedFailed tells why a run ends early; what was yielded is good, and its last
-        cursor is where to go on. An empty answer without ``next`` leaves a kept ``next`` in force.
+        The next page is requested when the caller resumes the iteration. The caller must store each
+        page with its cursor first. FeedFailed gives the reason if a run ends early; the pages
+        yielded before are valid, and the next run continues at the last cursor. An empty response
+        without ``next`` keeps a persistent ``next`` valid.
         """
         run = CollectionRead(cursor, self._filters, self._page_size)
         if cursor != self._unused:
@@ -88,7 +89,7 @@ class TaxiiClient:
         while more:
             self._check_bounds(run, self._monotonic() - started)
             try:
-                envelope = await _tried(lambda: self._ask(run))
+                envelope = await _with_retry(lambda: self._fetch_page(run))
             except NextRefused as error:
                 run.go_back(error, 1)
                 continue
@@ -105,21 +106,21 @@ class TaxiiClient:
         await self._http.close()
 
     def _check_bounds(self, run: CollectionRead, spent: float) -> None:
-        if run.pages >= self._most_pages:
-            bound = f"{self._most_pages:,} pages"
-        elif run.pages and spent > self._longest:
-            bound = f"{self._longest:,.0f} seconds"
+        if run.pages >= self._max_pages:
+            bound = f"{self._max_pages:,} pages"
+        elif run.pages and spent > self._max_seconds:
+            bound = f"{self._max_seconds:,.0f} seconds"
         else:
             return
         self._unused = run.cursor()
-        raise FeedFailed(f"has more than fits in {bound}; the next run goes on from here")
+        raise FeedFailed(f"has more than fits in {bound}; the next run continues from here")
 
-    async def _ask(self, run: CollectionRead) -> Envelope:
+    async def _fetch_page(self, run: CollectionRead) -> Envelope:
         try:
             return await self._requests.objects(run.query())
         except ResponseTooLarge as error:
             if run.limit <= SMALL_PAGE_OBJECTS:
-                text = f"sends {error}, with {run.limit} objects asked for"
+                text = f"sends {error} for a page of {run.limit} objects"
                 raise FeedFailed(text, refused=True) from None
             run.limit = SMALL_PAGE_OBJECTS
             lost = ConnectionLost(str(error))
@@ -130,22 +131,25 @@ class TaxiiClient:
             raise
 
 
-async def _tried(ask: Callable[[], Awaitable[_Asked]]) -> _Asked:
-    """Ask, and again while that may help; at most :data:`MAX_TRIES` times."""
+async def _with_retry(request: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Send a request; retry transient failures, up to :data:`MAX_TRIES` attempts."""
     async for attempt in stamina.retry_context(
-        on=_again,
+        on=_retry_delay,
         attempts=MAX_TRIES,
         timeout=None,
         wait_initial=FIRST_BACKOFF_SECONDS,
         wait_max=MAX_TAXII_BACKOFF_SECONDS,
     ):
         with attempt:
-            return await ask()
+            return await request()
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _again(error: Exception) -> bool | float:
-    """Tell whether to ask again soon, or after how long; not where a server wants longer."""
+def _retry_delay(error: Exception) -> bool | float:
+    """Return the delay before a retry, True for the default delay, or False for no retry.
+
+    A Retry-After beyond :data:`MAX_TAXII_BACKOFF_SECONDS` ends the run.
+    """
     if not isinstance(error, ServerBusy | ConnectionLost):
         return False
     if error.retry_after is None:

@@ -1,17 +1,19 @@
-"""How a run goes from page to page of a collection, and how the next run goes on (TAXII 2.1).
+"""Paging through a collection within a run and across runs (TAXII 2.1).
 
-Servers go on in different manners, and each must be read without a gap:
+Servers page in different ways. Each must be read without a gap:
 
-- By the standard, ``next`` lives within a run and repeats the same filters; a later run asks with
-  ``added_after`` for what came since. ``X-TAXII-Date-Added-Last`` is the place, by their clock.
-  Some cursors are used up by each request (medallion), so a request whose answer got lost is not
-  repeated with the same ``next``: reading starts again a second before the place.
-- Sekoia's ``next`` has no end: the last page has one too, by which the next run goes on. An empty
-  answer without it leaves it in force; so a server whose last ``next`` is a dead end looks quiet.
-- CrowdSec gives ``next`` within a run and, as far as is documented, no such headers: a later run
-  asks for what came since an hour before the run began, by the server's ``Date``.
+- In the standard, ``next`` is valid within a run and requires the same filters. A later run sends
+  ``added_after`` to get newer objects. ``X-TAXII-Date-Added-Last`` is the position, by the
+  server's clock. In medallion, each request uses up its cursor. If a response is lost, the request
+  is therefore not repeated with the same ``next``. Reading restarts one second before the position.
+- Sekoia's ``next`` is persistent: the last page has one too, and the next run continues with it.
+  An empty response without ``next`` keeps it valid. A server whose last ``next`` is a dead end
+  therefore looks like a feed without news.
+- CrowdSec sends ``next`` within a run and, according to its documentation, none of these headers.
+  A later run requests objects added since one hour before the start of the run, by the server's
+  ``Date``.
 
-All that is read twice is read again on purpose; who stores it keeps the newest version of an id.
+Objects are read twice on purpose. The store keeps the newest version of each id.
 """
 
 from __future__ import annotations
@@ -31,41 +33,41 @@ if TYPE_CHECKING:
     from consumers.sources.taxii.requests import ConnectionLost, Envelope
 
 MAX_RETURNS = 4
-"""Times that a run goes back for lost answers in vain."""
+"""Restarts after lost responses without a new object in between."""
 OVERLAP_SECONDS = 1.0
-"""Seconds before the last place by which a later run asks: clocks of servers have grains."""
+"""A later run starts this long before the last position, because server clocks are coarse."""
 OVERLAP_BY_DATE_SECONDS = 3_600.0
-"""The same where a server tells no place: objects may be told some time after they were added."""
+"""The same without a known position: objects may become visible after they were added."""
 GRAIN_SECONDS = 0.000_001
 SMALL_PAGE_OBJECTS = 100
-"""Objects asked for at once, after a page was too large."""
+"""Objects per page after a page was too large."""
 MAX_STALE_PAGES = 3
-"""Pages in a row that bring nothing new and promise more."""
+"""Consecutive pages without a new object although the server announces more."""
 MAX_EMPTY_PAGES = 2
 MAX_REMEMBERED_VERSIONS = 100_000
-"""Versions of objects by which a loop is seen; twice as many are held at most."""
+"""Object versions per generation, to detect a loop. Two generations are held."""
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where to go on; to be stored with the page that it came with. Times are RFC 3339 in UTC."""
+    """Where to continue. Store it with its page. Times are RFC 3339 in UTC."""
 
     next: str | None = None
     """The server's own cursor."""
     added_after: str | None = None
-    """The filter in force: of the request that gave ``next``, else of the next request."""
+    """The filter of the request that returned ``next``, otherwise of the next request."""
     seen: str | None = None
-    """The latest X-TAXII-Date-Added-Last of a run that is not at its end."""
+    """The latest X-TAXII-Date-Added-Last of an unfinished run."""
     began: str | None = None
-    """The server's clock at the first page of a run that is not at its end."""
+    """The server's clock at the first page of an unfinished run."""
     kept: bool = False
-    """``next`` came with a last page: it outlives runs."""
+    """``next`` came with a last page, so it is persistent across runs."""
     resume: str | None = None
-    """The filter to go on with, should a kept ``next`` be refused."""
+    """The filter to use if the server refuses a persistent ``next``."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """One page. ``cursor`` is where to go on after it, ``more`` whether this run goes on."""
+    """One page. ``cursor`` continues after it; ``more`` is True if this run continues."""
 
     objects: list[object]
     cursor: Cursor
@@ -74,29 +76,29 @@ class FeedPage:
 
 @dataclass(slots=True)
 class _Versions:
-    """Versions of objects seen lately, in bounded memory."""
+    """Recently seen versions of objects, in bounded memory."""
 
     now: set[int] = field(default_factory=set)
     before: set[int] = field(default_factory=set)
 
     def add(self, objects: list[object]) -> bool:
-        """Remember; tell whether one is new."""
-        told = {hash(_version(one)) for one in objects}
-        new = any(one not in self.now and one not in self.before for one in told)
-        self.now |= told
+        """Add the versions of objects; return True if at least one is new."""
+        versions = {hash(_version(item)) for item in objects}
+        new = any(key not in self.now and key not in self.before for key in versions)
+        self.now |= versions
         if len(self.now) > MAX_REMEMBERED_VERSIONS:
             self.before, self.now = self.now, set()
         return new
 
 
-def _version(one: object) -> tuple[str, str]:
-    if isinstance(one, dict):
-        return str(one.get("id")), str(one.get("modified"))
-    return "", str(one)
+def _version(item: object) -> tuple[str, str]:
+    if isinstance(item, dict):
+        return str(item.get("id")), str(item.get("modified"))
+    return "", str(item)
 
 
 class CollectionRead:
-    """Where a run is, where it can go back to, and whether it gets on."""
+    """State of a run: its position, its restart point, and loop detection."""
 
     def __init__(self, cursor: Cursor, filters: Mapping[str, str], page_size: int) -> None:
         self.limit = page_size
@@ -109,27 +111,27 @@ class CollectionRead:
         self._kept = cursor.kept
         self._resume = cursor.resume
         self._brought = cursor.began is not None
-        """Objects came in this run, before a restart maybe."""
+        """True if this run has returned objects, possibly before a restart of the process."""
         self._ended: Cursor | None = None
         self._stuck = False
-        """The server says that there is more, but not how to get it."""
+        """The server announces more objects, but gives no way to request them."""
         self._used_up = False
-        """The server gave one cursor for several pages: each request moves it on."""
+        """The server uses the same cursor for several pages: each request advances it."""
         self._versions = _Versions()
         self._cursors: set[int] = set()
         self._stale = self._empty = 0
-        self._backs = 0
-        """Times of going back since the last page that brought something new."""
+        self._restarts = 0
+        """Restarts since the last page with a new object."""
         self._objects = self._known_ahead = 0
-        """Objects that came in this run; and those that may well come again, as it went back."""
+        """Objects of this run, and objects that a restart may return again."""
 
     def query(self) -> dict[str, str]:
-        """Return what to ask with. With ``next`` all else stays as it was (section 3.4)."""
+        """Return the query parameters. With ``next`` the filters must not change (section 3.4)."""
         own = {"added_after": self._added_after, "limit": str(self.limit), "next": self._next}
         return {**self._filters, **{name: text for name, text in own.items() if text is not None}}
 
     def cursor(self) -> Cursor:
-        """Return where to go on after the last page taken."""
+        """Return the cursor after the last page."""
         return self._ended or Cursor(
             next=self._next,
             added_after=self._added_after,
@@ -140,27 +142,30 @@ class CollectionRead:
         )
 
     def distrust_next(self) -> None:
-        """Go on from the place, if known, by a cursor that was maybe sent before a restart."""
+        """Continue from the position, if known, because ``next`` may have been used before."""
         if self._next is not None and not self._kept and self._seen is not None:
-            self._return()
+            self._rewind()
 
     def answer_lost(self, error: ConnectionLost) -> None:
-        """Make the next try safe: a cursor may be used up that is not known to be repeatable."""
+        """Prepare a retry after a lost response: the cursor may be used up."""
         if self._next is None or self._kept:
             return
         if self._seen is not None or self._used_up:
             self.go_back(error, MAX_RETURNS)
 
-    def go_back(self, error: FeedFailed, most: int) -> None:
-        """Drop ``next`` and go on from the place; raise if that was done so often in vain."""
-        if self._backs >= most:
-            text = f"{error}; and going back did not help"
-            raise FeedFailed(text, retry_after=error.retry_after)
-        self._backs += 1
-        self._known_ahead = self._objects
-        self._return()
+    def go_back(self, error: FeedFailed, max_restarts: int) -> None:
+        """Drop ``next`` and continue from the position.
 
-    def _return(self) -> None:
+        Raises FeedFailed after *max_restarts* restarts without a new object.
+        """
+        if self._restarts >= max_restarts:
+            text = f"{error}; a restart from the last position did not help"
+            raise FeedFailed(text, retry_after=error.retry_after)
+        self._restarts += 1
+        self._known_ahead = self._objects
+        self._rewind()
+
+    def _rewind(self) -> None:
         if self._seen is not None:
             self._added_after = earlier(self._seen, OVERLAP_SECONDS)
         elif self._kept:
@@ -169,7 +174,7 @@ class CollectionRead:
         self._kept = False
 
     def take(self, page: Envelope, now: float) -> None:
-        """Move on behind a page."""
+        """Advance past a page."""
         self.pages += 1
         self._objects += len(page.objects)
         self._brought = self._brought or bool(page.objects)
@@ -187,12 +192,13 @@ class CollectionRead:
             self._next = None
             self._kept = False
         else:
-            self._stuck = True  # the cursor stays, so that the next run tries this page again
+            self._stuck = True  # the cursor stays, so that the next run retries this page
 
     def _behind(self, last: str) -> str:
-        """Return the filter behind a page: objects of one moment may lie on both sides of its end.
+        """Return the filter for the page after *last*, the timestamp of the page's last object.
 
-        So that moment is asked for again, unless it fills pages.
+        Objects with the same timestamp may be on both pages, so that timestamp is requested again
+        unless it fills a whole page.
         """
         before = earlier(last, GRAIN_SECONDS)
         if self._added_after is None or later(self._added_after, before) != self._added_after:
@@ -216,23 +222,25 @@ class CollectionRead:
         return self._resume if self._kept else self._added_after
 
     def check(self, page: Envelope) -> None:
-        """Raise FeedFailed if the server goes in circles, or does not say how to go on."""
+        """Raise FeedFailed if paging loops, or if the server gives no way to continue."""
         if not page.more:
             return
         if self._stuck:
-            raise FeedFailed("says there is more, but not how to get it", refused=True)
+            raise FeedFailed(
+                "announces more objects, but gives no way to request them", refused=True
+            )
         new = self._versions.add(page.objects)
-        again = page.next is not None and hash(page.next) in self._cursors
+        repeated = page.next is not None and hash(page.next) in self._cursors
         if page.next is not None:
             self._cursors.add(hash(page.next))
         self._empty = 0 if page.objects else self._empty + 1
         if self._empty >= MAX_EMPTY_PAGES:
-            raise FeedFailed("promises more, and sends empty pages", refused=True)
+            raise FeedFailed("announces more objects, but sends empty pages", refused=True)
         if new:
-            self._stale = self._backs = 0
+            self._stale = self._restarts = 0
         elif self._known_ahead > 0:
             self._known_ahead -= len(page.objects)
         else:
             self._stale += 1
-            if again or self._stale >= MAX_STALE_PAGES:
-                raise FeedFailed("sends the same pages again and again", refused=True)
+            if repeated or self._stale >= MAX_STALE_PAGES:
+                raise FeedFailed("endless paging: sends the same pages repeatedly", refused=True)

@@ -1,7 +1,7 @@
-"""From an object of a TAXII feed to an indicator: STIX 2.1 sections 3.2 and 4.7.
+"""Converts objects of a TAXII feed to indicators: STIX 2.1 sections 3.2 and 4.7.
 
-Objects are read as they come, with no library in between: feeds add properties of their own and
-bend those of the specification, and one odd object must not stop a page.
+Objects are parsed without a STIX library. Feeds add custom properties and deviate from the
+specification, and an invalid object must not stop a page.
 """
 
 from __future__ import annotations
@@ -38,49 +38,48 @@ _NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 _NO_KEYS = Pattern((), destination=False)
 
 
-def indicator_of(thing: object) -> Indicator | WhySkipped:
-    """Return the indicator that an object of a feed is, or why it is none of ours.
+def indicator_of(item: object) -> Indicator | WhySkipped:
+    """Convert an object of a feed to an indicator, or return the reason why it is skipped.
 
-    *thing* is anything that JSON can hold. An indicator that is revoked, or deprecated in
-    Sekoia's way, is withdrawn whatever else is wrong with it, so long as it tells its id and a
-    time. Never raises.
+    *item* is any JSON value. An indicator that is revoked, or deprecated with Sekoia's property, is
+    withdrawn even if it is otherwise invalid, as long as it has an id and a time. Never raises.
     """
-    if not isinstance(thing, dict) or thing.get("type") != "indicator":
+    if not isinstance(item, dict) or item.get("type") != "indicator":
         return WhySkipped.NOT_AN_INDICATOR
-    created = _seconds(thing.get("created"))
-    modified = _first(_seconds(thing.get("modified")), created)
-    if not _is_id(thing.get("id")) or modified is None:
+    created = _seconds(item.get("created"))
+    modified = _first(_seconds(item.get("modified")), created)
+    if not _is_id(item.get("id")) or modified is None:
         return WhySkipped.MALFORMED
-    withdrawn = _is_true(thing.get("revoked")) or _is_true(thing.get("x_ic_deprecated"))
-    pattern = _pattern_in(thing)
-    valid_until = _seconds(thing.get("valid_until"))
+    withdrawn = _is_true(item.get("revoked")) or _is_true(item.get("x_ic_deprecated"))
+    pattern = _pattern_in(item)
+    valid_until = _seconds(item.get("valid_until"))
     if isinstance(pattern, WhySkipped):
         if not withdrawn:
             return pattern
         pattern = _NO_KEYS
-    if valid_until is None and thing.get("valid_until") is not None and not withdrawn:
+    if valid_until is None and item.get("valid_until") is not None and not withdrawn:
         return WhySkipped.MALFORMED
     return Indicator(
-        id=thing["id"],
+        id=item["id"],
         modified=modified,
         withdrawn=withdrawn,
         keys=pattern.keys,
-        valid_from=_first(_seconds(thing.get("valid_from")), created, modified) or 0.0,
+        valid_from=_first(_seconds(item.get("valid_from")), created, modified) or 0.0,
         valid_until=valid_until,
-        confidence=_confidence(thing.get("confidence")),
-        types=_names(thing.get("indicator_types")),
-        labels=_names(thing.get("labels")),
-        tlp=_tlp(thing.get("object_marking_refs")),
-        kill_chain=_bounded(_phases(thing.get("kill_chain_phases"))),
+        confidence=_confidence(item.get("confidence")),
+        types=_names(item.get("indicator_types")),
+        labels=_names(item.get("labels")),
+        tlp=_tlp(item.get("object_marking_refs")),
+        kill_chain=_bounded(_phases(item.get("kill_chain_phases"))),
         destination=pattern.destination,
     )
 
 
-def _pattern_in(thing: dict[str, Any]) -> Pattern | WhySkipped:
-    kind = thing.get("pattern_type")
+def _pattern_in(item: dict[str, Any]) -> Pattern | WhySkipped:
+    kind = item.get("pattern_type")
     if kind is not None and (not isinstance(kind, str) or kind.lower() != "stix"):
         return WhySkipped.NOT_STIX
-    pattern = thing.get("pattern")
+    pattern = item.get("pattern")
     return read_pattern(pattern) if isinstance(pattern, str) else WhySkipped.MALFORMED
 
 
@@ -89,13 +88,13 @@ def _is_id(value: object) -> bool:
 
 
 def _is_true(value: object) -> bool:
-    """Tell whether *value* is true, or the word for it."""
+    """Return True if *value* is true, 1, or the text "true"."""
     return value is True or value == 1 or (isinstance(value, str) and value.lower() == "true")
 
 
 def _seconds(value: object) -> float | None:
-    moment = parse_time(value)
-    return None if moment is None else moment.timestamp()
+    time = parse_time(value)
+    return None if time is None else time.timestamp()
 
 
 def _first(*times: float | None) -> float | None:
@@ -115,7 +114,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _bounded(names: Iterator[object]) -> tuple[str, ...]:
-    """Return the texts among *names*, cleaned, each once, as many as are kept."""
+    """Return the distinct texts among *names*, cleaned, at most MAX_LISTED_NAMES."""
     kept: dict[str, None] = {}
     for name in names:
         text = clean_text(name, MAX_NAME_LENGTH) if isinstance(name, str) else None
@@ -135,8 +134,8 @@ def _phases(value: object) -> Iterator[str]:
 
 
 def _tlp(value: object) -> str | None:
-    """Return the strictest marking of the Traffic Light Protocol among *value*."""
+    """Return the strictest Traffic Light Protocol marking in *value*."""
     if not isinstance(value, list):
         return None
-    words = [_TLP[mark] for mark in value if isinstance(mark, str) and mark in _TLP]
-    return max(words, key=_STRICTNESS.index, default=None)
+    markings = [_TLP[mark] for mark in value if isinstance(mark, str) and mark in _TLP]
+    return max(markings, key=_STRICTNESS.index, default=None)

@@ -1,13 +1,13 @@
-"""Which addresses a STIX pattern speaks of: STIX 2.1 section 9.
+"""Extracts the addresses that a STIX pattern matches: STIX 2.1 section 9.
 
-A sign-in shows one address and nothing else, so a pattern is of use only if an address alone can
-make it true. What a pattern adds to an address (a port, a second event, a time) makes it skipped,
-never matched in part. Of alternatives, those about an address are kept and the others left out,
-because they cannot make a sign-in match.
+A sign-in has one address and no other observable, so a pattern is only usable if an address alone
+can make it true. A pattern that requires more (a port, a second event, a time) is skipped, never
+matched in part. Of alternatives, those about an address are used and the others ignored, because
+they cannot match a sign-in.
 
-Where this reads more than the letter of the specification: ``=`` and ``IN`` with a network mean
-the addresses in it, as feeds write it; an IPv6 address is the same in any spelling; an IPv6
-address that carries an IPv4 address (:mod:`schemas.events.addresses`) is that IPv4 address.
+Extensions to the specification: ``=`` and ``IN`` with a network match the addresses in it, as feeds
+use it. An IPv6 address is the same in any notation. An IPv6 address that carries an IPv4 address
+(:mod:`schemas.events.addresses`) is that IPv4 address.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MAX_PATTERN_LENGTH = 20_000
-"""Characters. The grammar reads that many in less than 0.2 s."""
+"""Characters. The parser reads that many in less than 0.2 s."""
 MAX_PATTERN_DEPTH = 100
-"""Brackets in brackets."""
+"""Nesting depth of brackets."""
 MAX_PATTERN_KEYS = 1_000
 WIDEST_V4 = 8
-"""Prefix length. No network of ours is wider than the largest blocks that IANA hands out."""
+"""Shortest prefix length. No network may be larger than the largest blocks that IANA assigns."""
 WIDEST_V6 = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a pattern matches: an address that is one of ``keys``, or lies in one.
+    """The addresses that a pattern matches: those in ``keys`` or in a network of ``keys``.
 
-    ``keys`` are canonical public addresses and networks in CIDR form, each once. A network may
-    hold special addresses, but no sign-in comes from those. ``destination`` tells that every key
-    is named as a destination; one key that is named as a source, or without a role, clears it.
+    ``keys`` are distinct canonical public addresses, and networks in CIDR form. A network may
+    contain special addresses, but no sign-in comes from them. ``destination`` is True if every key
+    is a destination. It is False if any key is a source or has no role.
     """
 
     keys: tuple[str, ...]
@@ -58,7 +58,7 @@ class Pattern:
 
 
 class _AddressRole(Enum):
-    """Where a pattern may name an address."""
+    """The properties of a pattern that may contain an address."""
 
     V4 = "ipv4-addr"
     V6 = "ipv6-addr"
@@ -69,17 +69,17 @@ class _AddressRole(Enum):
 @dataclass(frozen=True, slots=True)
 class _AddressTest:
     key: str
-    place: _AddressRole
+    role: _AddressRole
     version: int
-    """4 or 6, as the pattern writes it."""
+    """4 or 6, as written in the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a part of a pattern tells: addresses that make it true, and why others were left out.
+    """The result for a part of a pattern: the addresses that make it true, and skip reasons.
 
-    ``implied`` is set for a test that only repeats the type of an address: where it is true
-    anyway.
+    ``implied`` is set for a test that only repeats the type of an address. It lists the roles and
+    versions for which the test is always true.
     """
 
     found: tuple[_AddressTest, ...] = ()
@@ -93,15 +93,15 @@ _VERSIONS = {
     _AddressRole.SOURCE: (4, 6),
     _AddressRole.DESTINATION: (4, 6),
 }
-_PLACES = {
+_ROLES = {
     ("ipv4-addr", ":", "value"): _AddressRole.V4,
     ("ipv6-addr", ":", "value"): _AddressRole.V6,
     ("network-traffic", ":", "src_ref", ".", "value"): _AddressRole.SOURCE,
     ("network-traffic", ":", "dst_ref", ".", "value"): _AddressRole.DESTINATION,
 }
 _TYPES = {
-    (*path[:-1], "type"): {f"ipv{version}-addr": (place, version) for version in _VERSIONS[place]}
-    for path, place in _PLACES.items()
+    (*path[:-1], "type"): {f"ipv{version}-addr": (role, version) for version in _VERSIONS[role]}
+    for path, role in _ROLES.items()
 }
 _REASONS_BY_WEIGHT = (
     WhySkipped.NEEDS_MORE,
@@ -113,52 +113,52 @@ _REASONS_BY_WEIGHT = (
     WhySkipped.NO_ADDRESS,
 )
 _SINGLE = re.compile(r"\s*\[\s*ipv([46])-addr\s*:\s*value\s*=\s*'([^'\\]*)'\s*\]\s*", re.ASCII)
-"""The form that nearly every indicator of a feed of addresses has."""
+"""The form of nearly every indicator in a feed of addresses."""
 _ADDRESS = re.compile(r"([0-9A-Fa-f:.]{2,45})(?:/([0-9]{1,3}))?")
 _MARK = re.compile(
     r"'(?:[^'\\]|\\['\\])*+'|/\*(?:[^*]|\*(?!/))*+\*/|//[^\r\n]*+|(?P<open>'|/\*)|[][()]"
 )
-"""Texts and comments as wholes, or where one begins that never ends; and brackets."""
+"""String literals, comments, the start of an unterminated literal or comment, and brackets."""
 
 
 def read_pattern(pattern: str) -> Pattern | WhySkipped:
-    """Return the addresses and networks that *pattern* matches, or why it matches none of ours.
+    """Return the addresses and networks that *pattern* matches, or the reason why it is skipped.
 
-    Of several reasons the one that tells most is returned. Never raises.
+    Of several reasons, the most informative is returned. Never raises.
     """
     if len(pattern) > MAX_PATTERN_LENGTH:
         return WhySkipped.UNREADABLE
     if single := _SINGLE.fullmatch(pattern):
         version, text = single.groups()
-        return _single_of(text, _AddressRole.V4 if version == "4" else _AddressRole.V6)
-    if not _is_harmless(pattern):
+        return _single_address(text, _AddressRole.V4 if version == "4" else _AddressRole.V6)
+    if not _is_safe_to_parse(pattern):
         return WhySkipped.UNREADABLE
     try:
-        told = _told_by(_grammar()(pattern))
+        reading = _read_node(_parser()(pattern))
     except (ValueError, RecursionError):
         return WhySkipped.UNREADABLE
-    return _pattern_of(told)
+    return _pattern_of(reading)
 
 
-def _single_of(text: str, place: _AddressRole) -> Pattern | WhySkipped:
-    found = _found(text, place)
+def _single_address(text: str, role: _AddressRole) -> Pattern | WhySkipped:
+    found = _address_test(text, role)
     return found if isinstance(found, WhySkipped) else Pattern((found.key,), destination=False)
 
 
-def _pattern_of(told: _Reading) -> Pattern | WhySkipped:
-    keys = tuple(dict.fromkeys(one.key for one in told.found))
+def _pattern_of(reading: _Reading) -> Pattern | WhySkipped:
+    keys = tuple(dict.fromkeys(test.key for test in reading.found))
     if not keys:
-        return next(why for why in _REASONS_BY_WEIGHT if why in told.skipped)
+        return next(why for why in _REASONS_BY_WEIGHT if why in reading.skipped)
     if len(keys) > MAX_PATTERN_KEYS:
         return WhySkipped.TOO_MANY
-    return Pattern(keys, all(one.place is _AddressRole.DESTINATION for one in told.found))
+    return Pattern(keys, all(test.role is _AddressRole.DESTINATION for test in reading.found))
 
 
-def _is_harmless(pattern: str) -> bool:
-    """Tell whether the grammar can be let loose on a pattern.
+def _is_safe_to_parse(pattern: str) -> bool:
+    """Return True if a pattern is safe to parse.
 
-    It would exhaust the stack on deep nesting, and try a text without an end anew from each quote
-    in it, which takes a minute.
+    The parser exhausts the stack on deep nesting. It also rescans an unterminated literal from each
+    quote in it, which takes a minute.
     """
     depth = 0
     for mark in _MARK.finditer(pattern):
@@ -174,7 +174,7 @@ def _is_harmless(pattern: str) -> bool:
 
 
 class _Tree:
-    """A visitor that hands over the parse tree, which the library keeps to itself."""
+    """A visitor that returns the parse tree, which the library does not expose."""
 
     def visit(self, tree: Any) -> Any:
         """Return *tree*."""
@@ -182,8 +182,8 @@ class _Tree:
 
 
 @cache
-def _grammar() -> Callable[[str], Any]:
-    """Return what parses a pattern to a tree, or raises ValueError. Loaded when first needed."""
+def _parser() -> Callable[[str], Any]:
+    """Return a function that parses a pattern or raises ValueError. Imports the library lazily."""
     from stix2patterns.exceptions import ParseException
     from stix2patterns.v21.pattern import Pattern as Parsed
 
@@ -196,22 +196,22 @@ def _grammar() -> Callable[[str], Any]:
     return parse
 
 
-def _told_by(node: Any) -> _Reading:
-    """Return what a part of the parse tree tells; the names of parts are the grammar's."""
+def _read_node(node: Any) -> _Reading:
+    """Read a node of the parse tree. The class names of nodes come from the grammar."""
     while True:
         kind = type(node).__name__.removesuffix("Context")
         if kind in _QUALIFIED:
-            return _nothing(_QUALIFIED[kind])
+            return _skipped(_QUALIFIED[kind])
         if kind.startswith("PropTest") and kind != "PropTestParen":
-            return _told_by_test(kind, node)
+            return _read_test(kind, node)
         parts = _parts(node)
         if len(parts) > 1:
-            return _JOINED[kind]([_told_by(part) for part in parts])
+            return _JOINED[kind]([_read_node(part) for part in parts])
         node = parts[0]
 
 
 def _parts(node: Any) -> list[Any]:
-    """Return the parts of *node* that are no mere words, a chain of one operator as one list."""
+    """Return the non-terminal children of *node*. A chain of one operator is flattened."""
     parts = []
     rest = list(reversed(node.children))
     while rest:
@@ -223,29 +223,29 @@ def _parts(node: Any) -> list[Any]:
     return parts
 
 
-def _nothing(why: WhySkipped) -> _Reading:
+def _skipped(why: WhySkipped) -> _Reading:
     return _Reading(skipped=frozenset((why,)))
 
 
 def _any_of(parts: list[_Reading]) -> _Reading:
     return _Reading(
-        found=tuple(one for part in parts for one in part.found),
+        found=tuple(test for part in parts for test in part.found),
         skipped=frozenset().union(*(part.skipped for part in parts)),
     )
 
 
 def _all_of(parts: list[_Reading]) -> _Reading:
     implied = [part.implied for part in parts if part.implied is not None]
-    others = [part for part in parts if part.implied is None]
-    if len(others) != 1:
-        return _nothing(_why_not_all(parts))
+    conditions = [part for part in parts if part.implied is None]
+    if len(conditions) != 1:
+        return _skipped(_why_not_all(parts))
     found = tuple(
-        one
-        for one in others[0].found
-        if all((one.place, one.version) in pairs for pairs in implied)
+        test
+        for test in conditions[0].found
+        if all((test.role, test.version) in pairs for pairs in implied)
     )
-    dropped = len(found) < len(others[0].found)
-    return _Reading(found, others[0].skipped | ({WhySkipped.NEEDS_MORE} if dropped else set()))
+    dropped = len(found) < len(conditions[0].found)
+    return _Reading(found, conditions[0].skipped | ({WhySkipped.NEEDS_MORE} if dropped else set()))
 
 
 def _why_not_all(parts: list[_Reading]) -> WhySkipped:
@@ -254,7 +254,7 @@ def _why_not_all(parts: list[_Reading]) -> WhySkipped:
 
 
 def _several_events(_: list[_Reading]) -> _Reading:
-    return _nothing(WhySkipped.SEVERAL_EVENTS)
+    return _skipped(WhySkipped.SEVERAL_EVENTS)
 
 
 _QUALIFIED = {
@@ -271,27 +271,27 @@ _JOINED = {
 }
 
 
-def _told_by_test(kind: str, test: Any) -> _Reading:
+def _read_test(kind: str, test: Any) -> _Reading:
     path = tuple(_written(test.objectPath()))
     literals = list(_leaves(test.children[-1]))
     plain = test.NOT() is None and not (kind == "PropTestEqual" and test.NEQ() is not None)
-    place = _PLACES.get(path)
-    if place is None:
+    role = _ROLES.get(path)
+    if role is None:
         equal = plain and kind in ("PropTestEqual", "PropTestSet")
-        return _told_by_type(path, literals) if equal else _nothing(WhySkipped.NO_ADDRESS)
+        return _read_type_test(path, literals) if equal else _skipped(WhySkipped.NO_ADDRESS)
     if not plain:
-        return _nothing(WhySkipped.NEGATED)
+        return _skipped(WhySkipped.NEGATED)
     if kind not in ("PropTestEqual", "PropTestSet", "PropTestIsSubset"):
-        return _nothing(WhySkipped.UNSUPPORTED)
-    answers = [_found(text, place) for text in _texts(literals)]
-    skipped = frozenset(one for one in answers if isinstance(one, WhySkipped))
+        return _skipped(WhySkipped.UNSUPPORTED)
+    results = [_address_test(text, role) for text in _texts(literals)]
+    skipped = frozenset(result for result in results if isinstance(result, WhySkipped))
     return _Reading(
-        found=tuple(one for one in answers if isinstance(one, _AddressTest)),
+        found=tuple(result for result in results if isinstance(result, _AddressTest)),
         skipped=skipped or frozenset((WhySkipped.NO_ADDRESS,)),
     )
 
 
-def _told_by_type(path: tuple[str, ...], literals: list[str]) -> _Reading:
+def _read_type_test(path: tuple[str, ...], literals: list[str]) -> _Reading:
     types = _TYPES.get(path)
     implied = None
     if types is not None:
@@ -300,7 +300,7 @@ def _told_by_type(path: tuple[str, ...], literals: list[str]) -> _Reading:
 
 
 def _leaves(node: Any) -> Iterator[str]:
-    """Yield the words below *node* as they are written, however deep the tree."""
+    """Yield the tokens below *node* as written, at any depth."""
     rest = [node]
     while rest:
         node = rest.pop()
@@ -312,47 +312,50 @@ def _leaves(node: Any) -> Iterator[str]:
 
 
 def _written(node: Any) -> Iterator[str]:
-    """Yield the words below *node*, texts without their quotes."""
+    """Yield the tokens below *node*, string literals without their quotes."""
     return (_unquoted(leaf) if leaf.startswith("'") else leaf for leaf in _leaves(node))
 
 
 def _texts(literals: Iterable[str]) -> Iterator[str]:
-    """Yield what the texts among *literals* say; other literals never equal an address."""
+    """Yield the string values among *literals*. Other literals never equal an address."""
     return (_unquoted(literal) for literal in literals if literal.startswith("'"))
 
 
 def _unquoted(literal: str) -> str:
-    """Return a text without its quotes.
+    """Return a string literal without its quotes.
 
-    Escapes stay: only a quote and a backslash can be escaped, and no name of a property and no
-    address has either.
+    Escapes are kept. Only a quote and a backslash can be escaped, and neither occurs in a property
+    name or an address.
     """
     return literal[1:-1]
 
 
-def _found(text: str, place: _AddressRole) -> _AddressTest | WhySkipped:
-    """Return the key that *text* writes. Ports, zones and addresses of the other kind are none."""
+def _address_test(text: str, role: _AddressRole) -> _AddressTest | WhySkipped:
+    """Return the test for the address or network *text*, or the reason why it is skipped.
+
+    A port, a zone, or the other IP version than that of *role* is not an address.
+    """
     match = _ADDRESS.fullmatch(text)
     colons = text.count(":")
     version = 6 if colons else 4
-    if match is None or colons == 1 or version not in _VERSIONS[place]:
+    if match is None or colons == 1 or version not in _VERSIONS[role]:
         return WhySkipped.NO_ADDRESS
     address, prefix = match.groups()
     key = _address_key(address) if prefix is None else _network_key(address, int(prefix))
-    return key if isinstance(key, WhySkipped) else _AddressTest(key, place, version)
+    return key if isinstance(key, WhySkipped) else _AddressTest(key, role, version)
 
 
 def _address_key(text: str) -> str | WhySkipped:
-    answer = usable_address(text)
-    if isinstance(answer, str):
-        return answer
-    none = answer in (Unusable.NOT_AN_ADDRESS, Unusable.MISSING)
+    result = usable_address(text)
+    if isinstance(result, str):
+        return result
+    none = result in (Unusable.NOT_AN_ADDRESS, Unusable.MISSING)
     return WhySkipped.NO_ADDRESS if none else WhySkipped.NOT_PUBLIC
 
 
 def _network_key(address: str, prefix: int) -> str | WhySkipped:
     try:
-        network = _carried(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+        network = _embedded_ipv4(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
     except ValueError:
         return WhySkipped.NO_ADDRESS
     if network.prefixlen == network.max_prefixlen:
@@ -364,11 +367,11 @@ def _network_key(address: str, prefix: int) -> str | WhySkipped:
 
 
 _CARRIERS = ((MAPPED, 96), (NAT64, 96), (SIX_TO_FOUR, 16))
-"""Blocks whose addresses carry an IPv4 address, which begins after so many bits."""
+"""Blocks whose addresses carry an IPv4 address, with the bit at which it starts."""
 
 
-def _carried(network: Network) -> Network:
-    """Return the IPv4 network that *network* stands for, as its addresses are read as IPv4."""
+def _embedded_ipv4(network: Network) -> Network:
+    """Return the IPv4 network that *network* carries, otherwise *network* itself."""
     packed = network.network_address.packed
     for begin, bits in _CARRIERS:
         if network.version == 6 and network.prefixlen >= bits and packed.startswith(begin):
@@ -381,11 +384,11 @@ def _carried(network: Network) -> Network:
 _SPECIAL_V4 = [ipaddress.IPv4Network(text) for text in SPECIAL_V4]
 _SPECIAL_V6 = [ipaddress.IPv6Network(text) for text in SPECIAL_V6]
 _GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
-"""The only block that IANA hands out for global unicast (RFC 4291 section 2.4)."""
+"""The only block that IANA assigns for global unicast (RFC 4291 section 2.4)."""
 
 
 def _is_special(network: Network) -> bool:
-    """Tell whether no address of *network* can be a public one."""
+    """Return True if *network* contains no public address."""
     if isinstance(network, ipaddress.IPv4Network):
         return any(network.subnet_of(special) for special in _SPECIAL_V4)
     return not network.overlaps(_GLOBAL_UNICAST_V6) or any(

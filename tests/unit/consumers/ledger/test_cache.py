@@ -43,7 +43,7 @@ def _verdict(expires: float = 100.0) -> Verdict:
 
 
 def _memory(store: Store, most: int = 100) -> VerdictCache:
-    return VerdictCache(cast("Ledger", store), cast("Clock", store), most=most)
+    return VerdictCache(cast("Ledger", store), cast("Clock", store), max_addresses=most)
 
 
 async def test_what_is_known_is_not_asked_for_again() -> None:

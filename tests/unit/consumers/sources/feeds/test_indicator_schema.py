@@ -54,13 +54,13 @@ def test_a_page_is_taken_in_whole_or_not_at_all(
 ) -> None:
     """Whatever fails in its midst; the next one is taken as ever."""
     apply(store, version())
-    name = store._name
+    index_keys = store._index_keys
 
     def failing(number: int, *rest: Any) -> None:
-        name(number, *rest)
+        index_keys(number, *rest)
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(store, "_name", failing)
+    monkeypatch.setattr(store, "_index_keys", failing)
     with pytest.raises(LedgerFailed, match="disk I/O error"):
         apply(store, version(2.0, B), step=2)
     monkeypatch.undo()
@@ -75,7 +75,7 @@ def test_a_full_disk_is_told(store: IndicatorStore) -> None:
     store._database.execute(f"PRAGMA max_page_count = {pages}")
     many = [version(1.0, C, name=f"{n}" * 40) for n in range(2_000)]
     for _ in range(2):
-        with pytest.raises(LedgerFailed, match="taking in a page"):
+        with pytest.raises(LedgerFailed, match="applying a page"):
             apply(store, *many, step=2)
     assert list(store.all_keys()) == [A]
     store._database.execute("PRAGMA max_page_count = 1000000")

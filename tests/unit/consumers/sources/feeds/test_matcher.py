@@ -195,7 +195,7 @@ def test_the_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) ->
     world.add("i", NARROW)
     for n in range(10):
         assert world.feeds.verdicts_of(f"81.2.69.{n}", 100.0)
-        assert len(world.feeds._remembered) <= 3
+        assert len(world.feeds._cached) <= 3
 
 
 def test_an_address_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
-from consumers.sources.feeds.sync import FIRST_FEED_PAUSE_SECONDS, FOLLOW_INTERVAL_SECONDS
+from consumers.sources.feeds.sync import FOLLOW_INTERVAL_SECONDS
+from consumers.sources.feeds.sync_status import FIRST_FEED_PAUSE_SECONDS
 from schemas.errors import FeedFailed, LedgerFailed
 from schemas.health import Problem
 from schemas.ports import JournalEntry, JournalPosition

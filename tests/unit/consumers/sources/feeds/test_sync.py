@@ -10,7 +10,7 @@ from consumers.sources.feeds import changes as news
 from consumers.sources.feeds.indicator_schema import FEEDS_FILE
 from consumers.sources.feeds.indicator_store import FeedState
 from consumers.sources.feeds.matcher import FeedRules
-from consumers.sources.feeds.sync import (
+from consumers.sources.feeds.sync_status import (
     FIRST_FEED_PAUSE_SECONDS,
     MAX_FEED_PAUSE_SECONDS,
     STALE_INTERVALS,

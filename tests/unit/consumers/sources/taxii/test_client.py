@@ -199,7 +199,7 @@ async def test_more_with_neither_next_nor_place_is_a_fault() -> None:
     async with answering(lambda _: page(*some(1), more=True)) as taxii:
         pages, error = await until_failed(taxii)
     assert error.refused
-    assert "says there is more, but not how to get it" in str(error)
+    assert "announces more objects, but gives no way to request them" in str(error)
     assert len(ids(pages)) == 1
     assert (pages[0].cursor.next, pages[0].cursor.added_after) == (None, None)
 

@@ -75,11 +75,11 @@ async def test_a_run_ends_after_so_many_pages_and_the_next_goes_on() -> None:
     """By the very cursor, as it was surely not sent; even where one moment fills them all."""
     fake = TaxiiServer(page_size=1, consumes=True)
     fake.add(*some(5))
-    async with reading(fake, most_pages=2) as taxii:
+    async with reading(fake, max_pages=2) as taxii:
         pages, error = await until_failed(taxii)
         assert len(pages) == 2
         assert not error.refused
-        assert "2 pages; the next run goes on from here" in str(error)
+        assert "2 pages; the next run continues from here" in str(error)
         more, _ = await until_failed(taxii, pages[-1].cursor)
         more += await all_pages(taxii, more[-1].cursor)
     assert ids([*pages, *more]) == list(fake.versions())
@@ -89,12 +89,12 @@ async def test_a_run_ends_after_so_long_and_the_next_goes_on() -> None:
     """One page comes at least."""
     fake = TaxiiServer(page_size=1)
     fake.add(*some(3))
-    async with reading(fake, longest=1.5, monotonic=Ticks()) as taxii:
+    async with reading(fake, max_seconds=1.5, monotonic=Ticks()) as taxii:
         pages, error = await until_failed(taxii)
         assert len(pages) == 1
-        assert "seconds; the next run goes on from here" in str(error)
+        assert "seconds; the next run continues from here" in str(error)
         assert not error.refused
-    async with reading(fake, longest=0.0, monotonic=Ticks()) as taxii:
+    async with reading(fake, max_seconds=0.0, monotonic=Ticks()) as taxii:
         pages, _ = await until_failed(taxii)
         assert len(pages) == 1
 
@@ -104,7 +104,7 @@ async def test_the_same_cursor_again_with_nothing_new_is_a_loop() -> None:
     async with answering(lambda _: page(*some(1), more=True, next="a")) as taxii:
         pages, error = await until_failed(taxii)
     assert error.refused
-    assert "again and again" in str(error)
+    assert "endless paging" in str(error)
     assert len(pages) == 2
 
 

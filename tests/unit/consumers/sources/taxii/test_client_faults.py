@@ -11,7 +11,7 @@ from aiohttp import web
 from consumers.clock import WallClock
 from consumers.sources.http import HttpClient
 from consumers.sources.taxii import pages as taxii_pages
-from consumers.sources.taxii.client import MAX_TRIES, Cursor, TaxiiClient, _again
+from consumers.sources.taxii.client import MAX_TRIES, Cursor, TaxiiClient, _retry_delay
 from consumers.sources.taxii.requests import MEDIA_TYPE, ConnectionLost, ServerBusy
 from schemas.errors import FeedFailed
 from tests.servers.taxii import (
@@ -47,14 +47,14 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
         (401, "user name or password (API key) is not accepted"),
         (403, "may not read this collection"),
         (404, "no such API root or collection"),
-        (406, "speaks no TAXII 2.1"),
+        (406, "refuses the media types of TAXII 2.1"),
         (413, "refuses the request (HTTP 413)"),
         (422, "refuses the request (HTTP 422)"),
-        (416, "pages by ranges: TAXII 2.0; give the API root of TAXII 2.1"),
+        (416, "pages by ranges, as in TAXII 2.0; set the API root of TAXII 2.1"),
         (206, "refuses the request (HTTP 206)"),
-        (301, "redirects to elsewhere; give the final URL"),
-        (302, "redirects to elsewhere; give the final URL"),
-        (307, "redirects to elsewhere; give the final URL"),
+        (301, "redirects; set the final URL"),
+        (302, "redirects; set the final URL"),
+        (307, "redirects; set the final URL"),
     ],
 )
 @pytest.mark.parametrize("probe", [False, True])
@@ -80,14 +80,14 @@ async def test_a_refusal_is_told_in_words(status: int, text: str, *, probe: bool
 @pytest.mark.parametrize(
     ("body", "kind", "text"),
     [
-        (b"<html>Please sign in", "text/html; charset=utf-8", "answers with a web page"),
-        (b"{}", "text/html", "answers with a web page"),
-        (b"\n <!doctype html>", "application/taxii+json", "answers with a web page"),
-        (b"hello", "application/taxii+json", "no JSON"),
-        (b"[]", "application/taxii+json", "JSON that is no object"),
-        (b'{"objects": {}}', "application/taxii+json", "objects that are no list"),
-        (b'{"more": true, "next": 7}', "application/taxii+json", "cursor that is no text"),
-        (b'{"next": "' + b"a" * 5_000 + b'"}', "application/json", "cursor that is no text"),
+        (b"<html>Please sign in", "text/html; charset=utf-8", "responds with a web page"),
+        (b"{}", "text/html", "responds with a web page"),
+        (b"\n <!doctype html>", "application/taxii+json", "responds with a web page"),
+        (b"hello", "application/taxii+json", "other than JSON"),
+        (b"[]", "application/taxii+json", "JSON that is not an object"),
+        (b'{"objects": {}}', "application/taxii+json", "objects that are not a list"),
+        (b'{"more": true, "next": 7}', "application/taxii+json", "cursor that is not text"),
+        (b'{"next": "' + b"a" * 5_000 + b'"}', "application/json", "cursor that is not text"),
     ],
 )
 async def test_an_answer_that_is_no_envelope_is_refused(body: bytes, kind: str, text: str) -> None:
@@ -228,7 +228,7 @@ async def test_cursors_that_always_end_are_given_up_where_going_back_does_not_he
     async with reading(fake) as taxii:
         pages, error = await until_failed(taxii)
     assert not error.refused
-    assert "going back did not help" in str(error)
+    assert "a restart from the last position did not help" in str(error)
     assert len(pages) == 2
 
 
@@ -298,10 +298,10 @@ async def test_a_kept_cursor_is_sent_again_when_its_answer_got_lost() -> None:
 
 async def test_the_waiting_that_a_server_asks_for_is_done() -> None:
     """In its seconds; else by our own measure; and a refusal is not tried again."""
-    assert _again(ServerBusy("", retry_after=7.0)) == 7.0
-    assert _again(ConnectionLost("", retry_after=0.0)) == 0.0
-    assert _again(ServerBusy("")) is True
-    assert _again(FeedFailed("", refused=True)) is False
+    assert _retry_delay(ServerBusy("", retry_after=7.0)) == 7.0
+    assert _retry_delay(ConnectionLost("", retry_after=0.0)) == 0.0
+    assert _retry_delay(ServerBusy("")) is True
+    assert _retry_delay(FeedFailed("", refused=True)) is False
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -347,7 +347,7 @@ async def test_a_place_that_cannot_be_read_is_none() -> None:
     """A header of nonsense."""
     async with answering(lambda _: page(*some(1), more=True, last="soon")) as taxii:
         _, error = await until_failed(taxii)
-    assert "says there is more, but not how to get it" in str(error)
+    assert "announces more objects, but gives no way to request them" in str(error)
 
 
 async def test_a_server_that_refused_both_media_types_is_asked_with_both_later() -> None:
