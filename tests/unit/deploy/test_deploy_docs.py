@@ -166,14 +166,14 @@ def test_the_providers_that_must_be_registered_are_named() -> None:
 def test_the_columns_of_the_watchlist_are_those_it_has() -> None:
     """In the order of the file that is deployed."""
     watchlist = json.loads((DEPLOY / "sentinel" / "watchlist.json").read_bytes())
-    told = re.findall(r"`(\w+)`", " ".join(row[0] for row in _table("| column | means |")))
+    told = re.findall(r"`(\w+)`", " ".join(row[0] for row in _table("| column | meaning |")))
     assert told == watchlist["columns"]
     assert watchlist["alias"] in README
 
 
 def test_codes_of_trouble_are_codes() -> None:
     """Those that the table of troubles names."""
-    rows = _table("| what you see |")
+    rows = _table("| symptom |")
     named = {code for row in rows for code in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", row[0])}
     assert len(named) >= 6
     assert named <= {str(one) for one in Problem}
@@ -196,10 +196,10 @@ def test_roles_that_are_named_are_real_ones() -> None:
 def test_the_costs_add_up(column: int) -> None:
     """Each line follows from the assumptions above it, and the sum from the lines."""
     users, instances, units = {1: (1e3, 1, 1), 2: (1e4, 1, 1), 3: (1e5, 2, 4)}[column]
-    rows = _table("| what | 1,000")
+    rows = _table("| item | 1,000")
     lines = {row[0].partition(":")[0].strip("*"): row[column].strip("*") for row in rows}
     records = users * 68 * 22
-    assert float(lines["records a month"].split()[0]) == pytest.approx(records / 1e6, rel=0.01)
+    assert float(lines["records per month"].split()[0]) == pytest.approx(records / 1e6, rel=0.01)
     rows_gb = instances * 0.13 + users * (4 * 0.6 + 2 * 3) / 1e6 + 0.3 + records * 0.007 / 1e6
     expected = {
         "export": records * 3 / 1e6 * 0.10,
@@ -212,4 +212,4 @@ def test_the_costs_add_up(column: int) -> None:
     for name, value in expected.items():
         assert float(lines[name]) == pytest.approx(value, abs=0.006), name
     total = sum(float(lines[name]) for name in expected)
-    assert float(lines["sum"]) == pytest.approx(total, abs=0.001)
+    assert float(lines["total"]) == pytest.approx(total, abs=0.001)

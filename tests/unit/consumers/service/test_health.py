@@ -91,7 +91,7 @@ def test_the_runbook_explains_every_code(what: Problem) -> None:
     parts = RUNBOOK.split(f"\n## {what.value}\n")
     assert len(parts) == 2, what
     paragraph = parts[1].split("\n## ")[0]
-    for word in ("**Means:**", "**Lost:**", "**First:**"):
+    for word in ("**Meaning:**", "**Data loss:**", "**First step:**"):
         assert word in paragraph
 
 
