@@ -153,7 +153,7 @@ async def test_a_client_that_does_nothing_any_more_is_not_alive(setup: Setup) ->
     """An outage is none: the SDK tries on, and fails, and says so."""
     receiver = setup.receiver
     receiver.connected.set()
-    receiver._sign_of_life = setup.time
+    receiver._last_activity = setup.time
     setup.time += WEDGED_SECONDS + 1
     assert "does nothing" in str(receiver.is_stalled(held_up=True))
     await receiver._on_error(None, OSError("no route"))
