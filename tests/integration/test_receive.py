@@ -48,7 +48,7 @@ class Taking:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def take(self, messages: Iterable[Message], ticket: BatchTracker) -> None:
+    async def process(self, messages: Iterable[Message], ticket: BatchTracker) -> None:
         """Take a batch, once the gate is open."""
         ticket.add()
         await self.gate.wait()
