@@ -85,7 +85,7 @@ class LookupScheduler:
 
     @property
     def constrained(self) -> bool:
-        """Whether lookups are scarce: addresses wait for one, or soon will."""
+        """Whether lookups are scarce: addresses wait for a lookup, or soon will."""
         return self._budget.is_paced and (self._backlogged or self._over_budget)
 
     async def begin(self) -> None:

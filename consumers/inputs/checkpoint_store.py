@@ -145,7 +145,7 @@ class CheckpointStore(BlobCheckpointStore):
     async def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
     ) -> Iterable[dict[str, Any]]:
-        """Return the valid checkpoints; report unreadable ones."""
+        """Return the valid checkpoints; report unreadable blobs."""
         names = (fully_qualified_namespace, eventhub_name, consumer_group)
         created = self._created.get(eventhub_name)
         found = []

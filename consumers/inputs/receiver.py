@@ -48,7 +48,7 @@ HEARTBEAT_SECONDS = 3.0
 SILENT_SECONDS = 10.0
 """Seconds without any call after which an idle partition counts as silent."""
 STUCK_SECONDS = 30.0
-"""Seconds without events, while the hub has new ones, after which the client is restarted."""
+"""Seconds without events, though the hub has more, after which the client is restarted."""
 RECONNECT_SECONDS = 5.0
 """Seconds between attempts to connect to a hub."""
 WEDGED_SECONDS = 900.0

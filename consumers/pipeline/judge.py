@@ -172,7 +172,7 @@ class Aggregator:
             **row,
             "TimeGenerated": iso(wall),
             "MatchReason": f"{row['MatchReason']}; {aggregate['signIns']} more like it within the "
-            "hour, folded",
+            "hour, aggregated",
             "Evidence": {**row["Evidence"], "folded": aggregate},
         }
 

@@ -118,7 +118,7 @@ class Pipeline:
     async def recover(self, before: float | None = None) -> None:
         """Evaluate resolved pending sign-ins that a previous process or a lost instance left.
 
-        With *before*, only those resolved before that time: later ones are being processed.
+        With *before*, skip sign-ins resolved after that time: they are being processed.
         """
         answered = await self._ledger.answered_waiting()
         for start in range(0, len(answered), RECOVERY_BATCH):
@@ -297,7 +297,7 @@ class Pipeline:
     async def _recheck(
         self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]
     ) -> None:
-        """Enqueue sign-ins whose address is due for a recheck, or deserves one."""
+        """Enqueue sign-ins whose address awaits, or deserves, a recheck."""
         if self._scheduler is None or not verdicts:
             return
         rechecks = {

@@ -66,7 +66,7 @@ class Triage:
         matches: Mapping[str, LocalMatch],
         tracker: BatchTracker,
     ) -> Triaged:
-        """Sort addresses; add sign-ins to the in-flight ones of an address that is looked up.
+        """Sort sign-ins; those of an address that is being looked up become in flight.
 
         Must not await: a result could be delivered in between and be missed.
         """
