@@ -1,1 +1,1 @@
-"""What is known of an address: local sources first, then paid lookups by rank within the budget."""
+"""Enrichment of client IPs: local sources first, then ranked paid lookups within the budget."""

@@ -1,8 +1,8 @@
-"""The budget: the lookups that a month allows, and the pace at which they may go.
+"""The lookup budget: a monthly quota, and the pace at which it may be spent.
 
-Lookups are taken from the ledger before they are made. The pace is a line from one day's share,
-which may be spent at once, to the whole quota at the end of the period: what stays unspent may be
-spent later. It follows from the ledger's own count, so all instances keep it together.
+Lookups are reserved in the ledger before they are made. The pace is a straight line: it starts at
+one day's share, which may be spent at once, and reaches the whole quota at the end of the period.
+Unspent lookups stay available. The pace follows from the ledger's count, so all instances share it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_RECORD = "first record"
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Lookups taken from a period."""
+    """Lookups reserved from a period."""
 
     period: str
     lookups: int
@@ -35,18 +35,18 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """The line along which a period's lookups may be spent. Times in seconds since the epoch."""
+    """The line along which a period's quota may be spent. Times in seconds since the epoch."""
 
     began: float
-    """When we began to spend in this period."""
+    """When spending in this period began."""
     base: int
-    """What was spent by then."""
+    """Lookups that had been spent by then."""
     ends: float
 
-    def allowed_by(self, moment: float, quota: int) -> int:
-        """Return how many lookups of the period may be spent by *moment*."""
+    def allowed_by(self, timestamp: float, quota: int) -> int:
+        """Return how many lookups of the period may be spent by *timestamp*."""
         share = min(quota - self.base, max(1, quota / PERIOD_DAYS))
-        passed = (moment - self.began) / max(DAY_SECONDS, self.ends - self.began)
+        passed = (timestamp - self.began) / max(DAY_SECONDS, self.ends - self.began)
         spread = (quota - self.base - share) * min(1.0, max(0.0, passed))
         return max(0, math.floor(self.base + share + spread + 1e-9))
 
@@ -56,11 +56,11 @@ def _account(key: str) -> str:
 
 
 class Budget:
-    """Lookups of one key in the running period.
+    """Lookup budget of one API key in the current period.
 
-    By wall time a period starts on the reset day of each month, at midnight UTC. By event time it
-    is 30 days long, counted from the first record that the ledger has met; what is older than that
-    belongs to the first period.
+    In wall time, a period starts at midnight UTC on the reset day of each month. In event time, a
+    period is 30 days long, counted from the first record that the ledger has seen. Older records
+    belong to the first period.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Budget:
         reset_day: int,
         paced: bool = True,
     ) -> None:
-        """Without *paced* the whole quota may go at once: a person asks."""
+        """If *paced* is false, the whole quota may be spent at once (manual lookups)."""
         self._ledger = ledger
         self._clock = clock
         self._account = _account(key)
@@ -92,102 +92,102 @@ class Budget:
         return max(1, self._quota // PERIOD_DAYS)
 
     def use_key(self, key: str) -> None:
-        """Go on with another key."""
+        """Switch to another API key."""
         self._account = _account(key)
         self._spent_period = None
         self._pace = None
 
     async def begin(self) -> None:
-        """Let the first period begin now, if none has begun yet."""
+        """Start the first period now, unless it has started."""
         await self._period()
 
     async def reserve(self, wanted: int) -> Reservation:
-        """Take up to *wanted* lookups, durably; who asks first gets first."""
+        """Durably reserve up to *wanted* lookups; first come, first served."""
         return await self._reserving.submit(wanted)
 
     async def _reserve(self, wanted: Sequence[int]) -> list[Reservation]:
         period = await self._period()
         left = 0
         if period != self._spent_period:
-            most = await self._most(period)
-            left = await self._ledger.reserve(self._account, period, sum(wanted), most)
+            limit = await self._spendable(period)
+            left = await self._ledger.reserve(self._account, period, sum(wanted), limit)
             self._spent += left
-            if left < sum(wanted) and most >= self._quota:
+            if left < sum(wanted) and limit >= self._quota:
                 self._spent_period = period
         reservations = []
-        for one in wanted:
-            reservations.append(Reservation(period, min(one, left)))
+        for count in wanted:
+            reservations.append(Reservation(period, min(count, left)))
             left -= reservations[-1].lookups
         return reservations
 
     async def allowance(self) -> int:
-        """Return the lookups that may be made now, as far as we know."""
+        """Return the number of lookups that may be made now, by the last known count."""
         period = await self._period()
         if period == self._spent_period:
             return 0
-        return max(0, await self._most(period) - self._spent)
+        return max(0, await self._spendable(period) - self._spent)
 
     async def can_afford(self, a_day: float) -> bool:
-        """Tell whether what is left of the period pays for so many lookups a day."""
+        """Return True if the rest of the period's quota covers *a_day* lookups per day."""
         period = await self._period()
         if not self._paced:
             return True
-        await self._most(period)
+        await self._spendable(period)
         days = max(0.0, self._end() - self._clock.now()) / DAY_SECONDS
         return a_day * days <= self._quota - self._spent
 
     async def look(self) -> None:
-        """Learn from the ledger what others have spent."""
+        """Refresh the count of spent lookups from the ledger."""
         self._spent = await self._ledger.spent(self._account, await self._period())
 
     async def is_new(self) -> bool:
-        """Tell whether half a day of records or less was met: too little to tell what comes."""
+        """Return True if at most half a day of records was seen: too little to forecast demand."""
         await self._period()
         return self._clock.now() - (self._first or 0.0) <= DAY_SECONDS / 2
 
     @property
     def is_paced(self) -> bool:
-        """Whether there is a pace to be kept."""
+        """Whether spending is paced."""
         return self._paced
 
     def spend_remaining(self) -> None:
-        """Let what is left of the quota go at once."""
+        """Stop pacing: allow the rest of the quota to be spent at once."""
         self._paced = False
 
-    async def _most(self, period: str) -> int:
+    async def _spendable(self, period: str) -> int:
         """Return how many lookups of the period may be spent by now."""
         if not self._paced:
             return self._quota
         if self._pace is None or self._pace[0] != period:
-            self._pace = period, await self._begun(period)
+            self._pace = period, await self._pacing_of(period)
         return min(self._quota, self._pace[1].allowed_by(self._clock.now(), self._quota))
 
-    async def _begun(self, period: str) -> Pacing:
-        """Return the pace of a period, which begins when anybody first asks for it."""
+    async def _pacing_of(self, period: str) -> Pacing:
+        """Return the pacing of a period; the first call of any instance starts it."""
         name = f"pace {self._account} {period}"
         self._spent = await self._ledger.spent(self._account, period)
-        told = await self._ledger.get_value(name)
-        if told is None:
-            told = f"{self._clock.now()!r} {self._spent}"
-            await self._ledger.put_value(name, told)
-        began, _, base = told.partition(" ")
+        stored = await self._ledger.get_value(name)
+        if stored is None:
+            stored = f"{self._clock.now()!r} {self._spent}"
+            await self._ledger.put_value(name, stored)
+        began, _, base = stored.partition(" ")
         return Pacing(float(began), int(base), self._end())
 
     async def refund(self, reservation: Reservation) -> None:
-        """Give back lookups that surely did not count."""
+        """Return lookups that definitely did not count against the quota."""
         await self._ledger.refund(self._account, reservation.period, reservation.lookups)
         self._spent = max(0, self._spent - reservation.lookups)
         if reservation.period == self._spent_period and reservation.lookups:
             self._spent_period = None
 
     async def exhaust(self) -> None:
-        """Spend the rest of the period: the service says that nothing is left."""
+        """Mark the rest of the period as spent: the service reports that nothing is left."""
         period = await self._period()
         await self._ledger.reserve(self._account, period, self._quota, self._quota)
         self._spent_period = period
 
     async def open(self) -> bool:
-        """Tell whether another lookup may be had in this period."""
+        """Return True if another lookup may be made in this period."""
         return await self._period() != self._spent_period and self._quota > 0
 
     async def remaining(self) -> int:
@@ -195,7 +195,7 @@ class Budget:
         return max(0, self._quota - await self._ledger.spent(self._account, await self._period()))
 
     async def status(self) -> tuple[str, int]:
-        """Return the running period and the lookups left in it."""
+        """Return the current period and the lookups left in it."""
         return await self._period(), await self.remaining()
 
     async def _period(self) -> str:
@@ -210,14 +210,14 @@ class Budget:
         return max(0, int((now - (self._first or 0.0)) // (PERIOD_DAYS * DAY_SECONDS)))
 
     def _reset_before(self, now: float) -> datetime:
-        moment = datetime.fromtimestamp(now, UTC)
-        year, month = moment.year, moment.month
-        if moment.day < self._reset_day:
+        today = datetime.fromtimestamp(now, UTC)
+        year, month = today.year, today.month
+        if today.day < self._reset_day:
             year, month = (year, month - 1) if month > 1 else (year - 1, 12)
         return datetime(year, month, self._reset_day, tzinfo=UTC)
 
     def _end(self) -> float:
-        """Return when the running period ends."""
+        """Return the end of the current period, in seconds since the epoch."""
         now = self._clock.now()
         if self._clock.kind == "event":
             return (self._first or 0.0) + (self._number(now) + 1) * PERIOD_DAYS * DAY_SECONDS
@@ -226,8 +226,8 @@ class Budget:
         ).timestamp()
 
     async def _first_record(self, now: float) -> float:
-        told = await self._ledger.get_value(_FIRST_RECORD)
-        if told is None:
+        stored = await self._ledger.get_value(_FIRST_RECORD)
+        if stored is None:
             await self._ledger.put_value(_FIRST_RECORD, repr(now))
             return now
-        return float(told)
+        return float(stored)

@@ -1,8 +1,8 @@
-"""What sign-ins have told so far of accounts, places, networks and bad addresses.
+"""History of accounts, locations, networks and malicious addresses, learned from sign-ins.
 
-Sets with days: an event that is delivered again (on the same day) changes nothing, and what two
-instances learned can be joined. Accounts and devices are kept as short hashes. Only what sign-ins
-did is learned, never what the ranking thought of them.
+Values are stored with days. So an event that is delivered again on the same day changes nothing,
+and the entries of two instances can be merged. Accounts and devices are stored as short hashes.
+The history learns only what sign-ins did, never their scores.
 """
 
 from __future__ import annotations
@@ -41,85 +41,87 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
 
 MAX_HISTORY_ENTRIES = 100_000
-"""Entries in memory; the ledger has the others."""
+"""Entries kept in memory; all entries are in the ledger."""
 NEVER_SEEN_DAYS = -1
 NO_ATTEMPTS = AttemptCounts()
 
 
 class HistorySummary(NamedTuple):
-    """What was known when a sign-in came. Days are those before today with a success, or NEVER."""
+    """History at the time of a sign-in. Days are earlier days of success, or NEVER_SEEN_DAYS."""
 
     experience: float
-    """From 0.3 for an account never met to 1 for one met on seven days: how much "new" tells."""
+    """Weight of new values: from 0.3 for an unknown account to 1 for one seen on seven days."""
     place_days: int
     network_days: int
     country_days: int
     device_days: int
     devices: int
-    """Devices that the account is known to have."""
+    """Number of known devices of the account."""
     restless: float
-    """From 0 to 1: new places on each active day, beyond one."""
+    """From 0 to 1: new locations per active day, beyond the first."""
     travelled: bool
-    """Whether it succeeded from another country less than two hours ago."""
+    """Whether the account succeeded from another country less than two hours ago."""
     own_failures: int
-    """Failures of the account at this place in the last 24 hours, at most three."""
+    """Failures of the account at this location in the last 24 hours, at most three."""
     own_accepted: int
-    """The same of right passwords that were stopped later."""
+    """The same for valid passwords that were blocked by a later check."""
     failing_elsewhere: int
-    """Other places at which the account failed in the last 24 hours."""
+    """Other locations where the account failed in the last 24 hours."""
     known_others: int
-    """Other accounts that first succeeded at this place more than a day ago."""
+    """Other accounts that first succeeded at this location more than a day ago."""
     spraying: int
-    """Accounts that failed at this place in the last 24 hours, less twice those that succeeded."""
+    """Accounts that failed here in the last 24 hours, minus twice those that ever succeeded."""
     network_accounts: int
     """Other accounts that ever succeeded from the network."""
 
 
 class History:
-    """Learns from sign-ins, and tells what is known of the next one.
+    """Learns from sign-ins and summarizes what is known about the next sign-in.
 
-    Entries are fetched from the ledger before they are used, and flushed now and then. What was
-    learned since the last flush is lost with the process; ranking is the worse for it, no more.
+    Fetch entries from the ledger before use. Changes are flushed periodically. A crash loses what
+    was learned since the last flush; this only makes the ranking less precise.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, most: int = MAX_HISTORY_ENTRIES) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, *, max_entries: int = MAX_HISTORY_ENTRIES
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._half = max(1, most // 2)
+        self._half = max(1, max_entries // 2)
         self._young: dict[str, Entry] = {}
         self._old: dict[str, Entry] = {}
         self._changed: dict[str, Entry] = {}
         self._flushing: dict[str, Entry] = {}
-        self._one_flush = asyncio.Lock()
+        self._flush_lock = asyncio.Lock()
 
     async def fetch(self, signins: Iterable[tuple[str, Signals]]) -> None:
-        """Make known what the ledger has on sign-ins and their addresses."""
+        """Load the ledger's entries for sign-ins and their addresses."""
         keys: dict[str, None] = {}
-        for address, one in signins:
-            keys[_account_key(one)] = None
-            keys[_place_key(address, one)] = None
-            keys[_network_key(one)] = None
+        for address, signals in signins:
+            keys[_account_key(signals)] = None
+            keys[_place_key(address, signals)] = None
+            keys[_network_key(signals)] = None
         await self._fetch(keys)
 
     async def fetch_bad(self, addresses: Iterable[str]) -> None:
-        """Make known which accounts were seen from bad addresses."""
-        await self._fetch({f"b|{one}": None for one in addresses})
+        """Load the accounts seen from malicious addresses."""
+        await self._fetch({f"b|{address}": None for address in addresses})
 
     async def _fetch(self, keys: Iterable[str]) -> None:
-        if len(self._young) >= self._half:  # here, so that nothing goes while it is worked on
+        if len(self._young) >= self._half:  # only here: no entry is evicted while in use
             self._old, self._young = self._young, {}
-        missing = [one for one in keys if self._known(one) is None]
+        missing = [key for key in keys if self._cached(key) is None]
         if not missing:
             return
         found = await self._ledger.get_history(missing)
         for key in missing:
-            if self._known(key) is None:  # or another batch has fetched it, and learned since
+            if self._cached(key) is None:  # another batch may have fetched and updated it
                 body = found.get(key)
                 entry = decoded(key, body) if body is not None else ENTRY_KINDS[key[0]]()
                 self._young[key] = entry
 
-    def _known(self, key: str) -> Entry | None:
-        """Return an entry, kept in memory for longer by being asked for."""
+    def _cached(self, key: str) -> Entry | None:
+        """Return an entry and keep it in memory for longer."""
         entry = self._young.get(key)
         if entry is None:
             entry = self._old.get(key) or self._changed.get(key) or self._flushing.get(key)
@@ -128,7 +130,7 @@ class History:
         return entry
 
     def _entry(self, key: str) -> Entry:
-        entry = self._known(key)
+        entry = self._cached(key)
         if entry is None:
             entry = self._young[key] = ENTRY_KINDS[key[0]]()
         return entry
@@ -142,36 +144,36 @@ class History:
     def _group(self, key: str) -> GroupEntry:
         return cast("GroupEntry", self._entry(key))
 
-    def seen(self, address: str, one: Signals) -> HistorySummary:
-        """Tell what is known of a sign-in, without learning from it."""
+    def seen(self, address: str, signals: Signals) -> HistorySummary:
+        """Summarize the history of a sign-in without learning from it."""
         now = self._clock.now()
         today = int(now // DAY_SECONDS)
-        name = pseudonym(one.account)
-        where = place_of(address, one.as_number)
+        name = pseudonym(signals.account)
+        location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
-        place = self._place(f"p|{where}")
-        network = self._group(_network_key(one))
+        place = self._place(f"p|{location}")
+        network = self._group(_network_key(signals))
         before = account.days - (account.last == today)
-        own = account.tries.get(where, NO_ATTEMPTS)
+        own = account.tries.get(location, NO_ATTEMPTS)
         recent = now - own.last < DAY_SECONDS
         return HistorySummary(
             experience=min(1.0, 0.3 + 0.1 * before),
-            place_days=_days(account.places.get(where), today),
-            network_days=_days(account.networks.get(one.as_number or 0), today),
-            country_days=_days(account.countries.get(one.country), today),
-            device_days=_days(account.devices.get(pseudonym(one.device)), today)
-            if one.device
+            place_days=_days(account.places.get(location), today),
+            network_days=_days(account.networks.get(signals.as_number or 0), today),
+            country_days=_days(account.countries.get(signals.country), today),
+            device_days=_days(account.devices.get(pseudonym(signals.device)), today)
+            if signals.device
             else NEVER_SEEN_DAYS,
             devices=len(account.devices),
             restless=min(max(account.found / max(1, before) - 1, 0.0), 3.0) / 3,
-            travelled=bool(one.country and account.country not in ("", one.country))
+            travelled=bool(signals.country and account.country not in ("", signals.country))
             and now - account.moved < 2 * HOUR_SECONDS,
             own_failures=len(own.failed) if recent else 0,
             own_accepted=len(own.accepted) if recent else 0,
             failing_elsewhere=sum(
                 now - tries.last < DAY_SECONDS
                 for there, tries in account.tries.items()
-                if there != where
+                if there != location
             ),
             known_others=sum(
                 now - first >= DAY_SECONDS for who, first in place.good.items() if who != name
@@ -180,88 +182,90 @@ class History:
             network_accounts=len(network.accounts) - (name in network.accounts),
         )
 
-    def learn(self, address: str, one: Signals) -> None:
-        """Take note of a sign-in."""
-        if one.outcome is Outcome.SUCCESS:
-            self._learn_success(address, one)
-        elif one.outcome in (Outcome.FAILURE, Outcome.PASSWORD_ACCEPTED):
-            self._learn_failure(address, one)
+    def learn(self, address: str, signals: Signals) -> None:
+        """Record a sign-in."""
+        if signals.outcome is Outcome.SUCCESS:
+            self._learn_success(address, signals)
+        elif signals.outcome in (Outcome.FAILURE, Outcome.PASSWORD_ACCEPTED):
+            self._learn_failure(address, signals)
 
-    def _learn_success(self, address: str, one: Signals) -> None:
+    def _learn_success(self, address: str, signals: Signals) -> None:
         now = self._clock.now()
-        today, name = int(now // DAY_SECONDS), pseudonym(one.account)
-        where = place_of(address, one.as_number)
+        today, name = int(now // DAY_SECONDS), pseudonym(signals.account)
+        location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
         changed = account.last < today
         account.days += changed
         account.last = max(account.last, today)
-        found = where not in account.places
+        found = location not in account.places
         account.found += found
-        changed |= _note(account.places, where, today, MAX_ACCOUNT_LOCATIONS)
-        changed |= _note(account.networks, one.as_number or 0, today, MAX_ACCOUNT_VALUES)
-        if one.country:
-            changed |= _note(account.countries, one.country, today, MAX_ACCOUNT_VALUES)
-            changed |= account.country != one.country
-            account.country, account.moved = one.country, now
-        if one.device:
-            changed |= _note(account.devices, pseudonym(one.device), today, MAX_ACCOUNT_VALUES)
+        changed |= _record_day(account.places, location, today, MAX_ACCOUNT_LOCATIONS)
+        changed |= _record_day(account.networks, signals.as_number or 0, today, MAX_ACCOUNT_VALUES)
+        if signals.country:
+            changed |= _record_day(account.countries, signals.country, today, MAX_ACCOUNT_VALUES)
+            changed |= account.country != signals.country
+            account.country, account.moved = signals.country, now
+        if signals.device:
+            changed |= _record_day(
+                account.devices, pseudonym(signals.device), today, MAX_ACCOUNT_VALUES
+            )
         if changed:
             self._changed[f"a|{name}"] = account
-        place = self._place(f"p|{where}")
+        place = self._place(f"p|{location}")
         if name not in place.good and len(place.good) < MAX_LOCATION_ACCOUNTS:
             place.good[name] = now
-            self._changed[f"p|{where}"] = place
-        network = self._group(_network_key(one))
+            self._changed[f"p|{location}"] = place
+        network = self._group(_network_key(signals))
         if name not in network.accounts and len(network.accounts) < MAX_LOCATION_ACCOUNTS:
             network.accounts[name] = now
-            self._changed[_network_key(one)] = network
+            self._changed[_network_key(signals)] = network
 
-    def _learn_failure(self, address: str, one: Signals) -> None:
-        now, name = self._clock.now(), pseudonym(one.account)
-        where = place_of(address, one.as_number)
+    def _learn_failure(self, address: str, signals: Signals) -> None:
+        now, name = self._clock.now(), pseudonym(signals.account)
+        location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
-        tries = account.tries.get(where)
+        tries = account.tries.get(location)
         if tries is None:
             if len(account.tries) >= MAX_ACCOUNT_VALUES:
                 del account.tries[next(iter(account.tries))]
-            tries = account.tries[where] = AttemptCounts()
+            tries = account.tries[location] = AttemptCounts()
         elif now - tries.last >= DAY_SECONDS:
             tries.failed, tries.accepted = [], []
-        events = tries.failed if one.outcome is Outcome.FAILURE else tries.accepted
-        event = crc32(one.event.encode("utf-8", "replace"))
+        events = tries.failed if signals.outcome is Outcome.FAILURE else tries.accepted
+        event = crc32(signals.event.encode("utf-8", "replace"))
         if event not in events and len(events) < MAX_COUNTED_ATTEMPTS:
             events.append(event)
             self._changed[f"a|{name}"] = account
         if now - tries.last >= HOUR_SECONDS:
             self._changed[f"a|{name}"] = account
         tries.last = max(tries.last, now)
-        place = self._place(f"p|{where}")
+        place = self._place(f"p|{location}")
         if now - place.bad.get(name, 0.0) >= HOUR_SECONDS:
-            _make_room(place.bad, MAX_LOCATION_ACCOUNTS)
+            _evict_oldest(place.bad, MAX_LOCATION_ACCOUNTS)
             place.bad[name] = now
-            self._changed[f"p|{where}"] = place
+            self._changed[f"p|{location}"] = place
 
-    def accounts_from(self, address: str, account: str, moment: float) -> int:
-        """Note an account at a bad address; return how many were seen there in the last 24 hours.
+    def accounts_from(self, address: str, account: str, timestamp: float) -> int:
+        """Record an account at a malicious address; return the accounts seen there in 24 hours.
 
-        *moment* is the event's own time; the address must have been fetched.
+        *timestamp* is the event time. Call :meth:`fetch_bad` for the address first.
         """
         key = f"b|{address}"
         group = self._group(key)
         name = pseudonym(account)
-        if group.accounts.get(name, 0.0) < moment:
+        if group.accounts.get(name, 0.0) < timestamp:
             if name not in group.accounts:
-                _make_room(group.accounts, MAX_BAD_ADDRESS_ACCOUNTS)
-            group.accounts[name] = moment
+                _evict_oldest(group.accounts, MAX_BAD_ADDRESS_ACCOUNTS)
+            group.accounts[name] = timestamp
             self._changed[key] = group
         others = (last for who, last in group.accounts.items() if who != name)
-        return 1 + sum(0 <= moment - last <= DAY_SECONDS for last in others)
+        return 1 + sum(0 <= timestamp - last <= DAY_SECONDS for last in others)
 
     async def flush(self) -> None:
-        """Have the ledger keep what was learned."""
-        async with self._one_flush:
+        """Write the changes to the ledger."""
+        async with self._flush_lock:
             self._flushing, self._changed = self._changed, {}
-            entries = {key: msgspec.msgpack.encode(one) for key, one in self._flushing.items()}
+            entries = {key: msgspec.msgpack.encode(entry) for key, entry in self._flushing.items()}
             try:
                 if entries:
                     await self._ledger.put_history(entries, merged)
@@ -272,39 +276,39 @@ class History:
                 self._flushing = {}
 
 
-def _account_key(one: Signals) -> str:
-    return f"a|{pseudonym(one.account)}"
+def _account_key(signals: Signals) -> str:
+    return f"a|{pseudonym(signals.account)}"
 
 
-def _place_key(address: str, one: Signals) -> str:
-    return f"p|{place_of(address, one.as_number)}"
+def _place_key(address: str, signals: Signals) -> str:
+    return f"p|{place_of(address, signals.as_number)}"
 
 
-def _network_key(one: Signals) -> str:
-    return f"n|{one.as_number or 0}"
+def _network_key(signals: Signals) -> str:
+    return f"n|{signals.as_number or 0}"
 
 
 def _days(days: Days | None, today: int) -> int:
     return NEVER_SEEN_DAYS if days is None else days[1] - (days[0] == today)
 
 
-def _note(known: dict[Any, Days], what: str | int, today: int, most: int) -> bool:
-    """Note that something was seen today; tell whether that is news."""
-    days = known.get(what)
+def _record_day(days_by_value: dict[Any, Days], value: str | int, today: int, limit: int) -> bool:
+    """Record that a value was seen today; return True if that was not recorded yet."""
+    days = days_by_value.get(value)
     if days is None:
-        _make_room(known, most)
-        known[what] = today, 1
+        _evict_oldest(days_by_value, limit)
+        days_by_value[value] = today, 1
         return True
     if days[0] >= today:
         return False
-    known[what] = today, days[1] + 1
+    days_by_value[value] = today, days[1] + 1
     return True
 
 
-def _make_room(known: dict[Any, Any], most: int) -> None:
-    """Forget what was not seen for longest, if there is no room."""
-    if len(known) >= most:
-        del known[min(known, key=known.__getitem__)]
+def _evict_oldest(values: dict[Any, Any], limit: int) -> None:
+    """Evict the value that was seen least recently if *limit* is reached."""
+    if len(values) >= limit:
+        del values[min(values, key=values.__getitem__)]
 
 
 def _spraying(place: LocationEntry, now: float) -> int:

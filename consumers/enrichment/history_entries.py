@@ -1,7 +1,7 @@
-"""What the history keeps of an account, a place, a network or a bad address.
+"""History entries of an account, a location, a network or a malicious address.
 
-Sets with days: what two instances learned can be joined, and one name or address taken out.
-Accounts and devices are kept as short hashes.
+Values are stored with days. So the entries of two instances can be merged, and a single account or
+address can be erased. Accounts and devices are stored as short hashes.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from schemas.errors import LedgerFailed
 from schemas.intel.address_class import MOBILE_NETWORKS
 
 MAX_ACCOUNT_LOCATIONS = 64
-"""Places that are kept of one account; the one longest unseen gives way."""
+"""Locations stored per account; the least recently seen is evicted."""
 MAX_ACCOUNT_VALUES = 32
-"""Networks, countries, devices and failing places that are kept of one account."""
+"""Networks, countries, devices and failing locations stored per account."""
 MAX_LOCATION_ACCOUNTS = 32
-"""Accounts that are kept of one place or network: whether there are more does not matter."""
+"""Accounts stored per location or network; the score does not depend on more."""
 MAX_BAD_ADDRESS_ACCOUNTS = 256
-"""Accounts that are kept of one bad address."""
+"""Accounts stored per malicious address."""
 MAX_COUNTED_ATTEMPTS = 3
-"""Failed events that are told apart; more tell no more."""
+"""Failed events that are counted; the score does not depend on more."""
 
 Days = tuple[int, int]
-"""The last day on which something was seen, and on how many days."""
+"""The last day on which a value was seen, and the number of days."""
 UPLOADED_KEY_PREFIX = "ti|"
-"""Before an address, the key of what was uploaded of it (:mod:`producers.sentinel`)."""
+"""Key prefix, before an address, of the upload record (:mod:`producers.sentinel`)."""
 
 
 class AttemptCounts(msgspec.Struct, array_like=True):
-    """What failed of an account at a place: events by a short hash, and when the last one was."""
+    """Failed attempts of an account at a location: short hashes of events, and the last time."""
 
     failed: list[int] = []
     accepted: list[int] = []
@@ -43,12 +43,12 @@ class AttemptCounts(msgspec.Struct, array_like=True):
 
 
 class AccountEntry(msgspec.Struct, array_like=True):
-    """What an account succeeded with, and where it failed."""
+    """Values an account succeeded with, and locations where it failed."""
 
     days: int = 0
     last: int = -1
     found: int = 0
-    """Places that were new."""
+    """Locations that were new."""
     places: dict[str, Days] = {}
     networks: dict[int, Days] = {}
     countries: dict[str, Days] = {}
@@ -56,18 +56,18 @@ class AccountEntry(msgspec.Struct, array_like=True):
     tries: dict[str, AttemptCounts] = {}
     country: str = ""
     moved: float = 0.0
-    """When it was in that country last."""
+    """When the account last succeeded in that country."""
 
 
 class LocationEntry(msgspec.Struct, array_like=True):
-    """Who succeeded at a place, and when first; who failed there, and when last."""
+    """Accounts that succeeded at a location, with the first time, or failed, with the last."""
 
     good: dict[str, float] = {}
     bad: dict[str, float] = {}
 
 
 class GroupEntry(msgspec.Struct, array_like=True):
-    """Which accounts were seen in a network or at a bad address, and when last."""
+    """Accounts seen in a network or at a malicious address, with the last time."""
 
     accounts: dict[str, float] = {}
 
@@ -83,15 +83,15 @@ ENTRY_KINDS: dict[str, type[Entry]] = {
 
 @lru_cache(maxsize=100_000)
 def pseudonym(name: str) -> str:
-    """Return a short hash of a name: enough to tell names apart, and not the name."""
+    """Return a short hash of a name: it distinguishes names without revealing them."""
     return blake2b(name.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
 @lru_cache(maxsize=100_000)
 def place_of(address: str, as_number: int | None) -> str:
-    """Return the place of an address: itself, its /64, or the whole network of a mobile carrier.
+    """Return the location of an address: itself, its /64, or the network of a mobile carrier.
 
-    A phone has another address every day, and a household's IPv6 addresses share their /64.
+    A phone's address changes daily, and the IPv6 addresses of a household share their /64.
     """
     if as_number in MOBILE_NETWORKS:
         return f"AS{as_number}"
@@ -100,36 +100,37 @@ def place_of(address: str, as_number: int | None) -> str:
     return f"{int(IPv6Address(address)) >> 64:x}"
 
 
-def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
-    """Join what two instances have learned of the same thing."""
-    one, other = decoded(key, mine), decoded(key, theirs)
-    if isinstance(one, AccountEntry) and isinstance(other, AccountEntry):
-        one.days, one.last = max(one.days, other.days), max(one.last, other.last)
-        one.found = max(one.found, other.found)
-        one.places = _both(one.places, other.places, MAX_ACCOUNT_LOCATIONS)
-        one.networks = _both(one.networks, other.networks, MAX_ACCOUNT_VALUES)
-        one.countries = _both(one.countries, other.countries, MAX_ACCOUNT_VALUES)
-        one.devices = _both(one.devices, other.devices, MAX_ACCOUNT_VALUES)
-        tries = other.tries | {
-            where: _joined(mine, other.tries.get(where, mine)) for where, mine in one.tries.items()
+def merged(key: str, our_body: bytes, their_body: bytes) -> bytes:
+    """Merge two instances' entries for the same key."""
+    ours, theirs = decoded(key, our_body), decoded(key, their_body)
+    if isinstance(ours, AccountEntry) and isinstance(theirs, AccountEntry):
+        ours.days, ours.last = max(ours.days, theirs.days), max(ours.last, theirs.last)
+        ours.found = max(ours.found, theirs.found)
+        ours.places = _merged_days(ours.places, theirs.places, MAX_ACCOUNT_LOCATIONS)
+        ours.networks = _merged_days(ours.networks, theirs.networks, MAX_ACCOUNT_VALUES)
+        ours.countries = _merged_days(ours.countries, theirs.countries, MAX_ACCOUNT_VALUES)
+        ours.devices = _merged_days(ours.devices, theirs.devices, MAX_ACCOUNT_VALUES)
+        tries = theirs.tries | {
+            where: _merged_attempts(attempts, theirs.tries.get(where, attempts))
+            for where, attempts in ours.tries.items()
         }
-        one.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MAX_ACCOUNT_VALUES:])
-        if other.moved > one.moved:
-            one.country, one.moved = other.country, other.moved
-    elif isinstance(one, LocationEntry) and isinstance(other, LocationEntry):
-        first = {who: min(at, one.good.get(who, at)) for who, at in other.good.items()}
-        one.good = dict(sorted((one.good | first).items(), key=_second)[:MAX_LOCATION_ACCOUNTS])
-        one.bad = _latest(one.bad, other.bad, MAX_LOCATION_ACCOUNTS)
-    elif isinstance(one, GroupEntry) and isinstance(other, GroupEntry):
-        most = MAX_BAD_ADDRESS_ACCOUNTS if key.startswith("b") else MAX_LOCATION_ACCOUNTS
-        one.accounts = _latest(one.accounts, other.accounts, most)
-    return msgspec.msgpack.encode(one)
+        ours.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MAX_ACCOUNT_VALUES:])
+        if theirs.moved > ours.moved:
+            ours.country, ours.moved = theirs.country, theirs.moved
+    elif isinstance(ours, LocationEntry) and isinstance(theirs, LocationEntry):
+        first = {who: min(at, ours.good.get(who, at)) for who, at in theirs.good.items()}
+        ours.good = dict(sorted((ours.good | first).items(), key=_value_of)[:MAX_LOCATION_ACCOUNTS])
+        ours.bad = _latest(ours.bad, theirs.bad, MAX_LOCATION_ACCOUNTS)
+    elif isinstance(ours, GroupEntry) and isinstance(theirs, GroupEntry):
+        max_entries = MAX_BAD_ADDRESS_ACCOUNTS if key.startswith("b") else MAX_LOCATION_ACCOUNTS
+        ours.accounts = _latest(ours.accounts, theirs.accounts, max_entries)
+    return msgspec.msgpack.encode(ours)
 
 
 def without(key: str, body: bytes, *, account: str | None, address: str | None) -> bytes | None:
-    """Return an entry without an account or an address; None if nothing of it is left.
+    """Return an entry without an account or an address; None if nothing is left.
 
-    Nor is anything left of what cannot be read.
+    Return None for an unreadable entry as well.
     """
     if key.startswith(UPLOADED_KEY_PREFIX):
         return None if key == f"{UPLOADED_KEY_PREFIX}{address}" else body
@@ -159,26 +160,28 @@ def _without_account(key: str, body: bytes, name: str) -> bytes | None:
         return None
     if isinstance(entry, AccountEntry):
         return body
-    known = (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
-    if not any(name in some for some in known):
+    account_sets = (
+        (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
+    )
+    if not any(name in accounts for accounts in account_sets):
         return body
-    for some in known:
-        some.pop(name, None)
+    for accounts in account_sets:
+        accounts.pop(name, None)
     return msgspec.msgpack.encode(entry)
 
 
 def decoded(key: str, body: bytes) -> Entry:
-    """Read an entry; LedgerFailed if that cannot be done."""
+    """Decode an entry. Raises LedgerFailed if it is unreadable."""
     try:
         return msgspec.msgpack.decode(body, type=ENTRY_KINDS[key[0]])
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"the ledger's history of {key[0]}|… is unreadable: {error}") from None
 
 
-def _joined(one: AttemptCounts, other: AttemptCounts) -> AttemptCounts:
-    """Join what failed at one place, leaving out what was a day before the last."""
+def _merged_attempts(ours: AttemptCounts, theirs: AttemptCounts) -> AttemptCounts:
+    """Merge attempts at a location; drop those more than a day older than the last."""
     alive = [
-        tries for tries in (one, other) if max(one.last, other.last) - tries.last < DAY_SECONDS
+        tries for tries in (ours, theirs) if max(ours.last, theirs.last) - tries.last < DAY_SECONDS
     ]
     return AttemptCounts(
         list(dict.fromkeys(event for tries in alive for event in tries.failed))[
@@ -187,23 +190,25 @@ def _joined(one: AttemptCounts, other: AttemptCounts) -> AttemptCounts:
         list(dict.fromkeys(event for tries in alive for event in tries.accepted))[
             :MAX_COUNTED_ATTEMPTS
         ],
-        max(one.last, other.last),
+        max(ours.last, theirs.last),
     )
 
 
-def _second(item: tuple[str, float]) -> float:
+def _value_of(item: tuple[str, float]) -> float:
     return item[1]
 
 
-def _both(one: dict[Any, Days], other: dict[Any, Days], most: int) -> dict[Any, Days]:
-    joined = other | {
+def _merged_days(
+    ours: dict[Any, Days], theirs: dict[Any, Days], max_entries: int
+) -> dict[Any, Days]:
+    joined = theirs | {
         what: (max(days[0], there[0]), max(days[1], there[1]))
-        for what, days in one.items()
-        for there in [other.get(what, days)]
+        for what, days in ours.items()
+        for there in [theirs.get(what, days)]
     }
-    return dict(sorted(joined.items(), key=lambda item: item[1])[-most:])
+    return dict(sorted(joined.items(), key=lambda item: item[1])[-max_entries:])
 
 
-def _latest(one: dict[str, float], other: dict[str, float], most: int) -> dict[str, float]:
-    joined = other | {who: max(at, other.get(who, at)) for who, at in one.items()}
-    return dict(sorted(joined.items(), key=_second)[-most:])
+def _latest(ours: dict[str, float], theirs: dict[str, float], max_entries: int) -> dict[str, float]:
+    joined = theirs | {who: max(at, theirs.get(who, at)) for who, at in ours.items()}
+    return dict(sorted(joined.items(), key=_value_of)[-max_entries:])

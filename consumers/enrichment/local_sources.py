@@ -1,8 +1,8 @@
-"""What costs nothing to know of an address: what feeds name, and what the CrowdSec replica holds.
+"""Local sources: threat intelligence feeds and the CrowdSec replica. A match costs no lookup.
 
-These are asked first and always. A feed speaks of bad addresses only: that it does not name one
-says nothing. The replica holds all that CrowdSec knows, so its silence is an answer: that nothing
-is known; unless the settings want the paid API asked about what it does not hold.
+Local sources are always checked first. A feed lists only malicious addresses, so no match means
+nothing. The replica holds everything that CrowdSec knows, so no match means that the address is
+unknown, unless the settings enable paid lookups of addresses that the replica does not hold.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ NO_EXPIRY = float("inf")
 
 
 class IndicatorMatcher(Protocol):
-    """Feeds, as a match needs them."""
+    """The part of the feeds that a match needs."""
 
     def matching(self, addresses: Sequence[str]) -> list[str]:
-        """Return those addresses that any indicator names, at whatever time."""
+        """Return the addresses that match any indicator, valid at any time."""
 
-    def verdicts_of(self, address: str, moment: float | None) -> list[Verdict]:
-        """Return what the feeds say of an address at a time; at any time for None."""
+    def verdicts_of(self, address: str, timestamp: float | None) -> list[Verdict]:
+        """Return the feeds' verdicts that are valid at *timestamp*; at any time if None."""
 
 
 class ReplicaReader(Protocol):
-    """The replica, as a match needs it."""
+    """The part of the replica that a match needs."""
 
     @property
     def built(self) -> float | None:
-        """When CrowdSec made it; None while there is none in use."""
+        """When CrowdSec built the replica; None if no replica is loaded."""
 
     def find(self, address: str) -> ReplicaLookup:
-        """Return what it says of an address itself, and of the network around it."""
+        """Return what the replica holds on an address and on its network."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalMatch:
-    """What free sources know of one address."""
+    """What the local sources hold on an address."""
 
     verdicts: tuple[Verdict, ...] = ()
-    """Words that hold at any time: the replica's."""
+    """Verdicts that are valid at any time: those of the replica."""
     in_feed: bool = False
-    """Whether a feed names it, perhaps at another time."""
+    """Whether a feed lists the address, perhaps for another time."""
     conclusive: bool = False
-    """Whether that is all there is to ask, whatever the time."""
+    """Whether the match makes a lookup unnecessary, at any time."""
 
 
 _IN_FEED = LocalMatch(in_feed=True)
 
 
 class LocalSources:
-    """Feeds and replica, asked together."""
+    """Feeds and replica, matched together."""
 
     def __init__(
         self,
@@ -68,60 +68,66 @@ class LocalSources:
         *,
         ask_beyond: bool = False,
     ) -> None:
-        """With *ask_beyond*, what the replica does not hold is for the paid API."""
+        """If *ask_beyond* is true, addresses that the replica does not hold are looked up."""
         self._feeds = feeds
         self._replica = replica
-        self._ask_beyond = ask_beyond
+        self._look_up_unmatched = ask_beyond
 
     def match(self, addresses: Sequence[str]) -> dict[str, LocalMatch]:
-        """Return what is known; addresses that nobody knows are left out."""
-        named = set(self._feeds.matching(addresses)) if self._feeds is not None else set()
+        """Return the matches by address; addresses without a match are left out."""
+        in_feeds = set(self._feeds.matching(addresses)) if self._feeds is not None else set()
         replica = self._replica
         if replica is None or replica.built is None:
-            return dict.fromkeys(named, _IN_FEED)
+            return dict.fromkeys(in_feeds, _IN_FEED)
         found = {}
         for address in addresses:
-            words, answers = self._of_replica(replica, address)
-            if answers or address in named:
-                found[address] = LocalMatch(words, address in named, answers)
+            verdicts, conclusive = self._match_replica(replica, address)
+            if conclusive or address in in_feeds:
+                found[address] = LocalMatch(verdicts, address in in_feeds, conclusive)
         return found
 
     @property
     def reason_not_looked_up(self) -> WhyUnanswered:
-        """Why an address that nobody knows here is unanswered, where nobody else is asked."""
-        if self._replica is not None and (self._replica.built is None or not self._ask_beyond):
+        """Reason for no verdict if local sources do not match and no lookup is possible."""
+        if self._replica is not None and (
+            self._replica.built is None or not self._look_up_unmatched
+        ):
             return WhyUnanswered.NO_REPLICA
         return WhyUnanswered.NO_SOURCE if self._feeds is None else WhyUnanswered.NOT_NAMED
 
-    def verdicts_of(self, address: str, known: LocalMatch, moment: float | None) -> list[Verdict]:
-        """Return the words on an address that hold at *moment*; at any time for None."""
-        fed = self._feeds.verdicts_of(address, moment) if known.in_feed and self._feeds else []
-        if known.conclusive or fed:
-            return [*known.verdicts, *fed]
+    def verdicts_of(
+        self, address: str, match: LocalMatch, timestamp: float | None
+    ) -> list[Verdict]:
+        """Return the verdicts that are valid at *timestamp*; at any time if None."""
+        fed = self._feeds.verdicts_of(address, timestamp) if match.in_feed and self._feeds else []
+        if match.conclusive or fed:
+            return [*match.verdicts, *fed]
         return []
 
-    def _of_replica(self, replica: ReplicaReader, address: str) -> tuple[tuple[Verdict, ...], bool]:
-        """Return the replica's words, and whether they are an answer."""
-        looked = replica.find(address)
-        if not looked.readable:
+    def _match_replica(
+        self, replica: ReplicaReader, address: str
+    ) -> tuple[tuple[Verdict, ...], bool]:
+        """Return the replica's verdicts, and whether they are conclusive."""
+        lookup = replica.find(address)
+        if not lookup.readable:
             return (), False
         built = replica.built or 0.0
-        if looked.exact is not None:
-            return (_word(looked.exact, built),), True
-        words = (_word(looked.network, built),) if looked.network is not None else ()
-        if self._ask_beyond:
-            return words, False
-        return words or (_word(_NOT_IN_REPLICA, built),), True
+        if lookup.exact is not None:
+            return (_verdict_of(lookup.exact, built),), True
+        verdicts = (_verdict_of(lookup.network, built),) if lookup.network is not None else ()
+        if self._look_up_unmatched:
+            return verdicts, False
+        return verdicts or (_verdict_of(_NOT_IN_REPLICA, built),), True
 
 
-def _word(said: SourceVerdict, built: float) -> Verdict:
+def _verdict_of(found: SourceVerdict, built: float) -> Verdict:
     return Verdict(
-        reputation=said.reputation,
+        reputation=found.reputation,
         source=REPLICA,
         time=built,
         expires=NO_EXPIRY,
-        address_class=said.address_class,
-        intel=said.intel,
+        address_class=found.address_class,
+        intel=found.intel,
     )
 
 

@@ -1,4 +1,4 @@
-"""The queue before a paid source: single flight, full batches, side by side within bounds."""
+"""Lookup queue of a paid source: one lookup per address, full batches, bounded concurrency."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOKUP_LINGER_SECONDS = {"event": 86_400.0, "wall": 0.25}
-"""Seconds, by our clock, for which an address may wait for others to fill its batch. In a replay
-no longer than a sign-in may wait; in a service no longer than a person would notice."""
+"""Seconds, by the pipeline's clock, that an address may wait for a full batch. In a replay, as long
+as a sign-in may wait; in a service, too short for a person to notice."""
 
 
 class LookupQueue:
-    """Collects addresses and has the asker ask about them in full batches.
+    """Collects addresses and looks them up in full batches.
 
-    An address is in flight once, however many batches want it. What comes of it, an answer or a
-    reason why there is none, goes to *deliver*, from a task of this object's own.
+    An address is in flight once, no matter how many batches need it. Its result, a verdict or the
+    reason for none, is passed to *deliver* from a task of this queue.
     """
 
     def __init__(
@@ -41,63 +41,63 @@ class LookupQueue:
         deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
         revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
     ) -> None:
-        """*revise* may change what was answered before it is kept."""
+        """*revise* may change results before they are stored."""
         self.paid_lookup = paid_lookup
         self._revise = revise
         self._clock = clock
-        self._memory = cache
-        self._keeping: Coalescer[Mapping[str, Answer], None] = Coalescer(self._keep)
+        self._cache = cache
+        self._storing: Coalescer[Mapping[str, Answer], None] = Coalescer(self._store)
         self._deliver = deliver
         self._flushing = False
         self._queue: deque[tuple[str, float]] = deque()
-        self._flying: set[str] = set()
+        self._in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
     @property
     def counts(self) -> LookupCounts:
-        """What asking has cost so far."""
+        """Lookups and requests made so far."""
         return self.paid_lookup.counts
 
     @property
     def pending(self) -> int:
-        """Addresses that are queued or being asked about."""
-        return len(self._flying)
+        """Number of addresses that are queued or being looked up."""
+        return len(self._in_flight)
 
     def enqueue(self, addresses: Sequence[str]) -> None:
-        """Ask about *addresses* when a batch is full, or has waited long enough."""
+        """Look up *addresses* when a batch is full or has lingered long enough."""
         now = self._clock.now()
         for address in addresses:
-            if address not in self._flying:
-                self._flying.add(address)
+            if address not in self._in_flight:
+                self._in_flight.add(address)
                 self._queue.append((address, now))
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
-        """Ask in a batch that is not full when an address has waited long enough for others."""
+        """Look up a partial batch if an address has lingered long enough."""
         if self._queue:
             waited = self._clock.now() - self._queue[0][1]
             self._flushing = self._flushing or waited >= LOOKUP_LINGER_SECONDS[self._clock.kind]
         self._start()
 
     async def in_flight(self) -> None:
-        """Wait until no request is under way; what waits for a full batch goes on waiting."""
+        """Wait until no request is running. Addresses in a partial batch stay queued."""
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         if self._failure is not None:
             raise self._failure
 
     async def begin(self) -> None:
-        """Note that time has begun, for the budget's first period."""
+        """Start the budget's first period."""
         await self.paid_lookup.budget.begin()
 
     def flush(self) -> None:
-        """Ask about everything that is wanted, in a last batch that may not be full."""
+        """Look up all queued addresses, the last batch perhaps partial."""
         self._flushing = True
         self._start()
 
     async def wait_for_result(self) -> None:
-        """Wait until something that is wanted is answered. Raises what made a task fail."""
+        """Wait until one queued lookup finishes. Re-raises the error of a failed lookup task."""
         self.flush()
         if self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -105,14 +105,14 @@ class LookupQueue:
             raise self._failure
 
     async def wait_until_idle(self) -> None:
-        """Wait until nothing is in flight. Raises what made a task fail, KeyRefused above all."""
+        """Wait until nothing is in flight. Re-raises a lookup task's error, such as KeyRefused."""
         while self._queue or self._tasks:
             await self.wait_for_result()
         if self._failure is not None:
             raise self._failure
 
     async def close(self) -> None:
-        """Stop asking at once."""
+        """Cancel all lookups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,11 +120,11 @@ class LookupQueue:
         await self.paid_lookup.source.close()
 
     async def may_look_up(self) -> bool:
-        """Tell whether a question could be asked now: the source is up and lookups are left."""
+        """Return True if a lookup is possible now: the source is up and lookups are left."""
         return await self.paid_lookup.may_look_up()
 
     def reopen(self) -> None:
-        """Let a source that is down be tried once more; one failure closes it again."""
+        """Allow one probe of a source that is down; one failure opens the circuit again."""
         self.paid_lookup.breaker.allow_probe()
 
     def _start(self) -> None:
@@ -135,12 +135,12 @@ class LookupQueue:
             if not self._flushing and len(self._queue) < size:
                 return
             batch = [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
-            task = asyncio.create_task(self._ask(batch))
+            task = asyncio.create_task(self._look_up(batch))
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_task_done)
         self._flushing = self._flushing and bool(self._queue)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
             return
@@ -149,31 +149,33 @@ class LookupQueue:
         elif self._failure is None:
             self._start()
 
-    async def _ask(self, addresses: list[str]) -> None:
-        known = self._memory.cached(addresses)
-        missing = [one for one in addresses if one not in known]
-        asked = await self.paid_lookup.look_up(missing) if missing else None
-        answers = asked.verdicts if asked else {}
-        if asked and asked.retry_individually:
+    async def _look_up(self, addresses: list[str]) -> None:
+        cached = self._cache.cached(addresses)
+        missing = [address for address in addresses if address not in cached]
+        result = await self.paid_lookup.look_up(missing) if missing else None
+        answers = result.verdicts if result else {}
+        if result and result.retry_individually:
             now = self._clock.now()
-            self._queue.extendleft((address, now) for address in reversed(asked.retry_individually))
+            self._queue.extendleft(
+                (address, now) for address in reversed(result.retry_individually)
+            )
         if answers and self._revise is not None:
             answers = await self._revise(answers)
         now = self._clock.now()
-        kept = {one: answer for one, answer in answers.items() if answer.expires > now}
-        if kept:
-            await self._keeping.submit(kept)
-        if asked and asked.resolved:
-            self._memory.remember(asked.resolved)
-            answers = answers | asked.resolved
-        answers |= known
-        self._flying.difference_update(answers)
-        log.debug("told", addresses=list(answers))
+        unexpired = {address: answer for address, answer in answers.items() if answer.expires > now}
+        if unexpired:
+            await self._storing.submit(unexpired)
+        if result and result.resolved:
+            self._cache.remember(result.resolved)
+            answers = answers | result.resolved
+        answers |= cached
+        self._in_flight.difference_update(answers)
+        log.debug("lookup results delivered", addresses=list(answers))
         await self._deliver(answers)
 
-    async def _keep(self, batches: Sequence[Mapping[str, Answer]]) -> list[None]:
+    async def _store(self, batches: Sequence[Mapping[str, Answer]]) -> list[None]:
         answers: dict[str, Answer] = {}
         for batch in batches:
             answers.update(batch)
-        await self._memory.put_verdicts(answers)
+        await self._cache.put_verdicts(answers)
         return [None] * len(batches)

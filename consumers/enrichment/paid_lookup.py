@@ -1,4 +1,4 @@
-"""One batch of addresses, asked of a paid source: claimed, reserved, asked, never blindly again."""
+"""Paid lookup of one batch: lease, reserve budget, request; never repeat a request that counted."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 4
-"""Times that one request is sent while the source only asks to slow down."""
+"""Times that a request is sent while the source only asks to slow down."""
 MAX_RECONNECTS = 2
-"""Times that a request is sent again that never reached the source."""
+"""Times that a request is sent again if it never reached the source."""
 LEASE_RELEASE_TIMEOUT_SECONDS = 2.0
-"""Seconds for giving claims back while being stopped; else they end by themselves."""
+"""Seconds to release leases during shutdown; unreleased leases expire."""
 BATCHES_OFF_SECONDS = (60.0, 300.0, 3_600.0)
-"""Seconds for which addresses are asked one by one after a refused batch: the first time, the
-second in a row, and each time after that."""
+"""Seconds of single-address lookups after a refused batch: the first time, the second time in a
+row, and each time after that."""
 KEY_DOUBT_SECONDS, KEY_DOUBT_PAUSE_SECONDS, KEY_REFUSED_PAUSE_SECONDS = 120.0, 10.0, 600.0
-"""Seconds for which a refused key is in doubt, and between two tries then and later."""
+"""Seconds for which a refused key is in doubt; seconds between attempts then, and later."""
 QUOTA_PAUSE_SECONDS = 3_600.0
-"""Seconds between two probes of a source that says that our lookups are used up."""
+"""Seconds between probes of a source that reports a spent quota."""
 MAX_POSTPONED_SECONDS = 6 * 3_600.0
 MAX_REMEMBERED_FAILURES = 50_000
-"""Addresses of failed requests that are remembered."""
+"""Addresses of failed requests kept in memory."""
 POSTPONED_SECONDS = {"event": 6 * 3_600.0, "wall": 15.0}
-"""Seconds, by our clock, before an address is asked again whose question may have counted: in a
-service when the source has been found well again, but not within the same replay. Four times as
-long with each failure of an address while others are answered: it may be the cause."""
+"""Seconds, by the pipeline's clock, before an address is looked up again if its failed lookup may
+have counted: in a service once the source has recovered; in a replay not within the same replay.
+The delay grows fourfold with each failure of an address while other lookups succeed, because the
+address may be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Seconds for which a verdict is believed, by its kind."""
+    """Lifetimes of verdicts in seconds, by reputation."""
 
     malicious: float
     suspicious: float
@@ -63,21 +64,21 @@ class Lifetimes:
     unknown: float
 
     def of(self, reputation: Reputation) -> float:
-        """Return the lifetime of a verdict."""
+        """Return the lifetime of a verdict with this reputation, in seconds."""
         lifetime: float = getattr(self, reputation.value)
         return lifetime
 
 
 @dataclass(slots=True)
 class LookupCounts:
-    """What asking has cost so far."""
+    """Lookups and requests made so far."""
 
     lookups: int = 0
     requests: int = 0
 
 
 class Leases(Protocol):
-    """The part of the ledger by which instances agree on who asks."""
+    """The part of the ledger by which instances agree on who looks up an address."""
 
     async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
         """See :class:`schemas.ports.Ledger`."""
@@ -88,28 +89,28 @@ class Leases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AddressLease:
-    """Asking side by side with other instances."""
+    """Leases that let instances share the lookups of a ledger."""
 
     ledger: Leases
     lease: float
-    """Seconds for which a claim holds: longer than any request lasts."""
+    """Seconds that a lease lasts; longer than any request."""
 
 
 @dataclass(slots=True)
 class LookupResult:
-    """What became of a batch: answers, and addresses to be asked again, one at a time."""
+    """Result of a batch: verdicts or reasons, and addresses to retry individually."""
 
     verdicts: dict[str, Answer] = field(default_factory=dict)
     resolved: dict[str, Answer] = field(default_factory=dict)
-    """Answers that the ledger had already, by the work of another instance or process."""
+    """Verdicts that the ledger held already, from another instance or process."""
     retry_individually: list[str] = field(default_factory=list)
 
 
 class PaidLookup:
-    """Asks a source within the budget.
+    """Looks up addresses in a paid source, within the budget.
 
-    Where several instances share a ledger, *shared* makes an address be asked by one of them.
-    *degrade* makes a refused key a reason why addresses are unanswered; else KeyRefused is raised.
+    If instances share a ledger, *lease* ensures that one instance looks up an address. If *degrade*
+    is true, a refused key becomes a reason for no verdict; otherwise KeyRefused is raised.
     """
 
     def __init__(
@@ -132,85 +133,85 @@ class PaidLookup:
         self._clock = clock
         self._lifetimes = lifetimes
         self._health = health
-        self._shared = lease
+        self._lease = lease
         self._degrade = degrade
         self._monotonic = monotonic
-        self._singly_until = -math.inf
+        self._batches_off_until = -math.inf
         self._batches_refused = 0
-        self._single_untold = False
-        self._refused_since: float | None = None
+        self._single_unreported = False
+        self._key_refused_since: float | None = None
         self._failed: dict[str, tuple[int, int]] = {}
-        """Failures of an address, and the requests answered until the last one."""
-        self._worked = 0
+        """Failures by address, and the number of successful requests at the last failure."""
+        self._successes = 0
         self.paused_because = WhyUnanswered.SOURCE_DOWN
-        """Why the source is left alone, while it is."""
+        """Reason for no verdict while the circuit is open."""
 
     @property
     def batch_size(self) -> int:
-        """Addresses that the next request may ask of."""
-        if self.breaker.probing or self._monotonic() < self._singly_until:
+        """Maximum number of addresses in the next request."""
+        if self.breaker.probing or self._monotonic() < self._batches_off_until:
             return 1
         return self.source.batch_size
 
     def use_key(self, key: str) -> None:
-        """Go on with another key, at once. Its quota is an account of its own."""
+        """Switch to another key at once. Its quota is accounted separately."""
         self.source.use_key(key)
         self.budget.use_key(key)
-        self._singly_until, self._batches_refused = -math.inf, 0
-        self._single_untold = False
-        self._refused_since = None
+        self._batches_off_until, self._batches_refused = -math.inf, 0
+        self._single_unreported = False
+        self._key_refused_since = None
         self.breaker.allow_probe()
 
     async def may_look_up(self) -> bool:
-        """Tell whether a question could be asked now: the source is up and lookups are left."""
+        """Return True if a lookup is possible now: the source is up and lookups are left."""
         return not self.breaker.is_open and await self.budget.open()
 
     async def look_up(self, addresses: Sequence[str]) -> LookupResult:
-        """Ask about *addresses*, as far as others do not ask and the budget allows."""
+        """Look up *addresses* that no other instance is looking up, as far as the budget allows."""
         if self.breaker.is_open:
             return LookupResult(self._unanswered(addresses, self.paused_because))
         if not await self.budget.open():
             self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
-        if self._shared is None:
-            return await self._ask_carefully(addresses)
-        claimed = await self._shared.ledger.acquire(addresses, self._shared.lease)
-        asked = LookupResult()
-        if claimed.acquired:
+        if self._lease is None:
+            return await self._look_up_suspects_alone(addresses)
+        leases = await self._lease.ledger.acquire(addresses, self._lease.lease)
+        result = LookupResult()
+        if leases.acquired:
             try:
-                asked = await self._ask_carefully(
-                    [one for one in addresses if one in claimed.acquired]
+                result = await self._look_up_suspects_alone(
+                    [address for address in addresses if address in leases.acquired]
                 )
             except asyncio.CancelledError:
                 async with asyncio.timeout(LEASE_RELEASE_TIMEOUT_SECONDS):
-                    await self._shared.ledger.release(list(claimed.acquired))
+                    await self._lease.ledger.release(list(leases.acquired))
                 raise
-            kept = {one for one, answer in asked.verdicts.items() if answer.expires > 0}
-            if gone := [one for one in claimed.acquired if one not in kept]:
-                await self._shared.ledger.release(gone)
-        asked.resolved = claimed.resolved
-        told = claimed.acquired | claimed.resolved.keys()
-        others = [one for one in addresses if one not in told]
-        asked.verdicts |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
-        return asked
+            stored = {address for address, answer in result.verdicts.items() if answer.expires > 0}
+            if unresolved := [address for address in leases.acquired if address not in stored]:
+                await self._lease.ledger.release(unresolved)
+        result.resolved = leases.resolved
+        handled = leases.acquired | leases.resolved.keys()
+        others = [address for address in addresses if address not in handled]
+        result.verdicts |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
+        return result
 
-    async def _ask_carefully(self, addresses: Sequence[str]) -> LookupResult:
-        """Ask about addresses whose batch failed before one by one: one may have been the cause."""
-        alone = [one for one in addresses if one in self._failed]
-        if not alone:
-            return await self._ask_claimed(addresses)
-        fresh = [one for one in addresses if one not in self._failed]
-        asked = await self._ask_claimed(fresh) if fresh else LookupResult()
-        for one in alone:
+    async def _look_up_suspects_alone(self, addresses: Sequence[str]) -> LookupResult:
+        """Look up addresses of failed batches individually: one of them may be the cause."""
+        suspects = [address for address in addresses if address in self._failed]
+        if not suspects:
+            return await self._look_up_within_budget(addresses)
+        fresh = [address for address in addresses if address not in self._failed]
+        result = await self._look_up_within_budget(fresh) if fresh else LookupResult()
+        for address in suspects:
             if self.breaker.is_open:
-                asked.verdicts |= self._unanswered([one], self.paused_because)
+                result.verdicts |= self._unanswered([address], self.paused_because)
                 continue
-            answered = await self._ask_claimed([one])
-            asked.verdicts |= answered.verdicts
-            asked.retry_individually += answered.retry_individually
-        return asked
+            single = await self._look_up_within_budget([address])
+            result.verdicts |= single.verdicts
+            result.retry_individually += single.retry_individually
+        return result
 
-    async def _ask_claimed(self, addresses: Sequence[str]) -> LookupResult:
+    async def _look_up_within_budget(self, addresses: Sequence[str]) -> LookupResult:
         reservation = await self.budget.reserve(len(addresses))
         allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
         if await self.budget.open():
@@ -219,112 +220,112 @@ class PaidLookup:
         else:
             self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             why = WhyUnanswered.QUOTA
-        asked = LookupResult(self._unanswered(refused, why))
+        result = LookupResult(self._unanswered(refused, why))
         if not allowed:
-            return asked
+            return result
         try:
-            said = await self._request(allowed)
+            verdicts = await self._request(allowed)
         except KeyRefused as error:
             await self.budget.refund(reservation)
-            asked.verdicts |= self._without_key(error, allowed)
-            return asked
+            result.verdicts |= self._on_key_refused(error, allowed)
+            return result
         except SourceFailed as error:
-            await self._after(error, allowed, reservation, asked)
-            return asked
+            await self._on_failure(error, allowed, reservation, result)
+            return result
         self.breaker.record_success()
-        self._worked += 1
-        self._refused_since = None
+        self._successes += 1
+        self._key_refused_since = None
         if len(allowed) > 1:
             self._batches_refused = 0
-        self._tell_well()
-        for one in said:
-            self._failed.pop(one, None)
-        self.counts.lookups += len(said)
-        asked.verdicts |= self._verdicts(said)
-        return asked
+        self._report_recovery()
+        for address in verdicts:
+            self._failed.pop(address, None)
+        self.counts.lookups += len(verdicts)
+        result.verdicts |= self._verdicts(verdicts)
+        return result
 
     async def _request(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
-        """Ask once, and again only while the request surely does not count."""
-        tries = 0
+        """Send a request; repeat it only while it definitely does not count."""
+        retries = 0
 
-        def again(error: Exception) -> bool | float:
-            nonlocal tries
-            tries += 1
+        def should_retry(error: Exception) -> bool | float:
+            nonlocal retries
+            retries += 1
             if isinstance(error, TooFast):
                 self.breaker.slow_down()
                 return True if error.retry_after is None else error.retry_after
             lost = isinstance(error, SourceUnavailable) and not error.counted
-            return lost and tries <= MAX_RECONNECTS
+            return lost and retries <= MAX_RECONNECTS
 
         async for attempt in stamina.retry_context(
-            on=again, attempts=MAX_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
+            on=should_retry, attempts=MAX_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=30.0
         ):
             with attempt:
-                if tries and self._shared is not None:
-                    await self._shared.ledger.acquire(addresses, self._shared.lease)
+                if retries and self._lease is not None:
+                    await self._lease.ledger.acquire(addresses, self._lease.lease)
                 self.counts.requests += 1
                 return await self.source.look_up(addresses)
         raise AssertionError("unreachable")  # pragma: no cover
 
-    def _without_key(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
+    def _on_key_refused(self, error: KeyRefused, addresses: Sequence[str]) -> dict[str, Answer]:
         if not self._degrade:
             raise error
         now = self._monotonic()
-        if self._refused_since is None:
-            self._refused_since = now
-        in_doubt = now - self._refused_since < KEY_DOUBT_SECONDS
+        if self._key_refused_since is None:
+            self._key_refused_since = now
+        in_doubt = now - self._key_refused_since < KEY_DOUBT_SECONDS
         self.breaker.start_over()
         self.breaker.open(KEY_DOUBT_PAUSE_SECONDS if in_doubt else KEY_REFUSED_PAUSE_SECONDS)
         self.paused_because = WhyUnanswered.KEY_REFUSED
         self._health.report(Problem.KEY_REFUSED, str(error), part=self.source.name)
         return self._unanswered(addresses, WhyUnanswered.KEY_REFUSED)
 
-    async def _after(
+    async def _on_failure(
         self,
         error: SourceFailed,
         addresses: Sequence[str],
         reservation: Reservation,
-        asked: LookupResult,
+        result: LookupResult,
     ) -> None:
-        """Note what a failure means for the addresses that were asked."""
+        """Handle a failed request: refund or count its lookups, pause, postpone its addresses."""
         if error.counted:
             self.counts.lookups += len(addresses)
         else:
             await self.budget.refund(reservation)
         if isinstance(error, BatchRefused):
-            asked.retry_individually = list(addresses)
-            self._ask_singly()
+            result.retry_individually = list(addresses)
+            self._pause_batches()
             return
         if isinstance(error, QuotaSpent):
             self._health.report(Problem.QUOTA_SPENT, str(error), part=self.source.name)
             await self._wait_for_quota()
-            asked.verdicts |= self._unanswered(addresses, WhyUnanswered.QUOTA)
+            result.verdicts |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
-        self.breaker.record_failure(surely=isinstance(error, TooFast))
+        self.breaker.record_failure(definite=isinstance(error, TooFast))
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._health.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
         for address in addresses:
             postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
-            asked.verdicts |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
+            result.verdicts |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
 
     def _postponement(self, address: str) -> float:
-        """Return the seconds before an address is asked again.
+        """Return the seconds before an address is looked up again.
 
-        Longer with each failure of it, but all failures of one outage are the source's.
+        The delay grows with each failure, but failures during one outage count once.
         """
         if len(self._failed) >= MAX_REMEMBERED_FAILURES:
             self._failed.clear()
-        failures, worked = self._failed.get(address, (0, -1))
-        failures += worked != self._worked
-        self._failed[address] = failures, self._worked
+        failures, successes = self._failed.get(address, (0, -1))
+        failures += successes != self._successes
+        self._failed[address] = failures, self._successes
         seconds = POSTPONED_SECONDS[self._clock.kind] * float(4 ** min(failures - 1, 8))
         return min(seconds, MAX_POSTPONED_SECONDS)
 
     async def _wait_for_quota(self) -> None:
-        """Leave the source alone: for the rest of the period; in a service probe it now and then.
+        """Pause lookups: in a replay for the rest of the period, in a service until the next probe.
 
-        A refusal for quota costs nothing, and the source's period may not be ours.
+        A request refused for quota costs nothing, and the source's period may differ from ours.
         """
         if self._clock.kind == "event":
             await self.budget.exhaust()
@@ -332,24 +333,24 @@ class PaidLookup:
             self.breaker.open(QUOTA_PAUSE_SECONDS)
             self.paused_because = WhyUnanswered.QUOTA
 
-    def _ask_singly(self) -> None:
-        """Ask one by one for a while: the first single answer decides whether the key is good."""
+    def _pause_batches(self) -> None:
+        """Look up addresses individually for a while; the first result decides if the key works."""
         now = self._monotonic()
-        if now < self._singly_until:
-            return  # another batch that was under way
+        if now < self._batches_off_until:
+            return  # another batch was in flight
         self.breaker.start_over()
         pause = BATCHES_OFF_SECONDS[min(self._batches_refused, len(BATCHES_OFF_SECONDS) - 1)]
         self._batches_refused += 1
-        self._singly_until = now + pause
-        self._single_untold = True
+        self._batches_off_until = now + pause
+        self._single_unreported = True
 
-    def _tell_well(self) -> None:
-        for trouble in (Problem.SOURCE_DOWN, Problem.KEY_REFUSED):
-            self._health.resolve(trouble, part=self.source.name)
-        if self._single_untold:
-            self._single_untold = False
+    def _report_recovery(self) -> None:
+        for problem in (Problem.SOURCE_DOWN, Problem.KEY_REFUSED):
+            self._health.resolve(problem, part=self.source.name)
+        if self._single_unreported:
+            self._single_unreported = False
             log.warning(
-                "asking one address at a time",
+                "looking up one address at a time",
                 source=self.source.name,
                 why="a batch was refused; the key's plan may not allow them",
                 seconds=BATCHES_OFF_SECONDS[
@@ -357,26 +358,26 @@ class PaidLookup:
                 ],
             )
 
-    def _verdicts(self, said: Mapping[str, SourceVerdict]) -> dict[str, Verdict]:
-        """Give each word a lifetime. Addresses of which the same was said share one verdict."""
+    def _verdicts(self, found: Mapping[str, SourceVerdict]) -> dict[str, Verdict]:
+        """Add lifetimes. Addresses with the same source verdict share one verdict object."""
         now = self._clock.now()
         shared: dict[int, Verdict] = {}
         verdicts = {}
-        for address, one in said.items():
-            verdict = shared.get(id(one))
+        for address, source_verdict in found.items():
+            verdict = shared.get(id(source_verdict))
             if verdict is None:
-                verdict = shared[id(one)] = self._verdict(one, now)
+                verdict = shared[id(source_verdict)] = self._verdict(source_verdict, now)
             verdicts[address] = verdict
         return verdicts
 
-    def _verdict(self, said: SourceVerdict, now: float) -> Verdict:
+    def _verdict(self, found: SourceVerdict, now: float) -> Verdict:
         return Verdict(
-            reputation=said.reputation,
+            reputation=found.reputation,
             source=self.source.name,
             time=now,
-            expires=now + self._lifetimes.of(said.reputation),
-            address_class=said.address_class,
-            intel=said.intel,
+            expires=now + self._lifetimes.of(found.reputation),
+            address_class=found.address_class,
+            intel=found.intel,
         )
 
     @staticmethod
@@ -387,5 +388,5 @@ class PaidLookup:
 
 
 _QUOTA_SPENT_TEXT = (
-    "the period's lookups are used up; a wider plan, or CROWDSEC__MONTHLY_QUOTA, mends it"
+    "the period's lookup quota is spent; use a larger plan or adjust CROWDSEC__MONTHLY_QUOTA"
 )

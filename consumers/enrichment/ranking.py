@@ -1,9 +1,9 @@
-"""How much an address deserves a question: the points of its sign-ins, each with its reason. Pure.
+"""Ranking of addresses for paid lookups: points of their sign-ins, each with a reason. Pure.
 
-:data:`WEIGHTS` is the one place for the weights. Ten points are about one nat of evidence: 23 make
-it ten times as likely that somebody bad has got in. What is new, rare or shared is told by the
-history (:mod:`consumers.enrichment.history`). The score of an address is the most that one of its
-sign-ins says itself, and what is known last of its place.
+All weights are in :data:`WEIGHTS`. Ten points multiply the odds of a successful attack by e;
+23 points multiply them by ten. The history (:mod:`consumers.enrichment.history`) knows what is new,
+rare or shared. The score of an address is the highest event score of its sign-ins plus its latest
+location score.
 """
 
 from __future__ import annotations
@@ -22,72 +22,70 @@ if TYPE_CHECKING:
     from schemas.events.ranking_signals import Signals
 
 Part = tuple[str, float]
-"""One reason, and the points that it is worth."""
+"""A reason and its points."""
 
 RECHECKS: tuple[tuple[float, float], ...] = (
     (3 * HOUR_SECONDS, 50.0),
     (8 * HOUR_SECONDS, 35.0),
     (22.5 * HOUR_SECONDS, 12.0),
 )
-"""When an address of which nothing was known is asked about again, in seconds since it was first
-asked, and the points that it then lacks against one that was never asked about. Lists learn of an
-attack within hours, and its sign-ins wait for a day: so the last question is the cheapest."""
+"""Delays in seconds from the first lookup of an address with an unknown result to each recheck,
+and the score penalty against addresses that were never looked up. Intelligence lists learn of an
+attack within hours, and sign-ins wait for a day: so the last recheck has the lowest penalty."""
 MIN_RECHECK_SCORE = 50.0
-"""The score from which an address is asked about again at all while lookups are scarce."""
+"""Minimum score of an address for a recheck while lookups are constrained."""
 MIN_RECHECK_SCORE_UNCONSTRAINED = 125.0
-"""The same while everything new is asked about at once."""
+"""Minimum score for a recheck while all new addresses are looked up at once."""
 MIN_STALE_RECHECK_SCORE = 90.0
-"""The score of a sign-in for which an old answer that nothing is known is not good enough."""
+"""Minimum score of a sign-in to recheck an old verdict of no known threat."""
 STALE_VERDICT_SECONDS = 12 * HOUR_SECONDS
-"""How old such an answer is at least."""
+"""Minimum age of such a verdict."""
 
 
 class Weight(NamedTuple):
-    """What a reason is worth, and why."""
+    """Points of a reason, and why."""
 
     points: float
     why: str
 
 
 WEIGHTS: dict[str, Weight] = {
-    "success": Weight(60, "somebody got in"),
-    "password accepted": Weight(30, "somebody has the password, and was stopped later"),
-    "interrupted": Weight(-60, "nobody got in, and nothing tells of a password"),
-    "outcome not told": Weight(-60, "the record does not tell whether anybody got in"),
-    "failure": Weight(-110, "nothing is lost while nobody got in; it waits until somebody does"),
-    "risk high": Weight(35, "Entra ID's own level for the sign-in"),
-    "risk medium": Weight(22, "the same"),
-    "risk low": Weight(12, "the same"),
-    "at risk": Weight(25, "Entra ID holds the account for at risk, or knows that it is taken"),
-    "remediated": Weight(18, "there was a risk, and the password was changed for it"),
-    "known place": Weight(-16, "the account has succeeded here on three earlier days"),
-    "young place": Weight(-10, "it has on fewer: a first success may be the attacker's own"),
-    "new network": Weight(20, "the account never succeeded from this AS; less sure for a newcomer"),
-    "new country": Weight(20, "nor from this country"),
-    "settled network": Weight(-25, "it has used this AS on five earlier days"),
-    "restless account": Weight(-14, "somebody who is elsewhere every day: new places tell less"),
+    "success": Weight(60, "successful sign-in"),
+    "password accepted": Weight(30, "valid password, blocked by a later check"),
+    "interrupted": Weight(-60, "not signed in, and no sign of a valid password"),
+    "outcome not told": Weight(-60, "the record does not show the result of the sign-in"),
+    "failure": Weight(-110, "no damage while sign-ins fail; it waits until one succeeds"),
+    "risk high": Weight(35, "Entra ID rates the sign-in as high risk"),
+    "risk medium": Weight(22, "Entra ID rates the sign-in as medium risk"),
+    "risk low": Weight(12, "Entra ID rates the sign-in as low risk"),
+    "at risk": Weight(25, "Entra ID rates the account as at risk or confirmed compromised"),
+    "remediated": Weight(18, "a risk was remediated by a password change"),
+    "known place": Weight(-16, "familiar location: the account succeeded here on 3 earlier days"),
+    "young place": Weight(-10, "recent location: fewer days; the first may be the attacker's"),
+    "new network": Weight(20, "new ASN for the account; weighs less for a new account"),
+    "new country": Weight(20, "new country for the account; weighs less for a new account"),
+    "settled network": Weight(-25, "established ASN: the account used it on 5 earlier days"),
+    "restless account": Weight(-14, "frequent traveller: new locations mean less"),
     "travel": Weight(6, "a success from another country less than two hours ago"),
-    "compliant device": Weight(-20, "a managed device: a stolen password comes without one"),
-    "known device": Weight(-16, "a device that the account has used on an earlier day"),
-    "device missing": Weight(15, "the account has devices, and this sign-in comes without"),
-    "shared place": Weight(-10, "others have signed in here for days: an office, a campus"),
-    "rare network": Weight(18, "hardly anybody of the tenant signs in from this AS"),
-    "hosting": Weight(10, "people do not live in data centres"),
-    "mobile": Weight(-12, "carriers change a phone's address all day"),
-    "spray": Weight(6, "for each account that fails here, beyond what an office would"),
-    "interactive at a new place": Weight(
-        20, "somebody types there; tokens alone roam with devices"
-    ),
-    "legacy client": Weight(8, "a protocol that knows no second factor"),
-    "tried here before": Weight(16, "guessed, or prompted until somebody gave in"),
-    "fails elsewhere": Weight(10, "the account fails from other places on the same day"),
-    "program": Weight(10, "programs have few places, and keep them"),
-    "program in a new network": Weight(6, "so a new one tells more than for people"),
+    "compliant device": Weight(-20, "managed device: a stolen password comes without it"),
+    "known device": Weight(-16, "the account used this device on an earlier day"),
+    "device missing": Weight(15, "the account has devices, but this sign-in shows none"),
+    "shared place": Weight(-10, "shared location, such as an office: others used it for days"),
+    "rare network": Weight(18, "few accounts of the tenant sign in from this ASN"),
+    "hosting": Weight(10, "users rarely sign in from data centres"),
+    "mobile": Weight(-12, "mobile carriers change a phone's address all day"),
+    "spray": Weight(6, "per account that fails here, beyond the usual number of an office"),
+    "interactive at a new place": Weight(20, "a user is typing; only tokens roam with devices"),
+    "legacy client": Weight(8, "a protocol without multifactor authentication"),
+    "tried here before": Weight(16, "repeated attempts: guessed password or MFA fatigue"),
+    "fails elsewhere": Weight(10, "the account fails at other locations on the same day"),
+    "program": Weight(10, "workload identities have few, stable locations"),
+    "program in a new network": Weight(6, "a new ASN means more for a workload identity"),
 }
-"""The one place for the weights."""
+"""Points and explanation by reason; the single source of the weights."""
 POINTS = {name: weight.points for name, weight in WEIGHTS.items()}
 LOCATION_REASONS = frozenset(("spray",))
-"""Reasons that speak of the place, and change as others sign in from it."""
+"""Reasons about the location; their points change as other accounts sign in from it."""
 MAX_SPRAY_POINTS = 6
 _LEGACY = (
     "imap",
@@ -108,96 +106,107 @@ _OUTCOMES = {
 _AT_RISK = ("atrisk", "confirmedcompromised")
 
 
-def score_breakdown(one: Signals, seen: HistorySummary) -> list[Part]:
-    """Return the reasons for and against a question about the address of a sign-in."""
-    reasons = [(_OUTCOMES[one.outcome], 1.0), *_risk(one), *_place(one, seen), *_device(one, seen)]
-    reasons += [*_others(one, seen), *_manner(one, seen)]
-    return [(name, POINTS[name] * times) for name, times in reasons if times]
+def score_breakdown(signals: Signals, history: HistorySummary) -> list[Part]:
+    """Return the reasons for and against looking up the address of a sign-in, with points."""
+    reasons = [
+        (_OUTCOMES[signals.outcome], 1.0),
+        *_risk(signals),
+        *_location(signals, history),
+        *_device(signals, history),
+    ]
+    reasons += [*_tenant(signals, history), *_authentication(signals, history)]
+    return [(name, POINTS[name] * factor) for name, factor in reasons if factor]
 
 
-def _risk(one: Signals) -> Iterator[tuple[str, float]]:
-    if one.risk_level in ("high", "medium", "low"):
-        yield f"risk {one.risk_level}", 1.0
-    if one.risk_state in _AT_RISK:
+def _risk(signals: Signals) -> Iterator[tuple[str, float]]:
+    if signals.risk_level in ("high", "medium", "low"):
+        yield f"risk {signals.risk_level}", 1.0
+    if signals.risk_state in _AT_RISK:
         yield "at risk", 1.0
-    elif one.risk_state == "remediated":
+    elif signals.risk_state == "remediated":
         yield "remediated", 1.0
 
 
-def _place(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
-    if seen.place_days < 0:
-        if seen.network_days < 0:
-            yield "new network", seen.experience
-            if not one.person:
-                yield "program in a new network", seen.experience
-        if one.country and seen.country_days < 0:
-            yield "new country", seen.experience
-        yield "restless account", seen.restless
-        if one.interactive:
+def _location(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, float]]:
+    if history.place_days < 0:
+        if history.network_days < 0:
+            yield "new network", history.experience
+            if not signals.person:
+                yield "program in a new network", history.experience
+        if signals.country and history.country_days < 0:
+            yield "new country", history.experience
+        yield "restless account", history.restless
+        if signals.interactive:
             yield "interactive at a new place", 1.0
-        if one.person and seen.travelled:
+        if signals.person and history.travelled:
             yield "travel", 1.0
     else:
-        sure = min(seen.place_days, 3) / 3
-        yield "known place", sure
-        yield "young place", 1 - sure
-    if one.person:
-        yield "settled network", min(max(seen.network_days, 0), 5) / 5
+        confidence = min(history.place_days, 3) / 3
+        yield "known place", confidence
+        yield "young place", 1 - confidence
+    if signals.person:
+        yield "settled network", min(max(history.network_days, 0), 5) / 5
 
 
-def _device(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
-    if one.compliant:
+def _device(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, float]]:
+    if signals.compliant:
         yield "compliant device", 1.0
-    elif one.device:
-        if seen.device_days >= 1:
+    elif signals.device:
+        if history.device_days >= 1:
             yield "known device", 1.0
-    elif one.person and seen.devices:
+    elif signals.person and history.devices:
         yield "device missing", 1.0
 
 
-def _others(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
-    hosting = one.as_number in HOSTING_NETWORKS
+def _tenant(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, float]]:
+    hosting = signals.as_number in HOSTING_NETWORKS
     if not hosting:
-        yield "shared place", min(seen.known_others, 3) / 3
-    yield "spray", min(seen.spraying, MAX_SPRAY_POINTS)
-    if one.as_number:
-        yield "rare network", max(0.0, 5 - log2(1 + seen.network_accounts)) / 5
-        if hosting and one.person:
+        yield "shared place", min(history.known_others, 3) / 3
+    yield "spray", min(history.spraying, MAX_SPRAY_POINTS)
+    if signals.as_number:
+        yield "rare network", max(0.0, 5 - log2(1 + history.network_accounts)) / 5
+        if hosting and signals.person:
             yield "hosting", 1.0
-        elif one.as_number in MOBILE_NETWORKS:
+        elif signals.as_number in MOBILE_NETWORKS:
             yield "mobile", 1.0
 
 
-def _manner(one: Signals, seen: HistorySummary) -> Iterator[tuple[str, float]]:
-    got_in = one.outcome in (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
-    if got_in and seen.place_days <= 0 and max(seen.own_failures, seen.own_accepted) > 1:
+def _authentication(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, float]]:
+    authenticated = signals.outcome in (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
+    if (
+        authenticated
+        and history.place_days <= 0
+        and max(history.own_failures, history.own_accepted) > 1
+    ):
         yield "tried here before", 1.0
-    yield "fails elsewhere", min(seen.failing_elsewhere, 3) / 3
-    if any(word in one.client for word in _LEGACY):
+    yield "fails elsewhere", min(history.failing_elsewhere, 3) / 3
+    if any(protocol in signals.client for protocol in _LEGACY):
         yield "legacy client", 1.0
-    if not one.person:
+    if not signals.person:
         yield "program", 1.0
 
 
 def total_points(parts: Iterable[Part]) -> tuple[float, float]:
-    """Return the sums of what speaks of the sign-in itself and of what speaks of the place."""
-    own = place = 0.0
+    """Return the event score and the location score."""
+    event_score = location_score = 0.0
     for name, points in parts:
         if name in LOCATION_REASONS:
-            place += points
+            location_score += points
         else:
-            own += points
-    return own, place
+            event_score += points
+    return event_score, location_score
 
 
-def recheck_penalty(first_asked: float | None, now: float) -> float:
-    """Return the points that an address lacks at the time *now* because it was asked before."""
-    if first_asked is None:
+def recheck_penalty(first_lookup_at: float | None, now: float) -> float:
+    """Return the points to subtract at the time *now* if the address was looked up before."""
+    if first_lookup_at is None:
         return 0.0
-    passed = [points for after, points in RECHECKS if now - first_asked >= after]
-    return passed[-1] if passed else RECHECKS[0][1]
+    penalties = [points for after, points in RECHECKS if now - first_lookup_at >= after]
+    return penalties[-1] if penalties else RECHECKS[0][1]
 
 
-def next_recheck(first_asked: float, now: float) -> float | None:
-    """Return when an address that was first asked about then is to be asked about again."""
-    return next((first_asked + after for after, _ in RECHECKS if first_asked + after > now), None)
+def next_recheck(first_lookup_at: float, now: float) -> float | None:
+    """Return the time of the next recheck of an address, None after the last."""
+    return next(
+        (first_lookup_at + after for after, _ in RECHECKS if first_lookup_at + after > now), None
+    )

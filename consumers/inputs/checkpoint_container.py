@@ -1,7 +1,7 @@
-"""The container of the checkpoints: looked at before it is used, and made only when asked for.
+"""Checkpoint container: probed before use, and created only if configured.
 
-The SDK does not look whether it exists, and a container made by mistake would make the service
-read the hub from its beginning.
+The SDK does not check that the container exists. A container created by mistake would make the
+service read the hub from the beginning.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
 
 _OPTIONS: dict[str, Any] = {
-    "api_version": "2019-07-07",  # as the SDK's store uses, and every emulator knows
-    "retry_total": 0,  # its back-off is 15 seconds; who calls tries again
+    "api_version": "2019-07-07",  # as the SDK's store uses; every emulator supports it
+    "retry_total": 0,  # its back-off is 15 seconds; the caller retries
     "connection_timeout": 5,
     "read_timeout": 20,
 }
@@ -41,7 +41,7 @@ _CONTAINER_PROBLEMS = (
 
 
 class CheckpointContainer:
-    """The container of the checkpoints."""
+    """The blob container that stores the checkpoints."""
 
     def __init__(
         self,
@@ -50,34 +50,34 @@ class CheckpointContainer:
         health: HealthReporter,
         **options: Any,
     ) -> None:
-        """*health* is told of troubles. ConfigurationError for settings that cannot be right."""
+        """*health* receives problems. Raises ConfigurationError for invalid settings."""
         self._settings = settings
         self._health = health
         self._container = _container(settings, credential, options)
         self.store = CheckpointStore(self._container, health)
 
     async def probe(self) -> bool:
-        """Tell whether the container is there and may be used; make it where that is asked for."""
+        """Return True if the container exists and is accessible; create it if configured."""
         try:
-            there = await self._container.exists()
-            if not there and self._settings.create:
+            exists = await self._container.exists()
+            if not exists and self._settings.create:
                 await self._create()
-                there = True
+                exists = True
         except AzureError as error:
             self.report(error)
             return False
-        if not there:
+        if not exists:
             self._health.report(
                 Problem.CHECKPOINT_MISSING,
-                f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}; "
-                "correct the name, make it, or set CHECKPOINT__CREATE=true",
+                f"CHECKPOINT__CONTAINER: container {self._settings.container} does not exist; "
+                "correct the name, create it, or set CHECKPOINT__CREATE=true",
             )
             return False
         self.resolve()
         return True
 
     async def probe_write(self, name: str) -> bool:
-        """Write a small blob under *name* and delete it again; tell whether that is allowed."""
+        """Write and delete a small blob under *name*; return True if that is allowed."""
         try:
             blob = await self._container.upload_blob(name, b"signinwatch check", overwrite=True)
             await blob.delete_blob()
@@ -90,13 +90,13 @@ class CheckpointContainer:
         try:
             await self._container.create_container()
         except ResourceExistsError:
-            return  # another instance was quicker
+            return  # another instance was faster
 
     def report(self, error: AzureError) -> None:
-        """Report what a failure of the store means."""
+        """Report a failure of the store as a problem, with its fix."""
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status in (401, 403) or isinstance(error, ClientAuthenticationError):
-            what = "the storage account refuses" if status else why_no_token(error)
+            what = "the storage account denies access" if status else why_no_token(error)
             self._health.report(
                 Problem.CHECKPOINT_REFUSED,
                 f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
@@ -105,19 +105,19 @@ class CheckpointContainer:
         elif status == 404:
             self._health.report(
                 Problem.CHECKPOINT_MISSING,
-                f"CHECKPOINT__CONTAINER: there is no container {self._settings.container}",
+                f"CHECKPOINT__CONTAINER: container {self._settings.container} does not exist",
             )
         else:
             self._health.report(
                 Problem.CHECKPOINT_UNREACHABLE,
-                f"the checkpoint store does not answer ({status or why_unreached(error)}); "
-                "check CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
+                f"the checkpoint store is unreachable ({status or why_unreached(error)}); check "
+                "CHECKPOINT__ACCOUNT_URL or CHECKPOINT__CONNECTION_STRING, and the network",
             )
 
     def resolve(self) -> None:
         """Report that the store works."""
-        for trouble in _CONTAINER_PROBLEMS:
-            self._health.resolve(trouble)
+        for problem in _CONTAINER_PROBLEMS:
+            self._health.resolve(problem)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -131,7 +131,7 @@ def _container(
 ) -> ContainerClient:
     name = settings.container
     if not name:
-        raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: say which container to use")
+        raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: not set; name the container")
     options = {**_OPTIONS, **options}
     try:
         if settings.connection_string is not None:
@@ -139,10 +139,10 @@ def _container(
             return ContainerClient.from_connection_string(text, name, **options)
     except ValueError:
         raise ConfigurationError(
-            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: is no storage connection string"
+            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: not a storage connection string"
         ) from None
     if settings.account_url is None:
         raise ConfigurationError(
-            "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: say it, or CHECKPOINT__CONNECTION_STRING"
+            "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: not set; set it or CHECKPOINT__CONNECTION_STRING"
         )
     return ContainerClient(settings.account_url, name, credential=credential, **options)

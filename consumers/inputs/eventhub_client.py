@@ -1,6 +1,6 @@
-"""The edge to azure-eventhub: clients from settings, its errors in our words, and its traps.
+"""Adapter for azure-eventhub: clients from settings, explained errors, workarounds for SDK bugs.
 
-What the SDK does when something fails was found out by trying version 5.15.1; see the tests of
+The SDK's behaviour on failures was determined by experiment with version 5.15.1; see the tests of
 ``receive``.
 """
 
@@ -37,12 +37,12 @@ PROBE_SECONDS = 5.0
 _MISSING = re.compile(r"\b404\b|not-found|could not be found")
 _REFUSED = re.compile(r"\b401\b|unauthorized")
 _FRAMES = "azure.eventhub._pyamqp.aio._link_async"
-"""The logger to which the SDK writes the frames of a link, if asked to trace."""
+"""Logger to which the SDK writes the frames of a link, if tracing is enabled."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventHub:
-    """One event hub and how to reach it."""
+    """An event hub and how to connect to it."""
 
     name: str
     settings: EventHubSettings
@@ -53,11 +53,11 @@ class EventHub:
     def consumer(
         self, store: CheckpointStore | None = None, **options: Any
     ) -> EventHubConsumerClient:
-        """Return a client that receives, with checkpoints in *store*."""
+        """Return a client that receives; *store* keeps its checkpoints."""
         group = self.settings.consumer_group
-        more = {**self._options(), **options}
+        arguments = {**self._options(), **options}
         if store is not None:
-            more |= {
+            arguments |= {
                 "checkpoint_store": store,
                 "load_balancing_interval": self.settings.balance_interval,
                 "partition_ownership_expiration_interval": self.settings.ownership_expiry,
@@ -65,27 +65,27 @@ class EventHub:
         with _readable_settings():
             if (text := self._connection_string) is not None:
                 return EventHubConsumerClient.from_connection_string(
-                    text, group, eventhub_name=self.name, **more
+                    text, group, eventhub_name=self.name, **arguments
                 )
             return EventHubConsumerClient(
-                self.settings.namespace or "", self.name, group, self.credential, **more
+                self.settings.namespace or "", self.name, group, self.credential, **arguments
             )
 
     def producer(self, **options: Any) -> EventHubProducerClient:
         """Return a client that sends."""
-        more = {**self._options(), **options}
+        arguments = {**self._options(), **options}
         with _readable_settings():
             if (text := self._connection_string) is not None:
                 return EventHubProducerClient.from_connection_string(
-                    text, eventhub_name=self.name, **more
+                    text, eventhub_name=self.name, **arguments
                 )
             return EventHubProducerClient(
-                self.settings.namespace or "", self.name, self.credential, **more
+                self.settings.namespace or "", self.name, self.credential, **arguments
             )
 
     @property
     def namespace(self) -> str:
-        """The fully qualified namespace, by which checkpoints are named."""
+        """The fully qualified namespace, part of the checkpoint names."""
         if (text := self._connection_string) is None:
             return self.settings.namespace or ""
         with _readable_settings():
@@ -98,7 +98,7 @@ class EventHub:
 
     def _options(self) -> dict[str, Any]:
         close_failed_connections()
-        options: dict[str, Any] = {"ssl_context": _trusted(self.ca_bundle)}
+        options: dict[str, Any] = {"ssl_context": _ssl_context(self.ca_bundle)}
         if self.settings.transport == "websocket":
             options["transport_type"] = TransportType.AmqpOverWebsocket
             if (proxy := self._proxy()) is not None:
@@ -109,9 +109,9 @@ class EventHub:
         return options
 
     def _proxy(self) -> dict[str, Any] | None:
-        """Return the proxy as the SDK takes it: it joins host and port, and aiohttp takes a URL.
+        """Return the proxy in the SDK's format: the SDK joins host and port, aiohttp needs a URL.
 
-        User and password stay in the URL: aiohttp will not take them by the SDK's way much longer.
+        User and password stay in the URL: aiohttp deprecates the SDK's way of passing them.
         """
         proxy = proxy_for(f"https://{self._host}")
         if proxy is None:
@@ -122,26 +122,26 @@ class EventHub:
 
     @property
     def _host(self) -> str:
-        """The host that is connected to."""
-        where = self.settings.endpoint or self.namespace
-        return urlsplit(where if "//" in where else f"//{where}").hostname or ""
+        """The host to connect to."""
+        endpoint = self.settings.endpoint or self.namespace
+        return urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").hostname or ""
 
 
 @cache
-def _trusted(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Return whom TLS trusts: *ca_bundle*, else the machine's own store like everybody else here.
+def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Return a TLS context that trusts *ca_bundle*, else the operating system's store.
 
-    The SDK by itself trusts the list of a package, and reads it anew for each connection.
+    By default, the SDK trusts the list of a Python package and reads it for each connection.
     """
     return ssl.create_default_context(cafile=ca_bundle)
 
 
 @cache
 def close_failed_connections() -> None:
-    """Have the SDK close what it opened of a connection that failed, was lost or was given up.
+    """Patch the SDK to release the resources of a connection that failed, was lost or abandoned.
 
-    It forgets them: a socket when a partition is taken over while it connects, a WebSocket's
-    session whenever it is lost, and each would leave an error in the log. No public way does it.
+    The SDK leaks a socket if a partition is taken over while it connects, and a WebSocket session
+    whenever it is lost. Each leak logs an error. There is no public way to avoid this.
     """
     try:
         from azure.eventhub._pyamqp.aio._connection_async import Connection
@@ -150,45 +150,45 @@ def close_failed_connections() -> None:
     connection: Any = Connection
     open_, close = connection.open, connection.close
 
-    async def abandon(connection: Any) -> None:
+    async def release(connection: Any) -> None:
         transport = getattr(connection, "_transport", None)
         if (writer := getattr(transport, "writer", None)) is not None:
             writer.transport.abort()
         if (session := getattr(transport, "session", None)) is not None:
             await session.close()
 
-    async def open_whole(connection: Any, *args: Any, **options: Any) -> None:
+    async def open_or_release(connection: Any, *args: Any, **options: Any) -> None:
         try:
             await open_(connection, *args, **options)
         except BaseException:
-            await abandon(connection)
+            await release(connection)
             raise
 
-    async def close_whole(connection: Any, *args: Any, **options: Any) -> None:
+    async def close_and_release(connection: Any, *args: Any, **options: Any) -> None:
         try:
             await close(connection, *args, **options)
         finally:
-            await abandon(connection)
+            await release(connection)
 
-    connection.open, connection.close = open_whole, close_whole
+    connection.open, connection.close = open_or_release, close_and_release
 
 
 def require_hub_settings(settings: EventHubSettings) -> None:
-    """Raise ConfigurationError unless there is one way to reach event hubs."""
+    """Raise ConfigurationError unless exactly one way to connect to Event Hubs is configured."""
     if settings.connection_string is None and settings.namespace is None:
         raise ConfigurationError(
-            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: say it, or EVENTHUB__NAMESPACE"
+            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: not set; set it or EVENTHUB__NAMESPACE"
         )
     if settings.connection_string is not None and settings.namespace is not None:
         raise ConfigurationError(
-            "SIGNINWATCH_EVENTHUB__NAMESPACE: say either it or EVENTHUB__CONNECTION_STRING"
+            "SIGNINWATCH_EVENTHUB__NAMESPACE: set either it or EVENTHUB__CONNECTION_STRING"
         )
 
 
 def hub_names(settings: EventHubSettings) -> list[str]:
-    """Return the hubs to be read: EVENTHUB__NAME, else the connection string's EntityPath.
+    """Return the hubs to read: EVENTHUB__NAME, else the connection string's EntityPath.
 
-    ConfigurationError when neither says.
+    Raises ConfigurationError if neither is set.
     """
     if settings.name:
         return list(dict.fromkeys(settings.name))
@@ -198,18 +198,18 @@ def hub_names(settings: EventHubSettings) -> list[str]:
             path = parse_connection_string(text).eventhub_name
         if path:
             return [path]
-    raise ConfigurationError("SIGNINWATCH_EVENTHUB__NAME: say which event hubs")
+    raise ConfigurationError("SIGNINWATCH_EVENTHUB__NAME: not set; name the event hubs to read")
 
 
 @contextmanager
 def _readable_settings() -> Iterator[None]:
-    """Translate what the SDK says of a connection string; it never shows the string itself."""
+    """Translate the SDK's errors about a connection string; never show the string itself."""
     try:
         yield
     except ValueError:
         raise ConfigurationError(
-            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: is no Event Hubs connection string "
-            "(Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…), or names another hub "
+            "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: not an Event Hubs connection string "
+            "(Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…), or it names another hub "
             "than EVENTHUB__NAME"
         ) from None
 
@@ -221,27 +221,27 @@ def problem_of(
     right: str = "Listen",
     role: str = "Azure Event Hubs Data Receiver",
 ) -> tuple[Problem, str]:
-    """Return what an error of a hub means, and how to mend it.
+    """Return the problem behind an error of a hub, and how to fix it.
 
-    *right* and *role* are what a key or an identity needs for what was tried.
+    *right* and *role* are what a key or an identity needs for the failed operation.
     """
     text = str(error)
     if _MISSING.search(text):
         return (
             Problem.HUB_MISSING,
-            f"EVENTHUB__NAME: there is no event hub {hub} in this namespace",
+            f"EVENTHUB__NAME: event hub {hub} does not exist in this namespace",
         )
     if isinstance(error, AuthenticationError) or _REFUSED.search(text):
         return (
             Problem.HUB_REFUSED,
-            f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} refuses; check the key "
-            f"and its {right} right, or the role {role}",
+            f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} denies access; check "
+            f"the key and its {right} right, or the role {role}",
         )
     return (
         Problem.HUB_UNREACHABLE,
-        f"event hub {hub} does not answer ({why_unreached(error)}); check "
-        "EVENTHUB__CONNECTION_STRING or EVENTHUB__NAMESPACE, the network (5671, or 443 with "
-        "EVENTHUB__TRANSPORT=websocket) and its firewall",
+        f"event hub {hub} is unreachable ({why_unreached(error)}); check "
+        "EVENTHUB__CONNECTION_STRING or EVENTHUB__NAMESPACE, the network (port 5671, or 443 with "
+        "EVENTHUB__TRANSPORT=websocket) and the hub's firewall",
     )
 
 
@@ -250,49 +250,49 @@ _HUB_PROBLEMS = (Problem.HUB_UNREACHABLE, Problem.HUB_REFUSED, Problem.HUB_MISSI
 
 @dataclass(frozen=True, slots=True)
 class HubProperties:
-    """What a hub tells of itself."""
+    """Properties of a hub."""
 
     partitions: list[str]
     created: datetime
 
 
 async def read_properties(hub: EventHub, health: HealthReporter) -> HubProperties | None:
-    """Return a hub's properties. If it cannot be reached, report why to *health*; return None."""
+    """Return a hub's properties. If it is unreachable, report why to *health*; return None."""
     try:
         async with hub.consumer(retry_total=0) as client:
             properties = await client.get_eventhub_properties()
     except (EventHubError, OSError, TimeoutError) as error:
-        what, detail = problem_of(error, hub.name)
-        health.report(what, detail, part=hub.name)
+        problem, detail = problem_of(error, hub.name)
+        health.report(problem, detail, part=hub.name)
         return None
     resolve_hub_problems(hub, health)
     return HubProperties(list(properties["partition_ids"]), properties["created_at"])
 
 
 def resolve_hub_problems(hub: EventHub, health: HealthReporter) -> None:
-    """Tell *health* that the hub answers."""
-    for trouble in _HUB_PROBLEMS:
-        health.resolve(trouble, part=hub.name)
+    """Report to *health* that the hub is reachable."""
+    for problem in _HUB_PROBLEMS:
+        health.resolve(problem, part=hub.name)
 
 
 def explain_refusal(why: tuple[str, str] | None, group: str) -> str:
-    """Return what the refusal of a consumer link means, and how to mend it."""
+    """Explain why a consumer link was refused, and how to fix it."""
     if why is None:
-        return "nothing is heard of this partition; the client tries again by itself"
+        return "nothing is received from this partition; the client retries by itself"
     condition, description = why
     if "not-found" in condition:
-        mend = f"EVENTHUB__CONSUMER_GROUP: is there a consumer group {group}?"
+        fix = f"EVENTHUB__CONSUMER_GROUP: check that consumer group {group} exists."
     elif "unauthorized" in condition:
-        mend = "the key or identity needs the right to listen (Azure Event Hubs Data Receiver)"
+        fix = "Grant the key or identity the right to listen (Azure Event Hubs Data Receiver)."
     else:
-        mend = "see the runbook"
-    return f"{mend} The hub refuses to be read: {condition} {description}"[:400]
+        fix = "See the runbook."
+    return f"{fix} The hub refuses to be read: {condition} {description}"[:400]
 
 
 def forget_delivery_tags(client: EventHubConsumerClient) -> bool:
-    """Empty the sets of delivery tags that the SDK fills and never reads; tell whether it worked.
+    """Clear the delivery tags that the SDK collects but never reads; return True if that worked.
 
-    It keeps one for every message as long as a link lives, 72 bytes each. There is no public way.
+    The SDK keeps a tag for every message of a link, 72 bytes each. There is no public way.
     """
     try:
         for processor in client._event_processors.values():  # noqa: SLF001
@@ -306,28 +306,28 @@ def forget_delivery_tags(client: EventHubConsumerClient) -> bool:
 
 
 class _RefusalHandler(logging.Handler):
-    """Catches the error of a detached link from the SDK's trace of frames."""
+    """Captures the error of a detached link from the SDK's frame trace."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.heard = asyncio.Event()
-        self.told: tuple[str, str] | None = None
+        self.received = asyncio.Event()
+        self.refusal: tuple[str, str] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look into frames only, never at texts."""
+        """Read frames only, never message texts."""
         frame = record.args[0] if isinstance(record.args, tuple) and record.args else None
         error = getattr(frame, "error", None)
         if isinstance(error, list | tuple) and error:
-            parts = [one.decode() if isinstance(one, bytes) else str(one) for one in error[:2]]
-            self.told = (parts[0], parts[1] if len(parts) > 1 else "")
-            self.heard.set()
+            parts = [part.decode() if isinstance(part, bytes) else str(part) for part in error[:2]]
+            self.refusal = (parts[0], parts[1] if len(parts) > 1 else "")
+            self.received.set()
 
 
 async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
-    """Open a link of one's own on a partition to hear why the hub refuses it; None if it does not.
+    """Open a separate link to a partition to learn why the hub refuses it; None if it does not.
 
-    Returns condition and description. The SDK swallows the refusal of a consumer link and tries
-    again for ever; only its trace tells. Takes up to :data:`PROBE_SECONDS`.
+    Returns condition and description. The SDK swallows the refusal of a consumer link and retries
+    forever; only its trace shows it. Takes up to :data:`PROBE_SECONDS`.
     """
     logger = logging.getLogger(_FRAMES)
     refusals = _RefusalHandler()
@@ -340,7 +340,7 @@ async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
         client.receive_batch(_ignore, partition_id=partition, starting_position="@latest")
     )
     try:
-        await asyncio.wait_for(refusals.heard.wait(), PROBE_SECONDS)
+        await asyncio.wait_for(refusals.received.wait(), PROBE_SECONDS)
     except TimeoutError:
         return None
     finally:
@@ -350,8 +350,8 @@ async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
         logger.removeHandler(refusals)
         logger.setLevel(before[0])
         logger.propagate = before[1]
-    return refusals.told
+    return refusals.refusal
 
 
 async def _ignore(*_: object) -> None:
-    """Take no notice of events: the probe only wants to know whether the link opens."""
+    """Ignore events: the probe only needs to know whether the link opens."""

@@ -1,7 +1,7 @@
-"""How far one partition is settled, for as long as it is ours. Pure.
+"""Progress of a partition while we own it. Pure.
 
-A claim is one ownership of one partition. Batches are settled in any order, and checkpointed in
-theirs.
+A claim is one ownership of one partition. Batches complete in any order, but are checkpointed in
+the order they arrived.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StreamOffset:
-    """Where in its partition a message stands; what a checkpoint holds."""
+    """Position of a message in its partition; the content of a checkpoint."""
 
     sequence_number: int
     offset: str
     enqueued: datetime | None
 
     def at_or_before(self, other: StreamOffset) -> bool:
-        """Tell whether this is *other*, or was there before it.
+        """Return True if this is *other* or a message before it.
 
-        A hub that was made anew starts its numbers again: a small number with a late time is new.
+        A recreated hub restarts its numbers: a lower number with a later time is a new message.
         """
         if self.sequence_number > other.sequence_number:
             return False
@@ -35,58 +35,58 @@ class StreamOffset:
 
 
 class OwnedPartition:
-    """What was received of a partition, what of it is settled, and what of that is checkpointed."""
+    """Offsets of an owned partition: received, completed and checkpointed."""
 
     def __init__(self, name: str, now: float, *, start: int = -1) -> None:
-        """*start* is the sequence number of the checkpoint that is gone on from; -1 for none."""
+        """*start* is the sequence number of the checkpoint to resume from; -1 for none."""
         self.name = name
         """``hub/partition``."""
         self.start = start
         self.closed = False
-        """Whether the partition was taken away: nothing may be checkpointed any more."""
+        """Whether ownership was lost: nothing may be checkpointed any more."""
         self.handler_active = False
-        """Whether a batch of it is being taken right now: it is held, not silent."""
+        """Whether a batch is being processed right now: the partition is busy, not silent."""
         self.handler_started = now
         self.last_heartbeat = now
-        """When the partition was last heard of, events or none."""
+        """Time of the last call by the SDK, with or without events."""
         self.last_events = now
-        """When events came last."""
+        """Time of the last call with events."""
         self.received: StreamOffset | None = None
-        """The last message that came."""
+        """The last message received."""
         self.settled: StreamOffset | None = None
-        """The last message of which, and of all before it, every sign-in is settled."""
+        """The last message up to which every batch is complete."""
         self.checkpointed: StreamOffset | None = None
         self.checkpointed_at = now
         self.stalled_sequence = -1
-        """The sequence number that was reached when somebody last looked, and since when."""
+        """The sequence number at the last progress check, and since when it is unchanged."""
         self.stalled_since = now
-        self._open: deque[tuple[BatchTracker, StreamOffset]] = deque()
+        self._batches: deque[tuple[BatchTracker, StreamOffset]] = deque()
 
-    def is_duplicate(self, place: StreamOffset) -> bool:
-        """Tell whether a message came before and was settled: the client reconnected.
+    def is_duplicate(self, offset: StreamOffset) -> bool:
+        """Return True if a message was received and completed before: the client reconnected.
 
-        Compared with what is settled, not with what was received: that may have been lost.
+        Compares with the completed offset, not the received one: received messages may be lost.
         """
-        return self.settled is not None and place.at_or_before(self.settled)
+        return self.settled is not None and offset.at_or_before(self.settled)
 
     def accept(self, last: StreamOffset) -> BatchTracker:
-        """Take note of a batch that ends at *last*; return its ticket."""
-        ticket = BatchTracker()
-        self._open.append((ticket, last))
+        """Register a batch that ends at *last*; return its tracker."""
+        tracker = BatchTracker()
+        self._batches.append((tracker, last))
         self.received = last
-        return ticket
+        return tracker
 
     def due(self) -> StreamOffset | None:
-        """Return how far a checkpoint may go now, or None when there is nothing new."""
+        """Return the offset to checkpoint now, or None if there is nothing new."""
         self.advance()
         return None if self.closed or self.settled == self.checkpointed else self.settled
 
     def advance(self) -> None:
-        """Move the settled place over batches that are settled, in their order."""
-        while self._open and self._open[0][0].completed:
-            _, last = self._open.popleft()
+        """Advance the completed offset over completed batches, in their order."""
+        while self._batches and self._batches[0][0].completed:
+            _, last = self._batches.popleft()
             if self.settled is None or not last.at_or_before(self.settled):
-                self.settled = last  # after a reconnect old batches may come between new ones
+                self.settled = last  # after a reconnect, old batches may arrive between new ones
 
     @property
     def last_sequence(self) -> int:
@@ -95,5 +95,5 @@ class OwnedPartition:
 
     @property
     def unsettled(self) -> int:
-        """How many batches are not settled yet."""
-        return len(self._open)
+        """Number of incomplete batches."""
+        return len(self._batches)

@@ -1,4 +1,4 @@
-"""Whether the partitions of a hub are read at all, by whomever, and whether ours get on."""
+"""Checks that every partition of a hub has an owner, and that our own make progress."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
 
 STALLED_SECONDS = 180.0
-"""Seconds without a message taken, while some wait, after which a partition is told to stand."""
+"""Seconds without progress, while messages wait, after which a partition counts as stalled."""
 MAX_FAILED_ROUNDS = 3
-"""Rounds of the balancing that may pass before its failure, or a partition without an owner, is
-more than a passing state."""
+"""Load-balancing rounds before a failure, or a partition without an owner, is reported."""
 
 
 class PartitionOwners:
-    """Reports partitions that nobody reads, and those that get no further.
+    """Reports partitions without an owner, and our partitions that are stalled.
 
-    The SDK swallows what goes wrong while partitions are divided, and then reads none. So what it
-    listed last is looked at here: no request is made for it.
+    The SDK swallows errors of load balancing and then reads no partition. So this checks the
+    ownership that the SDK listed last; it makes no requests of its own.
     """
 
     def __init__(
@@ -40,9 +39,9 @@ class PartitionOwners:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.partitions: Sequence[str] = ()
-        """All partitions of the hub, once it has told them."""
+        """All partitions of the hub, once known."""
         self.unowned: Sequence[str] = ()
-        """Those that no instance has claimed lately."""
+        """Partitions that no instance has claimed recently."""
         self.hub = hub.name
         self._store = store
         self._health = health
@@ -50,58 +49,57 @@ class PartitionOwners:
         self._now = now
         self._expiry = hub.settings.ownership_expiry
         self._patience = MAX_FAILED_ROUNDS * hub.settings.balance_interval
-        self._failed = -math.inf
-        self._since = monotonic()
+        self._failed_at = -math.inf
+        self._all_owned_at = monotonic()
 
     def balancing_failed(self, error: Exception) -> None:
-        """Report an error of the balancing that is neither the hub's nor the store's."""
-        self._failed = self._monotonic()
+        """Report a load-balancing error that is neither the hub's nor the store's."""
+        self._failed_at = self._monotonic()
         self._health.report(
             Problem.BALANCING_FAILS,
-            f"partitions of event hub {self.hub} cannot be divided among instances: "
-            f"{type(error).__name__}",
+            f"load balancing of event hub {self.hub}'s partitions fails: {type(error).__name__}",
             part=self.hub,
         )
 
     def check(self) -> None:
-        """Report partitions without an owner, by what the balancing listed last."""
+        """Report partitions without an owner, from the last ownership listing."""
         now = self._monotonic()
-        if now - self._failed > self._patience:
+        if now - self._failed_at > self._patience:
             self._health.resolve(Problem.BALANCING_FAILS, part=self.hub)
-        self.unowned = self._without_owner(now)
+        self.unowned = self._find_unowned(now)
         if not self.unowned:
-            self._since = now
+            self._all_owned_at = now
             self._health.resolve(Problem.PARTITIONS_UNOWNED, part=self.hub)
-        elif now - self._since > self._expiry + self._patience:
-            named = ", ".join(self.unowned[:8])
+        elif now - self._all_owned_at > self._expiry + self._patience:
+            names = ", ".join(self.unowned[:8])
             self._health.report(
                 Problem.PARTITIONS_UNOWNED,
-                f"nobody reads partition {named} of event hub {self.hub}; see the other troubles, "
-                "else start another instance",
+                f"no instance reads partition {names} of event hub {self.hub}. Check the other "
+                "problems first; if there are none, start another instance",
                 part=self.hub,
             )
 
-    def _without_owner(self, now: float) -> list[str]:
+    def _find_unowned(self, now: float) -> list[str]:
         listing = self._store.listings.get(self.hub)
         if listing is None or now - listing.time > self._expiry + self._patience:
             return list(self.partitions)
         return listing.unowned(self.partitions, self._now(), self._expiry)
 
-    def check_partition(self, claim: OwnedPartition, lag: int) -> None:
-        """Report a partition of ours that is behind and gets no further, whatever holds it."""
+    def check_partition(self, owned: OwnedPartition, lag: int) -> None:
+        """Report one of our partitions if it lags and makes no progress, whatever the cause."""
         now = self._monotonic()
-        if not lag or claim.last_sequence != claim.stalled_sequence:
-            claim.stalled_sequence, claim.stalled_since = claim.last_sequence, now
-            self._health.resolve(Problem.STREAM_STANDS, part=claim.name)
-        elif now - claim.stalled_since > STALLED_SECONDS:
-            minutes = (now - claim.stalled_since) / 60
+        if not lag or owned.last_sequence != owned.stalled_sequence:
+            owned.stalled_sequence, owned.stalled_since = owned.last_sequence, now
+            self._health.resolve(Problem.STREAM_STANDS, part=owned.name)
+        elif now - owned.stalled_since > STALLED_SECONDS:
+            minutes = (now - owned.stalled_since) / 60
             self._health.report(
                 Problem.STREAM_STANDS,
-                f"no message was taken for {minutes:.0f} minutes, and {lag:,} wait; see the other "
-                "troubles for what holds it",
-                part=claim.name,
+                f"no message was processed for {minutes:.0f} minutes, and {lag:,} are waiting. "
+                "Check the other problems for the cause",
+                part=owned.name,
             )
 
-    def forget(self, claim: OwnedPartition) -> None:
-        """Report no more of a partition that is not ours any more."""
-        self._health.resolve(Problem.STREAM_STANDS, part=claim.name)
+    def forget(self, owned: OwnedPartition) -> None:
+        """Resolve the problems of a partition that we no longer own."""
+        self._health.resolve(Problem.STREAM_STANDS, part=owned.name)

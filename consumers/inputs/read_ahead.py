@@ -1,7 +1,7 @@
-"""Recordings read in a thread of their own, so that waiting for a pipe stops nothing else.
+"""Reads recordings in a separate thread, so that waiting for a pipe blocks nothing else.
 
-A read from a pipe may take for ever and cannot be interrupted. The thread is a daemon: a command
-that is told to end need not wait for it.
+A read from a pipe may take forever and cannot be interrupted. The thread is a daemon, so that a
+command can exit without waiting for it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
 MAX_READ_AHEAD_MESSAGES = 10_000
-"""What is read ahead."""
+"""Maximum messages read ahead."""
 
 
 class ReadAhead:
-    """Reads recordings one after the other. To be made inside a running event loop."""
+    """Reads recordings in sequence. Create it inside a running event loop."""
 
     def __init__(self, names: Sequence[str], progress: Callable[[int], None]) -> None:
-        """*progress* is told of bytes read, in another thread."""
+        """*progress* receives the number of bytes read, in the reading thread."""
         self.unreadable: list[str] = []
-        """Recordings that stopped being readable: what is wrong, one line each."""
+        """Errors of recordings that became unreadable, one line each."""
         self._names = names
         self._progress = progress
         self._loop = asyncio.get_running_loop()
-        self._there = asyncio.Event()
-        self._room = threading.Condition()
-        self._read: list[Message] = []
+        self._available = asyncio.Event()
+        self._condition = threading.Condition()
+        self._messages: list[Message] = []
         self._bytes = 0
         self._ended = False
         self._stopped = False
@@ -43,20 +43,20 @@ class ReadAhead:
         threading.Thread(target=self._run, name="read-ahead", daemon=True).start()
 
     async def next_batch(self, seconds: float | None) -> list[Message] | None:
-        """Return what was read; empty if nothing comes within *seconds*, None at the end.
+        """Return the messages read; empty after *seconds* without any, None at the end.
 
-        ConfigurationError when a recording cannot be opened.
+        Raises ConfigurationError if a recording cannot be opened.
         """
         try:
             async with asyncio.timeout(seconds):
-                await self._there.wait()
+                await self._available.wait()
         except TimeoutError:
             return []
-        with self._room:
-            taken, self._read, self._bytes = self._read, [], 0
+        with self._condition:
+            taken, self._messages, self._bytes = self._messages, [], 0
             if not self._ended:
-                self._there.clear()
-            self._room.notify()
+                self._available.clear()
+            self._condition.notify()
         if taken or not self._ended:
             return taken
         if self._error is not None:
@@ -64,50 +64,50 @@ class ReadAhead:
         return None
 
     def stop(self) -> None:
-        """Have the thread end as soon as its read does."""
-        with self._room:
+        """Make the thread exit after its current read."""
+        with self._condition:
             self._stopped = True
-            self._room.notify()
+            self._condition.notify()
 
     def _run(self) -> None:
         try:
             for name in self._names:
-                self._read_one(name)
+                self._read_recording(name)
         except SigninwatchError as error:
             self._error = error
         except _Stopped:
             return
-        with self._room:
+        with self._condition:
             self._ended = True
-        self._tell()
+        self._notify()
 
-    def _read_one(self, name: str) -> None:
+    def _read_recording(self, name: str) -> None:
         try:
             for message in read_recording(name, self._progress):
-                with self._room:
+                with self._condition:
                     while (
                         self._bytes > MAX_READ_AHEAD_BYTES
-                        or len(self._read) >= MAX_READ_AHEAD_MESSAGES
+                        or len(self._messages) >= MAX_READ_AHEAD_MESSAGES
                     ):
                         if self._stopped:
                             raise _Stopped
-                        self._room.wait()
+                        self._condition.wait()
                     if self._stopped:
                         raise _Stopped
-                    first = not self._read
-                    self._read.append(message)
+                    first = not self._messages
+                    self._messages.append(message)
                     self._bytes += len(message.body)
                 if first:
-                    self._tell()
+                    self._notify()
         except RecordingUnreadable as error:
             self.unreadable.append(str(error))
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._there.set)
-        except RuntimeError:  # the loop is closed: nobody wants to know any more
+            self._loop.call_soon_threadsafe(self._available.set)
+        except RuntimeError:  # the loop is closed: there is no reader any more
             raise _Stopped from None
 
 
 class _Stopped(Exception):
-    """Nobody wants more."""
+    """Stops the thread."""

@@ -1,7 +1,7 @@
-"""Batches from one event hub into the pipeline, and checkpoints of what is settled.
+"""Receives batches from an event hub, passes them to the pipeline, and writes checkpoints.
 
-The SDK cancels a handler at any await, when it loses a partition and when it closes. So work runs
-in tasks of our own, and a drain is: stop taking, wait for them, checkpoint, and only then close.
+The SDK cancels a handler at any await, when it loses a partition and when it closes. So batches are
+processed in tasks of our own. To drain: stop receiving, wait for these tasks, checkpoint, close.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HEARTBEAT_SECONDS = 3.0
-"""Seconds without events after which the SDK calls all the same, with none."""
+"""Seconds without events after which the SDK calls the handler with an empty batch."""
 SILENT_SECONDS = 10.0
-"""Seconds without any call after which a partition that is not held counts as silent."""
+"""Seconds without any call after which an idle partition counts as silent."""
 STUCK_SECONDS = 30.0
-"""Seconds without events, while the hub moves on, after which the client is started anew."""
+"""Seconds without events, though the hub has more, after which the client is restarted."""
 RECONNECT_SECONDS = 5.0
-"""Seconds between two tries to reach a hub."""
+"""Seconds between attempts to connect to a hub."""
 WEDGED_SECONDS = 900.0
-"""Seconds after which what stands still, though nothing outside holds it, needs a restart."""
+"""Seconds without progress, though nothing external blocks it, after which a restart is needed."""
 MAX_UNTRACKED_MESSAGES = 1_000_000
-"""Messages that a link may bring before it is made anew, should the SDK keep their tags for ever
-and not let us at them."""
+"""Messages after which a link is replaced, in case the SDK keeps their delivery tags forever and
+they cannot be cleared."""
 
 
 class Receiver:
-    """Reads one hub for as long as it runs."""
+    """Receives from one hub until closed."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class Receiver:
         failed: Callable[[BaseException], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*failed* is told of an error after which nothing can be promised."""
+        """*failed* receives an error after which no guarantee holds."""
         self.claims: dict[str, OwnedPartition] = {}
         self.connected = asyncio.Event()
-        """Set when the hub and the checkpoint container have let us in."""
+        """Set when the hub and the checkpoint container have accepted a connection."""
         self.lags: dict[str, int] = {}
-        """Messages by which each of our partitions is behind its end, when last looked at."""
+        """Messages between our position and the end, by partition, at the last check."""
         self._hub = hub
         self._checkpoints = checkpoints
         self._pipeline = pipeline
@@ -88,26 +88,26 @@ class Receiver:
         self._contexts: dict[str, PartitionContext] = {}
         self._client: EventHubConsumerClient | None = None
         self._receiving: asyncio.Task[None] | None = None
-        self._taking: set[asyncio.Task[None]] = set()
+        self._processing: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._sign_of_life = 0.0
+        self._last_activity = 0.0
         self._tracked = 0
-        self._looked = 0.0
+        self._restarted_at = 0.0
         self.owners = PartitionOwners(hub, checkpoints.store, health, monotonic=monotonic)
 
-    # --- life ---
+    # --- lifecycle ---
 
     async def run(self) -> None:
-        """Receive until :meth:`close`; a client that ends is followed by another."""
-        await self._greet()
+        """Receive until :meth:`close`; replace a client that ends."""
+        await self._wait_until_connected()
         while not self._stopping:
-            self._sign_of_life = self._monotonic()
+            self._last_activity = self._monotonic()
             self._client = self._hub.consumer(self._checkpoints.store)
             self._receiving = asyncio.create_task(self._receive(self._client))
             try:
                 await asyncio.wait([self._receiving])
             finally:
-                await self._end(self._client)
+                await self._close_client(self._client)
 
     async def _receive(self, client: EventHubConsumerClient) -> None:
         try:
@@ -122,46 +122,46 @@ class Receiver:
                 starting_position="-1",
             )
         except (EventHubError, AzureError, OSError) as error:
-            self._tell(error)
+            self._report(error)
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _greet(self) -> None:
-        """Wait until hub and checkpoint container are there and let us in."""
+    async def _wait_until_connected(self) -> None:
+        """Wait until the hub and the checkpoint container exist and accept our credentials."""
         while not self.connected.is_set():
             if await self._checkpoints.probe():
-                told = await read_properties(self._hub, self._health)
-                if told is not None:
-                    self._checkpoints.store.hub_created(self._hub.name, told.created)
-                    self.owners.partitions = told.partitions
+                properties = await read_properties(self._hub, self._health)
+                if properties is not None:
+                    self._checkpoints.store.hub_created(self._hub.name, properties.created)
+                    self.owners.partitions = properties.partitions
                     self.connected.set()
                     return
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def stop_receiving(self) -> None:
-        """Take no more batches; those that come now are held and come again to who is next."""
+        """Accept no more batches; a batch that arrives now is redelivered to the next owner."""
         self._stopping = True
 
     async def drained(self) -> None:
-        """Wait until the batches that were taken are with the pipeline."""
-        while self._taking:
-            await asyncio.wait(self._taking)
+        """Wait until the pipeline has taken all received batches."""
+        while self._processing:
+            await asyncio.wait(self._processing)
 
     async def close(self) -> None:
-        """Give the partitions back."""
+        """Release the partitions."""
         self._stopping = True
         if self._client is not None:
-            await self._end(self._client)
-        for task in self._taking:
+            await self._close_client(self._client)
+        for task in self._processing:
             task.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        await asyncio.gather(*self._processing, return_exceptions=True)
 
-    async def _end(self, client: EventHubConsumerClient) -> None:
+    async def _close_client(self, client: EventHubConsumerClient) -> None:
         await client.close()
         if self._receiving is not None:
             self._receiving.cancel()
             await asyncio.gather(self._receiving, return_exceptions=True)
 
-    # --- what the SDK calls ---
+    # --- callbacks of the SDK ---
 
     async def _on_claimed(self, context: PartitionContext) -> None:
         partition = context.partition_id
@@ -174,199 +174,200 @@ class Receiver:
         log.debug("partition claimed", partition=self.claims[partition].name)
 
     async def _on_lost(self, context: PartitionContext, reason: CloseReason) -> None:
-        claim = self.claims.pop(context.partition_id, None)
+        owned = self.claims.pop(context.partition_id, None)
         self._contexts.pop(context.partition_id, None)
         self.lags.pop(context.partition_id, None)
-        if claim is not None:
-            claim.closed = True
-            self._health.resolve(Problem.PARTITION_SILENT, part=claim.name)
-            self.owners.forget(claim)
-            log.debug("partition given up", partition=claim.name, why=str(reason))
+        if owned is not None:
+            owned.closed = True
+            self._health.resolve(Problem.PARTITION_SILENT, part=owned.name)
+            self.owners.forget(owned)
+            log.debug("partition released", partition=owned.name, why=str(reason))
 
     async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
-        """Take note of what the SDK could not do; it goes on by itself, and so do we."""
+        """Report an error of the SDK, which retries by itself."""
         log.debug("hub error", partition=context and context.partition_id, error=repr(error)[:500])
         if context is None:
-            self._sign_of_life = self._monotonic()
-            self._tell(error)
+            self._last_activity = self._monotonic()
+            self._report(error)
 
     async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
-        claim = self.claims.get(context.partition_id)
-        if claim is None:
+        owned = self.claims.get(context.partition_id)
+        if owned is None:
             return
-        claim.last_heartbeat = self._monotonic()
+        owned.last_heartbeat = self._monotonic()
         if events or not self.lags.get(context.partition_id):
-            # While links are refused a call without events may come in between: it proves nothing.
-            self._health.resolve(Problem.PARTITION_SILENT, part=claim.name)
+            # Refused links can be interrupted by a call without events: it proves nothing.
+            self._health.resolve(Problem.PARTITION_SILENT, part=owned.name)
         if not events:
             return
-        claim.handler_active, claim.handler_started = True, self._monotonic()
+        owned.handler_active, owned.handler_started = True, self._monotonic()
         try:
             if self._stopping:
                 await asyncio.Event().wait()  # until the SDK cancels this handler
             await self._guard.wait_until_allowed()
-            claim.last_events = self._monotonic()
-            await self._take(claim, events)
+            owned.last_events = self._monotonic()
+            await self._process(owned, events)
         finally:
-            claim.handler_active = False
-            claim.last_heartbeat = self._monotonic()
+            owned.handler_active = False
+            owned.last_heartbeat = self._monotonic()
 
-    async def _take(self, claim: OwnedPartition, events: Sequence[EventData]) -> None:
-        claim.advance()
+    async def _process(self, owned: OwnedPartition, events: Sequence[EventData]) -> None:
+        owned.advance()
         messages: list[Message] = []
         unreadable: list[Position] = []
         last: StreamOffset | None = None
         for event in events:
-            place = _place_of(event)
-            if claim.is_duplicate(place):
+            offset = _offset_of(event)
+            if owned.is_duplicate(offset):
                 self._pipeline.counts.repeated += 1
                 continue
-            last = place
-            position = Position(claim.name, place.sequence_number)
+            last = offset
+            position = Position(owned.name, offset.sequence_number)
             body = _body_of(event)
             if body is None:
                 unreadable.append(position)
             else:
-                messages.append(Message(body, position, place.enqueued))
+                messages.append(Message(body, position, offset.enqueued))
         if last is None:
             return
-        ticket = claim.accept(last)
-        ticket.add()
-        task = asyncio.create_task(self._pipeline.process(messages, ticket))
-        self._taking.add(task)
-        task.add_done_callback(self._ended)
+        tracker = owned.accept(last)
+        tracker.add()
+        task = asyncio.create_task(self._pipeline.process(messages, tracker))
+        self._processing.add(task)
+        task.add_done_callback(self._on_task_done)
         await asyncio.shield(task)
         for position in unreadable:
             await self._pipeline.reject(position, Reject("body is not binary", b""))
-        ticket.done()
+        tracker.done()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._taking.discard(task)
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._processing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
 
-    # --- now and then ---
+    # --- periodic checks ---
 
     def is_stalled(self, *, held_up: bool) -> str | None:
-        """Return what has stood still for so long that only a restart can help, or None.
+        """Return what has been stalled for so long that only a restart helps, or None.
 
-        With *held_up* something outside holds work up, and batches may rightly wait.
+        If *held_up* is true, something external blocks progress, and batches may wait.
         """
         now = self._monotonic()
-        signs = (self._sign_of_life, self._checkpoints.store.listing_tried.get(self._hub.name, 0.0))
-        if self.connected.is_set() and not self._stopping and now - max(signs) > WEDGED_SECONDS:
-            return f"the client of event hub {self._hub.name} does nothing any more"
-        for claim in self.claims.values():
-            since = claim.handler_started if claim.handler_active else claim.stalled_since
-            if (
-                not held_up
-                and now - since > WEDGED_SECONDS
-                and (claim.handler_active or self._lags_behind(claim))
-            ):
-                return f"nothing is taken from {claim.name} any more"
+        listed = self._checkpoints.store.listing_tried.get(self._hub.name, 0.0)
+        active = max(self._last_activity, listed)
+        if self.connected.is_set() and not self._stopping and now - active > WEDGED_SECONDS:
+            return f"the client of event hub {self._hub.name} is inactive"
+        for owned in self.claims.values():
+            since = owned.handler_started if owned.handler_active else owned.stalled_since
+            behind = owned.handler_active or self._lags_behind(owned)
+            if not held_up and now - since > WEDGED_SECONDS and behind:
+                return f"no message is read from {owned.name} any more"
         return None
 
-    def _lags_behind(self, claim: OwnedPartition) -> bool:
-        return bool(self.lags.get(claim.name.rpartition("/")[2]))
+    def _lags_behind(self, owned: OwnedPartition) -> bool:
+        return bool(self.lags.get(owned.name.rpartition("/")[2]))
 
     async def checkpoint(self) -> None:
-        """Write down how far each of our partitions is settled, where that is news."""
-        for partition, claim in list(self.claims.items()):
-            place, context = claim.due(), self._contexts.get(partition)
-            if place is None or context is None:
+        """Write a checkpoint for each of our partitions that has progressed."""
+        for partition, owned in list(self.claims.items()):
+            offset, context = owned.due(), self._contexts.get(partition)
+            if offset is None or context is None:
                 continue
             try:
-                await context.update_checkpoint(place)  # type: ignore[arg-type] # all it reads
+                await context.update_checkpoint(offset)  # type: ignore[arg-type] # all it reads
             except CheckpointLost:
-                log.info("checkpoint left to the partition's new owner", partition=claim.name)
+                log.info("checkpoint left to the partition's new owner", partition=owned.name)
                 continue
             except (AzureError, OSError) as error:
-                self._tell(error)
+                self._report(error)
                 return
-            claim.checkpointed = place
-            claim.checkpointed_at = self._monotonic()
+            owned.checkpointed = offset
+            owned.checkpointed_at = self._monotonic()
             self._checkpoints.resolve()
 
     async def check_partitions(self) -> None:
-        """Notice partitions that nobody hears of, and say why."""
+        """Report partitions without any call, and the reason."""
         now = self._monotonic()
-        self._too_many_tags()
+        self._needs_new_link()
         self.owners.check()
         silent = {
-            partition: claim
-            for partition, claim in self.claims.items()
-            if not claim.handler_active and now - claim.last_heartbeat >= SILENT_SECONDS
+            partition: owned
+            for partition, owned in self.claims.items()
+            if not owned.handler_active and now - owned.last_heartbeat >= SILENT_SECONDS
         }
         if not silent:
             return
         refusal = await read_refusal(self._hub, next(iter(silent)))
         why = explain_refusal(refusal, self._hub.settings.consumer_group)
-        for claim in silent.values():
-            if not claim.closed and claim.last_heartbeat <= now:
-                self._health.report(Problem.PARTITION_SILENT, why, part=claim.name)
+        for owned in silent.values():
+            if not owned.closed and owned.last_heartbeat <= now:
+                self._health.report(Problem.PARTITION_SILENT, why, part=owned.name)
 
     async def check_hub(self) -> None:
-        """Compare our positions with the ends of the partitions; start anew where we are stuck."""
+        """Compare our positions with the ends of the partitions; restart a stuck client."""
         if not await self._checkpoints.probe():
             return
         stuck: list[str] = []
-        another = False
+        recreated = False
         try:
             async with self._hub.consumer(retry_total=0) as client:
                 properties = await client.get_eventhub_properties()
-                made, self.owners.partitions = properties["created_at"], properties["partition_ids"]
-                another = self._checkpoints.store.hub_created(self._hub.name, made)
-                for partition, claim in list(self.claims.items()):
-                    reached = claim.last_sequence  # before the question: messages go on coming
-                    told = await client.get_partition_properties(partition)
-                    if self._compare(partition, claim, reached, told):
+                self.owners.partitions = properties["partition_ids"]
+                recreated = self._checkpoints.store.hub_created(
+                    self._hub.name, properties["created_at"]
+                )
+                for partition, owned in list(self.claims.items()):
+                    last_sequence = owned.last_sequence  # read first: messages keep arriving
+                    partition_properties = await client.get_partition_properties(partition)
+                    if self._is_stuck(partition, owned, last_sequence, partition_properties):
                         stuck.append(partition)
         except (EventHubError, OSError, TimeoutError) as error:
-            self._tell(error)
+            self._report(error)
             return
         resolve_hub_problems(self._hub, self._health)
-        if another:
-            log.warning("hub was made anew", hub=self._hub.name)
+        if recreated:
+            log.warning("hub was recreated", hub=self._hub.name)
             for partition in self.claims:
                 self._checkpoints.store.invalidate(self._hub.name, partition)
-        if another or self._too_many_tags() or (stuck and not await self._is_refused(stuck)):
-            log.warning("client started anew", hub=self._hub.name, stuck=stuck)
+        if recreated or self._needs_new_link() or (stuck and not await self._is_refused(stuck)):
+            log.warning("client restarted", hub=self._hub.name, stuck=stuck)
             await self._restart()
 
     async def _is_refused(self, partitions: Sequence[str]) -> bool:
-        """Tell whether the hub does not let partitions be read, and say so: no client can help."""
+        """Return True, and report why, if the hub refuses reads: a new client cannot help."""
         refusal = await read_refusal(self._hub, partitions[0])
         if refusal is None or "stolen" in refusal[0]:
-            return False  # it lets us read, or is being read, by our own link
+            return False  # the hub accepts our link, or our own link is reading
         why = explain_refusal(refusal, self._hub.settings.consumer_group)
         for partition in partitions:
-            if (claim := self.claims.get(partition)) is not None:
-                self._health.report(Problem.PARTITION_SILENT, why, part=claim.name)
+            if (owned := self.claims.get(partition)) is not None:
+                self._health.report(Problem.PARTITION_SILENT, why, part=owned.name)
         return True
 
-    def _compare(
-        self, partition: str, claim: OwnedPartition, reached: int, told: dict[str, Any]
+    def _is_stuck(
+        self, partition: str, owned: OwnedPartition, last_sequence: int, properties: dict[str, Any]
     ) -> bool:
-        """Take note of the lag; tell whether only a new client can help."""
-        end, begin = told["last_enqueued_sequence_number"], told["beginning_sequence_number"]
-        self.lags[partition] = max(0, end - max(reached, begin - 1))
-        self.owners.check_partition(claim, self.lags[partition])
-        if end < reached:
-            log.warning("hub was made anew", partition=claim.name)
+        """Record the lag; return True if only a new client can help."""
+        end = properties["last_enqueued_sequence_number"]
+        before = properties["beginning_sequence_number"] - 1
+        self.lags[partition] = max(0, end - max(last_sequence, before))
+        self.owners.check_partition(owned, self.lags[partition])
+        if end < last_sequence:
+            log.warning("hub was recreated", partition=owned.name)
             self._checkpoints.store.invalidate(self._hub.name, partition)
             return True
-        quiet = self._monotonic() - max(claim.last_events, self._looked) > STUCK_SECONDS
-        return bool(self.lags[partition]) and quiet and not claim.handler_active
+        idle = self._monotonic() - max(owned.last_events, self._restarted_at) > STUCK_SECONDS
+        return bool(self.lags[partition]) and idle and not owned.handler_active
 
     async def _restart(self) -> None:
-        self._looked = self._monotonic()
+        self._restarted_at = self._monotonic()
         if self._client is not None:
             await self._client.close()
         if self._receiving is not None:
             self._receiving.cancel()
 
-    def _too_many_tags(self) -> bool:
-        """Empty the SDK's sets of delivery tags; tell whether only a new link can do that."""
+    def _needs_new_link(self) -> bool:
+        """Clear the SDK's delivery tags; return True if only a new link can free them."""
         messages = self._pipeline.counts.messages
         if self._client is None or forget_delivery_tags(self._client):
             self._tracked = messages
@@ -375,22 +376,22 @@ class Receiver:
         self._tracked = messages
         return True
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         if isinstance(error, AzureError) and not isinstance(error, EventHubError):
             self._checkpoints.report(error)
         elif isinstance(error, EventHubError | OSError | TimeoutError):
-            what, detail = problem_of(error, self._hub.name)
-            self._health.report(what, detail, part=self._hub.name)
+            problem, detail = problem_of(error, self._hub.name)
+            self._health.report(problem, detail, part=self._hub.name)
         else:
             self.owners.balancing_failed(error)
 
 
-def _place_of(event: EventData) -> StreamOffset:
+def _offset_of(event: EventData) -> StreamOffset:
     return StreamOffset(event.sequence_number or 0, event.offset or "", event.enqueued_time)
 
 
 def _body_of(event: EventData) -> bytes | None:
-    """Return a binary body; None for an AMQP value or sequence, which no known sender sends."""
+    """Return a binary body; None for an AMQP value or sequence, which no known sender uses."""
     try:
         return b"".join(event.body)  # type: ignore[arg-type] # an iterator of bytes, or a TypeError
     except TypeError:

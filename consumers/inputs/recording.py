@@ -1,4 +1,4 @@
-"""Messages from recordings: newline-delimited JSON, the same gzipped, Event Hubs Capture Avro."""
+"""Messages from recordings: JSON lines, plain or gzipped, or Event Hubs Capture Avro."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _BROKEN_AVRO = (
     struct.error,
     zlib.error,
 )
-"""What fastavro raises on a file that is cut off or damaged; it has no error type of its own."""
+"""Errors that fastavro raises on a truncated or damaged file; it has no error type of its own."""
 
 
 def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Message]:
     """Yield the messages of a recording in order; ``-`` is standard input.
 
-    *progress* is told of bytes read from the file. ConfigurationError when it cannot be opened;
-    RecordingUnreadable when it stops being readable, after everything before that was yielded.
+    *progress* receives the number of bytes read. Raises ConfigurationError if the recording cannot
+    be opened. Raises RecordingUnreadable where it becomes unreadable, after all messages before.
     """
     with _opened(name) as raw:
         watched = io.BufferedReader(_ProgressReader(raw, progress), 1 << 20)
@@ -57,7 +57,7 @@ def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Messa
 
 
 def require_recording(name: str) -> None:
-    """Raise ConfigurationError when there is no such recording."""
+    """Raise ConfigurationError if the recording does not exist."""
     if name == "-":
         if sys.stdin is None or sys.stdin.closed:
             raise ConfigurationError("-: standard input is closed")
@@ -68,13 +68,13 @@ def require_recording(name: str) -> None:
 
 
 def recording_size(name: str) -> int | None:
-    """Return the size of a recording in bytes, or None where nobody knows."""
+    """Return the size of a recording in bytes, or None if unknown."""
     path = Path(name)
     return path.stat().st_size if name != "-" and path.is_file() else None
 
 
 def sizes_of(names: Sequence[str]) -> int | None:
-    """Return the size of several recordings in bytes, or None where nobody knows."""
+    """Return the total size of recordings in bytes, or None if unknown."""
     sizes = [recording_size(name) for name in names]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -120,7 +120,7 @@ def _skip_line(line: bytes, stream: io.BufferedReader[Any]) -> None:
 
 
 def _from_avro(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
-    """Read the records that Event Hubs Capture writes: the body and its time of arrival."""
+    """Read the records that Event Hubs Capture writes: body and arrival time."""
     number = 0
     try:
         events: Iterator[Any] = fastavro.reader(stream)
@@ -132,23 +132,23 @@ def _from_avro(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
             enqueued = parse_time(fields.get("EnqueuedTimeUtc"))
             yield Message(body, Position(name, number), enqueued)
     except _BROKEN_AVRO as error:
-        told = str(error) or type(error).__name__
-        raise RecordingUnreadable(f"{name}: unreadable after event {number}: {told}") from None
+        reason = str(error) or type(error).__name__
+        raise RecordingUnreadable(f"{name}: unreadable after event {number}: {reason}") from None
 
 
 class _ProgressReader(io.RawIOBase):
-    """Tells how many bytes were read."""
+    """Reports how many bytes were read."""
 
     def __init__(self, raw: io.FileIO, progress: Callable[[int], None]) -> None:
         self._raw = raw
         self._progress = progress
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read as a raw stream does."""
+        """Read like a raw stream."""
         data = self._raw.read(len(buffer))
         buffer[: len(data)] = data
         self._progress(len(data))
@@ -156,17 +156,17 @@ class _ProgressReader(io.RawIOBase):
 
 
 class _GzipReader(io.RawIOBase):
-    """Gives what is unzipped as soon as it is: a file that is cut off loses nothing but its end."""
+    """Returns unzipped data immediately, so that a truncated file loses only its end."""
 
     def __init__(self, unzipped: gzip.GzipFile) -> None:
         self._unzipped = unzipped
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read as a raw stream does."""
+        """Read like a raw stream."""
         data = self._unzipped.read1(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -1,4 +1,4 @@
-"""Against diverting a whole stream: when hardly anything can be read, something else is wrong."""
+"""Guards against quarantining a whole stream: mostly unreadable messages mean a wrong setup."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from consumers.pipeline.stats import PipelineCounts
 
 WINDOW_MESSAGES = 1_000
-"""Messages that are looked at together."""
+"""Messages over which the unreadable share is measured."""
 TRICKLE_SECONDS = 60.0
-"""Seconds between two batches that are let through while hardly anything can be read."""
+"""Seconds between batches while most messages are unreadable."""
 
 
 class UnreadableGuard:
-    """Lets only a batch a minute through while most messages are unreadable.
+    """Allows only one batch per minute while most messages are unreadable.
 
-    They go to quarantine as ever, and the stream goes on by itself when it can be read again; but
-    a wrong setting or a new format does not empty a hub into the quarantine within minutes.
+    Unreadable messages go to quarantine as usual. The stream recovers by itself once messages can
+    be read again. But a wrong setting or a new format cannot empty a hub into the quarantine.
     """
 
     def __init__(
@@ -38,39 +38,39 @@ class UnreadableGuard:
         self._health = health
         self._share = share
         self._monotonic = monotonic
-        self._mark = (0, 0)
+        self._window_start = (0, 0)
         self._tripped = False
-        self._let_through = 0.0
+        self._allowed_at = 0.0
 
     async def wait_until_allowed(self) -> None:
-        """Wait until another batch may be taken."""
-        admitted = self.allows()
-        while not admitted:
+        """Wait until another batch may be processed."""
+        allowed = self.allows()
+        while not allowed:
             await asyncio.sleep(1.0)
-            admitted = self.allows()
+            allowed = self.allows()
 
     def allows(self) -> bool:
-        """Tell whether another batch may be taken now."""
-        messages = self._counts.messages - self._mark[0]
-        unreadable = self._counts.unreadable - self._mark[1]
+        """Return True if another batch may be processed now."""
+        messages = self._counts.messages - self._window_start[0]
+        unreadable = self._counts.unreadable - self._window_start[1]
         if messages >= WINDOW_MESSAGES or (self._tripped and messages):
-            self._mark = (self._counts.messages, self._counts.unreadable)
-            self._turn(tripped=unreadable >= messages * self._share)
+            self._window_start = (self._counts.messages, self._counts.unreadable)
+            self._set_tripped(tripped=unreadable >= messages * self._share)
         if not self._tripped:
             return True
         now = self._monotonic()
-        if now - self._let_through < TRICKLE_SECONDS:
+        if now - self._allowed_at < TRICKLE_SECONDS:
             return False
-        self._let_through = now
+        self._allowed_at = now
         return True
 
-    def _turn(self, *, tripped: bool) -> None:
+    def _set_tripped(self, *, tripped: bool) -> None:
         self._tripped = tripped
         if tripped:
             self._health.report(
                 Problem.STREAM_UNREADABLE,
-                "most messages cannot be read; see 'signinwatch quarantine list' and what sends "
-                "to this hub. One batch a minute is taken until they can be read again",
+                "most messages are unreadable. See 'signinwatch quarantine list', and check what "
+                "sends to this hub. One batch per minute is read until messages are readable again",
             )
         else:
             self._health.resolve(Problem.STREAM_UNREADABLE)

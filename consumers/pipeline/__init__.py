@@ -1,1 +1,1 @@
-"""The stages from a decoded message to an accepted finding."""
+"""The pipeline stages from a decoded message to an accepted finding."""

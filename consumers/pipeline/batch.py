@@ -1,29 +1,29 @@
-"""When a batch is settled: nothing of it is open any more, in memory or on its way."""
+"""Tracks when a batch is complete: none of its work is outstanding, in memory or in the outbox."""
 
 from __future__ import annotations
 
 
 class BatchTracker:
-    """Counts what is still open of one batch of messages.
+    """Counts the outstanding work of a batch of messages.
 
-    It is held while the batch is being taken, for each address that is asked about, and for each
-    finding that the sink has not accepted. Only a settled batch may be checkpointed.
+    Work is outstanding while the batch is processed, for each address that is looked up, and for
+    each finding that the sink has not accepted. Only a completed batch may be checkpointed.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_outstanding",)
 
     def __init__(self) -> None:
-        self._open = 0
+        self._outstanding = 0
 
     @property
     def completed(self) -> bool:
-        """Whether everything is judged and accepted, or durably waiting."""
-        return self._open == 0
+        """Whether every sign-in is evaluated and accepted, or durably pending."""
+        return self._outstanding == 0
 
     def add(self) -> None:
-        """Open one thing more."""
-        self._open += 1
+        """Register one unit of outstanding work."""
+        self._outstanding += 1
 
     def done(self) -> None:
-        """Close one thing."""
-        self._open -= 1
+        """Complete one unit of outstanding work."""
+        self._outstanding -= 1

@@ -1,4 +1,4 @@
-"""Judging sign-ins whose address is answered, and passing on what is found."""
+"""Evaluates sign-ins whose address has a verdict, and passes findings to the outbox."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from schemas.rows.findings import FindingRow
 
 PENDING_BATCH = 500
-"""Waiting sign-ins that are judged at once."""
+"""Pending sign-ins that are evaluated together."""
 
 
 class Evaluator:
-    """Hands sign-ins to the judge, and its findings to the outbox."""
+    """Passes sign-ins to the judge and its findings to the outbox."""
 
     def __init__(
         self,
@@ -47,204 +47,221 @@ class Evaluator:
         self._outbox = outbox
         self._ledger = ledger
         self._clock = clock
-        self._folded: list[BatchTracker] = []
+        self._aggregated: list[BatchTracker] = []
 
     @property
     def aggregating(self) -> bool:
-        """Tell whether batches wait for a row that counts what was folded."""
-        return bool(self._folded)
+        """Whether batches wait for an aggregate row to be sent."""
+        return bool(self._aggregated)
 
-    def cannot_alert(self, verdict: Verdict | None, known: LocalMatch | None) -> bool:
-        """Tell whether no sign-in from an address can become a finding by what is known now."""
-        words = [] if verdict is None else [verdict]
-        if known is not None:
-            if known.in_feed:
+    def cannot_alert(self, verdict: Verdict | None, match: LocalMatch | None) -> bool:
+        """Return True if the current verdicts cannot make a finding of any sign-in."""
+        verdicts = [] if verdict is None else [verdict]
+        if match is not None:
+            if match.in_feed:
                 return False
-            words.extend(known.verdicts)
-        return all(map(self._judge.cannot_alert, words))
+            verdicts.extend(match.verdicts)
+        return all(map(self._judge.cannot_alert, verdicts))
 
     def matched_by_feed(
-        self, address: str, held: Sequence[Sighting], known: LocalMatch
+        self, address: str, sightings: Sequence[Sighting], match: LocalMatch
     ) -> tuple[list[Sighting], list[Sighting]]:
-        """Part sign-ins into those of which free sources speak, at their time, and the others."""
-        if known.conclusive:
-            return list(held), []
+        """Split sign-ins: those that local sources match at their event time, and the rest."""
+        if match.conclusive:
+            return list(sightings), []
         parts: tuple[list[Sighting], list[Sighting]] = ([], [])
         now, wall = self._clock.now(), datetime.now(UTC)
-        for one in held:
-            signin, enqueued, _ = one
+        for sighting in sightings:
+            signin, enqueued, _ = sighting
             with self._guard.around(signin):
-                moment = event_time_of(signin, enqueued, row_time(now, wall))
-                parts[not self._local_sources.verdicts_of(address, known, moment)].append(one)
+                timestamp = event_time_of(signin, enqueued, row_time(now, wall))
+                parts[not self._local_sources.verdicts_of(address, match, timestamp)].append(
+                    sighting
+                )
         return parts
 
     async def evaluate_in_flight(
         self,
         address: str,
-        held: Sequence[Sighting],
+        sightings: Sequence[Sighting],
         verdict: Verdict | None,
-        tickets: Sequence[BatchTracker],
-        known: LocalMatch | None = None,
+        trackers: Sequence[BatchTracker],
+        match: LocalMatch | None = None,
     ) -> None:
-        """Judge sign-ins that are held for an address; *tickets* wait for what is found."""
-        if not held or self.cannot_alert(verdict, known):
+        """Evaluate in-flight sign-ins of an address; *trackers* complete when findings are sent."""
+        if not sightings or self.cannot_alert(verdict, match):
             return
         await self._history.fetch_bad([address])
         now, wall = self._clock.now(), datetime.now(UTC)
-        rows, moments, folds = [], [], self._judge.aggregates
-        for signin, enqueued, _ in held:
+        rows, enqueued_at, aggregates_before = [], [], self._judge.aggregates
+        for signin, enqueued, _ in sightings:
             with self._guard.around(signin):
                 details = signin.details(enqueued=enqueued, fallback_time=row_time(now, wall))
-                words = self._words(address, details, verdict, known)
-                row = self._judged(details, address, words, wall=wall, now=now)
+                verdicts = self._verdicts(address, details, verdict, match)
+                row = self._finding(details, address, verdicts, wall=wall, now=now)
                 if row is not None:
                     rows.append(row)
-                    moments.append(enqueued.timestamp() if enqueued else None)
+                    enqueued_at.append(enqueued.timestamp() if enqueued else None)
         await self._guard.flush()
-        if self._judge.aggregates > folds:
-            for ticket in tickets:
-                ticket.add()  # until the row is told that counts what was folded
-                self._folded.append(ticket)
-        await self._outbox.add(rows, enqueued=moments, tickets=tickets)
+        if self._judge.aggregates > aggregates_before:
+            for tracker in trackers:
+                tracker.add()  # until the aggregate row is sent
+                self._aggregated.append(tracker)
+        await self._outbox.add(rows, enqueued=enqueued_at, trackers=trackers)
 
     async def evaluate_pending(self, answered: Mapping[str, Verdict]) -> dict[str, int]:
-        """Judge what waits in the ledger for answered addresses; let go of it, and return how much.
+        """Evaluate and acknowledge the pending sign-ins of addresses that have a verdict now.
 
-        Of each address, that is.
+        Return the number of acknowledged sign-ins by address.
         """
-        known = self._local_sources.match(list(answered))
-        harmless = [
-            one for one, verdict in answered.items() if self.cannot_alert(verdict, known.get(one))
+        matches = self._local_sources.match(list(answered))
+        unalertable = [
+            address
+            for address, verdict in answered.items()
+            if self.cannot_alert(verdict, matches.get(address))
         ]
-        settled = await self._ledger.acknowledge_addresses(harmless) if harmless else {}
+        acknowledged = await self._ledger.acknowledge_addresses(unalertable) if unalertable else {}
         for address, verdict in answered.items():
-            if address not in harmless:
-                settled[address] = await self._waiting(address, verdict, known.get(address))
-        return settled
+            if address not in unalertable:
+                acknowledged[address] = await self._evaluate_waiting(
+                    address, verdict, matches.get(address)
+                )
+        return acknowledged
 
-    async def split_by_feed_validity(self, known: Mapping[str, LocalMatch]) -> dict[str, int]:
-        """Judge what waits of which free sources speak now; let go of it, and return how much."""
-        settled = {}
-        answers = await self._ledger.get_verdicts(list(known)) if known else {}
-        for address, one in known.items():
-            settled[address] = await self._waiting(address, None, one, answers.get(address))
-        return {address: count for address, count in settled.items() if count}
+    async def split_by_feed_validity(self, matches: Mapping[str, LocalMatch]) -> dict[str, int]:
+        """Evaluate and acknowledge pending sign-ins that local sources match now; count them."""
+        acknowledged = {}
+        cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
+        for address, match in matches.items():
+            acknowledged[address] = await self._evaluate_waiting(
+                address, None, match, cached.get(address)
+            )
+        return {address: count for address, count in acknowledged.items() if count}
 
-    async def _waiting(
+    async def _evaluate_waiting(
         self,
         address: str,
         verdict: Verdict | None,
-        known: LocalMatch | None,
-        besides: Answer | None = None,
+        match: LocalMatch | None,
+        cached: Answer | None = None,
     ) -> int:
-        """Judge what waits for an address, part by part, until nothing is left that is spoken of.
+        """Evaluate the pending sign-ins of an address in batches; return how many are done.
 
-        What nobody speaks of stays where it is. *besides* is heard only where somebody does.
+        Sign-ins without any verdict stay pending. *cached* adds to other verdicts, and does not
+        count alone.
         """
-        settled = left = 0
+        acknowledged = unmatched = 0
         while True:
-            waiting = await self._ledger.waiting_for(address, left + PENDING_BATCH)
-            spoken = []
-            rows, folds = [], self._judge.aggregates
+            pending = await self._ledger.waiting_for(address, unmatched + PENDING_BATCH)
+            matched = []
+            rows, aggregates_before = [], self._judge.aggregates
             await self._history.fetch_bad([address])
             now, wall = self._clock.now(), datetime.now(UTC)
-            for one in waiting:
-                with self._guard.around(one):
-                    words = _with(besides, self._words(address, one.details, verdict, known))
-                    if not words:
+            for signin in pending:
+                with self._guard.around(signin):
+                    verdicts = _with_cached(
+                        cached, self._verdicts(address, signin.details, verdict, match)
+                    )
+                    if not verdicts:
                         continue
-                    row = self._judged(one.details, address, words, wall=wall, now=now, late=True)
+                    row = self._finding(
+                        signin.details, address, verdicts, wall=wall, now=now, late=True
+                    )
                     if row is not None:
                         rows.append(row)
-                spoken.append(one)
-            if not spoken and len(waiting) < left + PENDING_BATCH:
-                return settled
+                matched.append(signin)
+            if not matched and len(pending) < unmatched + PENDING_BATCH:
+                return acknowledged
             await self._guard.flush()
             await self._outbox.add(rows)
-            if self._judge.aggregates > folds:
+            if self._judge.aggregates > aggregates_before:
                 await self.flush_aggregates(None)
-            await self._outbox.flush()  # also what was found of them before they waited
-            await self._ledger.acknowledge(spoken)
-            settled += len(spoken)
-            left = len(waiting) - len(spoken)
+            await self._outbox.flush()  # includes their findings from before they were enqueued
+            await self._ledger.acknowledge(matched)
+            acknowledged += len(matched)
+            unmatched = len(pending) - len(matched)
 
     async def evaluate_late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, LocalMatch]:
-        """Judge sign-ins that went by before a free source spoke of their address.
+        """Evaluate recent sign-ins that a local source may match only now.
 
-        Return the addresses that one speaks of now.
+        Return the matches by address.
         """
-        known = self._local_sources.match(list({address for address, _ in signins}))
-        await self._history.fetch_bad(list(known))
-        answers = await self._ledger.get_verdicts(list(known)) if known else {}
+        matches = self._local_sources.match(list({address for address, _ in signins}))
+        await self._history.fetch_bad(list(matches))
+        cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
         now, wall = self._clock.now(), datetime.now(UTC)
-        folds, rows = self._judge.aggregates, []
+        aggregates_before, rows = self._judge.aggregates, []
         for address, details in signins:
-            one = known.get(address)
+            match = matches.get(address)
             with self._guard.around(details):
-                words = self._words(address, details, None, one) if one is not None else []
-                words = _with(answers.get(address), words)
-                row = self._judged(details, address, words, wall=wall, now=now, late=True)
+                verdicts = (
+                    self._verdicts(address, details, None, match) if match is not None else []
+                )
+                verdicts = _with_cached(cached.get(address), verdicts)
+                row = self._finding(details, address, verdicts, wall=wall, now=now, late=True)
                 if row is not None:
                     rows.append(row)
         await self._guard.flush()
         await self._outbox.add(rows)
-        if self._judge.aggregates > folds:
+        if self._judge.aggregates > aggregates_before:
             await self.flush_aggregates(None)
-        return known
+        return matches
 
-    def _words(
-        self, address: str, details: Details, verdict: Verdict | None, known: LocalMatch | None
+    def _verdicts(
+        self, address: str, details: Details, verdict: Verdict | None, match: LocalMatch | None
     ) -> list[Verdict]:
-        """Return all words on an address that hold at a sign-in's time."""
-        words = [] if verdict is None else [verdict]
-        if known is not None:
-            words += self._local_sources.verdicts_of(address, known, details.event_time.timestamp())
-        return words
+        """Return all verdicts on an address that are valid at the time of a sign-in."""
+        verdicts = [] if verdict is None else [verdict]
+        if match is not None:
+            verdicts += self._local_sources.verdicts_of(
+                address, match, details.event_time.timestamp()
+            )
+        return verdicts
 
-    def _judged(
+    def _finding(
         self,
         details: Details,
         address: str,
-        words: Sequence[Verdict],
+        verdicts: Sequence[Verdict],
         *,
         wall: datetime,
         now: float,
         late: bool = False,
     ) -> FindingRow | None:
-        if not words:
+        if not verdicts:
             return None
         accounts = self._history.accounts_from(
             address, details.account, details.event_time.timestamp()
         )
         return self._judge.judge(
-            details, address, words, wall=wall, now=now, accounts=accounts, late=late
+            details, address, verdicts, wall=wall, now=now, accounts=accounts, late=late
         )
 
     async def flush_aggregates(self, before: float | None) -> None:
-        """Tell the rows that count what was folded in hours that ended *before*; all for None."""
-        tickets: list[BatchTracker] = []
+        """Send the aggregate rows of hours that ended *before*; of all hours if None."""
+        trackers: list[BatchTracker] = []
         if before is None:
-            tickets, self._folded = self._folded, []
+            trackers, self._aggregated = self._aggregated, []
         await self._outbox.add(
-            self._judge.close_aggregates(before, datetime.now(UTC)), tickets=tickets
+            self._judge.close_aggregates(before, datetime.now(UTC)), trackers=trackers
         )
-        for ticket in tickets:
-            ticket.done()
+        for tracker in trackers:
+            tracker.done()
 
 
-def _with(answer: Answer | None, words: list[Verdict]) -> list[Verdict]:
-    """Return words, with what the ledger knows besides if there are any."""
-    return [answer, *words] if words and isinstance(answer, Verdict) else words
+def _with_cached(cached: Answer | None, verdicts: list[Verdict]) -> list[Verdict]:
+    """Return the verdicts plus the cached verdict; nothing if there are no other verdicts."""
+    return [cached, *verdicts] if verdicts and isinstance(cached, Verdict) else verdicts
 
 
 def event_time_of(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
-    """Return when a sign-in began, in seconds since the epoch, as :meth:`SignIn.details` would."""
-    quick = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
-    if quick is None:
-        quick = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
-    return quick.timestamp()
+    """Return the start of a sign-in in seconds since the epoch, as :meth:`SignIn.details` does."""
+    started = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
+    if started is None:
+        started = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
+    return started.timestamp()
 
 
 def row_time(now: float, wall: datetime) -> datetime:
-    """Return the clock's time, or wall time while a recording has told none."""
+    """Return the clock's time; wall time until a recording has provided the first timestamp."""
     return datetime.fromtimestamp(now, UTC) if now > 0 else wall

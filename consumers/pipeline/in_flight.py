@@ -1,82 +1,97 @@
-"""Sign-ins held in memory while their addresses are being asked about."""
+"""Sign-ins kept in memory while their addresses are looked up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView, Sequence
+    from collections.abc import Iterable, KeysView, Sequence
     from datetime import datetime
 
     from consumers.pipeline.batch import BatchTracker
     from schemas.events.sign_in import SignIn
 
 MAX_SIGN_INS_IN_FLIGHT = 100_000
-"""Sign-ins."""
+"""Maximum number of sign-ins in memory."""
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
-"""Bytes of message bodies that they keep alive."""
+"""Maximum bytes of message bodies that they keep in memory."""
 
 Sighting = tuple["SignIn", "datetime | None", bool]
-"""A sign-in that is held, or being judged, for one of its addresses; when its message arrived; and
-whether that is its address of first choice, by which sign-ins are counted."""
+"""A sign-in under one of its addresses; when its message arrived; and whether that address is its
+first choice. Sign-ins are counted by their first choice."""
 
 
 class InFlight:
-    """Held sign-ins by address, and how much memory they cost."""
+    """In-flight sign-ins by address, and the memory they use."""
 
     def __init__(self) -> None:
         self._by_address: dict[str, list[Sighting]] = {}
-        self._tickets: dict[str, list[BatchTracker]] = {}
+        self._trackers: dict[str, list[BatchTracker]] = {}
         self._uses: dict[int, int] = {}
         self._count = 0
         self._bytes = 0
 
     @property
     def addresses(self) -> KeysView[str]:
-        """Return the addresses for which sign-ins are held; a live view."""
+        """The addresses with in-flight sign-ins; a live view."""
         return self._by_address.keys()
 
     @property
     def too_many(self) -> bool:
-        """Tell whether it is time to wait for answers."""
+        """Whether to wait for results before reading more messages."""
         return self._count > MAX_SIGN_INS_IN_FLIGHT or self._bytes > MAX_BYTES_IN_FLIGHT
 
     def __len__(self) -> int:
-        """Return how many sign-ins are held."""
+        """Return the number of in-flight sightings."""
         return self._count
 
-    def add(self, address: str, held: Sequence[Sighting], ticket: BatchTracker) -> None:
-        """Hold sign-ins for *address*, and their batch's ticket with them."""
-        self._by_address.setdefault(address, []).extend(held)
-        self._tickets.setdefault(address, []).append(ticket)
-        ticket.add()
-        self._count += len(held)
+    def add(self, address: str, sightings: Sequence[Sighting], tracker: BatchTracker) -> None:
+        """Add sightings of *address*, and register them with the tracker of their batch."""
+        self._by_address.setdefault(address, []).extend(sightings)
+        self._trackers.setdefault(address, []).append(tracker)
+        tracker.add()
+        self._count += len(sightings)
         uses = self._uses
-        for signin, _, _ in held:
-            source = signin.source
-            used = uses.get(id(source), 0)
+        for signin, _, _ in sightings:
+            body = signin.source
+            used = uses.get(id(body), 0)
             if not used:
-                self._bytes += source.size
-            uses[id(source)] = used + 1
+                self._bytes += body.size
+            uses[id(body)] = used + 1
 
     def of(self, address: str) -> Sequence[Sighting]:
-        """Return the sign-ins held for *address*."""
+        """Return the in-flight sightings of *address*."""
         return self._by_address.get(address, ())
 
     def pop(self, address: str) -> tuple[list[Sighting], list[BatchTracker]]:
-        """Return and let go of the sign-ins held for *address*.
+        """Remove and return the sightings of *address* and the trackers of their batches.
 
-        The tickets are still held: who settles the sign-ins releases them.
+        The trackers still count them: the caller must call :meth:`BatchTracker.done` on each.
         """
-        held = self._by_address.pop(address, [])
-        self._count -= len(held)
+        sightings = self._by_address.pop(address, [])
+        self._count -= len(sightings)
         uses = self._uses
-        for signin, _, _ in held:
-            source = signin.source
-            used = uses[id(source)] - 1
+        for signin, _, _ in sightings:
+            body = signin.source
+            used = uses[id(body)] - 1
             if used:
-                uses[id(source)] = used
+                uses[id(body)] = used
             else:
-                del uses[id(source)]
-                self._bytes -= source.size
-        return held, self._tickets.pop(address, [])
+                del uses[id(body)]
+                self._bytes -= body.size
+        return sightings, self._trackers.pop(address, [])
+
+
+def group_by_address(
+    signins: Iterable[SignIn], enqueued: datetime | None, group: dict[str, list[Sighting]]
+) -> None:
+    """Add the sightings of a message's sign-ins to *group*, by address."""
+    for signin in signins:
+        first = True
+        for address in signin.addresses:
+            sightings = group.get(address)
+            if sightings is None:
+                group[address] = [(signin, enqueued, first)]
+            else:
+                sightings.append((signin, enqueued, first))
+            first = False

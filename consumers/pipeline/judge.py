@@ -1,4 +1,4 @@
-"""Joining sign-ins and verdicts to findings. Pure."""
+"""Combines sign-ins and verdicts into findings. Pure."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Applies a policy, and folds what repeats too often. Keeps only counts, within bounds."""
+    """Applies a policy and aggregates frequent findings. Its only state is bounded counts."""
 
     def __init__(
         self, policy: Policy, *, origin: str, most_per_hour: int, late_origin: str = "late"
     ) -> None:
-        """*late_origin* is that of sign-ins that had to wait for their verdict."""
+        """*late_origin* marks findings of sign-ins that waited for their verdict."""
         self._policy = policy
         self._origin = origin
         self._late_origin = late_origin
-        self._fold = Aggregator(most_per_hour)
+        self._aggregator = Aggregator(most_per_hour)
         self.aggregates = 0
-        """Sign-ins that were folded: told of by the row of their hour alone."""
-        self._repeats = Deduplicator()
+        """Number of aggregated sign-ins, reported only by the row of their hour."""
+        self._deduplicator = Deduplicator()
 
     def cannot_alert(self, verdict: Verdict) -> bool:
-        """Tell whether no sign-in can become a finding by this word alone."""
+        """Return True if this verdict alone cannot make a finding of any sign-in."""
         return self._policy.harmless(
             verdict.address_class, verdict.reputation, false_positive(verdict.intel)
         )
@@ -44,34 +44,34 @@ class Judge:
         self,
         details: Details,
         address: str,
-        words: Sequence[Verdict],
+        verdicts: Sequence[Verdict],
         *,
         wall: datetime,
         now: float,
         accounts: int | None = None,
         late: bool = False,
     ) -> FindingRow | None:
-        """Return the finding; None where the policy wants none, or it was told or folded before.
+        """Return the finding; None if the policy wants none, or it is a repeat or aggregated.
 
-        *words* are those of all sources, one at least; *wall* stamps the row; *now* is our
-        clock's time, from which the delay is counted;
-        *accounts* were seen from the address; *late* tells that the sign-in had to wait.
+        *verdicts* are those of all sources, at least one. *wall* is the row's timestamp. *now* is
+        the pipeline clock's time, for the delay. *accounts* is the number of accounts seen from the
+        address. *late* is true if the sign-in waited for its verdict.
         """
-        told = merge_verdicts(words)
-        address_class = told.address_class
+        merged = merge_verdicts(verdicts)
+        address_class = merged.address_class
         if address_class is AddressClass.UNKNOWN:
             address_class = class_of_network(details.sign_in_as_number)
-        line = self._policy.decide(
-            address_class, details.outcome, told.reputation, told.false_positive
+        decision = self._policy.decide(
+            address_class, details.outcome, merged.reputation, merged.false_positive
         )
-        if line.severity is Severity.NONE:
+        if decision.severity is Severity.NONE:
             return None
-        reputation = told.reputation if told.reputation.bad else Reputation.SUSPICIOUS
+        reputation = merged.reputation if merged.reputation.bad else Reputation.SUSPICIOUS
         row = finding_row(
             details=details,
             address=address,
-            told=told,
-            line=line,
+            told=merged,
+            line=decision,
             reputation=reputation,
             address_class=address_class,
             origin=self._late_origin if late else self._origin,
@@ -79,30 +79,30 @@ class Judge:
             wall=wall,
             delay=max(0.0, now - details.event_time.timestamp()),
         )
-        if self._repeats.is_repeat(row["FindingId"], line.severity.rank):
+        if self._deduplicator.is_repeat(row["FindingId"], decision.severity.rank):
             return None
-        taken = self._fold.take(row, details)
-        self.aggregates += taken is None
-        return taken
+        emitted = self._aggregator.take(row, details)
+        self.aggregates += emitted is None
+        return emitted
 
     def close_aggregates(self, before: float | None, wall: datetime) -> list[FindingRow]:
-        """Return the counted rows of the hours that ended before *before*; of all for None."""
-        return self._fold.close(before, wall)
+        """Return the aggregates of hours that ended before *before*; of all hours if None."""
+        return self._aggregator.close(before, wall)
 
 
 class Deduplicator:
-    """Remembers the findings made lately, so that an event delivered twice gives one row.
+    """Remembers recent findings, so that an event delivered twice gives one row.
 
-    Bounded: what is forgotten is told again, with the same FindingId.
+    Memory is bounded: a forgotten finding is reported again, with the same FindingId.
     """
 
-    def __init__(self, most: int = 100_000) -> None:
-        self._half = most // 2
+    def __init__(self, max_findings: int = 100_000) -> None:
+        self._half = max_findings // 2
         self._young: dict[str, int] = {}
         self._old: dict[str, int] = {}
 
     def is_repeat(self, finding: str, rank: int) -> bool:
-        """Tell whether *finding* was made before and has not got worse; remember it."""
+        """Return True if *finding* was made before with at least this severity; remember it."""
         before = max(self._young.get(finding, 0), self._old.get(finding, 0))
         self._young[finding] = max(before, rank)
         if len(self._young) >= self._half:
@@ -111,29 +111,29 @@ class Deduplicator:
 
 
 class Aggregator:
-    """Lets so many findings an hour through for one address, account, table and outcome.
+    """Passes a limited number of findings per hour for an address, account, table and outcome.
 
-    The rest is counted and becomes one row when the hour is over. Successes are never folded.
+    Further findings become one row with a count when the hour ends. Successes are never aggregated.
     """
 
-    def __init__(self, most_per_hour: int, most_keys: int = 50_000) -> None:
-        self._most_per_hour = most_per_hour
-        self._most_keys = most_keys
+    def __init__(self, most_per_hour: int, max_keys: int = 50_000) -> None:
+        self._max_per_hour = most_per_hour
+        self._max_keys = max_keys
         self._counts: dict[tuple[str, ...], int] = {}
         self._rows: dict[tuple[str, ...], FindingRow] = {}
-        self._untold: set[tuple[str, ...]] = set()
+        self._unreported: set[tuple[str, ...]] = set()
 
     def take(self, row: FindingRow, details: Details) -> FindingRow | None:
-        """Return *row*, or None when it was folded."""
+        """Return *row*, or None if it was aggregated."""
         if details.outcome.succeeded:
             return row
         hour = int(details.event_time.timestamp() // HOUR_SECONDS)
         key = (row["IPAddress"], row["Account"], row["SourceTable"], row["Outcome"], str(hour))
         count = self._counts.get(key, 0) + 1
-        if count == 1 and len(self._counts) >= self._most_keys:
+        if count == 1 and len(self._counts) >= self._max_keys:
             self._counts.clear()
         self._counts[key] = count
-        if count <= self._most_per_hour:
+        if count <= self._max_per_hour:
             return row
         self._add(key, row)
         return None
@@ -142,58 +142,58 @@ class Aggregator:
         counted = self._rows.get(key)
         if counted is None:
             counted = self._rows[key] = _counted_row(key, row)
-        told = counted["Evidence"]["folded"]
-        told["signIns"] += 1
-        told["first"] = min(told["first"], row["EventTime"])
-        told["last"] = max(told["last"], row["EventTime"])
+        aggregate = counted["Evidence"]["folded"]
+        aggregate["signIns"] += 1
+        aggregate["first"] = min(aggregate["first"], row["EventTime"])
+        aggregate["last"] = max(aggregate["last"], row["EventTime"])
         counted["DelaySeconds"] = row["DelaySeconds"]
-        self._untold.add(key)
+        self._unreported.add(key)
 
     def close(self, before: float | None, wall: datetime) -> list[FindingRow]:
-        """Return the rows that changed and whose hour ended before *before*, or all that changed.
+        """Return the changed rows whose hour ended before *before*; all changed rows if None.
 
-        A row that was told is told again, with the whole count, when its hour goes on after all.
+        If sign-ins of a reported hour arrive later, its row is reported again with the full count.
         """
-        over = [
+        ended = [
             key
-            for key in self._untold
+            for key in self._unreported
             if before is None or (int(key[-1]) + 1) * HOUR_SECONDS <= before
         ]
-        self._untold.difference_update(over)
-        rows = [self._told(self._rows[key], wall) for key in sorted(over)]
-        while len(self._rows) > self._most_keys and not self._untold:
+        self._unreported.difference_update(ended)
+        rows = [self._aggregate_row(self._rows[key], wall) for key in sorted(ended)]
+        while len(self._rows) > self._max_keys and not self._unreported:
             del self._rows[next(iter(self._rows))]
         return rows
 
     @staticmethod
-    def _told(row: FindingRow, wall: datetime) -> FindingRow:
-        folded = dict(row["Evidence"]["folded"])
+    def _aggregate_row(row: FindingRow, wall: datetime) -> FindingRow:
+        aggregate = dict(row["Evidence"]["folded"])
         return {
             **row,
             "TimeGenerated": iso(wall),
-            "MatchReason": f"{row['MatchReason']}; {folded['signIns']} more like it within the "
-            "hour, folded",
-            "Evidence": {**row["Evidence"], "folded": folded},
+            "MatchReason": f"{row['MatchReason']}; {aggregate['signIns']} more like it within the "
+            "hour, aggregated",
+            "Evidence": {**row["Evidence"], "folded": aggregate},
         }
 
 
-_OF_ONE_EVENT = (
+_SINGLE_EVENT_COLUMNS = (
     "CorrelationId SessionId UniqueTokenIdentifier SourceIPAddress UserAgent DeviceId "
     "DeviceCompliant RiskLevel RiskState"
 ).split()
 
 
 def _counted_row(key: tuple[str, ...], row: FindingRow) -> FindingRow:
-    """Return a row that stands for many; its id depends on nothing but what it stands for."""
+    """Return an aggregate row; its ID depends only on what it aggregates."""
     address, account, table, outcome, hour = key
-    moment = datetime.fromtimestamp(int(hour) * HOUR_SECONDS, UTC)
-    event_id = f"folded:{account}:{outcome}:{iso(moment)}"
+    start = datetime.fromtimestamp(int(hour) * HOUR_SECONDS, UTC)
+    event_id = f"folded:{account}:{outcome}:{iso(start)}"
     return {
         **row,
-        **dict.fromkeys(_OF_ONE_EVENT),
+        **dict.fromkeys(_SINGLE_EVENT_COLUMNS),
         "EventId": event_id,
         "FindingId": finding_id(table, event_id, address),
-        "EventTime": iso(moment),
+        "EventTime": iso(start),
         "Evidence": {
             **row["Evidence"],
             "folded": {"signIns": 0, "first": row["EventTime"], "last": row["EventTime"]},

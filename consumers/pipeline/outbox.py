@@ -1,4 +1,4 @@
-"""Findings on their way to the sink: gathered into uploads, accepted once, refused set aside."""
+"""Outbox: batches findings into uploads, delivers them once, quarantines rejected findings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from schemas.rows.findings import FindingRow
 
 REFUSED_PROBLEM_SECONDS = 3_600.0
-"""Seconds for which a finding refused for good is told as a trouble."""
+"""Seconds for which a permanently rejected finding is reported as a problem."""
 UPLOAD_BATCH = 1_000
-"""Rows that make an upload worth its while."""
+"""Rows that justify an upload."""
 
 
 class Outbox:
-    """Holds findings until the sink has accepted them."""
+    """Keeps findings until the sink has accepted them."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Outbox:
         health: HealthReporter | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """*delivered* is told the seconds from a message's arrival to its accepted finding.
+        """*delivered* receives the seconds from a message's arrival to its accepted finding.
 
-        *health* is told of findings that are refused for good.
+        *health* receives a problem if findings are permanently rejected.
         """
         self.accepted: Counter[str] = Counter()
         """Accepted findings by severity."""
@@ -56,14 +56,14 @@ class Outbox:
         self._refused_at = 0.0
         self._now = now
         self._rows: list[tuple[FindingRow, float | None]] = []
-        self._tickets: deque[tuple[int, BatchTracker]] = deque()
+        self._trackers: deque[tuple[int, BatchTracker]] = deque()
         self._added = 0
-        self._done = 0
+        self._completed = 0
         self._sending = asyncio.Lock()
-        self._given_up: SinkHeldBack | None = None
+        self._failure: SinkHeldBack | None = None
 
     def __len__(self) -> int:
-        """Return how many findings wait for the sink."""
+        """Return the number of findings that wait for the sink."""
         return len(self._rows)
 
     async def add(
@@ -71,51 +71,51 @@ class Outbox:
         rows: Sequence[FindingRow],
         *,
         enqueued: Sequence[float | None] = (),
-        tickets: Iterable[BatchTracker] = (),
+        trackers: Iterable[BatchTracker] = (),
     ) -> None:
-        """Take findings; waits for the sink when many have gathered.
+        """Add findings; wait for the sink if many are queued.
 
-        *enqueued* tells when the message of each arrived. *tickets* are held until all rows that
-        were added up to now are accepted or set aside; also without *rows*, for a sign-in that
-        comes twice has its finding among those of before.
+        *enqueued* is the arrival time of each finding's message. *trackers* stay outstanding until
+        all rows added so far are accepted or quarantined. This also applies without *rows*: the
+        finding of a repeated sign-in is among the earlier rows.
         """
         if rows:
             self._rows.extend(zip(rows, enqueued or [None] * len(rows), strict=True))
             self._added += len(rows)
-        if self._done < self._added:
-            for ticket in tickets:
-                ticket.add()
-                self._tickets.append((self._added, ticket))
+        if self._completed < self._added:
+            for tracker in trackers:
+                tracker.add()
+                self._trackers.append((self._added, tracker))
         await self.flush_if_due()
 
     async def flush_if_due(self) -> None:
-        """Send when an upload is worth its while."""
+        """Send if the rows justify an upload."""
         if len(self._rows) >= UPLOAD_BATCH:
             await self.flush()
 
     async def flush(self) -> None:
-        """Return when all findings that were added before are accepted or set aside.
+        """Send all findings added so far; return when they are accepted or quarantined.
 
-        SinkHeldBack when the sink gives up waiting; the findings stay here.
+        Raises SinkHeldBack if the sink stops retrying; the findings stay queued.
         """
         wanted = self._added
         async with self._sending:
-            while self._done < wanted:
-                if self._given_up is not None:
-                    raise self._given_up
+            while self._completed < wanted:
+                if self._failure is not None:
+                    raise self._failure
                 rows = self._rows[:UPLOAD_BATCH]
                 try:
                     await self._send([row for row, _ in rows])
                 except SinkHeldBack as error:
-                    self._given_up = error
+                    self._failure = error
                     raise
-                self._settle(rows)
+                self._complete(rows)
 
-    def _settle(self, rows: Sequence[tuple[FindingRow, float | None]]) -> None:
+    def _complete(self, rows: Sequence[tuple[FindingRow, float | None]]) -> None:
         del self._rows[: len(rows)]
-        self._done += len(rows)
-        while self._tickets and self._tickets[0][0] <= self._done:
-            self._tickets.popleft()[1].done()
+        self._completed += len(rows)
+        while self._trackers and self._trackers[0][0] <= self._completed:
+            self._trackers.popleft()[1].done()
         if self._delivered is not None:
             now = self._now()
             for _, enqueued in rows:
@@ -123,58 +123,58 @@ class Outbox:
                     self._delivered(max(0.0, now - enqueued))
 
     async def _send(self, rows: Sequence[FindingRow]) -> None:
-        wrong = [(row, reason) for row in rows if (reason := _wrong_with(row)) is not None]
-        bad = {id(row) for row, _ in wrong}
-        fit = [row for row in rows if id(row) not in bad]
-        refused = (await self._sink.send(fit) if fit else []) + wrong
+        invalid = [(row, reason) for row in rows if (reason := _row_problem(row)) is not None]
+        invalid_ids = {id(row) for row, _ in invalid}
+        valid = [row for row in rows if id(row) not in invalid_ids]
+        refused = (await self._sink.send(valid) if valid else []) + invalid
         if refused:
             await self._set_aside(refused)
-        lost = {id(row) for row, _ in refused}
-        self.accepted.update(row["Severity"] for row in fit if id(row) not in lost)
+        refused_ids = {id(row) for row, _ in refused}
+        self.accepted.update(row["Severity"] for row in valid if id(row) not in refused_ids)
         self.refused += len(refused)
-        self._tell_refused(refused)
+        self._report_refused(refused)
 
-    def _tell_refused(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
+    def _report_refused(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
         if self._health is None:
             return
         if refused:
             self._refused_at = self._now()
             self._health.report(
                 Problem.FINDINGS_REFUSED,
-                f"{self.refused:,} findings were refused for good and are in quarantine, the last "
-                f"as: {refused[-1][1]}; see 'signinwatch quarantine list'",
+                f"{self.refused:,} findings were permanently rejected and are in quarantine; the "
+                f"last reason: {refused[-1][1]}. See 'signinwatch quarantine list'",
             )
         elif self._now() - self._refused_at > REFUSED_PROBLEM_SECONDS:
             self._health.resolve(Problem.FINDINGS_REFUSED)
 
     async def _set_aside(self, refused: Sequence[tuple[FindingRow, str]]) -> None:
-        moment = datetime.now(UTC)
+        timestamp = datetime.now(UTC)
         await self._quarantine.put(
             [
                 QuarantineItem(
                     "finding",
                     reason,
                     str(row.get("FindingId")),
-                    _written(row),
-                    moment,
+                    _serialized(row),
+                    timestamp,
                 )
                 for row, reason in refused
             ]
         )
 
 
-def _wrong_with(row: FindingRow) -> str | None:
-    """Return what makes a row unfit to be sent, or None; nothing that a row holds raises."""
+def _row_problem(row: FindingRow) -> str | None:
+    """Return why a row cannot be sent, or None. Never raises, whatever the row holds."""
     try:
         reason = row_error(row)
         orjson.dumps(row)
     except (TypeError, ValueError, AttributeError) as error:
-        return f"cannot be written: {type(error).__name__}"
+        return f"cannot be serialized: {type(error).__name__}"
     return reason
 
 
-def _written(row: FindingRow) -> bytes:
+def _serialized(row: FindingRow) -> bytes:
     try:
         return orjson.dumps(row, default=str)
-    except TypeError:  # half a character, or a number beyond 64 bits
+    except TypeError:  # a lone surrogate, or an integer beyond 64 bits
         return json.dumps(row, default=str).encode()

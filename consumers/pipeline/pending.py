@@ -1,4 +1,4 @@
-"""Letting sign-ins wait in the ledger: scored, within bounds, and the best of them asked about."""
+"""Pending sign-ins: scored, and enqueued in the ledger within bounds."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ if TYPE_CHECKING:
     _Read = dict[str, list[tuple[Sighting, Signals]]]
 
 MAX_CAPACITY_ENTRIES = 50_000
-"""Addresses of which we remember how many sign-ins wait; for others the ledger counts itself."""
+"""Addresses whose pending sign-ins are counted in memory; the ledger counts the rest."""
 
 
 @dataclass(slots=True)
 class AddressCapacity:
-    """What waits for one address, as far as this process knows: the weights, least first."""
+    """Scores of the pending sign-ins of an address known to this process, lowest first."""
 
     since: float
     weights: list[float]
 
 
 class CapacityHint:
-    """Turns sign-ins away for which there is no room, before they cost anything.
+    """Rejects sign-ins early when an address already has its maximum of pending ones.
 
-    The ledger keeps the bound itself, also over restarts and instances; this only spares it most
-    of the sign-ins of addresses that thousands use.
+    The ledger enforces the limit, across restarts and instances. This hint only spares it most
+    sign-ins of addresses that thousands share.
     """
 
-    def __init__(self, most: int, lasts: float) -> None:
-        self._most = most
-        self._lasts = lasts
-        self._rooms: dict[str, AddressCapacity] = {}
+    def __init__(self, max_pending: int, ttl: float) -> None:
+        self._max_pending = max_pending
+        self._ttl = ttl
+        self._capacities: dict[str, AddressCapacity] = {}
 
     def has_room(self, address: str, weight: float, now: float) -> bool:
-        """Tell whether a sign-in may matter more than those that wait already."""
-        room = self._rooms.get(address)
-        if room is None or not 0 <= now - room.since < self._lasts:
-            if len(self._rooms) >= MAX_CAPACITY_ENTRIES:
-                self._rooms.clear()
-            room = self._rooms[address] = AddressCapacity(now, [])
-        if len(room.weights) < self._most:
-            heappush(room.weights, weight)
+        """Return True if a sign-in may outrank one that is pending already."""
+        capacity = self._capacities.get(address)
+        if capacity is None or not 0 <= now - capacity.since < self._ttl:
+            if len(self._capacities) >= MAX_CAPACITY_ENTRIES:
+                self._capacities.clear()
+            capacity = self._capacities[address] = AddressCapacity(now, [])
+        if len(capacity.weights) < self._max_pending:
+            heappush(capacity.weights, weight)
             return True
-        if weight <= room.weights[0]:
+        if weight <= capacity.weights[0]:
             return False
-        heapreplace(room.weights, weight)
+        heapreplace(capacity.weights, weight)
         return True
 
     def is_full(self, address: str, now: float) -> bool:
-        """Tell whether sign-ins wait for an address, as far as this process knows."""
-        room = self._rooms.get(address)
-        return room is not None and 0 <= now - room.since < self._lasts
+        """Return True if sign-ins are pending for an address, as far as this process knows."""
+        capacity = self._capacities.get(address)
+        return capacity is not None and 0 <= now - capacity.since < self._ttl
 
     def clear(self, address: str) -> None:
-        """Note that nothing waits for an address any more."""
-        self._rooms.pop(address, None)
+        """Forget an address: nothing is pending for it any more."""
+        self._capacities.pop(address, None)
 
 
 class PendingSignIns:
-    """Scores sign-ins and parks them."""
+    """Scores and enqueues sign-ins."""
 
     def __init__(
         self,
@@ -94,38 +94,42 @@ class PendingSignIns:
         self._clock = clock
         self.capacity = CapacityHint(per_address, lasts)
 
-    async def enqueue(self, parked: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
-        """Park sign-ins by address; return the verdicts of those answered meanwhile."""
-        read = self._read(parked)
+    async def enqueue(self, waiting: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
+        """Enqueue sign-ins by address; return verdicts of addresses resolved in the meantime."""
+        read = self._read(waiting)
         await self._history.fetch(_pairs(read))
         now = self._clock.now()
         fallback = row_time(now, datetime.now(UTC))
-        waiting: list[PendingSignIn] = []
-        crowded = 0
-        for address, several in read.items():
-            for (signin, enqueued, _), signals in several:
+        accepted: list[PendingSignIn] = []
+        evicted = 0
+        for address, sightings in read.items():
+            for (signin, enqueued, _), signals in sightings:
                 with self._guard.around(signin):
                     parts = score_breakdown(signals, self._history.seen(address, signals))
                     self._history.learn(address, signals)
-                    own, place = total_points(parts)
-                    if not self.capacity.has_room(address, weight(signals.outcome, own), now):
-                        crowded += 1
+                    event_score, location_score = total_points(parts)
+                    if not self.capacity.has_room(
+                        address, weight(signals.outcome, event_score), now
+                    ):
+                        evicted += 1
                         continue
                     details = signin.details(enqueued=enqueued, fallback_time=fallback)
                     key = finding_id(details.table, details.event_id, address)
-                    waiting.append(
-                        PendingSignIn(key, address, details, now, own, place, tuple(parts))
+                    accepted.append(
+                        PendingSignIn(
+                            key, address, details, now, event_score, location_score, tuple(parts)
+                        )
                     )
         await self._guard.flush()
-        return await self._ledger.enqueue_unless_answered(waiting, crowded)
+        return await self._ledger.enqueue_unless_answered(accepted, evicted)
 
     async def learn_history(self, group: Mapping[str, Sequence[Sighting]]) -> dict[str, float]:
-        """Learn from sign-ins that need not wait; return the scores of their addresses."""
+        """Learn from sign-ins that do not wait; return the scores of their addresses."""
         read = self._read(group)
         await self._history.fetch(_pairs(read))
         scores: dict[str, float] = {}
-        for address, several in read.items():
-            for (signin, _, _), signals in several:
+        for address, sightings in read.items():
+            for (signin, _, _), signals in sightings:
                 with self._guard.around(signin):
                     score = self._score(address, signals)
                     scores[address] = max(score, scores.get(address, score))
@@ -136,9 +140,9 @@ class PendingSignIns:
     def _score(self, address: str, signals: Signals) -> float:
         return sum(total_points(score_breakdown(signals, self._history.seen(address, signals))))
 
-    async def score(self, address: str, held: Sequence[Sighting]) -> float:
-        """Return the score of an address by sign-ins that are held for it."""
-        read = self._read({address: held})
+    async def score(self, address: str, sightings: Sequence[Sighting]) -> float:
+        """Return the score of an address by its in-flight sign-ins."""
+        read = self._read({address: sightings})
         await self._history.fetch(_pairs(read))
         scores = []
         for (signin, _, _), signals in read[address]:
@@ -147,16 +151,16 @@ class PendingSignIns:
         return max(scores, default=0.0)
 
     def _read(self, group: Mapping[str, Sequence[Sighting]]) -> _Read:
-        """Read the signals of sign-ins; those that cannot be read are set aside."""
+        """Read the signals of sign-ins; quarantine those that cannot be read."""
         read: _Read = {address: [] for address in group}
-        for address, several in group.items():
-            for held in several:
-                with self._guard.around(held[0]):
-                    read[address].append((held, signals_of(held[0])))
+        for address, sightings in group.items():
+            for sighting in sightings:
+                with self._guard.around(sighting[0]):
+                    read[address].append((sighting, signals_of(sighting[0])))
         return read
 
 
 def _pairs(read: _Read) -> Iterator[tuple[str, Signals]]:
-    for address, several in read.items():
-        for _, signals in several:
+    for address, sightings in read.items():
+        for _, signals in sightings:
             yield address, signals

@@ -1,7 +1,7 @@
-"""The sign-ins of lately, noted shortly, so that an address that is named later is still found.
+"""Compact store of recent sign-ins, so that later indicators can still match them.
 
-Best effort, and bounded: what a process holds when it is killed is not noted (a minute at most),
-and what is too old or too much is dropped. Nothing else waits for it.
+Best effort and bounded. A crash loses what is not flushed yet (at most a minute). Sign-ins that are
+too old, or exceed the size limit, are deleted. No other component waits for this store.
 """
 
 from __future__ import annotations
@@ -39,144 +39,155 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SEGMENT_SIGN_INS = 2_000
-"""Sign-ins of one chunk."""
+"""Sign-ins per segment."""
 SEGMENT_LINGER_SECONDS = 60.0
-"""Seconds, by our clock, after which a chunk is kept though it is not full."""
+"""Seconds, by the pipeline's clock, after which a partial segment is stored."""
 REMEMBERED_SECONDS, MAX_REMEMBERED_SIGN_INS = 60.0, 50_000
-"""Seconds, and sign-ins, for which what was kept is remembered here as well."""
+"""Seconds for which stored sign-ins stay in memory, and their maximum number."""
 MAX_CHUNK_BODY_BYTES = 500_000
-"""Bytes of a chunk's body."""
+"""Maximum bytes of a segment's body."""
 MAX_RECENT_BYTES = 512 * 1024 * 1024
-"""Bytes of all chunks; about ten million sign-ins."""
+"""Maximum bytes of all segments; about ten million sign-ins."""
 LIMITS_INTERVAL_SECONDS = 600.0
-"""Seconds, by our clock, between two times at which what is too old is dropped."""
+"""Seconds, by the pipeline's clock, between two enforcements of the limits."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_notes = msgspec.msgpack.Decoder(RecentSegment)
+_segment_decoder = msgspec.msgpack.Decoder(RecentSegment)
 
 
 class RecentSignIns:
-    """Notes sign-ins, and finds them again. Without a store it does nothing."""
+    """Records recent sign-ins and matches them. Does nothing without a store."""
 
     def __init__(self, recent: RecentStore | None, clock: Clock, window: float) -> None:
-        """*window* is how long sign-ins are kept, in seconds by the clock; 0 for not at all."""
+        """*window* is the retention in seconds by the clock; 0 disables recording."""
         self._recent = recent if window > 0 else None
         self._clock = clock
         self._window = window
-        self._noted = RecentSegment()
+        self._segment = RecentSegment()
         self._flushed: deque[tuple[float, RecentSegment]] = deque()
-        self._since = 0.0
-        self._trimmed = 0.0
+        self._segment_started = 0.0
+        self._limits_enforced_at = 0.0
         self.failed = 0
-        """Sign-ins that could not be kept."""
+        """Number of sign-ins that could not be stored."""
         self.found = 0
-        """Sign-ins that were found again."""
+        """Number of sign-ins that matched."""
 
     @property
     def recording(self) -> bool:
-        """Whether sign-ins are noted at all."""
+        """Whether sign-ins are recorded."""
         return self._recent is not None
 
     def record(self, group: Mapping[str, Sequence[Sighting]]) -> None:
-        """Note sign-ins by address."""
+        """Record sign-ins by address."""
         if self._recent is None:
             return
         now = self._clock.now()
-        if not self._noted:
-            self._since = now
+        if not self._segment:
+            self._segment_started = now
         fallback = datetime.fromtimestamp(now, UTC) if now > 0 else datetime.now(UTC)
-        held = [one for some in group.values() for one in some]
-        self.failed += self._noted.add(
-            [address for address, some in group.items() for _ in some],
-            [signin for signin, _, _ in held],
-            [enqueued for _, enqueued, _ in held],
+        sightings = [sighting for sightings in group.values() for sighting in sightings]
+        self.failed += self._segment.add(
+            [address for address, sightings in group.items() for _ in sightings],
+            [signin for signin, _, _ in sightings],
+            [enqueued for _, enqueued, _ in sightings],
             fallback,
         )
 
     async def flush_if_due(self) -> None:
-        """Keep what is noted when there is enough of it, or it has waited long enough."""
+        """Store the segment if it is full or has lingered long enough; enforce the limits."""
         now = self._clock.now()
-        if len(self._noted) >= SEGMENT_SIGN_INS or (
-            self._noted and now - self._since >= SEGMENT_LINGER_SECONDS
+        if len(self._segment) >= SEGMENT_SIGN_INS or (
+            self._segment and now - self._segment_started >= SEGMENT_LINGER_SECONDS
         ):
             await self.flush()
-        if self._recent is not None and not 0 <= now - self._trimmed < LIMITS_INTERVAL_SECONDS:
-            self._trimmed = now
-            await self._guarded(self._recent.enforce_limits(now - self._window, MAX_RECENT_BYTES))
+        if (
+            self._recent is not None
+            and not 0 <= now - self._limits_enforced_at < LIMITS_INTERVAL_SECONDS
+        ):
+            self._limits_enforced_at = now
+            await self._try_write(self._recent.enforce_limits(now - self._window, MAX_RECENT_BYTES))
 
     async def flush(self) -> None:
-        """Keep what is noted."""
-        noted, self._noted = self._noted, RecentSegment()
-        since = self._since
+        """Store the current segment."""
+        segment, self._segment = self._segment, RecentSegment()
+        since = self._segment_started
         if self._recent is None:
             return
         now = self._clock.now()
-        self._remember(now, noted)
-        for start in range(0, len(noted), SEGMENT_SIGN_INS):
-            for chunk in _chunks(noted.part(start, start + SEGMENT_SIGN_INS), since, now):
-                if not await self._guarded(self._recent.append(chunk)):
+        self._remember(now, segment)
+        for start in range(0, len(segment), SEGMENT_SIGN_INS):
+            for chunk in _segment_chunks(segment.part(start, start + SEGMENT_SIGN_INS), since, now):
+                if not await self._try_write(self._recent.append(chunk)):
                     self.failed += chunk.signins
 
-    def _remember(self, now: float, noted: RecentSegment) -> None:
-        """Hold on to what is kept for a while; see :meth:`own`."""
-        self._flushed.append((now, noted))
+    def _remember(self, now: float, segment: RecentSegment) -> None:
+        """Keep a stored segment in memory for a while; see :meth:`match_own`."""
+        self._flushed.append((now, segment))
         while self._flushed and (
             now - self._flushed[0][0] > REMEMBERED_SECONDS
-            or sum(len(some) for _, some in self._flushed) > MAX_REMEMBERED_SIGN_INS
+            or sum(len(remembered) for _, remembered in self._flushed) > MAX_REMEMBERED_SIGN_INS
         ):
             self._flushed.popleft()
 
-    def match_own(self, keys: Collection[str]) -> list[tuple[str, Details]]:
-        """Return sign-ins that this process noted just now, from addresses that *keys* name.
+    def match_own(self, observables: Collection[str]) -> list[tuple[str, Details]]:
+        """Return the sign-ins that this process recorded just now and that *observables* match.
 
-        Another instance may have looked through what all have kept before these were.
+        Another instance may have searched the store before they were stored.
         """
-        wanted = _wanted(keys)
-        noted = [*(some for _, some in self._flushed), self._noted]
-        found = [one for some in noted for one in _among(some, wanted)]
+        wanted = _index_of(observables)
+        segment = [*(remembered for _, remembered in self._flushed), self._segment]
+        found = [signin for remembered in segment for signin in _matching(remembered, wanted)]
         self.found += len(found)
-        return [(one.address, one.details()) for one in found]
+        return [(signin.address, signin.details()) for signin in found]
 
-    async def match(self, keys: Collection[str] | None) -> AsyncIterator[list[tuple[str, Details]]]:
-        """Yield sign-ins of lately from addresses that *keys* name or hold; all for None."""
+    async def match(
+        self, observables: Collection[str] | None
+    ) -> AsyncIterator[list[tuple[str, Details]]]:
+        """Yield recent sign-ins whose address *observables* match; all recent sign-ins if None."""
         if self._recent is None:
             return
         await self.flush()
         since = self._clock.now() - self._window
-        wanted = _wanted(keys) if keys is not None else None
-        sums = _sums(keys)
+        wanted = _index_of(observables) if observables is not None else None
+        checksums = _checksums(observables)
         try:
-            async for outlines in self._recent.segment_index(since):
-                for chunk in outlines:
-                    if sums is not None and sums.isdisjoint(_numbers(chunk.addresses)):
+            async for index in self._recent.segment_index(since):
+                for chunk in index:
+                    if checksums is not None and checksums.isdisjoint(
+                        _unpack_checksums(chunk.addresses)
+                    ):
                         continue
                     body = await self._recent.body(chunk.key)
-                    found = _readable(body, wanted) if body is not None else []
+                    found = _matching_in_body(body, wanted) if body is not None else []
                     self.found += len(found)
                     if found:
-                        yield [(one.address, one.details()) for one in found]
+                        yield [(signin.address, signin.details()) for signin in found]
         except LedgerFailed as error:
-            log.warning("not all sign-ins of lately could be looked through", why=str(error))
+            log.warning("recent sign-ins could not all be searched", why=str(error))
 
-    async def forget(self, gone: Callable[[RecentSignIn], bool]) -> int:
-        """Delete sign-ins for which *gone* is true; return how many."""
+    async def forget(self, should_delete: Callable[[RecentSignIn], bool]) -> int:
+        """Delete the sign-ins for which *should_delete* is true; return how many."""
         if self._recent is None:
             return 0
         await self.flush()
         deleted = 0
-        async for outlines in self._recent.segment_index(0.0):
-            for chunk in outlines:
+        async for index in self._recent.segment_index(0.0):
+            for chunk in index:
                 body = await self._recent.body(chunk.key)
-                signins = list(_unpacked(body)) if body is not None else []
-                left = [one for one in signins if not gone(one)]
-                if len(left) < len(signins):
-                    deleted += len(signins) - len(left)
-                    new = _chunk(RecentSegment.of(left), chunk.first, chunk.last) if left else None
+                signins = list(_decode_body(body)) if body is not None else []
+                remaining = [signin for signin in signins if not should_delete(signin)]
+                if len(remaining) < len(signins):
+                    deleted += len(signins) - len(remaining)
+                    new = (
+                        _segment_chunk(RecentSegment.of(remaining), chunk.first, chunk.last)
+                        if remaining
+                        else None
+                    )
                     await self._recent.replace(chunk.key, new)
         return deleted
 
     async def coverage(self) -> RecentCoverage:
-        """Return how far back sign-ins are kept."""
+        """Return how far back sign-ins are stored."""
         if self._recent is None:
             return RecentCoverage()
         try:
@@ -185,79 +196,79 @@ class RecentSignIns:
             return RecentCoverage()
 
     async def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         if self._recent is not None:
             await self._recent.close()
 
     @staticmethod
-    async def _guarded(work: Awaitable[None]) -> bool:
-        """Do without, where the store fails; tell whether it did not."""
+    async def _try_write(work: Awaitable[None]) -> bool:
+        """Await a write; log a failure of the store and return False."""
         try:
             await work
         except LedgerFailed as error:
-            log.warning("sign-ins of lately are not kept", why=str(error))
+            log.warning("recent sign-ins not stored", why=str(error))
             return False
         return True
 
 
-def _chunk(noted: RecentSegment, first: float, last: float) -> RecentChunk:
-    addresses = array("I", sorted(map(_sum, set(noted.addresses))))
-    body = isal_zlib.compress(_encode(noted), 1)
-    return RecentChunk(first, last, len(noted), addresses.tobytes(), body)
+def _segment_chunk(segment: RecentSegment, first: float, last: float) -> RecentChunk:
+    addresses = array("I", sorted(map(_checksum, set(segment.addresses))))
+    body = isal_zlib.compress(_encode(segment), 1)
+    return RecentChunk(first, last, len(segment), addresses.tobytes(), body)
 
 
-def _chunks(noted: RecentSegment, first: float, last: float) -> Iterator[RecentChunk]:
-    """Yield chunks that are small enough; texts of events may be long."""
-    chunk = _chunk(noted, first, last)
-    if len(chunk.body) <= MAX_CHUNK_BODY_BYTES or len(noted) < 2:
+def _segment_chunks(segment: RecentSegment, first: float, last: float) -> Iterator[RecentChunk]:
+    """Yield chunks within the size limit; texts of events may be long."""
+    chunk = _segment_chunk(segment, first, last)
+    if len(chunk.body) <= MAX_CHUNK_BODY_BYTES or len(segment) < 2:
         yield chunk
         return
-    half = len(noted) // 2
-    yield from _chunks(noted.part(0, half), first, last)
-    yield from _chunks(noted.part(half, len(noted)), first, last)
+    half = len(segment) // 2
+    yield from _segment_chunks(segment.part(0, half), first, last)
+    yield from _segment_chunks(segment.part(half, len(segment)), first, last)
 
 
-def _numbers(packed: bytes) -> array[int]:
-    numbers = array("I")
-    numbers.frombytes(packed)
-    return numbers
+def _unpack_checksums(packed: bytes) -> array[int]:
+    checksums = array("I")
+    checksums.frombytes(packed)
+    return checksums
 
 
-def _sums(keys: Collection[str] | None) -> set[int] | None:
-    """Return the sums of addresses; None where networks, or all, are looked for."""
-    if keys is None or any("/" in key for key in keys):
+def _checksums(observables: Collection[str] | None) -> set[int] | None:
+    """Return the checksums of addresses; None if there are networks or no restriction."""
+    if observables is None or any("/" in observable for observable in observables):
         return None
-    return set(map(_sum, keys))
+    return set(map(_checksum, observables))
 
 
-def _sum(address: str) -> int:
+def _checksum(address: str) -> int:
     return zlib.crc32(address.encode())
 
 
-def _wanted(keys: Collection[str]) -> AddressIndex:
+def _index_of(observables: Collection[str]) -> AddressIndex:
     index = AddressIndex()
-    for key in keys:
-        index.add(key)
+    for observable in observables:
+        index.add(observable)
     return index
 
 
-def _unpacked(body: bytes) -> RecentSegment:
+def _decode_body(body: bytes) -> RecentSegment:
     try:
-        return _notes.decode(zlib.decompress(body))
+        return _segment_decoder.decode(zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
-        raise LedgerFailed(f"sign-ins of lately are unreadable: {error}") from None
+        raise LedgerFailed(f"stored recent sign-ins are unreadable: {error}") from None
 
 
-def _readable(body: bytes, wanted: AddressIndex | None) -> list[RecentSignIn]:
-    """Return what is wanted of a chunk; nothing of one that cannot be read."""
+def _matching_in_body(body: bytes, wanted: AddressIndex | None) -> list[RecentSignIn]:
+    """Return the matching sign-ins of a segment body; none if it is unreadable."""
     try:
-        signins = _unpacked(body)
+        signins = _decode_body(body)
     except LedgerFailed as error:
-        log.warning("some sign-ins of lately are passed over", why=str(error))
+        log.warning("unreadable recent sign-ins skipped", why=str(error))
         return []
-    return list(signins) if wanted is None else _among(signins, wanted)
+    return list(signins) if wanted is None else _matching(signins, wanted)
 
 
-def _among(signins: RecentSegment, wanted: AddressIndex) -> list[RecentSignIn]:
+def _matching(signins: RecentSegment, wanted: AddressIndex) -> list[RecentSignIn]:
     addresses = set(wanted.matching(list(set(signins.addresses))))
-    return [one for one in signins if one.address in addresses] if addresses else []
+    return [signin for signin in signins if signin.address in addresses] if addresses else []

@@ -1,4 +1,4 @@
-"""Around each record: a mistake in reading, scoring or judging one costs that one alone."""
+"""Isolates bugs: an error in reading, scoring or evaluating a record affects only that record."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from schemas.events.sign_in import SignIn
 from schemas.ports import QuarantineItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from consumers.pipeline.stats import PipelineCounts
-    from schemas.events.decode import Decoder
+    from schemas.events.decode import Decoder, Reject
     from schemas.events.sign_in import Details
-    from schemas.ports import Message, PendingSignIn, Quarantine
+    from schemas.ports import Message, PendingSignIn, Position, Quarantine
 
 log = structlog.get_logger()
 
 MAX_REMEMBERED_RECORDS = 1_000
 PENDING = "pending"
-"""The kind of a quarantined sign-in that came out of the ledger."""
+"""Kind of a quarantined sign-in that was pending in the ledger."""
 
 
 class RecordGuard:
-    """Sets a record aside, counted, where a mistake of ours raises; errors on purpose pass through.
+    """Quarantines and counts a record that triggers a bug; re-raises the errors of this project.
 
-    ``with guard.around(signin): ...`` must not await. :meth:`flush` puts what was caught into
-    quarantine, before its message is settled.
+    ``with guard.around(signin): ...`` must not await. :meth:`flush` quarantines what was caught;
+    call it before the batch completes.
     """
 
     def __init__(self, counts: PipelineCounts, quarantine: Quarantine) -> None:
@@ -43,10 +43,10 @@ class RecordGuard:
         self._caught: dict[int, tuple[object, QuarantineItem]] = {}
         self._subject: SignIn | PendingSignIn | Details | None = None
         self.caught: deque[bytes] = deque(maxlen=MAX_REMEMBERED_RECORDS)
-        """The records that were set aside last."""
+        """The last quarantined records."""
 
     def decode(self, decoder: Decoder, message: Message) -> Decoded:
-        """Decode a message; one that makes the decoder raise is rejected whole."""
+        """Decode a message; reject the whole message if the decoder raises."""
         try:
             return decoder.decode(message.body)
         except Exception as error:  # noqa: BLE001 - the guard: no message may end the stream
@@ -55,7 +55,7 @@ class RecordGuard:
             return decoded
 
     def around(self, subject: SignIn | PendingSignIn | Details) -> Self:
-        """Guard what is done with one sign-in in the block that follows."""
+        """Guard the processing of one sign-in in the following ``with`` block."""
         self._subject = subject
         return self
 
@@ -79,15 +79,15 @@ class RecordGuard:
 
     def _catch(self, subject: SignIn | PendingSignIn | Details, error: Exception) -> None:
         reason = _reason("judged", error)
-        log.warning("record set aside", why=reason)
-        moment = datetime.now(UTC)
+        log.warning("record quarantined", why=reason)
+        timestamp = datetime.now(UTC)
         if isinstance(subject, SignIn):
             body = _bytes_of(subject)
             self.caught.append(body)
-            item = QuarantineItem("message", reason, subject.table, body, moment)
+            item = QuarantineItem("message", reason, subject.table, body, timestamp)
             self.counts.signins -= 1
         else:
-            item = QuarantineItem(PENDING, reason, "", msgspec.json.encode(subject), moment)
+            item = QuarantineItem(PENDING, reason, "", msgspec.json.encode(subject), timestamp)
             self.counts.records += 1
         self.counts.rejected += 1
         self._caught[id(subject)] = subject, item
@@ -96,25 +96,36 @@ class RecordGuard:
         """Put items into quarantine."""
         await self._quarantine.put(items)
 
+    async def reject(self, position: Position, rejects: Iterable[Reject]) -> None:
+        """Put the unreadable parts of the message at *position* into quarantine."""
+        origin = f"{position.source}:{position.number}"
+        timestamp = datetime.now(UTC)
+        await self.set_aside(
+            [
+                QuarantineItem("message", reject.reason, origin, reject.body, timestamp)
+                for reject in rejects
+            ]
+        )
+
     async def flush(self) -> None:
-        """Put into quarantine what was caught since the last time."""
+        """Put what was caught since the last flush into quarantine."""
         if self._caught:
             caught, self._caught = self._caught, {}
             await self.set_aside([item for _, item in caught.values()])
 
 
 def _bytes_of(signin: SignIn) -> bytes:
-    """Return the bytes of a record; of one whose place in its body cannot be found again, none."""
+    """Return the bytes of a record; empty if it cannot be located in its body."""
     try:
         return signin.source.raw(signin.index)
     except LookupError:
         return b""
 
 
-def _reason(done: str, error: Exception) -> str:
-    """Name the error and the line of ours that it came from; its text may hold data."""
+def _reason(action: str, error: Exception) -> str:
+    """Name the error and the function that raised it; the error's text may hold personal data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_qualname}"
-    return f"could not be {done}: {type(error).__name__}{place}"
+    location = "" if trace is None else f" in {trace.tb_frame.f_code.co_qualname}"
+    return f"could not be {action}: {type(error).__name__}{location}"

@@ -1,4 +1,4 @@
-"""What free sources speak of only now: judged for what waits, and for what went by lately."""
+"""Retro-matching: apply new indicators to pending and recent sign-ins."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from schemas.ports import Clock, Ledger
 
     Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
-    """Hears of new answers, and of what free sources say besides or instead."""
+    """Receives new answers by address, and local verdicts that add to or replace them."""
 
 MATCH_BATCH = 500
-"""Addresses that the ledger is asked about at once."""
+"""Addresses per query to the ledger."""
 MAX_PENDING_SCANNED = 100_000
-"""Waiting addresses that are looked through when a network is named that was not before."""
+"""Maximum number of pending addresses to scan for a new network indicator."""
 
 
 class RetroMatch:
-    """Follows what feeds and replica learn."""
+    """Applies changes of feeds and replica to earlier sign-ins."""
 
     def __init__(
         self,
@@ -49,49 +49,52 @@ class RetroMatch:
         self._outbox = outbox
         self._counts = counts
         self._clock = clock
-        self._told = on_verdict
+        self._on_verdict = on_verdict
 
-    async def match_new_indicators(self, keys: Collection[str] | None) -> None:
-        """Judge what waits, and what went by lately, of which free sources speak only now.
+    async def match_new_indicators(self, observables: Collection[str] | None) -> None:
+        """Evaluate pending and recent sign-ins that local sources match only now.
 
-        *keys* are the addresses and networks that they may not have named before; None for any.
+        *observables* are the addresses and networks that may be new; None if any may be.
         """
-        known = self._local_sources.match(await self._waiting_of(keys))
-        self._told({}, self.verdicts_of(known))
-        for address, settled in (await self._evaluator.split_by_feed_validity(known)).items():
-            self._counts.resolved_late(address, settled)
+        matches = self._local_sources.match(await self._pending_addresses(observables))
+        self._on_verdict({}, self.verdicts_of(matches))
+        for address, acknowledged in (
+            await self._evaluator.split_by_feed_validity(matches)
+        ).items():
+            self._counts.resolved_late(address, acknowledged)
             self._pending.capacity.clear(address)
-        async for signins in self._recent.match(keys):
-            self._told({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
+        async for signins in self._recent.match(observables):
+            self._on_verdict({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
         await self._outbox.flush()
 
-    async def match_recent(self, keys: Collection[str]) -> None:
-        """Judge what this instance took just now, where another one looks through the rest."""
-        signins = self._recent.match_own(keys)
+    async def match_recent(self, observables: Collection[str]) -> None:
+        """Match the sign-ins of this instance only; another instance searches the store."""
+        signins = self._recent.match_own(observables)
         if signins:
-            self._told({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
+            self._on_verdict({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
             await self._outbox.flush()
 
     async def retract(self, addresses: Sequence[str]) -> None:
-        """Tell anew of addresses that a feed does not name any more."""
-        words = self.verdicts_of(self._local_sources.match(addresses))
-        answers = await self._ledger.get_verdicts(addresses)
-        self._told(answers, {one: words.get(one, ()) for one in addresses})
+        """Report addresses again that a feed has removed."""
+        verdicts = self.verdicts_of(self._local_sources.match(addresses))
+        cached = await self._ledger.get_verdicts(addresses)
+        self._on_verdict(cached, {address: verdicts.get(address, ()) for address in addresses})
 
-    def verdicts_of(self, known: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
-        """Return what free sources say of addresses now."""
+    def verdicts_of(self, matches: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
+        """Return the current verdicts of the local sources by address."""
         now = self._clock.now()
-        words = {
-            one: self._local_sources.verdicts_of(one, told, now) for one, told in known.items()
+        verdicts = {
+            address: self._local_sources.verdicts_of(address, match, now)
+            for address, match in matches.items()
         }
-        return {address: told for address, told in words.items() if told}
+        return {address: found for address, found in verdicts.items() if found}
 
-    async def _waiting_of(self, keys: Collection[str] | None) -> list[str]:
-        """Return addresses that sign-ins wait for, among those that *keys* may name."""
-        if keys is None or any("/" in key for key in keys):
-            return [one.address for one in await self._ledger.due(MAX_PENDING_SCANNED)]
+    async def _pending_addresses(self, observables: Collection[str] | None) -> list[str]:
+        """Return the pending addresses that *observables* may match."""
+        if observables is None or any("/" in observable for observable in observables):
+            return [pending.address for pending in await self._ledger.due(MAX_PENDING_SCANNED)]
         found: set[str] = set()
-        exact = list(keys)
+        exact = list(observables)
         for start in range(0, len(exact), MATCH_BATCH):
             found |= await self._ledger.waiting_among(exact[start : start + MATCH_BATCH])
         return list(found)

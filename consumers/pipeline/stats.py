@@ -1,4 +1,4 @@
-"""What went through the pipeline, counted."""
+"""Counts of what passed through the pipeline."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PipelineCounts:
-    """What went through; words as in the summary."""
+    """Counts of the pipeline, named as in the summary."""
 
     exact: bool = True
-    """Whether to remember addresses, to tell how many were distinct and how many sign-ins are
-    unanswered in the end. Not for a process that lives for months."""
+    """Whether to store addresses, for exact counts of distinct addresses and of sign-ins that stay
+    unanswered. Not for a long-running process."""
     messages: int = 0
     records: int = 0
     rejected: int = 0
     unreadable: int = 0
-    """Messages of which nothing could be read."""
+    """Messages without any readable record."""
     skipped: Counter[str] = field(default_factory=Counter)
     signins: int = 0
     cache_hits: int = 0
     own_network: int = 0
     unanswered: int = 0
-    """With ``exact`` those that still are; else those that were when they came."""
+    """With ``exact``, the sign-ins still unanswered; otherwise, those unanswered on arrival."""
     repeated: int = 0
-    """Messages that came again after they had been settled, and were left out."""
+    """Messages that arrived again after completion and were skipped."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why sign-ins were unanswered when they came."""
+    """Reasons why sign-ins were unanswered on arrival."""
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Answers by source and kind."""
+    """Verdicts by source and reputation."""
     addresses: set[str] = field(default_factory=set)
     _unanswered: Counter[str] = field(default_factory=Counter)
 
@@ -50,20 +50,20 @@ class PipelineCounts:
             self.unreadable += 1
 
     def seen(self, addresses: Iterable[str]) -> None:
-        """Note distinct addresses."""
+        """Record distinct addresses."""
         if self.exact:
             self.addresses.update(addresses)
 
     def enqueued(self, address: str, signins: int) -> None:
-        """Count sign-ins that wait."""
+        """Count sign-ins that were enqueued."""
         self.unanswered += signins
         if self.exact:
             self._unanswered[address] += signins
 
     def resolved_late(self, address: str, waiting: int | None) -> None:
-        """Take back what was counted as unanswered in this run; one lookup answered it.
+        """Uncount sign-ins of an address as unanswered: one lookup has resolved it.
 
-        *waiting* of them, or all.
+        *waiting* is their number; None for all that were counted in this run.
         """
         if self.exact:
             counted = self._unanswered[address]

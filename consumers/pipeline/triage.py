@@ -1,4 +1,4 @@
-"""Sorting the sign-ins of a few messages by what is known of their address."""
+"""Triage: sorts the sign-ins of a few messages by what is known about their address."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from consumers.pipeline.stats import PipelineCounts
     from schemas.events.addresses import Networks
 
-_FIRST = itemgetter(2)
+_is_first = itemgetter(2)
 
 
-def firsts(held: Sequence[Sighting]) -> int:
-    """Return how many sign-ins there are: each is counted by its address of first choice."""
-    return sum(map(_FIRST, held))
+def firsts(sightings: Sequence[Sighting]) -> int:
+    """Return the number of sign-ins: each is counted under its first-choice address."""
+    return sum(map(_is_first, sightings))
 
 
 @dataclass(slots=True)
 class Triaged:
-    """The sign-ins of a few messages, by what is known of their address."""
+    """The sign-ins of a few messages, sorted by what is known about their address."""
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     in_feed: dict[str, list[Sighting]] = field(default_factory=dict)
-    """Those of which free sources speak, so that nobody has to be asked."""
+    """Sign-ins that local sources match, so that no lookup is needed."""
     waiting: dict[str, list[Sighting]] = field(default_factory=dict)
     new: dict[str, list[Sighting]] = field(default_factory=dict)
     unmatched: list[str] = field(default_factory=list)
-    """Addresses of which nobody speaks, and nobody is there to be asked."""
+    """Addresses without a match, for which no lookup is possible."""
 
 
 class Triage:
-    """Sorts, and counts what goes no further."""
+    """Sorts sign-ins, and counts those that are filtered out."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Triage:
         own_networks: Networks,
     ) -> None:
         self._counts = counts
-        self._held = in_flight
+        self._in_flight = in_flight
         self._evaluator = evaluator
         self._local_sources = local_sources
         self._lookups = lookups
@@ -63,49 +63,53 @@ class Triage:
         self,
         group: Mapping[str, list[Sighting]],
         answers: Mapping[str, Answer],
-        known: Mapping[str, LocalMatch],
-        ticket: BatchTracker,
+        matches: Mapping[str, LocalMatch],
+        tracker: BatchTracker,
     ) -> Triaged:
-        """Sort addresses; sign-ins of one that is being asked about join those held for it.
+        """Sort sign-ins; those of an address that is being looked up become in flight.
 
-        Without a pause, or an answer could slip through.
+        Must not await: a result could be delivered in between and be missed.
         """
-        found = Triaged()
+        triaged = Triaged()
         joining: list[str] = []
-        for address, held in group.items():
+        for address, sightings in group.items():
             answer = answers.get(address)
             if isinstance(answer, Verdict):
-                found.verdicts[address] = answer
+                triaged.verdicts[address] = answer
                 continue
-            left = held
-            if (one := known.get(address)) is not None:
-                spoken, left = self._evaluator.matched_by_feed(address, held, one)
-                if spoken:
-                    found.in_feed[address] = spoken
-            if left and not self._goes_no_further(address, left, found):
+            unmatched = sightings
+            if (match := matches.get(address)) is not None:
+                matched, unmatched = self._evaluator.matched_by_feed(address, sightings, match)
+                if matched:
+                    triaged.in_feed[address] = matched
+            if unmatched and not self._filter(address, unmatched, triaged):
                 if answer is not None:
-                    self._park(address, left, answer, found)
-                elif address in self._held.addresses:
-                    self._held.add(address, left, ticket)
+                    self._enqueue(address, unmatched, answer, triaged)
+                elif address in self._in_flight.addresses:
+                    self._in_flight.add(address, unmatched, tracker)
                     joining.append(address)
                 else:
-                    found.new[address] = left
+                    triaged.new[address] = unmatched
         if self._lookups is not None and joining:
             self._lookups.enqueue(joining)
-        return found
+        return triaged
 
-    def _goes_no_further(self, address: str, held: Sequence[Sighting], found: Triaged) -> bool:
-        """Count sign-ins from own networks, and all where there is nobody to ask."""
+    def _filter(self, address: str, sightings: Sequence[Sighting], triaged: Triaged) -> bool:
+        """Count and filter out sign-ins from own networks, and all if no lookup is possible."""
         if address in self._own_networks:
-            self._counts.own_network += firsts(held)
+            self._counts.own_network += firsts(sightings)
         elif self._lookups is None:
-            self._counts.unanswered += firsts(held)
-            self._counts.reasons[self._local_sources.reason_not_looked_up.value] += firsts(held)
-            found.unmatched.append(address)
+            self._counts.unanswered += firsts(sightings)
+            self._counts.reasons[self._local_sources.reason_not_looked_up.value] += firsts(
+                sightings
+            )
+            triaged.unmatched.append(address)
         else:
             return False
         return True
 
-    def _park(self, address: str, held: list[Sighting], answer: Unanswered, found: Triaged) -> None:
-        found.waiting[address] = held
-        self._counts.reasons[answer.why.value] += firsts(held)
+    def _enqueue(
+        self, address: str, sightings: list[Sighting], answer: Unanswered, triaged: Triaged
+    ) -> None:
+        triaged.waiting[address] = sightings
+        self._counts.reasons[answer.why.value] += firsts(sightings)

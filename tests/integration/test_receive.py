@@ -321,7 +321,7 @@ async def test_a_body_that_is_not_binary_is_set_aside(azurite: Azurite) -> None:
         setup.publish("1")
         await until(lambda: setup.has(1), "the first message")
         (claim,) = setup.receiver.claims.values()
-        await setup.receiver._take(claim, cast("Any", [Odd()]))
+        await setup.receiver._process(claim, cast("Any", [Odd()]))
         assert [one.number for one in setup.taking.rejected] == [7]
         assert claim.due() is not None
 

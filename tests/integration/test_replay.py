@@ -79,7 +79,7 @@ async def test_a_free_key_works_one_by_one(recording: Path) -> None:
     assert ran.summary["findings"] == 4
     assert set(crowdsec.asked.values()) == {1}
     assert crowdsec.requests == 121
-    assert ran.err.count("asking one address at a time") == 1
+    assert ran.err.count("looking up one address at a time") == 1
 
 
 @pytest.mark.parametrize("batch_size", ["1", "100"])

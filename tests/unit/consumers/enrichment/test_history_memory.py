@@ -40,7 +40,7 @@ async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteLedger]:
 
 async def test_a_small_memory_falls_back_to_the_ledger(ledger: SqliteLedger, clock: Clock) -> None:
     """What was pushed out is read again, when it was flushed before."""
-    history = History(ledger, clock, most=4)
+    history = History(ledger, clock, max_entries=4)
     people = [(f"81.2.69.{n}", signals(f"user{n}", as_number=n + 1)) for n in range(20)]
     for address, one in people:
         await history.fetch([(address, one)])
@@ -57,7 +57,7 @@ async def test_what_is_not_flushed_yet_survives_a_small_memory(
     ledger: SqliteLedger, clock: Clock
 ) -> None:
     """Pushed out of memory, fetched again, learned again: the first lesson is not lost."""
-    history = History(ledger, clock, most=4)
+    history = History(ledger, clock, max_entries=4)
     for address in (A, B):
         await history.fetch([(address, signals())])
         history.learn(address, signals())
@@ -80,7 +80,7 @@ async def test_a_batch_larger_than_the_memory_costs_no_history(
         history.learn(address, one)
     await history.flush()
     clock.time += DAY_SECONDS
-    small = History(ledger, clock, most=20)
+    small = History(ledger, clock, max_entries=20)
     await small.fetch(people)
     for _, one in people:
         small.learn(B, one)

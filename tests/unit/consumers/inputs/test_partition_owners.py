@@ -83,7 +83,7 @@ def test_a_partition_without_an_owner_is_told_in_time(setup: Setup) -> None:
     setup.listed(p0=5)
     ((code, detail),) = setup.look()
     assert code == "partitions-unowned"
-    assert "nobody reads partition 1 of event hub signins" in detail
+    assert "no instance reads partition 1 of event hub signins" in detail
     setup.listed(p0=5, p1=1)
     assert setup.look() == []
     assert setup.owners.unowned == []
@@ -124,7 +124,7 @@ def test_a_stream_that_stands_while_more_comes_is_told(setup: Setup) -> None:
     setup.owners.check_partition(claim, 1_234)
     ((code, detail),) = setup.look()
     assert code == "stream-stands"
-    assert "3 minutes, and 1,234 wait" in detail
+    assert "3 minutes, and 1,234 are waiting" in detail
     setup.owners.check_partition(claim, 0)
     assert setup.look() == []
 
@@ -153,9 +153,9 @@ async def test_a_client_that_does_nothing_any_more_is_not_alive(setup: Setup) ->
     """An outage is none: the SDK tries on, and fails, and says so."""
     receiver = setup.receiver
     receiver.connected.set()
-    receiver._sign_of_life = setup.time
+    receiver._last_activity = setup.time
     setup.time += WEDGED_SECONDS + 1
-    assert "does nothing" in str(receiver.is_stalled(held_up=True))
+    assert "inactive" in str(receiver.is_stalled(held_up=True))
     await receiver._on_error(None, OSError("no route"))
     assert receiver.is_stalled(held_up=False) is None
     setup.time += WEDGED_SECONDS + 1
