@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.pipeline.stats import PipelineCounts
     from schemas.intel.verdicts import Answer, Verdict
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
     Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
     """Hears of new answers, and of what free sources say besides or instead."""

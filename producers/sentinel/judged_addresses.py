@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
     from schemas.intel.indicators import Indicator
     from schemas.intel.stix_export import StixObject
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.sqlite.pending import SqlitePending, details_of, encode
 from consumers.ledger.sqlite.schema import STATEMENT_BATCH, edge, in_parts
 from schemas.intel.verdicts import Verdict
-from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
+from schemas.ledger_ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SqliteLedger(SqlitePending):
-    """See :class:`schemas.ports.Ledger`; this is the durable part, without a memory front.
+    """See :class:`schemas.ledger_ports.Ledger`; this is the durable part, without a memory front.
 
     Calls are short and made from the event loop: handing them to a thread costs more than they do.
     """

@@ -11,7 +11,7 @@ import structlog
 
 from consumers.ledger.sqlite.schema import edge
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ledger_ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -48,7 +48,7 @@ class _DamagedFile(Exception):
 
 
 class SqliteRecentStore:
-    """See :class:`schemas.ports.RecentStore`. The ledger's lock is what keeps other processes out.
+    """See :class:`schemas.ledger_ports.RecentStore`. The ledger's lock keeps other processes out.
 
     A file that is damaged, of another version, or of another kind of clock gives way to a new
     one, with a warning. Calls are short and made from the event loop, as the ledger's are.

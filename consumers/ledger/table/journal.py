@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from consumers.ledger.table.rows import Write, WriteConflict, in_transactions, safe
 from schemas.errors import LedgerFailed
-from schemas.ports import JournalEntry, JournalPosition
+from schemas.feed_ports import JournalEntry, JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -57,7 +57,7 @@ class _JournalHead:
 
 
 class TableJournal:
-    """See :class:`schemas.ports.FeedJournal`.
+    """See :class:`schemas.feed_ports.FeedJournal`.
 
     The table has to be open; :meth:`close` closes it. Every method waits until the service
     answers, however long that takes.

@@ -18,7 +18,7 @@ from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.table import rows as layout
 from consumers.ledger.table.pending import TablePending
 from consumers.ledger.table.rows import VerdictEntry, Write, WriteConflict
-from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
+from schemas.ledger_ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ _BUDGET_SECONDS = 400 * 86_400.0
 
 
 class TableLedger(TablePending):
-    """See :class:`schemas.ports.Ledger`; this is the durable part, without a memory front."""
+    """See :class:`schemas.ledger_ports.Ledger`; the durable part, without a memory front."""
 
     _size: tuple[float, LedgerSize] | None = None
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from consumers.ledger.table.rows import Entity
     from schemas.intel.verdicts import Verdict
-    from schemas.ports import PendingAddress, PendingSignIn
+    from schemas.ledger_ports import PendingAddress, PendingSignIn
 
 _ENQUEUE_BATCH = 45
 """Addresses that one transaction may park for: each takes two writes or more."""

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from consumers.ledger.table.rows import MissingRow, Write, WriteConflict, in_transactions, put
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ledger_ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -50,7 +50,7 @@ _KEY = re.compile(r"(h[0-9]{6,})\|([0-9]{15,}-[0-9a-f]{32})")
 
 
 class TableRecentStore:
-    """See :class:`schemas.ports.RecentStore`; any number of instances on one table.
+    """See :class:`schemas.ledger_ports.RecentStore`; any number of instances on one table.
 
     The table is opened with the first request, and made if *create* allows; :meth:`close` closes
     it. Every method but close raises LedgerFailed when the service does not answer for a while.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
     from schemas.rows.findings import FindingRow
 
 

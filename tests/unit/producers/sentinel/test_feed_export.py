@@ -12,7 +12,7 @@ from producers.sentinel.feed_export import EXPORT_LEASE_SECONDS, FeedExport
 from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
-from schemas.ports import LeaseResult
+from schemas.ledger_ports import LeaseResult
 from tests.contracts.support_ledger import A
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
 from consumers.sources.feeds.sync import FIRST_FEED_PAUSE_SECONDS, FOLLOW_INTERVAL_SECONDS
 from schemas.errors import FeedFailed, LedgerFailed
+from schemas.feed_ports import JournalEntry, JournalPosition
 from schemas.health import Problem
-from schemas.ports import JournalEntry, JournalPosition
 from tests.support.feeds import FEED, HOUR, NOW, A, B, C, Worlds, named
 
 if TYPE_CHECKING:
