@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition:
-    """A place in a journal. Each renewal begins a generation; numbers count within it from 1."""
+    """A position in a journal. Each renewal starts a generation; numbers in it start at 1."""
 
     generation: int = 0
     number: int = 0
@@ -19,41 +19,43 @@ class JournalPosition:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One entry of a journal, and its place."""
+    """An entry of a journal, with its position."""
 
     place: JournalPosition
     body: bytes
 
 
 class FeedJournal(Protocol):
-    """What instances tell each other of a feed: an ordered list of entries, durable and shared.
+    """The change log of a feed: an ordered, durable list of entries shared by all instances.
 
-    Many read, one writes at a time: who finds that another one was first reads on and tries again.
+    Many instances read, one writes at a time. A writer that lost the race reads the new entries
+    and tries again.
     """
 
     def entries(self, feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
-        """Yield the entries after a place, in order, some at a time.
+        """Yield the entries after a position, in order, in batches.
 
-        If the journal was renewed since, all of the new generation: the reader sees by its first
-        entry's generation that it has to forget what it knew.
+        If the journal was renewed since, yields all entries of the new generation. The generation
+        of the first entry shows the reader that it must discard its state.
         """
 
     async def extend(
         self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
     ) -> JournalPosition | None:
-        """Add entries right after a place, all or none; return the new end.
+        """Append entries at position *after*, all or none; return the new end.
 
-        None if *after* is not the end any more: another instance was first. At most 20 bodies of
-        60,000 bytes each.
+        Returns None if *after* is no longer the end: another instance wrote first. Accepts at
+        most 20 bodies of 60,000 bytes each.
         """
 
     async def renew(
         self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
     ) -> JournalPosition | None:
-        """Replace all entries by these, as a new generation, in one step; return the new end.
+        """Replace all entries atomically by a new generation; return the new end.
 
-        None if *after* is not the end. What is cut off by a crash is never seen by a reader.
+        Returns None if *after* is not the end. Readers never see a renewal that a crash has
+        interrupted.
         """
 
     async def close(self) -> None:
-        """Let go."""
+        """Close the connections."""

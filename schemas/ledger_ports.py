@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in whose address is unanswered, as kept in the ledger. ``key`` is its FindingId.
+    """A sign-in that waits for the verdict on its address. ``key`` is its FindingId.
 
-    ``own`` is what it says itself for a question about its address, ``place`` what was known of
-    the place by then; ``parts`` are the reasons and points of both.
+    ``own`` is the score of the event itself, ``place`` the score of its location at that time.
+    ``parts`` is the breakdown of both: reasons and points.
     """
 
     key: str
@@ -31,20 +31,20 @@ class PendingSignIn:
 
 @dataclass(frozen=True, slots=True)
 class PendingAddress:
-    """An address that sign-ins wait for and that may be asked about."""
+    """An address that has pending sign-ins and may be looked up."""
 
     address: str
     score: float
-    """The most that one of its sign-ins says, and the last that is known of the place."""
+    """Highest event score of its sign-ins, plus the latest location score."""
     enqueued_at: float
-    """Since when the first of them waits."""
+    """Time at which its first sign-in was enqueued."""
     first_asked: float | None = None
-    """When it was first asked about, if nothing was known and it is to be asked again."""
+    """Time of the first lookup, if its result was unknown and a recheck is pending."""
 
 
 @dataclass(slots=True)
 class ErasedCounts:
-    """How much was deleted of an address or an account."""
+    """Numbers of deleted entries of an address or an account."""
 
     verdicts: int = 0
     waiting: int = 0
@@ -53,9 +53,9 @@ class ErasedCounts:
 
 @dataclass(frozen=True, slots=True)
 class LeaseResult:
-    """What became of a claim: addresses that are ours to ask, and answers that are there already.
+    """Result of a lease request: addresses to look up, and addresses that have an answer already.
 
-    What is in neither is being asked about by another instance.
+    An address in neither is being looked up by another instance.
     """
 
     acquired: set[str]
@@ -64,7 +64,7 @@ class LeaseResult:
 
 @dataclass(slots=True)
 class LedgerSize:
-    """What a ledger holds now."""
+    """Current contents of a ledger, in numbers."""
 
     verdicts: int = 0
     waiting: int = 0
@@ -73,83 +73,84 @@ class LedgerSize:
 
 
 class Ledger(Protocol):
-    """One entry per address: what is known, until when, and which sign-ins wait for it.
+    """One entry per address: its verdict, the expiry, and its pending sign-ins.
 
-    Every method is atomic and durable when it returns. Times are the ledger's own clock's.
+    Every method is atomic, and durable when it returns. Times are those of the ledger's clock.
     """
 
     async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
-        """Return what is known and has not expired.
+        """Return the answers that have not expired.
 
-        An Unanswered among it means: do not ask now, let the sign-in wait.
+        An ``Unanswered`` value means that the address must not be looked up yet; queue the
+        sign-in.
         """
 
     async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
-        """Keep answers, each until it expires. Ends the claims on their addresses."""
+        """Store answers, each until it expires. Ends the leases of their addresses."""
 
     async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
-        """Return those addresses that this instance may ask about now, and no other one.
+        """Lease the addresses that this instance may look up, to the exclusion of all others.
 
-        Left out are those with an answer that has not expired, and those that another instance
-        has claimed. A claim ends with an answer, with :meth:`release`, or after *seconds*: then
-        another instance may take over. Claiming again what is claimed already renews it.
+        Excluded are addresses with an unexpired answer and addresses leased by another instance.
+        A lease ends with an answer, with :meth:`release`, or after *seconds*; then another
+        instance may take over. Acquiring a lease again renews it.
         """
 
     async def release(self, addresses: Sequence[str]) -> None:
-        """End this instance's claims without an answer: nothing was asked."""
+        """End this instance's leases without an answer: no lookup was made."""
 
     async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
-        """Park sign-ins; return the verdicts of those whose address was answered meanwhile.
+        """Enqueue sign-ins; return the verdicts of addresses that were answered meanwhile.
 
-        Those are not parked, unless the verdict is open. Parking the same key again changes
-        nothing. Beyond a number of sign-ins for one address the ones that matter least give way
-        and are counted as dropped; *crowded* are counted with them, for which there was no room
-        to begin with.
+        Sign-ins of answered addresses are not enqueued, unless a recheck of the address is
+        pending. Enqueueing the same key again changes nothing. Above the maximum of sign-ins per
+        address, those with the lowest score are evicted and counted as dropped. *crowded* is the
+        number of sign-ins rejected earlier for lack of capacity; it is added to that count.
         """
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
-        """Return those addresses that sign-ins wait for."""
+        """Return the addresses that have pending sign-ins."""
 
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
-        """Return up to *most* sign-ins that wait for *address*, oldest first."""
+        """Return up to *most* pending sign-ins of *address*, oldest first."""
 
     async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
-        """Delete waiting sign-ins: their finding was accepted, or they are harmless."""
+        """Delete pending sign-ins: their finding was accepted, or they cannot become one."""
 
     async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Delete all sign-ins that wait for answered, harmless addresses; return how many each."""
+        """Delete pending sign-ins of answered, harmless addresses; return the number for each."""
 
     async def answered_waiting(self) -> list[str]:
-        """Return answered addresses that still have waiting sign-ins; not those that are open."""
+        """Return answered addresses with pending sign-ins, except those with a pending recheck."""
 
     async def due(self, most: int) -> list[PendingAddress]:
-        """Return addresses that sign-ins wait for and that may be asked, most deserving first.
+        """Return up to *most* addresses with pending sign-ins that may be looked up, best first.
 
-        One that was asked about before has to be more deserving than one that was not, see
+        Addresses are ordered by score. A recheck needs a higher score than a first lookup, see
         :func:`consumers.enrichment.ranking.recheck_penalty`.
         """
 
     async def expire_pending(self, parked_before: float) -> int:
-        """Drop and count sign-ins that have waited too long; return how many."""
+        """Drop sign-ins enqueued before a time, and count them as dropped; return their number."""
 
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
-        """Take up to *wanted* lookups from *account*'s quota of the period; return how many."""
+        """Reserve up to *wanted* lookups of *account*'s quota in the period; return the number."""
 
     async def refund(self, account: str, period: str, lookups: int) -> None:
-        """Give lookups back that surely did not count."""
+        """Return lookups to the quota that the source has definitely not counted."""
 
     async def spent(self, account: str, period: str) -> int:
-        """Return the lookups taken in the period."""
+        """Return the number of lookups reserved in the period."""
 
     async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return what :meth:`keep_history` kept."""
+        """Return entries stored by :meth:`put_history`."""
 
     async def put_history(
         self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
     ) -> None:
-        """Keep entries of the history; *merge* joins one with what another instance has kept."""
+        """Store history entries; *merge* combines an entry with that of another instance."""
 
     async def forget(
         self,
@@ -158,76 +159,76 @@ class Ledger(Protocol):
         address: str | None = None,
         account: str | None = None,
     ) -> ErasedCounts:
-        """Delete what is kept of an address, and the sign-ins of an account or an address.
+        """Delete the data of an address, and the sign-ins of an account or an address.
 
-        *revise* returns what is to be left of an entry of the history, None for nothing.
+        *revise* returns the remaining content of a history entry, or None to delete the entry.
         """
 
     async def get_value(self, name: str) -> str | None:
-        """Return a note left by :meth:`leave_note`."""
+        """Return the text stored by :meth:`put_value`, or None."""
 
     async def put_value(self, name: str, text: str) -> None:
-        """Keep a small text under a name."""
+        """Store a small text under a name."""
 
     async def purge_expired(self) -> None:
-        """Delete what has expired, and budgets of periods long gone. To be called now and then."""
+        """Delete expired entries and the budgets of past periods. Call it periodically."""
 
     async def size(self) -> LedgerSize:
-        """Return what the ledger holds; where counting is dear, as counted some minutes ago."""
+        """Return the size of the ledger. May be some minutes old where counting is expensive."""
 
     async def close(self) -> None:
-        """Let go of the state."""
+        """Close the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecentChunk:
-    """Some sign-ins of lately, packed. Times are those of the ledger's clock."""
+    """A packed segment of recent sign-ins. Times are those of the ledger's clock."""
 
     first: float
     last: float
     signins: int
     addresses: bytes
-    """Sums of their distinct addresses, by which a chunk is passed over; at most 30,000 bytes."""
+    """Hashes of the distinct addresses, used to skip a segment; at most 30,000 bytes."""
     body: bytes
     """At most 600,000 bytes."""
     key: str = ""
-    """Given by who keeps it."""
+    """Assigned by the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecentCoverage:
-    """How far back sign-ins are kept for late matches."""
+    """Period for which sign-ins are kept for retro-matching."""
 
     since: float | None = None
-    """The first of them; None for none."""
+    """Time of the oldest sign-in; None if there is none."""
     signins: int = 0
     size: int = 0
     """Bytes."""
 
 
 class RecentStore(Protocol):
-    """Sign-ins of lately, packed in chunks, of all instances. As well as can be: no guarantees.
+    """Recent sign-ins of all instances, in packed segments. Best effort, without guarantees.
 
-    May raise LedgerFailed; who uses it goes on without.
+    Methods may raise LedgerFailed; callers continue without the store.
     """
 
     async def append(self, chunk: RecentChunk) -> None:
-        """Keep a chunk."""
+        """Store a segment."""
 
     def segment_index(self, since: float) -> AsyncIterator[list[RecentChunk]]:
-        """Yield chunks that end at or after *since*, oldest first, without their bodies."""
+        """Yield the segments that end at or after *since*, oldest first, without bodies."""
 
     async def body(self, key: str) -> bytes | None:
-        """Return a chunk's body, None if it has gone."""
+        """Return the body of a segment, or None if it was deleted."""
 
     async def replace(self, key: str, chunk: RecentChunk | None) -> None:
-        """Put another chunk in the place of one, or nothing."""
+        """Replace a segment, or delete it if *chunk* is None."""
 
     async def enforce_limits(self, before: float, largest: int) -> None:
-        """Drop what ended before a time, and the oldest while all takes more bytes than that."""
+        """Delete segments that ended before a time, then the oldest down to *largest* bytes."""
 
     async def coverage(self) -> RecentCoverage:
-        """Return how much there is; where counting is dear, as counted some minutes ago."""
+        """Return the coverage. May be some minutes old where counting is expensive."""
 
     async def close(self) -> None:
-        """Let go."""
+        """Close the connections."""

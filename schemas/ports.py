@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """What time it is: wall time, or the recording's own."""
+    """Source of the current time: the wall clock, or the event time of a recording."""
 
     @property
     def kind(self) -> str:
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceVerdict:
-    """What a source says of one address; the ledger turns it into a verdict with a lifetime."""
+    """A source's result for one address. The ledger stores it as a verdict with a lifetime."""
 
     reputation: Reputation
     intel: Intel
@@ -34,53 +34,53 @@ class SourceVerdict:
 
 
 class Source(Protocol):
-    """Something that gives verdicts, one request at a time."""
+    """A lookup source. It sends one request at a time."""
 
     name: str
     batch_size: int
-    """Addresses that one request may ask of. May fall during work, never rises."""
+    """Maximum addresses per request. May decrease at run time, never increases."""
 
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
-        """Ask once about at most ``batch_size`` distinct addresses and return a word on each.
+        """Look up at most ``batch_size`` distinct addresses in one request; return all verdicts.
 
-        Raises :class:`schemas.errors.SourceFailed`, or KeyRefused. Never repeats a request that
+        Raises :class:`schemas.errors.SourceFailed` or KeyRefused. Never repeats a request that
         may have cost quota.
         """
 
     def use_key(self, key: str) -> None:
-        """Send another key from now on."""
+        """Use *key* for all further requests."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 class Sink(Protocol):
-    """Where findings go."""
+    """Destination of findings."""
 
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
-        """Deliver *rows*; return those refused for good, each with the reason.
+        """Deliver *rows*; return the permanently rejected rows, each with the reason.
 
-        All others are accepted when this returns. Raises SinkHeldBack when it gives up waiting;
-        rows may then be delivered again, with the same FindingId.
+        All other rows are accepted when this returns. Raises SinkHeldBack when it stops waiting.
+        Any of the rows may have arrived by then: deliver them again with the same FindingId.
         """
 
     async def close(self) -> None:
-        """Flush and let go."""
+        """Flush and close."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a message came from, to find it again."""
+    """Origin of a message, precise enough to find it again."""
 
     source: str
-    """A file, or an event hub's partition."""
+    """A file, or a partition of an event hub."""
     number: int
-    """Line or record in the file, or sequence number."""
+    """Line or record number in the file, or sequence number in the partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One event hub message, or one line of a recording."""
+    """An event hub message, or a line of a recording."""
 
     body: bytes
     position: Position
@@ -88,36 +88,36 @@ class Message:
 
 
 class MessageSink(Protocol):
-    """Where messages go: an event hub, which takes them in batches."""
+    """Destination of messages: an event hub, which accepts them in batches."""
 
     retries: int
-    """Tries that failed and were followed by another one."""
+    """Number of failed attempts that were repeated."""
 
     @property
     def room(self) -> int:
-        """Return the bytes that a body may surely have."""
+        """Return the body size in bytes that always fits into an empty batch."""
 
     @property
     def waiting(self) -> int:
-        """Return how many bodies the batch holds."""
+        """Return the number of bodies in the batch."""
 
     def add(self, body: bytes) -> bool:
-        """Put a body into the batch; False if it has no room for it."""
+        """Add a body to the batch. Return False if it does not fit."""
 
     async def flush(self) -> None:
-        """Send the batch and begin another one.
+        """Send the batch and start a new one.
 
-        When this returns, all of it has arrived, perhaps twice. After
-        :class:`schemas.errors.HubFailed` nobody knows.
+        Delivery is at least once: when this returns, every body has arrived, possibly twice.
+        After :class:`schemas.errors.HubFailed` the batch may or may not have arrived.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantineItem:
-    """Something that could not be read or was refused for good."""
+    """A message or record that could not be read, or a permanently rejected finding."""
 
     kind: str
-    """``message`` or ``finding``; ``pending`` for a sign-in that came out of the ledger."""
+    """``message`` or ``finding``; ``pending`` for a sign-in read from the ledger."""
     reason: str
     position: str
     body: bytes
@@ -126,16 +126,19 @@ class QuarantineItem:
 
 
 class Quarantine(Protocol):
-    """Where it is kept until somebody looks."""
+    """Durable store of quarantined items, kept for inspection and replay."""
 
     async def put(self, items: Sequence[QuarantineItem]) -> None:
-        """Keep items durably."""
+        """Store items durably."""
 
     def items(self) -> AsyncIterator[QuarantineItem]:
-        """Yield what is kept, oldest first, each thing once."""
+        """Yield the stored items, oldest first, without duplicates."""
 
     async def remove(self, ids: Collection[str] | None, before: datetime | None = None) -> int:
-        """Remove items by id, or all; only those older than *before* if given. Return how many."""
+        """Remove items by id, or all items for None; return their number.
+
+        With *before*, remove only items that are older.
+        """
 
     async def close(self) -> None:
-        """Let go."""
+        """Close the connections."""

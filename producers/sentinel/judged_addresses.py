@@ -401,7 +401,7 @@ class IndicatorExport:
             return None
         until, error = self._held_back
         left = until - self._monotonic()
-        return SinkHeldBack(str(error), mend=error.remedy, retry_after=left) if left > 0 else None
+        return SinkHeldBack(str(error), remedy=error.remedy, retry_after=left) if left > 0 else None
 
     def _remembered(self, address: str) -> UploadedIndicator | None:
         """Return what is known of an address, None if the ledger has to be asked."""

@@ -36,7 +36,7 @@ class Kept:
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Keep rows."""
         if self.held_back:
-            raise SinkHeldBack("down", mend="wait")
+            raise SinkHeldBack("down", remedy="wait")
         self.rows += rows
         return []
 

@@ -92,7 +92,7 @@ class World:
             await self.meanwhile()
         if self.failures:
             self.failures -= 1
-            raise SinkHeldBack("no", mend="wait")
+            raise SinkHeldBack("no", remedy="wait")
         self.sent.append([one.id for one in changed])
 
     def add(self, step: int, *names: str, **more: Any) -> None:
