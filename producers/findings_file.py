@@ -46,7 +46,7 @@ class FileSink:
             self._file.flush()
         except OSError as error:
             raise SinkHeldBack(
-                f"--findings {self._name}: {error.strerror}", mend="make room and run again"
+                f"--findings {self._name}: {error.strerror}", remedy="make room and run again"
             ) from None
         return []
 

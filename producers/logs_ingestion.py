@@ -203,7 +203,7 @@ class LogsIngestionSink:
                 except SinkRefused:
                     error = SinkHeldBack(
                         f"LOGS__ENDPOINT: every row is {reason} for {self._stream}",
-                        mend=_REQUEST_REMEDY,
+                        remedy=_REQUEST_REMEDY,
                     )
                     self.errors += 1
                     self._tell(error)
@@ -255,11 +255,11 @@ class LogsIngestionSink:
             raise _translated(error, self._stream) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             raise SinkHeldBack(
-                f"LOGS__ENDPOINT: no answer: {why_unreached(error)}", mend=_NO_RESPONSE_REMEDY
+                f"LOGS__ENDPOINT: no answer: {why_unreached(error)}", remedy=_NO_RESPONSE_REMEDY
             ) from None
         except AzureError as error:
             raise SinkHeldBack(
-                f"LOGS__ENDPOINT: {type(error).__name__}", mend=_BUSY_STATUSES
+                f"LOGS__ENDPOINT: {type(error).__name__}", remedy=_BUSY_STATUSES
             ) from None
 
     def _tell(self, error: SinkHeldBack) -> None:
@@ -274,7 +274,7 @@ class LogsIngestionSink:
             or now - self._told[1] > REPORT_INTERVAL_SECONDS
         ):
             self._told = (str(error), now)
-            log.warning("rows held back", stream=self._stream, why=str(error), mend=error.remedy)
+            log.warning("rows held back", stream=self._stream, why=str(error), remedy=error.remedy)
 
     async def close(self) -> None:
         """Close the connection and the credential."""
@@ -293,17 +293,17 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
     if status == 400 and code in REQUEST_ERROR_CODES:
         return SinkHeldBack(
             f"LOGS__ENDPOINT: the ingestion service answers 400 {code} for {stream}",
-            mend=_REQUEST_REMEDY,
+            remedy=_REQUEST_REMEDY,
         )
     if status in (400, _TOO_LARGE):
         told = f"{status} {code}".rstrip()
         refused = f"refused by the ingestion service ({told})"
         return SinkRefused(refused, too_large=status == _TOO_LARGE)
     if status is None and isinstance(error, ClientAuthenticationError):
-        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", mend=_UPLOAD_REMEDIES[401])
+        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", remedy=_UPLOAD_REMEDIES[401])
     return SinkHeldBack(
         f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
-        mend=_UPLOAD_REMEDIES.get(status or 0, _BUSY_STATUSES),
+        remedy=_UPLOAD_REMEDIES.get(status or 0, _BUSY_STATUSES),
         retry_after=_retry_after(error),
     )
 

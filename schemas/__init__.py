@@ -1,1 +1,1 @@
-"""The vocabulary: what a message, a sign-in, a verdict and a finding are. Pure: no I/O."""
+"""Data types and ports: messages, sign-ins, verdicts and findings. No I/O."""

@@ -1,4 +1,4 @@
-"""Lengths of time in seconds."""
+"""Durations in seconds."""
 
 MINUTE_SECONDS = 60.0
 HOUR_SECONDS = 3_600.0

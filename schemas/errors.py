@@ -1,45 +1,45 @@
-"""Every error of the project, typed by what its receiver must do.
+"""All errors of the project, one type for each reaction that the caller needs.
 
 ::
 
     SigninwatchError
-    ├── ConfigurationError      tell a human and stop: exit status 2, one line naming the setting
+    ├── ConfigurationError      report and stop: exit status 2, one line that names the setting
     │   ├── KeyRefused          a source's key is bad or expired
-    │   └── StateRefused        the state directory cannot be used as asked
+    │   └── StateRefused        the state directory cannot be used
     ├── RecordingUnreadable     stop: the recording itself (not one line of it) cannot be read
-    ├── LedgerFailed            stop: the state cannot be written, so nothing can be promised
-    ├── SourceFailed            a source gave no answer: the address stays unanswered, with a reason
-    │   ├── SourceUnavailable   ask again later
-    │   ├── BatchRefused        ask one address at a time
-    │   ├── QuotaSpent          ask again when the period ends
-    │   └── TooFast             ask again soon, with fewer requests at once
-    ├── FeedFailed              a feed or replica gave nothing new: what is known stays in use
-    ├── HubFailed               an event hub takes no messages: tell a human what to mend, and stop
-    ├── SinkHeldBack            keep the findings and try again: a human may have to mend something
-    └── SinkRefused             these findings will never be accepted: quarantine them
+    ├── LedgerFailed            stop: the state cannot be written, so no guarantee holds
+    ├── SourceFailed            a lookup failed: the address stays unanswered, with a reason
+    │   ├── SourceUnavailable   retry later
+    │   ├── BatchRefused        look up one address at a time
+    │   ├── QuotaSpent          retry when the quota period ends
+    │   └── TooFast             retry soon, with fewer concurrent requests
+    ├── FeedFailed              a feed or replica cannot be updated: the stored version stays in use
+    ├── HubFailed               an event hub accepts no messages: report the fix and stop
+    ├── SinkHeldBack            keep the findings and retry: an operator may have to fix something
+    └── SinkRefused             permanently rejected: quarantine the findings
 """
 
 from __future__ import annotations
 
 
 class SigninwatchError(Exception):
-    """Base of all errors that the project raises on purpose."""
+    """Base class of all errors that the project raises on purpose."""
 
 
 class ConfigurationError(SigninwatchError):
-    """A setting is wrong. The text names the setting and how to mend it."""
+    """A setting is wrong. The message names the setting and the fix."""
 
 
 class KeyRefused(ConfigurationError):
-    """A source refused its key."""
+    """A source rejected its API key."""
 
 
 class StateRefused(ConfigurationError):
-    """The state directory is in use, of another kind of clock, or of a newer version."""
+    """The state directory is in use, or has another kind of clock or a newer version."""
 
 
 class RecordingUnreadable(SigninwatchError):
-    """A recording cannot be opened or stops being readable half-way."""
+    """A recording cannot be opened, or cannot be read to its end."""
 
 
 class LedgerFailed(SigninwatchError):
@@ -47,7 +47,7 @@ class LedgerFailed(SigninwatchError):
 
 
 class SourceFailed(SigninwatchError):
-    """A source gave no answer. ``counted`` tells whether the request may have cost quota."""
+    """A lookup failed. ``counted`` is True if the request may have cost quota."""
 
     def __init__(
         self, text: str, *, counted: bool = True, retry_after: float | None = None
@@ -58,26 +58,26 @@ class SourceFailed(SigninwatchError):
 
 
 class SourceUnavailable(SourceFailed):
-    """Out of reach, broken, or answering nonsense."""
+    """The source is unreachable, broken, or sends invalid responses."""
 
 
 class BatchRefused(SourceFailed):
-    """The key may not ask of several addresses at once."""
+    """The API key does not permit lookups of several addresses in one request."""
 
 
 class QuotaSpent(SourceFailed):
-    """The period's lookups are used up."""
+    """The lookup quota of the period is spent."""
 
 
 class TooFast(SourceFailed):
-    """Refused for speed alone; the request did not count."""
+    """The request was rate limited and did not count against the quota."""
 
 
 class FeedFailed(SigninwatchError):
-    """A feed, or the CrowdSec replica, cannot be brought up to date; what is known stays in use.
+    """A feed or the CrowdSec replica cannot be updated; the stored version stays in use.
 
-    ``refused`` tells that a human has to mend something: a key, a name, a server's answer that
-    cannot be trusted. Else it may pass, after ``retry_after`` seconds if the server says so.
+    ``refused`` is True if an operator has to fix something: a key, a name, or a server whose
+    responses are invalid. Otherwise retry, after ``retry_after`` seconds if the server says so.
     """
 
     def __init__(
@@ -89,7 +89,10 @@ class FeedFailed(SigninwatchError):
 
 
 class HubFailed(SigninwatchError):
-    """An event hub takes no messages. The text says how to mend it; ``again`` that it may pass."""
+    """An event hub accepts no messages. The message names the fix.
+
+    ``again`` is True if a retry may succeed.
+    """
 
     def __init__(self, text: str, *, again: bool) -> None:
         super().__init__(text)
@@ -97,16 +100,16 @@ class HubFailed(SigninwatchError):
 
 
 class SinkHeldBack(SigninwatchError):
-    """The sink cannot take findings now. Nothing is lost; ``mend`` says what a human can do."""
+    """The sink cannot accept findings now. Nothing is lost; ``remedy`` names the fix."""
 
-    def __init__(self, text: str, *, mend: str, retry_after: float | None = None) -> None:
+    def __init__(self, text: str, *, remedy: str, retry_after: float | None = None) -> None:
         super().__init__(text)
-        self.remedy = mend
+        self.remedy = remedy
         self.retry_after = retry_after
 
 
 class SinkRefused(SigninwatchError):
-    """The sink will never accept this body; ``too_large`` tells that its size is why."""
+    """The sink permanently rejects this body; ``too_large`` is True if its size is the reason."""
 
     def __init__(self, text: str, *, too_large: bool = False) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""How the service says that it is not well: one code for each trouble, explained in the runbook."""
+"""Health problems of the service: one code for each, explained in the runbook."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Problem(StrEnum):
-    """What can be wrong, by code. ``docs/runbook.md`` has a paragraph on each, held by a test."""
+    """Codes of health problems. A test checks that ``docs/runbook.md`` explains each of them."""
 
     STARTING = "starting"
     DRAINING = "draining"
@@ -60,7 +60,7 @@ DEGRADED_ONLY = frozenset(
         Problem.FEW_FILES,
     }
 )
-"""Troubles that a person may want to know of, while the service does all that it can."""
+"""Problems that degrade the service without stopping the evaluation of sign-ins."""
 
 OUTSIDE = frozenset(
     {
@@ -80,18 +80,18 @@ OUTSIDE = frozenset(
         Problem.FINDINGS_HELD_BACK,
     }
 )
-"""Troubles by which work rightly waits for something outside the process; a restart mends none."""
+"""Problems outside the process, for which work has to wait. A restart fixes none of them."""
 
 
 class HealthReporter(Protocol):
-    """Is told of trouble, and of its end. Cheap: may be called at every try."""
+    """Receives problem reports and their resolution. Cheap enough to call on every attempt."""
 
     def report(self, what: Problem, detail: str, *, part: str = "") -> None:
-        """Note that something is wrong; the first call of several counts as its beginning.
+        """Report a problem. It begins with the first call and lasts until it is resolved.
 
-        *detail* is one line that says how to mend it, without secrets; *part* tells several of one
-        kind apart (a partition, a source).
+        *detail* is one line without secrets: what is wrong and how to fix it. *part* separates
+        problems with the same code (a partition, a source).
         """
 
     def resolve(self, what: Problem, *, part: str = "") -> None:
-        """Note that it is right (again)."""
+        """Resolve a problem, whether or not it was reported."""

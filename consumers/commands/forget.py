@@ -22,7 +22,7 @@ from consumers.commands import console as screens
 from consumers.commands.forget_matching import BodyMatcher
 from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError, StateRefused
-from schemas.ports import ErasedCounts
+from schemas.ledger_ports import ErasedCounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import Settings
-    from schemas.ports import Ledger, Quarantine, RecentStore
+    from schemas.ledger_ports import Ledger, RecentStore
+    from schemas.ports import Quarantine
 
 
 log = structlog.get_logger()

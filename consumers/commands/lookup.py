@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from consumers.ledger.cache import VerdictCache
     from consumers.settings import Settings
     from consumers.wiring.replay import StateFolder
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 
 _MAX_PENDING_READ = 10_000

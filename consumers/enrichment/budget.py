@@ -19,7 +19,8 @@ from schemas.durations import DAY_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 PERIOD_DAYS = 30
 _FIRST_RECORD = "first record"

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.events.ranking_signals import Signals
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 MAX_HISTORY_ENTRIES = 100_000
 """Entries kept in memory; all entries are in the ledger."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumers.enrichment.budget import Budget, Reservation
-    from schemas.ports import Clock, LeaseResult, Source, SourceVerdict
+    from schemas.ledger_ports import LeaseResult
+    from schemas.ports import Clock, Source, SourceVerdict
 
 log = structlog.get_logger()
 
@@ -81,10 +82,10 @@ class Leases(Protocol):
     """The part of the ledger by which instances agree on who looks up an address."""
 
     async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
-        """See :class:`schemas.ports.Ledger`."""
+        """See :class:`schemas.ledger_ports.Ledger`."""
 
     async def release(self, addresses: Sequence[str]) -> None:
-        """See :class:`schemas.ports.Ledger`."""
+        """See :class:`schemas.ledger_ports.Ledger`."""
 
 
 @dataclass(frozen=True, slots=True)

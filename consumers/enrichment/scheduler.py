@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.in_flight import InFlight, Sighting
     from consumers.pipeline.pending import PendingSignIns
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger, PendingAddress
+    from schemas.ledger_ports import Ledger, PendingAddress
+    from schemas.ports import Clock
 
 DISPATCH_BATCH = 500
 """Maximum number of pending addresses dispatched together."""

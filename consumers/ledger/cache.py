@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 
 class VerdictCache:

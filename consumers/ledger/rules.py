@@ -10,7 +10,7 @@ from schemas.intel.verdicts import Verdict
 if TYPE_CHECKING:
     from schemas.events.sign_in import Details
     from schemas.intel.verdicts import Answer
-    from schemas.ports import PendingSignIn
+    from schemas.ledger_ports import PendingSignIn
 
 EXPIRED = "waited too long"
 EVICTED = "crowded out"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.sign_in import Details, SignIn
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
     from schemas.rows.findings import FindingRow
 
 PENDING_BATCH = 500

@@ -11,7 +11,7 @@ from consumers.enrichment.ranking import score_breakdown, total_points
 from consumers.ledger.rules import weight
 from consumers.pipeline.evaluator import row_time
 from schemas.events.ranking_signals import signals_of
-from schemas.ports import PendingSignIn
+from schemas.ledger_ports import PendingSignIn
 from schemas.rows.findings import finding_id
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.ranking_signals import Signals
     from schemas.intel.verdicts import Verdict
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
     _Read = dict[str, list[tuple[Sighting, Signals]]]
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.retro_match import Told
     from schemas.events.addresses import Networks
     from schemas.events.decode import Decoder, Reject
-    from schemas.ports import Clock, Ledger, Message, Position
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock, Message, Position
 
 DISPATCH_INTERVAL_SECONDS = {"event": 600.0, "wall": 15.0}
 """Seconds, by the pipeline's clock, between two dispatches of pending addresses."""

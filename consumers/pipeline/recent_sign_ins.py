@@ -19,7 +19,7 @@ from isal import isal_zlib
 from schemas.errors import LedgerFailed
 from schemas.events.recent_sign_in import RecentSegment, RecentSignIn
 from schemas.intel.address_index import AddressIndex
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ledger_ports import RecentChunk, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from consumers.pipeline.in_flight import Sighting
     from schemas.events.sign_in import Details
-    from schemas.ports import Clock, RecentStore
+    from schemas.ledger_ports import RecentStore
+    from schemas.ports import Clock
 
 log = structlog.get_logger()
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.stats import PipelineCounts
     from schemas.events.decode import Decoder, Reject
     from schemas.events.sign_in import Details
-    from schemas.ports import Message, PendingSignIn, Position, Quarantine
+    from schemas.ledger_ports import PendingSignIn
+    from schemas.ports import Message, Position, Quarantine
 
 log = structlog.get_logger()
 

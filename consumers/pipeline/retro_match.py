@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.pipeline.stats import PipelineCounts
     from schemas.intel.verdicts import Answer, Verdict
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
     Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
     """Receives new answers by address, and local verdicts that add to or replace them."""

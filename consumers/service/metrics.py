@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import metrics as m
-from schemas.ports import LedgerSize, RecentCoverage
+from schemas.ledger_ports import LedgerSize, RecentCoverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.service.health import Health
     from consumers.wiring.local_sources import SourceManager
+    from schemas.ledger_ports import Ledger
     from schemas.metrics import Sample
-    from schemas.ports import Ledger
 
 DELAY_BUCKETS_SECONDS = (
     0.1,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from consumers.settings import ServiceSettings
     from consumers.wiring.local_sources import SourceManager
     from consumers.wiring.sentinel import SentinelExport
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 log = structlog.get_logger()
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger, RecentStore, Source
+    from schemas.ledger_ports import Ledger, RecentStore
+    from schemas.ports import Clock, Source
 
 
 def lifetimes(settings: Settings) -> Lifetimes:

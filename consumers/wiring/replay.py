@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from consumers.pipeline.pipeline import Pipeline
     from consumers.settings import Settings
     from schemas.health import HealthReporter
-    from schemas.ports import Clock, Ledger, Quarantine, Sink
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock, Quarantine, Sink
 
 
 @dataclass(slots=True)

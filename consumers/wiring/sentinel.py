@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 
 def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload | None:

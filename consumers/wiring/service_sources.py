@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from consumers.wiring.credentials import Credentials
     from schemas.health import HealthReporter
-    from schemas.ports import Clock, Ledger, RecentStore
+    from schemas.ledger_ports import Ledger, RecentStore
+    from schemas.ports import Clock
 
 RECENT_SUFFIX = "recent"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from consumers.settings import Settings
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 OPEN_TIMEOUT_SECONDS = 20.0
 """Seconds for which the ledger's table is tried; then a person should look."""

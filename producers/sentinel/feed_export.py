@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from schemas.intel.indicators import Indicator
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 EXPORT_BATCH = 1_000
 """Indicators between two notes of how far we are."""

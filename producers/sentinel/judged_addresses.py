@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
     from schemas.intel.indicators import Indicator
     from schemas.intel.stix_export import StixObject
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 log = structlog.get_logger()
 
@@ -400,7 +401,7 @@ class IndicatorExport:
             return None
         until, error = self._held_back
         left = until - self._monotonic()
-        return SinkHeldBack(str(error), mend=error.remedy, retry_after=left) if left > 0 else None
+        return SinkHeldBack(str(error), remedy=error.remedy, retry_after=left) if left > 0 else None
 
     def _remembered(self, address: str) -> UploadedIndicator | None:
         """Return what is known of an address, None if the ledger has to be asked."""

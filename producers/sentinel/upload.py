@@ -217,7 +217,7 @@ class IndicatorUpload:
         middle = len(part) // 2
         refused = await self._send_part(part[:middle]) + await self._send_part(part[middle:])
         if len(refused) == len(part) >= DEFINITE_STATUSES:
-            raise SinkHeldBack(f"SENTINEL__URL: every object is {error}", mend=_CHANGED)
+            raise SinkHeldBack(f"SENTINEL__URL: every object is {error}", remedy=_CHANGED)
         return refused
 
     async def _post_patiently(self, body: bytes) -> list[_Refusal]:
@@ -258,13 +258,13 @@ class IndicatorUpload:
                 answer = await _bounded(response)
         except ClientAuthenticationError as error:
             told = f"SENTINEL__URL: {why_no_token(error)}"
-            raise SinkHeldBack(told, mend=_INDICATOR_REMEDIES[401]) from None
+            raise SinkHeldBack(told, remedy=_INDICATOR_REMEDIES[401]) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             told = f"SENTINEL__URL: no answer: {why_unreached(error)}"
-            raise SinkHeldBack(told, mend=_NO_RESPONSE) from None
+            raise SinkHeldBack(told, remedy=_NO_RESPONSE) from None
         except AzureError as error:
             raise SinkHeldBack(
-                f"SENTINEL__URL: {type(error).__name__}", mend=_BUSY_STATUSES
+                f"SENTINEL__URL: {type(error).__name__}", remedy=_BUSY_STATUSES
             ) from None
         if response.status_code != 200:
             raise _translated(response, answer)
@@ -287,7 +287,9 @@ def _refusals(answer: bytes) -> list[_Refusal]:
     try:
         told = msgspec.json.decode(answer, type=_Answer | None)
     except msgspec.MsgspecError:
-        raise SinkHeldBack("SENTINEL__URL: an answer that cannot be read", mend=_STRANGE) from None
+        raise SinkHeldBack(
+            "SENTINEL__URL: unreadable response", remedy=_STRANGE
+        ) from None
     return [] if told is None else told.errors or []
 
 
@@ -304,7 +306,7 @@ def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | Si
     mend = _BUSY_STATUSES if status in (408, 429) or status >= 500 else _STRANGE
     return SinkHeldBack(
         f"SENTINEL__URL: the upload API answers {status}",
-        mend=_INDICATOR_REMEDIES.get(status, mend),
+        remedy=_INDICATOR_REMEDIES.get(status, mend),
         retry_after=_retry_after(response.headers.get("Retry-After"), answer),
     )
 

@@ -1,1 +1,1 @@
-"""From the bytes of a message to sign-ins."""
+"""Decoding of message bodies into sign-ins."""

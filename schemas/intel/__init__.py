@@ -1,1 +1,1 @@
-"""What sources say of an address."""
+"""Verdicts and indicators of the sources."""

@@ -1,1 +1,1 @@
-"""The rows that are written, and the policy that gives them a severity."""
+"""Rows of the output tables, and the policy that assigns severities."""

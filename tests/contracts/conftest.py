@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
     from tests.contracts.support_ledger import Open
     from tests.servers.azurite import Azurite
 

@@ -12,7 +12,7 @@ from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 
 if TYPE_CHECKING:
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 ADA, BO = "ada@example.net", "bo@example.net"
 NOON = 20_000.5 * DAY_SECONDS

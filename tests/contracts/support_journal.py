@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from consumers.ledger.table.client import StateTable
 from consumers.ledger.table.journal import TableJournal
-from schemas.ports import JournalEntry, JournalPosition
+from schemas.feed_ports import JournalEntry, JournalPosition
 from tests.contracts.support_ledger import Told
 from tests.servers.faults import LOST, FaultyWay
 

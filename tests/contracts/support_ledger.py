@@ -14,7 +14,7 @@ from consumers.ledger.table.ledger import TableLedger
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Intel, Reputation, Verdict
-from schemas.ports import Ledger, PendingSignIn
+from schemas.ledger_ports import Ledger, PendingSignIn
 
 if TYPE_CHECKING:
     from schemas.health import Problem

@@ -8,14 +8,14 @@ from uuid import uuid4
 
 from consumers.ledger.table.client import StateTable
 from consumers.ledger.table.recent import TableRecentStore
-from schemas.ports import RecentChunk
+from schemas.ledger_ports import RecentChunk
 from tests.contracts.support_ledger import Told
 from tests.servers.faults import FaultyWay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from schemas.ports import RecentStore
+    from schemas.ledger_ports import RecentStore
     from tests.contracts.support_ledger import Clock
     from tests.servers.azurite import Azurite
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.errors import LedgerFailed
-from schemas.ports import JournalPosition
+from schemas.feed_ports import JournalPosition
 from tests.contracts.support_journal import (
     FEED,
     START,

@@ -10,7 +10,7 @@ import pytest
 
 from consumers.ledger.table.rows import Write
 from schemas.errors import LedgerFailed
-from schemas.ports import JournalPosition
+from schemas.feed_ports import JournalPosition
 from tests.contracts.support_journal import (
     FEED,
     PARTITION,

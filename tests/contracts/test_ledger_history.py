@@ -18,7 +18,7 @@ from consumers.enrichment.history_entries import (
 from consumers.ledger.rules import HISTORY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
-from schemas.ports import ErasedCounts, Ledger
+from schemas.ledger_ports import ErasedCounts, Ledger
 from tests.contracts.support_history import (
     ADA,
     BO,

@@ -14,7 +14,7 @@ from aiohttp import web
 from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.ledger.table import recent as table_module
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentCoverage, RecentStore
+from schemas.ledger_ports import RecentCoverage, RecentStore
 from tests.contracts.support_recent import (
     DAY,
     HOUR,

@@ -161,7 +161,7 @@ PROCESS = """
 import asyncio, sys
 from pathlib import Path
 from consumers.ledger.sqlite.recent import SqliteRecentStore
-from schemas.ports import RecentChunk
+from schemas.ledger_ports import RecentChunk
 from tests.contracts.support_ledger import Clock
 
 async def main():

@@ -21,7 +21,7 @@ from consumers.enrichment.history_entries import pseudonym
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from producers.quarantine.blob import BlobQuarantine
 from producers.quarantine.directory import DirectoryQuarantine
-from schemas.ports import Ledger, Quarantine, QuarantineItem
+from schemas.ports import Quarantine, QuarantineItem
 from tests.contracts.support_history import ADA, BO, signals
 from tests.contracts.support_ledger import Clock, table_store, verdict, waiting
 from tests.support.blobs import blobs_in, make_container
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from schemas.ledger_ports import Ledger
     from tests.servers.azurite import Azurite
 
     Opened = Callable[[], AbstractAsyncContextManager[Ledger]]

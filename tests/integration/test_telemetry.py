@@ -18,7 +18,7 @@ from schemas.health import Problem
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 KEY = "00000000-0000-0000-0000-00000000beef"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consumers.sources.feeds import journal_codec as pages_module
 from consumers.sources.feeds import sync as sync_module
-from schemas.ports import JournalPosition
+from schemas.feed_ports import JournalPosition
 from tests.contracts.support_journal import journals
 from tests.properties.strategies import THOROUGH
 from tests.properties.test_taxii import FAULTS, MANNERS
@@ -35,7 +35,7 @@ from tests.support.feeds import FEED, MemoryJournal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from schemas.ports import FeedJournal
+    from schemas.feed_ports import FeedJournal
     from tests.servers.azurite import Azurite
 
 CHANGES = st.lists(

@@ -18,7 +18,7 @@ from consumers.sources.taxii.stix_objects import indicator_of
 from schemas.errors import FeedFailed
 from schemas.events.times import iso_of
 from schemas.intel.indicators import Indicator
-from schemas.ports import JournalEntry, JournalPosition, LeaseResult
+from schemas.ledger_ports import LeaseResult
 from tests.servers.taxii import CUT, LOST, RESET, TRUNCATE, TaxiiServer, indicator
 from tests.servers.taxii_client import http
 from tests.support.feeds import FEED
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from schemas.ports import FeedJournal
+    from schemas.feed_ports import FeedJournal, JournalEntry, JournalPosition
 
 WELL, EXPIRE, RESTART = "well", "expire", "restart"
 STALL, WRITTEN = "stall", "written"

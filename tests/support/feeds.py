@@ -11,7 +11,8 @@ from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.sync import MAX_FEED_INDICATORS, FeedSync, SharedFeed
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.events.times import iso_of
-from schemas.ports import JournalEntry, JournalPosition, LeaseResult
+from schemas.feed_ports import JournalEntry, JournalPosition
+from schemas.ledger_ports import LeaseResult
 from tests.servers.taxii import indicator
 
 if TYPE_CHECKING:

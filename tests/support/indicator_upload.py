@@ -195,4 +195,4 @@ async def uploading(
         await upload.close()
 
 
-HELD_BACK = SinkHeldBack("no", mend="mend it")
+HELD_BACK = SinkHeldBack("no", remedy="mend it")

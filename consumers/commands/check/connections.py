@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from consumers.inputs.eventhub_client import EventHub
     from consumers.settings import Settings
     from schemas.intel.verdicts import Answer
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
 
 CHECK_TIMEOUT_SECONDS = 20.0
 """Time limit of each check."""

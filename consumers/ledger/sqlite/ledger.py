@@ -10,7 +10,7 @@ from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.sqlite.pending import SqlitePending, details_of, encode
 from consumers.ledger.sqlite.schema import STATEMENT_BATCH, edge, in_parts
 from schemas.intel.verdicts import Verdict
-from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
+from schemas.ledger_ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

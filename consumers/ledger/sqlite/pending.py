@@ -18,7 +18,7 @@ from consumers.ledger.rules import EVICTED, EXPIRED, first_asked, is_final, weig
 from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
-from schemas.ports import Ledger, PendingAddress, PendingSignIn
+from schemas.ledger_ports import Ledger, PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from consumers.ledger.sqlite.schema import edge
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage, RecentStore
+from schemas.ledger_ports import RecentChunk, RecentCoverage, RecentStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from consumers.ledger.table.rows import Entity, VerdictEntry
-    from schemas.ports import PendingSignIn
+    from schemas.ledger_ports import PendingSignIn
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from consumers.ledger.table.rows import Write, WriteConflict, in_transactions, safe
 from schemas.errors import LedgerFailed
-from schemas.ports import FeedJournal, JournalEntry, JournalPosition
+from schemas.feed_ports import FeedJournal, JournalEntry, JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -21,7 +21,7 @@ from consumers.ledger.rules import HISTORY_SECONDS, is_about
 from consumers.ledger.table import rows as layout
 from consumers.ledger.table.pending import TablePending
 from consumers.ledger.table.rows import VerdictEntry, Write, WriteConflict
-from schemas.ports import ErasedCounts, LeaseResult, LedgerSize
+from schemas.ledger_ports import ErasedCounts, LeaseResult, LedgerSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

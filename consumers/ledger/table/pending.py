@@ -16,14 +16,14 @@ from consumers.ledger.table.client import MAX_CONCURRENT_REQUESTS
 from consumers.ledger.table.eviction import EnqueuePlan, EnqueueTransaction
 from consumers.ledger.table.rows import Write
 from consumers.ledger.table.transactions import TableAccess
-from schemas.ports import Ledger
+from schemas.ledger_ports import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumers.ledger.table.rows import Entity
     from schemas.intel.verdicts import Verdict
-    from schemas.ports import PendingAddress, PendingSignIn
+    from schemas.ledger_ports import PendingAddress, PendingSignIn
 
 _ENQUEUE_BATCH = 45
 """Addresses per transaction. Each takes at least two writes."""

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from consumers.ledger.table.rows import MissingRow, Write, WriteConflict, in_transactions, put
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage, RecentStore
+from schemas.ledger_ports import RecentChunk, RecentCoverage, RecentStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

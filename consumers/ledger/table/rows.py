@@ -25,7 +25,7 @@ from consumers.ledger.rules import first_asked, weight_of
 from schemas.errors import LedgerFailed
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
-from schemas.ports import LedgerSize, PendingAddress, PendingSignIn
+from schemas.ledger_ports import LedgerSize, PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 MAX_ENTRY_BYTES = 60_000
-"""Bytes of a body; see :class:`schemas.ports.FeedJournal`."""
+"""Bytes of a body; see :class:`schemas.feed_ports.FeedJournal`."""
 PACK_BATCH = 500
 """Indicators per entry, before a too large entry is split."""
 

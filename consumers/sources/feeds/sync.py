@@ -24,16 +24,16 @@ from consumers.sources.feeds.journal_codec import JournalPart, packed, unpacked
 from consumers.sources.feeds.sync_status import MAX_FEED_PAUSE_SECONDS, SyncStatus
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed, LedgerFailed
+from schemas.feed_ports import JournalPosition
 from schemas.intel.indicators import Indicator, WhySkipped
-from schemas.ports import JournalPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
     from consumers.enrichment.paid_lookup import Leases
     from consumers.sources.feeds.matcher import FeedMatcher
+    from schemas.feed_ports import FeedJournal
     from schemas.health import HealthReporter
-    from schemas.ports import FeedJournal
 
 log = structlog.get_logger()
 

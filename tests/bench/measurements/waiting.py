@@ -28,7 +28,7 @@ from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Reputation, Verdict
-from schemas.ports import PendingSignIn
+from schemas.ledger_ports import PendingSignIn
 from tests.bench.measure import machine
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from schemas.intel.verdicts import Answer, Reputation, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schemas.ports import Clock, Ledger
+    from schemas.ledger_ports import Ledger
+    from schemas.ports import Clock
 
 
 class Store:

@@ -20,7 +20,7 @@ from consumers.pipeline.recent_sign_ins import (
     RecentSignIns,
 )
 from schemas.errors import LedgerFailed
-from schemas.ports import RecentChunk, RecentCoverage
+from schemas.ledger_ports import RecentChunk, RecentCoverage
 from tests.contracts.support_ledger import Clock
 from tests.recorded import decoded, encoded
 from tests.recorded.entra import diagnostic, user

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from schemas.ports import Ledger
+    from schemas.ledger_ports import Ledger
     from schemas.rows.findings import FindingRow
 
 
@@ -36,7 +36,7 @@ class Kept:
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Keep rows."""
         if self.held_back:
-            raise SinkHeldBack("down", mend="wait")
+            raise SinkHeldBack("down", remedy="wait")
         self.rows += rows
         return []
 

@@ -12,7 +12,7 @@ from producers.sentinel.feed_export import EXPORT_LEASE_SECONDS, FeedExport
 from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
-from schemas.ports import LeaseResult
+from schemas.ledger_ports import LeaseResult
 from tests.contracts.support_ledger import A
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class World:
             await self.meanwhile()
         if self.failures:
             self.failures -= 1
-            raise SinkHeldBack("no", mend="wait")
+            raise SinkHeldBack("no", remedy="wait")
         self.sent.append([one.id for one in changed])
 
     def add(self, step: int, *names: str, **more: Any) -> None:

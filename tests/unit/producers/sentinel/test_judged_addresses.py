@@ -221,7 +221,7 @@ async def test_trouble_keeps_the_queue_and_is_told(world: World) -> None:
 
 async def test_the_service_says_for_how_long_to_leave_it_alone(world: World) -> None:
     """Where that is longer than we would."""
-    world.taker.held_back = SinkHeldBack("no", mend="wait", retry_after=100.0)
+    world.taker.held_back = SinkHeldBack("no", remedy="wait", retry_after=100.0)
     await world.judged(A)
     world.taker.held_back = None
     world.go_on(60)

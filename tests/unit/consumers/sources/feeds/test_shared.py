@@ -13,8 +13,8 @@ from consumers.sources.feeds import sync as sync_module
 from consumers.sources.feeds.sync import FOLLOW_INTERVAL_SECONDS
 from consumers.sources.feeds.sync_status import FIRST_FEED_PAUSE_SECONDS
 from schemas.errors import FeedFailed, LedgerFailed
+from schemas.feed_ports import JournalEntry, JournalPosition
 from schemas.health import Problem
-from schemas.ports import JournalEntry, JournalPosition
 from tests.support.feeds import FEED, HOUR, NOW, A, B, C, Worlds, named
 
 if TYPE_CHECKING:
