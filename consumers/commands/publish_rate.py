@@ -1,20 +1,20 @@
-"""An even rate, by a clock that is passed in."""
+"""An even send rate, by a clock that is passed in."""
 
 from __future__ import annotations
 
 TICK = 0.1
-"""Seconds of messages that a fast rate sends together; slow ones send one at a time."""
+"""Seconds of messages that a fast rate sends together. A slow rate sends single messages."""
 SLACK = 0.2
-"""Seconds of delay that are made up for. More is not: a rate after a pause is the same rate."""
+"""Seconds of delay that are made up for. After a longer pause the rate stays the same."""
 
 
 class SendRate:
-    """Tells when the next messages are due. Times are seconds of any clock that never goes back."""
+    """Returns when the next messages are due. Times are seconds of any monotonic clock."""
 
     def __init__(self, rate: float) -> None:
         """*rate* is messages a second."""
         self.group_size = max(1, int(rate * TICK))
-        """Messages that go together."""
+        """Messages that are sent together."""
         self._rate = rate
         self._due: float | None = None
 
@@ -23,6 +23,6 @@ class SendRate:
         return 0.0 if self._due is None else max(0.0, self._due - now)
 
     def sent(self, messages: int, now: float) -> None:
-        """Note that so many were sent; *now* is when their sending began."""
+        """Record that *messages* were sent; *now* is when sending them began."""
         due = now if self._due is None else max(self._due, now - SLACK)
         self._due = due + messages / self._rate

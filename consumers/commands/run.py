@@ -1,4 +1,4 @@
-"""``signinwatch run``: the service, from its settings to its end."""
+"""``signinwatch run``: the service."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.option("--findings", help="Where findings go instead of Azure: a file of JSON lines, or -.")
+@click.option("--findings", help="Write findings to a JSON lines file, or -, not to Azure.")
 @click.pass_obj
 def run_command(config: Path | None, findings: str | None) -> None:
-    """Judge sign-ins as they come from Event Hubs, until SIGTERM or SIGINT."""
+    """Run as a service on Event Hubs until SIGTERM or SIGINT."""
     asyncio.run(run(config, findings))
 
 
 def calm_garbage_collector() -> None:
-    """Let it look less often, and not at what stays for good: it costs a tenth of the work."""
+    """Freeze long-lived objects and collect less often: saves a tenth of the CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
 
 async def run(config: Path | None, findings: str | None) -> None:
-    """Serve until SIGTERM or SIGINT. ConfigurationError for what a person must mend first."""
+    """Run the service until SIGTERM or SIGINT. Raise ConfigurationError for invalid settings."""
     from consumers.settings import load_settings
     from consumers.wiring.service import open_service
 
