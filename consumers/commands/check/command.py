@@ -1,4 +1,4 @@
-"""The command ``signinwatch check``."""
+"""``signinwatch check``: test every connection and permission."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 @click.pass_obj
 def check_command(config: Path | None, as_json: bool) -> None:
-    """Try every configured connection and permission; say what works and how to mend the rest.
+    """Test every configured connection and permission.
 
-    Spends at most one lookup. Writes one test row to each table (in findings with Origin "test").
+    Shows what works and how to fix the rest. Spends at most one lookup. Writes one test row to
+    each table (findings: Origin "test").
     """
     from consumers.settings import load_settings
 
@@ -35,12 +36,12 @@ async def _check(settings: Settings, *, as_json: bool) -> int:
     from consumers.commands.check.connections import check
 
     failed = 0
-    async for one in check(settings):
-        failed += one.code is not None
-        code = one.code.value if one.code else None
+    async for result in check(settings):
+        failed += result.code is not None
+        code = result.code.value if result.code else None
         if as_json:
-            line = {"check": one.name, "ok": code is None, "code": code, "text": one.text}
+            line = {"check": result.name, "ok": code is None, "code": code, "text": result.text}
             click.echo(orjson.dumps(line).decode())
         else:
-            Console(soft_wrap=True).print(screens.check_line(one.name, one.text, code))
+            Console(soft_wrap=True).print(screens.check_line(result.name, result.text, code))
     return 1 if failed else 0
