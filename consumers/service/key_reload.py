@@ -37,7 +37,7 @@ class KeyReload:
         self._use_passwords = use_passwords
 
     async def reload_if_changed(self) -> None:
-        """Apply changed keys. Settings that cannot be read, e.g. half-written, are retried later."""
+        """Apply changed keys. Unreadable settings, e.g. half-written files, are retried later."""
         try:
             settings = self._load()
         except ConfigurationError as error:
