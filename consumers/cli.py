@@ -1,7 +1,7 @@
-"""The command line: its commands, and exit status 0, 1 or 2.
+"""The command line: commands and exit statuses 0, 1 and 2.
 
-Each command is a file or folder of ``consumers/commands``. Its functions import what is slow to
-load, so that help and usage errors come at once.
+Each command is a file or folder of ``consumers/commands``. Slow modules are imported inside
+functions, so that help and usage errors appear at once.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="signinwatch")
-@click.option("--config", type=PATH, help="TOML file with settings; environment variables win.")
 @click.option(
-    "--verbose", is_flag=True, help="Log at debug level, including IP addresses and accounts."
+    "--config", type=PATH, help="TOML file with settings. Environment variables override it."
 )
+@click.option("--verbose", is_flag=True, help="Log at debug level, including IPs and accounts.")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
     """Check the client IP of every Microsoft sign-in."""
@@ -62,9 +62,9 @@ cli.add_command(demo_command)
 
 
 def main() -> None:
-    """Run the command line. An error becomes a line on stderr and an exit status.
+    """Run the command line and turn errors into one line and an exit status.
 
-    SIGTERM ends a command as Ctrl-C does, so that no temporary files stay behind.
+    SIGTERM ends a command like Ctrl-C, so that temporary files are removed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

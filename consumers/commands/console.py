@@ -1,4 +1,4 @@
-"""Tables, panels and progress for people. Text from events is never interpreted."""
+"""Tables, panels and progress on a terminal. Text from events is never interpreted."""
 
 from __future__ import annotations
 
@@ -19,36 +19,34 @@ if TYPE_CHECKING:
     from schemas.rows.findings import FindingRow
 
 Advance = Callable[[int, str], None]
-"""Advances the progress bar by a number of bytes and sets its description."""
+"""Advances a progress bar by a number of bytes and sets its description."""
 
 COLOURS = {"High": "bold red", "Medium": "yellow", "Low": "cyan", "Informational": "dim"}
 VERDICT_COLOURS = {"malicious": "bold red", "suspicious": "yellow", "benign": "green"}
 WIDE = 130
-"""Width of a terminal that has room for reasons."""
+"""Width of a terminal, in columns, from which reasons are shown."""
 
 
 def plain(value: object, longest: int = 60) -> Text:
-    """Return *value* as text without control characters, cut to a length."""
+    """Return *value* as text without control characters, cut to *longest* characters."""
     text = "" if value is None else str(value)
     if not text.isprintable():
-        text = "".join(one if one.isprintable() else "�" for one in text)
+        text = "".join(char if char.isprintable() else "�" for char in text)
     return Text(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def findings_table(rows: Sequence[FindingRow], total: int, width: int) -> Table:
-    """Return a table of findings in the given order; a wide terminal shows more columns."""
-    title = (
-        f"{total:,} findings"
-        if total == len(rows)
-        else f"{len(rows):,} most severe of {total:,} findings"
-    )
-    table = Table(title=f"{title} (times are UTC)", box=box.SIMPLE_HEAD, title_justify="left")
+    """Return a table of findings in the given order. A wide terminal shows more columns."""
+    title = f"{total:,} findings"
+    if total != len(rows):
+        title = f"{len(rows):,} most severe of {total:,} findings"
+    table = Table(title=f"{title} (times in UTC)", box=box.SIMPLE_HEAD, title_justify="left")
     wide = width >= WIDE
     for name in ("Severity", "Time", "Account", "IP address", "Outcome"):
         table.add_column(name, no_wrap=name not in ("IP address", "Outcome"), overflow="fold")
     if wide:
         table.add_column("Table", no_wrap=True)
-        table.add_column("Why")
+        table.add_column("Reason")
     for row in rows:
         cells = [
             Text(row["Severity"], style=COLOURS.get(row["Severity"], "")),
@@ -58,14 +56,14 @@ def findings_table(rows: Sequence[FindingRow], total: int, width: int) -> Table:
             plain(row["Outcome"]),
         ]
         if wide:
-            why = row["MatchReason"].partition(": ")[2] or row["MatchReason"]
-            cells += [plain(row["SourceTable"]), plain(why, 120)]
+            reason = row["MatchReason"].partition(": ")[2] or row["MatchReason"]
+            cells += [plain(row["SourceTable"]), plain(reason, 120)]
         table.add_row(*cells)
     return table
 
 
 def alerts_table(alerts: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of alerts in the given order, each with its reasons."""
+    """Return a table of alerts with their reasons, in the given order."""
     title = f"{len(alerts):,} alerts"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=False)
     table.add_column("Severity", no_wrap=True)
@@ -83,21 +81,22 @@ def alerts_table(alerts: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> Table:
-    """Return a table of addresses with their stories, the most severe first."""
+    """Return a table with one line for each malicious IP and its story, most severe first."""
     groups: dict[str, list[FindingRow]] = {}
     for row in rows:
         groups.setdefault(row["IPAddress"], []).append(row)
     order = list(COLOURS)
-    worst = {
-        one: min(order.index(row["Severity"]) for row in group) for one, group in groups.items()
+    highest = {
+        address: min(order.index(row["Severity"]) for row in group)
+        for address, group in groups.items()
     }
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Severity", no_wrap=True)
     table.add_column("IP address", overflow="fold", max_width=22)
     table.add_column("Findings", justify="right")
     table.add_column("What happened")
-    for address in sorted(groups, key=lambda one: (worst[one], -len(groups[one]))):
-        severity = order[worst[address]]
+    for address in sorted(groups, key=lambda key: (highest[key], -len(groups[key]))):
+        severity = order[highest[address]]
         table.add_row(
             Text(severity, style=COLOURS[severity]),
             plain(address),
@@ -108,22 +107,22 @@ def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> T
 
 
 def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
-    """Return the summary of a replay."""
+    """Return the summary of a replay as a panel."""
     text = Text()
     text.append(f"{summary['signins']:,}", style="bold")
     text.append(f" sign-ins in {summary['records']:,} records of {summary['messages']:,} messages")
     text.append(f", from {summary['distinct_ips']:,} IP addresses.\n")
     text.append(f"{summary['lookups']:,}", style="bold")
-    text.append(f" IP addresses looked up in CrowdSec with {summary['requests']:,} requests; ")
+    text.append(f" looked up in CrowdSec in {summary['requests']:,} requests; ")
     text.append(f"{summary['cache_hits']:,}", style="bold")
-    text.append(" sign-ins answered by the ledger")
+    text.append(" sign-ins answered from the ledger")
     own = summary["own_network"]
     text.append(f"; {own:,} from trusted networks.\n" if own else ".\n")
     text.append(f"{summary['findings']:,}", style="bold")
     severities = ", ".join(
-        f"{summary['findings_by_severity'][one]:,} {one}"
-        for one in COLOURS
-        if summary["findings_by_severity"].get(one)
+        f"{summary['findings_by_severity'][severity]:,} {severity}"
+        for severity in COLOURS
+        if summary["findings_by_severity"].get(severity)
     )
     text.append(f" findings{': ' + severities if severities else ''}.\n")
     text.append(f"{summary['unanswered']:,}", style="bold red" if summary["unanswered"] else "bold")
@@ -138,17 +137,17 @@ def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
 
 
 def published_panel(figures: Mapping[str, Any]) -> Panel:
-    """Return what was sent to the event hub."""
+    """Return the figures of ``publish`` as a panel."""
     text = Text()
     text.append(f"{figures['messages']:,}", style="bold")
     text.append(f" messages with {figures['records']:,} records sent")
     text.append(f" ({figures['bytes'] / 1e6:,.1f} MB) in {figures['seconds']:,.1f} s: ")
     text.append(f"{figures['messages_per_second']:,.0f}", style="bold")
-    text.append(" messages per second.")
+    text.append(" messages a second.")
     for count, what in (
-        (figures["split"], "messages were too large and were split between records"),
-        (figures["retries"], "sends were retried; a batch may have arrived twice"),
-        (figures["unconfirmed"], "messages were not confirmed and may have arrived"),
+        (figures["split"], "messages were too large and were split by record"),
+        (figures["retries"], "attempts failed and were retried; a batch may have arrived twice"),
+        (figures["unconfirmed"], "more messages were in flight and may have arrived"),
     ):
         if count:
             text.append(f"\n{count:,} {what}.")
@@ -156,7 +155,7 @@ def published_panel(figures: Mapping[str, Any]) -> Panel:
 
 
 def check_line(name: str, text: str, code: str | None) -> Text:
-    """Return the line of a check."""
+    """Return the line of one ``check`` result."""
     line = Text("ok      ", style="green") if code is None else Text("FAILED  ", style="bold red")
     line.append(f"{name}: ", style="bold")
     line.append_text(plain(text, 1_000))
@@ -166,59 +165,60 @@ def check_line(name: str, text: str, code: str | None) -> Text:
 
 
 def verdicts_table(rows: Sequence[Mapping[str, Any]], explain: bool) -> Table:
-    """Return the verdicts that ``lookup`` shows."""
+    """Return the verdicts on IP addresses, for ``lookup``."""
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("IP address", "Verdict", "Score", "Class", "Valid until"):
         table.add_column(name, no_wrap=True, justify="right" if name == "Score" else "left")
-    table.add_column("Why", overflow="fold")
+    table.add_column("Details", overflow="fold")
     for row in rows:
-        why = [row["Reason"], *row["Classifications"]]
+        details = [row["Reason"], *row["Classifications"]]
         if explain:
-            why += [_lookup_text(row), f"{row['Waiting']} waiting"]
+            details += [_origin(row), f"{row['Waiting']} sign-ins waiting"]
             if row["NextAsking"] is not None:
-                why.append(f"next lookup {row['NextAsking'][:16]}")
+                due = row["NextAsking"]
+                details.append(f"next lookup: {'due' if due == 'now' else due[:16]}")
             if row["Rank"]:
-                why.append(f"rank {row['Rank']:,} of {row['RankedAddresses']:,}")
+                details.append(f"rank {row['Rank']:,} of {row['RankedAddresses']:,}")
             if row["RankParts"]:
                 points = sorted(row["RankParts"].items(), key=lambda part: -abs(part[1]))
-                parts = ", ".join(f"{name} {value:+g}" for name, value in points)
-                why.append(f"score {row['RankScore']:g}: {parts}")
+                breakdown = ", ".join(f"{name} {value:+g}" for name, value in points)
+                details.append(f"score {row['RankScore']:g}: {breakdown}")
         table.add_row(
             plain(row["IPAddress"]),
             Text(row["Verdict"], style=VERDICT_COLOURS.get(row["Verdict"], "")),
             plain(row["Score"]),
             plain(row["AddressClass"]),
             plain(row["ExpiresTime"][:10] if row["ExpiresTime"] else None),
-            plain("; ".join(why), 900),
+            plain("; ".join(details), 900),
         )
     return table
 
 
-def _lookup_text(row: Mapping[str, Any]) -> str:
+def _origin(row: Mapping[str, Any]) -> str:
     if row["Cached"]:
         return f"from the ledger, looked up {_ago(row['AgeSeconds'])}"
     return "looked up now" if row["Asked"] else "not looked up now"
 
 
 def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the status of feeds."""
+    """Return the status of feeds and replica, for ``feeds``."""
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("Feed", "Read (UTC)"):
+    for name in ("Feed", "Last read (UTC)"):
         table.add_column(name, no_wrap=True)
     for name in ("Indicators", "New"):
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("Status", overflow="fold")
     for row in rows:
-        skipped = sorted(row["skipped"].items(), key=lambda one: -one[1])
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in skipped)
-        how = [row["trouble"] or "ok", row["detail"], f"skipped: {left_out}" if skipped else ""]
+        skipped = sorted(row["skipped"].items(), key=lambda reason: -reason[1])
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped)
+        status = [row["trouble"] or "ok", row["detail"], f"skipped: {counts}" if skipped else ""]
         table.add_row(
             plain(row["feed"]),
             plain((row["synced"] or "never")[:16].replace("T", " ")),
             f"{row['indicators']:,}" if row["indicators"] is not None else "",
             f"{row['fresh']:,}" if row["fresh"] is not None else "",
             Text.assemble(
-                (str(plain("; ".join(one for one in how if one), 900)), "" if row["ok"] else "red")
+                (str(plain("; ".join(filter(None, status)), 900)), "" if row["ok"] else "red")
             ),
         )
     return table
@@ -232,20 +232,20 @@ def _ago(seconds: int | None) -> str:
 
 
 def quarantine_table(items: Sequence[Any]) -> Table:
-    """Return the list of quarantined items."""
+    """Return the quarantined items as a table."""
     table = Table(box=box.SIMPLE_HEAD, title=f"{len(items):,} quarantined", title_justify="left")
     for name in ("ID", "Time (UTC)", "Kind", "Reason", "Position", "Bytes"):
         table.add_column(name, overflow="fold")
     for item in items:
-        when = f"{item.time:%Y-%m-%d %H:%M:%S}"
-        cells = (item.id, when, item.kind, item.reason, item.position, f"{len(item.body):,}")
+        time = f"{item.time:%Y-%m-%d %H:%M:%S}"
+        cells = (item.id, time, item.kind, item.reason, item.position, f"{len(item.body):,}")
         table.add_row(*(plain(cell, 100) for cell in cells))
     return table
 
 
 @contextmanager
 def progress_bar(console: Console, total: int | None) -> Iterator[Advance]:
-    """Show progress on a terminal only; yields a function that advances it."""
+    """Show a progress bar if *console* is a terminal; yield a function that advances it."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -257,9 +257,9 @@ def progress_bar(console: Console, total: int | None) -> Iterator[Advance]:
     ) as bar:
         task = bar.add_task("reading", total=total)
 
-        def advance(read: int, text: str) -> None:
+        def advance(read: int, description: str) -> None:
             bar.advance(task, read)
-            if text:
-                bar.update(task, description=text)
+            if description:
+                bar.update(task, description=description)
 
         yield advance

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MONTHLY_QUOTA = 25_000
 """Lookups per month of the demo's CrowdSec key."""
 MAX_ROWS_SHOWN = 12
-"""Findings that the demo shows; the file holds all."""
+"""Findings that the demo lists. The file has all of them."""
 
 
 @click.command("demo")
@@ -38,17 +38,18 @@ MAX_ROWS_SHOWN = 12
     help="File for the findings.",
 )
 def demo_command(findings: Path) -> None:
-    """Run the whole pipeline offline on bundled data. No account needed."""
+    """Run the pipeline offline on bundled data and mock services."""
     if str(findings) == "-" or findings.is_dir() or not findings.resolve().parent.is_dir():
-        raise ConfigurationError(f"--findings {findings}: must be a file in an existing folder")
+        raise ConfigurationError(f"--findings {findings}: must be a file in an existing directory")
     raise SystemExit(run_demo(findings, Console(stderr=True), Console()))
 
 
 def run_demo(findings: Path, errors: Console, out: Console) -> int:
-    """Replay the bundled recording, show the findings, and compare them with the seeded attacks.
+    """Replay the bundled recording, show the findings and compare them with the seeded IPs.
 
-    Returns the exit status: 0 if exactly the seeded addresses were found and the shipped rule
-    alerts. ConfigurationError, before any work, if the extra ``demo`` is not installed.
+    Return the exit status: 0 if all seeded malicious IPs were found and no others, and the
+    bundled rule raised an alert. Raise ConfigurationError first if the extra ``demo`` is not
+    installed.
     """
     from consumers.wiring.replay import StateFolder
     from producers.demo import load_demo
@@ -57,8 +58,9 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
     require_parts()
     demo = load_demo()
     out.print(
-        "[bold]Three and a half days of a fictional company[/bold] run through the real pipeline: "
-        "recorded Event Hubs messages in, a mock CrowdSec on loopback, findings out.\n"
+        "[bold]Three and a half days of sign-ins of a fictional company[/bold] run through the "
+        "real pipeline: recorded event hub messages in, lookups in a bundled CrowdSec mock, "
+        "findings out.\n"
     )
     with (
         resources.as_file(demo.recording) as recording,
@@ -66,12 +68,13 @@ def run_demo(findings: Path, errors: Console, out: Console) -> int:
         screens.progress_bar(errors, recording.stat().st_size) as advance,
     ):
 
-        def progress(read: int, chain: ReplayPipeline | None) -> None:
-            advance(read, f"{chain.pipeline.counts.signins:,} sign-ins" if chain else "")
+        def progress(read: int, replayed: ReplayPipeline | None) -> None:
+            signins = replayed.pipeline.counts.signins if replayed else None
+            advance(read, "" if signins is None else f"{signins:,} sign-ins")
 
-        told = asyncio.run(_replay(demo, recording, folder, findings, progress))
+        result = asyncio.run(_replay(demo, recording, folder, findings, progress))
     rows: list[FindingRow] = [orjson.loads(line) for line in findings.read_bytes().splitlines()]
-    _show(demo, rows, told, findings, out)
+    _show(demo, rows, result, findings, out)
     alerted = _show_alerts(rows, out)
     return 0 if alerted and {row["IPAddress"] for row in rows} == set(demo.planted) else 1
 
@@ -89,41 +92,41 @@ async def _replay(
     async with CrowdSecStandIn(demo.crowdsec) as url:
         crowdsec = CrowdSecSettings(api_key=SecretStr("demo"), url=url, monthly_quota=MONTHLY_QUOTA)
         settings = Settings.model_construct(crowdsec=crowdsec)
-        plan = ReplayOptions([str(recording)])
+        options = ReplayOptions([str(recording)])
         sink = lambda: make_sink(settings, str(findings))  # noqa: E731
-        return await replay(settings, plan, folder, sink, progress)
+        return await replay(settings, options, folder, sink, progress)
 
 
 def _show(
-    demo: Demo, rows: list[FindingRow], told: ReplayResult, findings: Path, out: Console
+    demo: Demo, rows: list[FindingRow], result: ReplayResult, findings: Path, out: Console
 ) -> None:
     from producers.findings_file import worst_first
 
-    worst = sorted(rows, key=worst_first)[:MAX_ROWS_SHOWN]
-    out.print(screens.findings_table(worst, len(rows), out.width))
+    top = sorted(rows, key=worst_first)[:MAX_ROWS_SHOWN]
+    out.print(screens.findings_table(top, len(rows), out.width))
     out.print(screens.addresses_table(rows, demo.planted))
-    out.print(screens.summary_panel(told.summary, told.notes))
+    out.print(screens.summary_panel(result.summary, result.notes))
     found = {row["IPAddress"] for row in rows}
-    planted = set(demo.planted)
-    if found == planted:
+    seeded = set(demo.planted)
+    if found == seeded:
         out.print(
-            f"[bold green]All {len(planted)} seeded malicious IPs were found, and no others.[/] "
-            f"The findings are in {findings}."
+            f"[bold green]All {len(seeded)} seeded malicious IPs were found, with no false "
+            f"positives.[/] The findings are in {findings}."
         )
     else:
         out.print(
-            f"[bold red]Missed: {sorted(planted - found)}; unexpected: {sorted(found - planted)}"
+            f"[bold red]Missed: {sorted(seeded - found)}; false positives: {sorted(found - seeded)}"
         )
 
 
 def _show_alerts(rows: list[FindingRow], out: Console) -> int:
     from producers.demo.rule import alerts
 
-    told = alerts(rows, datetime.now(UTC))
+    raised = alerts(rows, datetime.now(UTC))
     out.print(
-        "\n[bold]Alerts in Microsoft Sentinel[/bold]: the shipped rule for successful sign-ins, "
-        "its KQL evaluated here over these findings. The rule ignores replayed findings; for this "
-        "view they count as live, within one run."
+        "\n[bold]Alerts in Microsoft Sentinel[/bold]: the bundled rule on successful sign-ins, its "
+        "KQL evaluated locally over these findings. The rule skips replayed findings; here they "
+        "are treated as live findings of one rule run."
     )
-    out.print(screens.alerts_table(told))
-    return len(told)
+    out.print(screens.alerts_table(raised))
+    return len(raised)

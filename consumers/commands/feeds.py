@@ -1,4 +1,4 @@
-"""``signinwatch feeds``: read feeds and the replica now, or show their status."""
+"""``signinwatch feeds``: read feeds and fetch the replica now; show their status."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 STDERR = Console(stderr=True)
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
+    "--json", "as_json", is_flag=True, help="Write one JSON object per line."
 )
-_WHERE = (
+_NOT_SET = (
     "SIGNINWATCH_STATE__DIR is not set; set it or --state, or STATE__CONNECTION_STRING or "
     "STATE__ACCOUNT_URL for feeds that instances share"
 )
@@ -41,7 +41,7 @@ _WHERE = (
 
 @click.group("feeds")
 def feeds_group() -> None:
-    """Read TAXII feeds and the CrowdSec replica, or show their status."""
+    """Read TAXII feeds and the CrowdSec replica; show their status."""
 
 
 @feeds_group.command("sync")
@@ -52,16 +52,16 @@ def feeds_group() -> None:
 def sync_command(
     config: Path | None, names: tuple[str, ...], state: Path | None, as_json: bool
 ) -> None:
-    """Read feeds and download the replica now.
+    """Read feeds and fetch the replica now.
 
-    NAME is a feed, or crowdsec-replica; all without one. The service does this by itself; where
-    instances share a ledger, it follows what this command reads.
+    NAME is a feed or crowdsec-replica. Default: all. The service does this by itself. If instances
+    share a ledger, the service uses what this command reads.
     """
     from consumers.settings import load_settings
 
     settings = load_settings(config)
     lowered = [name.lower() for name in names]
-    require_free_sources(settings, lowered)
+    require_local_sources(settings, lowered)
     with screens.progress_bar(STDERR, None) as advance:
 
         def progress(name: str, synced: SyncResult) -> None:
@@ -82,7 +82,7 @@ def status_command(config: Path | None, state: Path | None, as_json: bool) -> No
     from consumers.settings import load_settings
 
     settings = load_settings(config)
-    require_free_sources(settings, ())
+    require_local_sources(settings, ())
     _show(asyncio.run(feeds_status(settings, state)), as_json=as_json)
 
 
@@ -96,13 +96,13 @@ def _show(reports: Sequence[FeedReport], *, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """The status of a feed or the replica; ``trouble`` is None if all is well."""
+    """Status of a feed or the replica; ``trouble`` is None if there is no problem."""
 
     name: str
     synced: float | None
-    """When the feed was last read to its end, or the replica downloaded."""
+    """Unix time of the last complete read; of the replica, when it was fetched."""
     indicators: int | None
-    """Indicators that have not expired; None for the replica, which has no count."""
+    """Valid indicators; None for the replica, which does not count its IP addresses."""
     fresh: int | None
     """Indicators that are new, changed or withdrawn in this sync."""
     skipped: dict[str, int]
@@ -123,15 +123,15 @@ class FeedReport:
         }
 
 
-def require_free_sources(settings: Settings, names: Sequence[str]) -> None:
-    """Raise ConfigurationError if no source is configured, or one of *names* is not."""
+def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
+    """Raise ConfigurationError if no feed is configured, or one of *names* is not."""
     from consumers.enrichment.local_sources import REPLICA
     from consumers.sources.feeds.presets import feed_plans
     from consumers.wiring.local_sources import wants_local_sources
 
     if not wants_local_sources(settings):
         raise ConfigurationError(
-            "SIGNINWATCH_FEEDS__<NAME>__URL: neither a feed nor CROWDSEC__REPLICA is configured; "
+            "SIGNINWATCH_FEEDS__<NAME>__URL is not set; set it or CROWDSEC__REPLICA; "
             "see docs/feeds.md"
         )
     known = [plan.name for plan in feed_plans(settings.feeds)]
@@ -151,24 +151,24 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Sour
 
     health = Health()
     if folder is not None:
-        intelligence = SourceManager(settings, folder, health=health)
+        sources = SourceManager(settings, folder, health=health)
         try:
-            yield intelligence
+            yield sources
         finally:
-            await intelligence.close()
+            await sources.close()
         return
     if settings.state.connection_string is None and settings.state.account_url is None:
-        raise ConfigurationError(_WHERE)
+        raise ConfigurationError(_NOT_SET)
     clock = WallClock()
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
         ledger, opened = make_run_ledger(settings, clock, health, credentials)
         stack.push_async_callback(ledger.close)
         await opened()
-        intelligence, _ = await stack.enter_async_context(
+        sources, _ = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
-        yield intelligence
+        yield sources
 
 
 async def sync_feeds(
@@ -177,53 +177,53 @@ async def sync_feeds(
     names: Sequence[str],
     progress: Callable[[str, SyncResult], None],
 ) -> list[FeedReport]:
-    """Read the feeds in *names*, or all, due or not. Return a report of each."""
+    """Read the feeds in *names*, or all, whether due or not. Return one report each."""
     from consumers.enrichment.local_sources import REPLICA
 
     reports = []
-    async with _opened(settings, state or settings.state.dir) as intelligence:
-        for sync in intelligence.syncs:
+    async with _opened(settings, state or settings.state.dir) as sources:
+        for sync in sources.syncs:
             if not names or sync.name in names:
                 sync.progress = partial(progress, sync.name)
-                reports.append(await _synced(intelligence, sync))
-        refresh = intelligence.refresh
+                reports.append(await _synced(sources, sync))
+        refresh = sources.refresh
         wanted = refresh is not None and (not names or REPLICA in names)
         if wanted and (state or settings.state.dir or settings.state.scratch) is None:
             reports.append(_of_replica(None, None))
         elif wanted and refresh is not None:
             with suppress(FeedFailed):  # its text is in the report
                 await refresh.refresh()
-            reports.append(_of_replica(intelligence.replica, refresh.trouble))
+            reports.append(_of_replica(sources.replica, refresh.trouble))
     return reports
 
 
-async def _synced(intelligence: SourceManager, sync: FeedSync) -> FeedReport:
+async def _synced(sources: SourceManager, sync: FeedSync) -> FeedReport:
     try:
         done = await sync.sync(force=True)
     except FeedFailed:
         done = sync.last
-    store = intelligence.feeds.store if intelligence.feeds is not None else None
+    store = sources.feeds.store if sources.feeds is not None else None
     return _of_feed(store, sync.name, sync.trouble, done)
 
 
 async def feeds_status(settings: Settings, state: Path | None) -> list[FeedReport]:
-    """Return the status of the stored feeds and replica, without a request to a server."""
+    """Return the status of the stored feeds and replica, without requests to their servers."""
     from consumers.sources.feeds.indicator_schema import exists
     from consumers.sources.feeds.indicator_store import IndicatorStore
 
     folder = state or settings.state.dir
     if folder is None:
-        async with _opened(settings, None) as intelligence:
-            for sync in intelligence.syncs:
+        async with _opened(settings, None) as sources:
+            for sync in sources.syncs:
                 await sync.follow()
-            store = intelligence.feeds.store if intelligence.feeds is not None else None
+            store = sources.feeds.store if sources.feeds is not None else None
             return _status(settings, store, None)
-    kept = IndicatorStore(folder, looking=True) if exists(folder) else None
+    stored = IndicatorStore(folder, looking=True) if exists(folder) else None
     try:
-        return _status(settings, kept, folder)
+        return _status(settings, stored, folder)
     finally:
-        if kept is not None:
-            kept.close()
+        if stored is not None:
+            stored.close()
 
 
 def _status(
@@ -252,7 +252,7 @@ def _of_feed(
         return FeedReport(name, None, 0, None, {}, trouble or "never read", "")
     now = WallClock().now()
     if trouble is None and state.synced is None:
-        trouble = "not read completely yet"
+        trouble = "not completely read yet"
     detail = f"{done.objects:,} objects in {done.pages:,} pages" if done is not None else ""
     return FeedReport(
         name,
@@ -273,9 +273,9 @@ def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
     if replica.built is None:
         why = trouble or replica.trouble or "never fetched"
         return FeedReport(REPLICA, None, None, None, {}, why, "")
-    checked = "checksum verified" if replica.verified else "no checksum provided"
+    checked = "checksum verified" if replica.verified else "the server sent no checksum"
     detail = (
-        f"{replica.dataset or 'dataset unknown'}, made {iso_of(replica.built)}, "
+        f"{replica.dataset or 'dataset unknown'}, built {iso_of(replica.built)}, "
         f"{replica.size / 1e6:,.1f} MB, {checked}"
     )
     return FeedReport(REPLICA, replica.fetched, None, None, {}, trouble, detail)

@@ -1,6 +1,6 @@
-"""``signinwatch forget``: delete what ledger and quarantine store about a person or address.
+"""``signinwatch forget``: delete what ledger and quarantine store about accounts or IPs.
 
-What lies in Log Analytics, in the hub and in recordings is not ours to delete.
+Log Analytics, the event hub and files are out of scope.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ log = structlog.get_logger()
 def forget_command(
     config: Path | None, texts: tuple[str, ...], state: Path | None, yes: bool
 ) -> None:
-    """Delete what is stored about accounts and IP addresses.
+    """Delete what is stored about accounts or IP addresses.
 
-    ACCOUNT is a user principal name in any case, IP an address in any notation. Works on ledger
-    and quarantine in the directory of --state, else on those that the settings name.
+    ACCOUNT is a user principal name, in any case; IP is an IP address in any notation. Deletes
+    from ledger and quarantine in the directory of --state. Without --state: from the ledger in
+    STATE__DIR or its table, and from the quarantine in the checkpoint container.
     """
     from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import load_settings
@@ -58,28 +59,28 @@ def forget_command(
     stores = ErasureStores.of(settings, state)
     if not yes and sys.stdin.isatty():
         click.confirm(_question(settings, stores, wanted), abort=True, err=True)
-    told = asyncio.run(forget(settings, stores, wanted))
+    deleted = asyncio.run(forget(settings, stores, wanted))
     console = Console()
-    console.print(_table(told))
+    console.print(_table(deleted))
     for note in notes_on(stores):
         console.print(screens.plain(note, 1_000), soft_wrap=True)
 
 
 def _question(settings: Settings, stores: ErasureStores, wanted: DataSubjects) -> str:
-    places = "; ".join(str(screens.plain(one, 1_000)) for one in stores.names(settings))
-    numbers = [(len(wanted.accounts), "account"), (len(wanted.addresses), "address")]
-    whom = " and ".join(
+    names = "; ".join(str(screens.plain(name, 1_000)) for name in stores.names(settings))
+    numbers = [(len(wanted.accounts), "account"), (len(wanted.addresses), "IP address")]
+    subjects = " and ".join(
         f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
         for number, what in numbers
         if number
     )
-    return f"Permanently delete what is stored about {whom}? From {places}"
+    return f"Permanently delete what is stored about {subjects}? From {names}"
 
 
 def _table(counts: Sequence[DeletedCount]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Where", overflow="fold")
-    table.add_column("What", overflow="fold")
+    table.add_column("Store", overflow="fold")
+    table.add_column("Data", overflow="fold")
     table.add_column("Deleted", justify="right")
     for count in counts:
         table.add_row(
@@ -90,9 +91,9 @@ def _table(counts: Sequence[DeletedCount]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class ErasureStores:
-    """Where data may be stored: the ledger, and up to two quarantines.
+    """The stores to delete from: the ledger, and one or two quarantines.
 
-    A *folder* of None is the table, or the quarantine beside the checkpoints.
+    A folder of None means the ledger's table, or the quarantine in the checkpoint container.
     """
 
     folder: Path | None
@@ -100,7 +101,10 @@ class ErasureStores:
 
     @classmethod
     def of(cls, settings: Settings, state: Path | None) -> ErasureStores:
-        """Return the stores: *state* alone if given, else all that the settings name."""
+        """Return *state* alone if it is given, else all stores of the settings.
+
+        Raise ConfigurationError if the ledger is not set, set twice, or its directory is missing.
+        """
         shared = (
             settings.state.connection_string is not None or settings.state.account_url is not None
         )
@@ -115,7 +119,8 @@ class ErasureStores:
             )
         if state is None and folder is not None and shared:
             raise ConfigurationError(
-                "SIGNINWATCH_STATE__DIR: set either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+                "SIGNINWATCH_STATE__DIR: set either it or STATE__CONNECTION_STRING/ACCOUNT_URL, "
+                "not both"
             )
         checkpoint = settings.checkpoint
         beside = checkpoint.connection_string is not None or checkpoint.account_url is not None
@@ -125,19 +130,19 @@ class ErasureStores:
         return cls(folder, tuple(quarantines))
 
     def names(self, settings: Settings) -> list[str]:
-        """Return a description of each store: the ledger, then the quarantines."""
+        """Return a display name for each store: the ledger first, then the quarantines."""
         table = f"the ledger's table {settings.state.table}"
         container = f"the quarantine in container {settings.checkpoint.container}"
         ledger = table if self.folder is None else f"the ledger in {self.folder}"
         return [
             ledger,
-            *(f"the quarantine in {one}" if one else container for one in self.quarantines),
+            *(f"the quarantine in {path}" if path else container for path in self.quarantines),
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedCount:
-    """How many items of a kind were deleted from a store."""
+    """Number of items of one kind that were deleted from one store."""
 
     store: str
     what: str
@@ -147,10 +152,10 @@ class DeletedCount:
 async def forget(
     settings: Settings, stores: ErasureStores, wanted: DataSubjects
 ) -> list[DeletedCount]:
-    """Delete what the stores hold about *wanted*, and return the counts.
+    """Delete what the stores have about *wanted*, and return the counts.
 
-    Once more does no harm. StateRefused when another process has the directory; then, as with
-    every other wrong setting, nothing was deleted.
+    Idempotent. Raise StateRefused if another process has the directory open; then, as with any
+    invalid setting, nothing was deleted.
     """
     from consumers.wiring.replay import make_quarantine
 
@@ -161,25 +166,26 @@ async def forget(
             quarantines.append(make_quarantine(settings, folder))
             stack.push_async_callback(quarantines[-1].close)
         ledger = await _opened(settings, stores.folder, stack)
-        found = [await _mentioning(one, wanted) for one in quarantines]
+        found = [await _matching_ids(quarantine, wanted) for quarantine in quarantines]
         names = stores.names(settings)
-        forgotten = await _from_ledger(ledger, wanted)
-        told = [
-            DeletedCount(names[0], "verdicts", forgotten.verdicts),
-            DeletedCount(names[0], "waiting sign-ins", forgotten.waiting),
-            DeletedCount(names[0], "history entries", forgotten.history),
+        erased = await _from_ledger(ledger, wanted)
+        deleted = [
+            DeletedCount(names[0], "verdicts", erased.verdicts),
+            DeletedCount(names[0], "waiting sign-ins", erased.waiting),
+            DeletedCount(names[0], "history entries", erased.history),
             DeletedCount(
                 names[0],
-                "recent sign-ins",
-                await _of_lately(settings, stores, wanted, stack),
+                "recent sign-ins (retro-hunt)",
+                await _from_recent(settings, stores, wanted, stack),
             ),
         ]
         for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
-            told.append(DeletedCount(name, "messages and findings", await quarantine.remove(ids)))
-        return told
+            removed = await quarantine.remove(ids)
+            deleted.append(DeletedCount(name, "messages and findings", removed))
+        return deleted
 
 
-async def _of_lately(
+async def _from_recent(
     settings: Settings, stores: ErasureStores, wanted: DataSubjects, stack: AsyncExitStack
 ) -> int:
     """Delete recent sign-ins; return how many."""
@@ -192,37 +198,39 @@ async def _of_lately(
     from consumers.wiring.replay import StateFolder, make_clock
     from consumers.wiring.service_sources import RECENT_SUFFIX, make_table
 
-    recent: RecentStore
+    store: RecentStore
     if stores.folder is not None:
         if not (stores.folder / RECENT_FILE).is_file():
             return 0
         clock = make_clock(StateFolder(stores.folder).clock_kind)
-        recent = SqliteRecentStore(stores.folder, clock)
+        store = SqliteRecentStore(stores.folder, clock)
     elif wants_local_sources(settings):
         table = make_table(settings, Health(), Credentials(stack, settings), RECENT_SUFFIX)
         clock = make_clock("wall")
-        recent = TableRecentStore(table, clock)
+        store = TableRecentStore(table, clock)
     else:
         return 0
-    lately = RecentSignIns(recent, clock, 1.0)
-    stack.push_async_callback(lately.close)
+    recent = RecentSignIns(store, clock, 1.0)
+    stack.push_async_callback(recent.close)
     accounts = {account.lower() for account in wanted.accounts}
     addresses = set(wanted.addresses)
-    return await lately.forget(lambda one: one.account in accounts or one.address in addresses)
+    return await recent.forget(
+        lambda signin: signin.account in accounts or signin.address in addresses
+    )
 
 
-async def _mentioning(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
-    """Return the ids of the items that mention *wanted*."""
-    mentions = BodyMatcher(wanted)
+async def _matching_ids(quarantine: Quarantine, wanted: DataSubjects) -> set[str]:
+    """Return the ids of items that mention any of *wanted*."""
+    matcher = BodyMatcher(wanted)
     return {
         item.id
         async for item in quarantine.items()
-        if mentions.matches(item.body) or mentions.matches(item.reason.encode("utf-8", "replace"))
+        if matcher.matches(item.body) or matcher.matches(item.reason.encode("utf-8", "replace"))
     }
 
 
 async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack) -> Ledger | None:
-    """Open the ledger; None for a directory without one."""
+    """Open the ledger without creating it; None for a directory that has none."""
     from consumers.ledger.sqlite.schema import LEDGER_FILE
     from consumers.wiring.replay import StateFolder, make_clock, make_ledger
     from consumers.wiring.shared_ledger import open_shared_ledger
@@ -235,7 +243,7 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
     try:
         ledger = make_ledger(settings, state, make_clock(state.clock_kind))
     except StateRefused as error:
-        raise StateRefused(f"{error}; if the service is running, stop it first") from None
+        raise StateRefused(f"{error}; stop the service first if it is running") from None
     stack.push_async_callback(ledger.close)
     return ledger
 
@@ -243,34 +251,34 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
 async def _from_ledger(ledger: Ledger | None, wanted: DataSubjects) -> ErasedCounts:
     from consumers.enrichment.history_entries import without
 
-    whole = ErasedCounts()
+    total = ErasedCounts()
     if ledger is None:
-        return whole
+        return total
     for account in wanted.accounts:
         revise = partial(without, account=account, address=None)
-        _add(whole, await ledger.forget(revise, account=account))
+        _add(total, await ledger.forget(revise, account=account))
     for address in wanted.addresses:
         revise = partial(without, account=None, address=address)
-        _add(whole, await ledger.forget(revise, address=address))
-    return whole
+        _add(total, await ledger.forget(revise, address=address))
+    return total
 
 
-def _add(whole: ErasedCounts, part: ErasedCounts) -> None:
-    whole.verdicts += part.verdicts
-    whole.waiting += part.waiting
-    whole.history += part.history
+def _add(total: ErasedCounts, part: ErasedCounts) -> None:
+    total.verdicts += part.verdicts
+    total.waiting += part.waiting
+    total.history += part.history
 
 
 def notes_on(stores: ErasureStores) -> Sequence[str]:
-    """Return what remains elsewhere and needs a person."""
+    """Return notes on data that remains elsewhere."""
     notes = [
-        "Not deleted: findings, verdicts and sign-ins in Log Analytics, messages in the event "
-        "hub, and your own files; see docs/privacy.md."
+        "Not deleted: findings, verdicts and sign-ins in Log Analytics, messages that the event "
+        "hub still retains, and your own files; see docs/privacy.md."
     ]
     if stores.folder is None:
         notes.insert(
             0,
-            "Running instances may hold it in memory until they restart, and may store it again. "
-            "Restart them, then run this command again.",
+            "Running instances may hold the data in memory until they restart, and may store it "
+            "again. If so, run this command again.",
         )
     return notes

@@ -1,7 +1,7 @@
-"""The accounts and addresses of an erasure request, and whether a body mentions them.
+"""The accounts and IP addresses to forget, and whether a message body mentions any of them.
 
-A body may be anything: it lies in quarantine because it could not be read. Where it is JSON its
-values are compared, else its text as it is.
+A body may be anything: it was quarantined because it could not be read. Values are compared if it
+is JSON, else the text as it is.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 _NO_ADDRESS = (Unusable.MISSING, Unusable.NOT_AN_ADDRESS, Unusable.A_NETWORK)
 _NO_NAME = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 _MISTYPED = re.compile(r"[0-9.]*\.[0-9.]*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f:.\]]*(%\w*)?")
-"""Texts that can only be addresses."""
+"""Texts that can only be mistyped IP addresses."""
 
 _DOTTED = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")
 _COLONS = re.compile(r"[0-9A-Fa-f:.]{2,}")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\s\S]))")
 _BLANKS = dict.fromkeys("bfnrt", " ")
-_DEEPEST = 3
-"""How many layers of text are decoded: JSON in JSON, escapes of escapes."""
+_MAX_DEPTH = 3
+"""Levels of nested encoding that are read: JSON in JSON, escapes of escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSubjects:
-    """Accounts in lower case and canonical addresses.
+    """Accounts in lower case, and canonical IP addresses.
 
-    Private addresses as well: nothing waits for them, but what was not read may mention them.
+    Private IP addresses too: no sign-in waits for them, but quarantined bodies may mention them.
     """
 
     accounts: tuple[str, ...] = ()
@@ -45,9 +45,9 @@ class DataSubjects:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> DataSubjects:
-        """Parse the arguments; ConfigurationError names the argument that is neither.
+        """Parse the arguments of the command. Raise ConfigurationError if a text is neither.
 
-        By its number: an account does not belong into what may be logged.
+        The error names the argument's number, because accounts must not be logged.
         """
         accounts: dict[str, None] = {}
         addresses: dict[str, None] = {}
@@ -63,7 +63,7 @@ class DataSubjects:
 
 
 def canonical(text: str) -> str | None:
-    """Return the canonical form of an address in any notation, or None."""
+    """Return the canonical form of an IP address in any notation, public or not, or None."""
     found = usable_address(text)
     if isinstance(found, str):
         return found
@@ -79,47 +79,47 @@ def canonical(text: str) -> str | None:
 
 
 def _why_no_account(text: str) -> str | None:
-    """Return why *text*, not an address, is not an account either; None if it may be."""
+    """Return why *text*, which is not an IP address, cannot be an account; None if it may be."""
     if usable_address(text) is Unusable.MISSING:
-        return "is empty; give an account or an address"
+        return "is empty; give an account or an IP address"
     if _NO_NAME.search(text):
-        return "is neither an address nor an account: it contains a space"
+        return "is neither an IP address nor an account: it contains a space"
     if _MISTYPED.fullmatch(text):
-        return "is not an address"
+        return "is not a valid IP address"
     if "/" in text:
         try:
             ip_network(text, strict=False)
         except ValueError:
             return None
-        return "is a network; give its addresses individually"
+        return "is a network; give its IP addresses individually"
     return None
 
 
 class BodyMatcher:
-    """Matches bodies that mention the accounts or addresses."""
+    """Matches bodies that mention any of the accounts or IP addresses."""
 
     def __init__(self, wanted: DataSubjects) -> None:
-        names = "|".join(re.escape(one) for one in wanted.accounts)
-        # A longer name that holds this one is somebody else's.
+        names = "|".join(re.escape(account) for account in wanted.accounts)
+        # A longer name that contains this one is a different account.
         self._names = (
             re.compile(rf"(?<![\w.+-])(?:{names})(?![\w@-]|\.\w)", re.IGNORECASE) if names else None
         )
         self._addresses = frozenset(wanted.addresses)
-        self._dotted = any(":" not in one for one in self._addresses)
+        self._dotted = any(":" not in address for address in self._addresses)
 
     def matches(self, body: bytes) -> bool:
-        """Return True if *body* mentions a subject, in any notation."""
+        """Return True if *body* mentions any of them, in any notation."""
         return any(self._in_text(text) for text in _texts(body))
 
     def _in_text(self, text: str) -> bool:
         if self._names is not None and self._names.search(text):
             return True
         return bool(self._addresses) and any(
-            canonical(one) in self._addresses for one in self._spelled(text)
+            canonical(candidate) in self._addresses for candidate in self._candidates(text)
         )
 
-    def _spelled(self, text: str) -> Iterator[str]:
-        """Yield candidates for addresses in a text."""
+    def _candidates(self, text: str) -> Iterator[str]:
+        """Yield substrings that may be IP addresses."""
         if self._dotted:
             yield from _DOTTED.findall(text)
         if ":" not in text:
@@ -132,47 +132,47 @@ class BodyMatcher:
 
 
 def _texts(body: bytes) -> Iterator[str]:
-    """Yield all texts of a body, JSON or not, decoded and, in doubt, as written."""
+    """Yield all texts of a body, JSON or not, decoded and, in doubt, as they are."""
     try:
-        yield from _texts_in(orjson.loads(body), _DEEPEST)
+        yield from _texts_in(orjson.loads(body), _MAX_DEPTH)
     except orjson.JSONDecodeError:
         for line in body.splitlines():
             try:
-                yield from _texts_in(orjson.loads(line), _DEEPEST)
+                yield from _texts_in(orjson.loads(line), _MAX_DEPTH)
             except orjson.JSONDecodeError:
-                # Without the zeros UTF-16 reads like ASCII, as far as it goes.
-                yield from _meant(line.decode("utf-8", "replace").replace("\0", ""))
+                # Without NUL bytes, ASCII characters in UTF-16 read as ASCII.
+                yield from _decoded(line.decode("utf-8", "replace").replace("\0", ""))
 
 
-def _texts_in(value: Any, deepest: int) -> Iterator[str]:
-    """Yield the texts and numbers of a JSON value, also of JSON embedded in texts."""
+def _texts_in(value: Any, depth_left: int) -> Iterator[str]:
+    """Yield the texts and numbers of a JSON value, including JSON embedded in its texts."""
     left = [value]
     while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            left += one.keys()
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
-        elif isinstance(one, str):
-            yield one
-            if "%" in one:
-                yield unquote(one)
-            if deepest and one.lstrip()[:1] in ("{", "["):
+        item = left.pop()
+        if isinstance(item, dict):
+            left += item.keys()
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+        elif isinstance(item, str):
+            yield item
+            if "%" in item:
+                yield unquote(item)
+            if depth_left and item.lstrip()[:1] in ("{", "["):
                 try:
-                    yield from _texts_in(orjson.loads(one), deepest - 1)
+                    yield from _texts_in(orjson.loads(item), depth_left - 1)
                 except orjson.JSONDecodeError:
-                    yield from _meant(one)
-        elif isinstance(one, int):
-            yield str(one)
+                    yield from _decoded(item)
+        elif isinstance(item, int):
+            yield str(item)
 
 
-def _meant(text: str) -> Iterator[str]:
-    """Yield a text as written and without escapes."""
+def _decoded(text: str) -> Iterator[str]:
+    """Yield a text as it is, and unescaped."""
     yield text
     if "%" in text:
         yield unquote(text)
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         if "\\" not in text:
             return
         text = _ESCAPE.sub(_unescaped, text)

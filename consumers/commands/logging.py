@@ -1,4 +1,4 @@
-"""Logs: to standard error, readable on a terminal, JSON lines elsewhere."""
+"""Logs on standard error: readable on a terminal, else JSON lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import structlog
 def start_logging(*, verbose: bool) -> None:
     """Set up logging once, at the start of a command.
 
-    Retries are told of by those who retry, in words that say what to do; the library's own
-    message for each of them is switched off. So is what Azure's SDKs say of each try; at info they
-    would log headers.
+    Code that retries logs it with a remedy, so the retry library's own messages are off. So are
+    the messages of the Azure SDKs on each attempt; at info level they would log headers.
     """
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (

@@ -1,4 +1,4 @@
-"""``signinwatch lookup``: verdicts on addresses, from the ledger or by a lookup."""
+"""``signinwatch lookup``: show the verdicts on IP addresses, with a lookup where needed."""
 
 from __future__ import annotations
 
@@ -48,16 +48,14 @@ _UNEXPLAINED: LookupRow = {
     "Cached": False,
     "Asked": False,
 }
-"""For a text that is not an address."""
+"""Columns of ``--explain`` for a text that is not a public IP address."""
 
 
 @click.command("lookup")
 @click.argument("addresses", nargs=-1, required=True, metavar="IP...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
-@click.option(
-    "--explain", is_flag=True, help="Show source, age, rank with reasons, and the next lookup."
-)
-@click.option("--cached", is_flag=True, help="Make no lookups; show what the ledger holds.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
+@click.option("--explain", is_flag=True, help="Show origin, age, rank, score and next lookup.")
+@click.option("--cached", is_flag=True, help="Make no lookups; show stored verdicts only.")
 @state_option
 @click.pass_obj
 def lookup_command(
@@ -75,14 +73,14 @@ def lookup_command(
     from consumers.wiring.shared_ledger import is_shared
 
     settings = load_settings(config)
-    kept = place = state or settings.state.dir
-    if cached and kept is not None and clock_of(kept) is None:
-        kept = None  # looking must not make a ledger
+    stored = place = state or settings.state.dir
+    if cached and stored is not None and clock_of(stored) is None:
+        stored = None  # reading must not create a ledger
     shown = partial(look_up, settings, texts=addresses, cached=cached, explain=explain)
     if place is None and is_shared(settings):
         rows = asyncio.run(shown(None, place=settings.state.scratch))
     else:
-        with StateFolder(kept) as folder:
+        with StateFolder(stored) as folder:
             rows = asyncio.run(shown(folder, place=place or settings.state.scratch))
     if as_json:
         for row in rows:
@@ -95,21 +93,24 @@ def lookup_command(
 
 @dataclass(frozen=True, slots=True)
 class _LocalSourcesRead:
-    """The stored local sources; ``unread`` names the feeds that were never read."""
+    """Stored local sources; ``unread`` names the feeds that were never read."""
 
     sources: LocalSources
     unread: list[str]
 
-    def words(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
-        """Return the current verdicts of addresses; addresses without a match are left out."""
+    def verdicts(self, addresses: Sequence[str]) -> dict[str, list[Verdict]]:
+        """Return the current verdicts by IP address, without IP addresses that have none."""
         now = WallClock().now()
-        known = self.sources.match(addresses)
-        told = {one: self.sources.verdicts_of(one, what, now) for one, what in known.items()}
-        return {address: words for address, words in told.items() if words}
+        matches = self.sources.match(addresses)
+        found = {
+            address: self.sources.verdicts_of(address, match, now)
+            for address, match in matches.items()
+        }
+        return {address: verdicts for address, verdicts in found.items() if verdicts}
 
     @property
-    def silence(self) -> str:
-        """Why an address has no verdict when no lookup is made."""
+    def reason_for_no_verdict(self) -> str:
+        """Why there is no verdict on an IP address that is not looked up elsewhere."""
         if self.unread:
             return f"never read: {', '.join(self.unread)}; run `signinwatch feeds sync`"
         return self.sources.reason_not_looked_up.value
@@ -126,53 +127,58 @@ async def look_up(
 ) -> list[LookupRow]:
     """Return one row for each text, in order, with the columns of the verdicts table.
 
-    Without a *folder*, from the ledger that instances share. *place* is where feeds and the replica
-    lie. With *explain* also where the answer came from, how many sign-ins wait, its rank among the
-    waiting addresses with score and reasons, and when it would be asked next. ConfigurationError
-    without a key, unless *cached*.
+    Without a *folder*, the ledger is the one that instances share. *place* is the directory of
+    feeds and the replica. *explain* adds the origin of the verdict, the number of waiting
+    sign-ins, the rank among waiting IP addresses with score breakdown, and the time of the next
+    lookup. Raise ConfigurationError without a key, unless *cached*.
     """
     from consumers.ledger.cache import VerdictCache
     from consumers.wiring.core import may_look_up_paid
     from consumers.wiring.local_sources import wants_local_sources
     from consumers.wiring.replay import make_clock
 
-    may_ask = may_look_up_paid(settings)
-    if may_ask and not cached and settings.crowdsec.api_key is None and not settings.feeds:
+    may_look_up = may_look_up_paid(settings)
+    if may_look_up and not cached and settings.crowdsec.api_key is None and not settings.feeds:
         raise ConfigurationError(
-            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set it, or use --cached"
+            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set it, or use --cached for no lookups"
         )
     kind = folder.clock_kind if folder is not None else "wall"
     if not cached and kind != "wall":
-        raise ConfigurationError("--state was kept by a replay; only --cached can look into it")
-    may_ask = may_ask and settings.crowdsec.api_key is not None
+        raise ConfigurationError("--state was written by a replay; use --cached to read it")
+    may_look_up = may_look_up and settings.crowdsec.api_key is not None
     resolved = {text: usable_address(text) for text in texts}
-    addresses = list(dict.fromkeys(one for one in resolved.values() if isinstance(one, str)))
+    addresses = list(dict.fromkeys(found for found in resolved.values() if isinstance(found, str)))
     clock = make_clock(kind)
-    async with _opened(settings, folder, clock, place) as (ledger, free):
-        memory = VerdictCache(ledger, clock)
-        answers: dict[str, Answer] = await memory.get_verdicts(addresses)
+    async with _opened(settings, folder, clock, place) as (ledger, local):
+        cache = VerdictCache(ledger, clock)
+        answers: dict[str, Answer] = await cache.get_verdicts(addresses)
         known = set(answers)
-        words = free.words(addresses)
-        asked: list[str] = []
-        if may_ask and not cached:
-            wanted = [one for one in addresses if one not in words]
-            asked = [one for one in wanted if not isinstance(answers.get(one), Verdict)]
-            answers |= await _ask(settings, ledger, memory, asked, shared=folder is None)
-        paid = may_ask or not wants_local_sources(settings)
-        silence = "not in the ledger" if paid else free.silence
+        local_verdicts = local.verdicts(addresses)
+        looked_up: list[str] = []
+        if may_look_up and not cached:
+            looked_up = [
+                address
+                for address in addresses
+                if address not in local_verdicts and not isinstance(answers.get(address), Verdict)
+            ]
+            answers |= await _look_up_paid(
+                settings, ledger, cache, looked_up, shared=folder is None
+            )
+        paid = may_look_up or not wants_local_sources(settings)
+        no_verdict = "not in the ledger" if paid else local.reason_for_no_verdict
         rows = []
         for text, address in resolved.items():
             if isinstance(address, Unusable):
                 row = {**verdict_row(text, None, address.value), "Evidence": {}}
                 rows.append(row | _UNEXPLAINED if explain else row)
                 continue
-            answer, said = answers.get(address), words.get(address, [])
-            row = verdict_row(address, answer, silence, said)
-            row["Evidence"] = evidence(answer, said)
+            answer, matched = answers.get(address), local_verdicts.get(address, [])
+            row = verdict_row(address, answer, no_verdict, matched)
+            row["Evidence"] = evidence(answer, matched)
             if explain:
                 row |= await _explained(ledger, address, answer)
-                row |= {"Cached": address in known, "Asked": address in asked}
-                if not may_ask or (said and answer is None):
+                row |= {"Cached": address in known, "Asked": address in looked_up}
+                if not may_look_up or (matched and answer is None):
                     row["NextAsking"] = None
             rows.append(row)
         return rows
@@ -184,7 +190,7 @@ async def _opened(
 ) -> AsyncIterator[tuple[Ledger, _LocalSourcesRead]]:
     """Open the ledger and the stored local sources.
 
-    Where instances share and nothing lies here, feeds are followed by what the others have read.
+    If instances share a ledger and *place* has no feeds, read what other instances published.
     """
     from consumers.sources.feeds.indicator_schema import exists
     from consumers.wiring.local_sources import StoredSources
@@ -199,14 +205,14 @@ async def _opened(
         else:
             ledger = await open_shared_ledger(settings, stack)
             if settings.feeds and (place is None or not exists(place)):
-                yield ledger, await _followed(settings, ledger, clock, stack)
+                yield ledger, await _shared_sources(settings, ledger, clock, stack)
                 return
-        kept = StoredSources(settings, place)
-        stack.callback(kept.close)
-        yield ledger, _LocalSourcesRead(kept.sources, kept.unread)
+        stored = StoredSources(settings, place)
+        stack.callback(stored.close)
+        yield ledger, _LocalSourcesRead(stored.sources, stored.unread)
 
 
-async def _followed(
+async def _shared_sources(
     settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
 ) -> _LocalSourcesRead:
     from consumers.service.health import Health
@@ -214,25 +220,25 @@ async def _followed(
     from consumers.wiring.service_sources import open_intelligence
 
     credentials = Credentials(stack, settings)
-    intelligence, _ = await stack.enter_async_context(
+    sources, _ = await stack.enter_async_context(
         open_intelligence(settings, ledger, clock, Health(), credentials)
     )
-    for sync in intelligence.syncs:
+    for sync in sources.syncs:
         await sync.follow()
-    unread = [sync.name for sync in intelligence.syncs if not sync.state.steps]
-    return _LocalSourcesRead(intelligence.free, unread)
+    unread = [sync.name for sync in sources.syncs if not sync.state.steps]
+    return _LocalSourcesRead(sources.free, unread)
 
 
 def evidence(answer: Answer | None, words: Sequence[Verdict]) -> LookupRow:
-    """Return the evidence of each source by its name."""
-    told = [*([answer] if isinstance(answer, Verdict) else []), *words]
-    return merge_verdicts(told).evidence if told else {}
+    """Return the evidence of each source on an IP address, by the source's name."""
+    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    return merge_verdicts(verdicts).evidence if verdicts else {}
 
 
-async def _ask(
+async def _look_up_paid(
     settings: Settings,
     ledger: Ledger,
-    memory: VerdictCache,
+    cache: VerdictCache,
     addresses: Sequence[str],
     *,
     shared: bool,
@@ -240,31 +246,32 @@ async def _ask(
     from consumers.wiring.core import make_lookup_queue
     from consumers.wiring.replay import make_clock
 
-    told: dict[str, Answer] = {}
+    results: dict[str, Answer] = {}
 
     async def deliver(answers: Mapping[str, Answer]) -> None:
-        told.update(answers)
+        results.update(answers)
 
     clock = make_clock("wall")
     quota = settings.crowdsec.monthly_quota
     lookups = make_lookup_queue(
-        settings, ledger, clock, quota, memory, deliver, paced=False, lease=shared
+        settings, ledger, clock, quota, cache, deliver, paced=False, lease=shared
     )
     if lookups is None:
-        return {one: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for one in addresses}
+        return {address: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for address in addresses}
     try:
         lookups.enqueue(addresses)
         await lookups.wait_until_idle()
     finally:
         await lookups.close()
-    return told
+    return results
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> LookupRow:
     due = await ledger.due(_MAX_PENDING_READ)
-    rank = next((number for number, one in enumerate(due, 1) if one.address == address), None)
+    ranks = (rank for rank, pending in enumerate(due, 1) if pending.address == address)
+    rank = next(ranks, None)
     waiting = await ledger.waiting_for(address, _MAX_PENDING_READ)
-    best = max(waiting, key=lambda one: one.own, default=None)
+    best = max(waiting, key=lambda pending: pending.own, default=None)
     return {
         "AgeSeconds": round(datetime.now(UTC).timestamp() - answer.time)
         if isinstance(answer, Verdict)
@@ -274,16 +281,12 @@ async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> Loo
         "Waiting": len(waiting),
         "RankScore": round(best.own + waiting[-1].place, 1) if best else None,
         "RankParts": {name: round(points, 1) for name, points in best.parts} if best else {},
-        "NextAsking": _next_asking(answer),
+        "NextAsking": _next_lookup(answer),
     }
 
 
-def _next_asking(answer: Answer | None) -> str:
+def _next_lookup(answer: Answer | None) -> str:
     if answer is None or not answer.expires:
         return "now"
-    again = answer.recheck_at if isinstance(answer, Verdict) else 0.0
-    return _moment(again or answer.expires)
-
-
-def _moment(seconds: float) -> str:
-    return iso(datetime.fromtimestamp(seconds, UTC))
+    recheck_at = answer.recheck_at if isinstance(answer, Verdict) else 0.0
+    return iso(datetime.fromtimestamp(recheck_at or answer.expires, UTC))

@@ -1,4 +1,4 @@
-"""Options and outputs that several commands share."""
+"""Options that several commands share, and how summaries are written."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 state_option = click.option(
-    "--state", type=PATH, help="Directory of the ledger and quarantine, kept between runs."
+    "--state", type=PATH, help="Directory of ledger and quarantine, kept between runs."
 )
 quota_option = click.option(
-    "--quota", type=click.IntRange(min=0), help="Lookups per month; 0 makes none."
+    "--quota", type=click.IntRange(min=0), help="Lookups a month. 0: no lookups."
 )
 spend_option = click.option(
-    "--spend", is_flag=True, help="Permit real lookups under the event clock."
+    "--spend", is_flag=True, help="Allow real lookups with the event clock."
 )
 
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:
-    """Refuse, before a lookup is spent, outputs that cannot be written or would destroy input.
+    """Raise ConfigurationError for outputs that cannot be written or would overwrite an input.
 
-    *files* are recordings to be read; *outputs* are files, ``-`` or None by their options.
+    *files* are the input files; *outputs* maps an option to a file, ``-`` or None.
     """
     inputs = {Path(name).resolve() for name in files if name != "-"}
     seen: dict[Path, str] = {}
@@ -37,9 +37,11 @@ def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> 
             continue
         path = Path(name).resolve()
         if path in inputs:
-            raise ConfigurationError(f"{option} {name}: is an input file")
+            raise ConfigurationError(f"{option} {name}: is also an input file; name another file")
         if path in seen and not path.is_char_device():
-            raise ConfigurationError(f"{option} {name}: is also the file of {seen[path]}")
+            raise ConfigurationError(
+                f"{option} {name}: is also the file of {seen[path]}; use two files"
+            )
         seen[path] = option
         try:
             path.open("ab").close()
@@ -47,13 +49,13 @@ def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> 
             raise ConfigurationError(f"{option} {name}: {error.strerror}") from None
 
 
-def write_summary(place: str | None, summary: Mapping[str, Any]) -> None:
-    """Write the summary object to standard output, to a file, or nowhere."""
+def write_summary(target: str | None, summary: Mapping[str, Any]) -> None:
+    """Write the ``--summary`` object to standard output, to a file, or nowhere."""
     text = orjson.dumps(summary)
-    if place == "-":
+    if target == "-":
         click.echo(text.decode())
-    elif place:
+    elif target:
         try:
-            Path(place).write_bytes(text + b"\n")
+            Path(target).write_bytes(text + b"\n")
         except OSError as error:
-            raise ConfigurationError(f"--summary {place}: {error.strerror}") from None
+            raise ConfigurationError(f"--summary {target}: {error.strerror}") from None

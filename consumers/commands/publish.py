@@ -1,4 +1,4 @@
-"""``signinwatch publish``: send recordings to an event hub unchanged."""
+"""``signinwatch publish``: send exported sign-ins to an event hub, unchanged."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 BATCH_LINGER_SECONDS = 0.2
-"""How long a batch waits to fill up when input is slower than sending."""
+"""Seconds that a batch waits to become full if reading is slower than sending."""
 MAX_NOTES = 10
-"""How many oversized messages are reported individually."""
+"""Oversized messages that are reported individually."""
 Progress = Callable[[int, str], None]
-"""Called with the bytes read and a description of what was sent."""
+"""Gets the number of bytes read and a description of what was sent."""
 CANCEL_RETRY_SECONDS = 2.0
 """After this time a cancellation without effect is repeated."""
 
@@ -44,16 +44,16 @@ CANCEL_RETRY_SECONDS = 2.0
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Messages per second. Default: as fast as possible.",
+    help="Messages a second, sent evenly. Default: no limit.",
 )
-@click.option("--hub", help="The event hub, if EVENTHUB__NAME lists several.")
+@click.option("--hub", help="Event hub to use if EVENTHUB__NAME has several.")
 @click.option(
     "--partition",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Send to this partition only. Default: all in turn.",
+    help="Send to this partition only. Default: round robin.",
 )
-@click.option("--summary", help="Write the counts as a JSON object to a file or -.")
+@click.option("--summary", help="Write the figures as one JSON object to a file, or -.")
 @click.pass_obj
 def publish_command(
     config: Path | None,
@@ -63,32 +63,32 @@ def publish_command(
     partition: int | None,
     summary: str | None,
 ) -> None:
-    """Send recordings to the event hub unchanged.
+    """Send exported sign-ins to an event hub, unchanged.
 
-    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Sending it
-    twice is harmless: the same event gives the same FindingId.
+    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Sending a
+    file twice is harmless: the same event gets the same FindingId.
     """
     from consumers.inputs.recording import sizes_of
     from consumers.settings import load_settings
 
     settings = load_settings(config)
     if rate is not None and not math.isfinite(rate):
-        raise ConfigurationError("--rate: must be a number of messages per second")
+        raise ConfigurationError("--rate: must be a finite number of messages a second")
     require_outputs(files, {"--summary": summary})
     console = Console(stderr=True)
-    plan = PublishOptions(files, rate, hub, partition)
+    options = PublishOptions(files, rate, hub, partition)
     with screens.progress_bar(console, sizes_of(files)) as advance:
-        told = asyncio.run(publish(settings, plan, advance))
-    figures = told.summary()
+        result = asyncio.run(publish(settings, options, advance))
+    figures = result.summary()
     write_summary(summary, figures)
     console.print(screens.published_panel(figures))
-    for note in told.notes:
+    for note in result.notes:
         click.echo(f"signinwatch: {screens.plain(note, 1_000)}", err=True)
-    if told.failure is not None:
-        raise HubFailed(told.failure, again=False)
-    if told.interrupted:
+    if result.failure is not None:
+        raise HubFailed(result.failure, again=False)
+    if result.interrupted:
         click.echo("signinwatch: interrupted", err=True)
-    if not told.complete:
+    if not result.complete:
         raise SystemExit(1)
 
 
@@ -104,7 +104,7 @@ class PublishOptions:
 
 @dataclass(slots=True)
 class PublishResult:
-    """What was sent. Only what the hub confirmed is counted."""
+    """What was sent. Counts include only what the hub has confirmed."""
 
     messages: int = 0
     records: int = 0
@@ -118,9 +118,9 @@ class PublishResult:
     failure: str | None = None
     """Why sending ended early, and how to fix it."""
     unconfirmed: int = 0
-    """Messages that were not confirmed at an early end; they may have arrived."""
+    """Messages in flight when sending ended early; they may have arrived."""
     notes: list[str] = field(default_factory=list)
-    """Messages that could not be sent, a line for each."""
+    """What could not be sent, one line each."""
 
     @property
     def complete(self) -> bool:
@@ -144,28 +144,28 @@ class PublishResult:
         }
 
 
-async def publish(settings: Settings, plan: PublishOptions, progress: Progress) -> PublishResult:
-    """Send recordings. ConfigurationError for what a person must mend first.
+async def publish(settings: Settings, options: PublishOptions, progress: Progress) -> PublishResult:
+    """Send files to the event hub and return what was sent.
 
-    HubFailed if the hub does not let us in; what happens after that is told in the result, an
-    interruption too: it ends the sending and not this function.
+    Raise ConfigurationError for invalid settings or files, HubFailed if the hub refuses the
+    connection. Later failures and interruptions end the sending and are part of the result.
     """
     from consumers.inputs.read_ahead import ReadAhead
     from consumers.inputs.recording import require_recording
     from consumers.wiring.publish import open_hub_sink
 
-    for name in plan.files:
+    for name in options.files:
         require_recording(name)
-    async with open_hub_sink(settings, plan.hub, plan.partition) as sink:
-        sending = _Publisher(sink, plan.rate, progress)
-        ahead = ReadAhead(plan.files, lambda read: progress(read, ""))
+    async with open_hub_sink(settings, options.hub, options.partition) as sink:
+        sending = _Publisher(sink, options.rate, progress)
+        ahead = ReadAhead(options.files, lambda read: progress(read, ""))
         try:
             async with _terminating():
                 await sending.run(ahead)
         except asyncio.CancelledError:
-            sending.told.interrupted = True
+            sending.result.interrupted = True
         except HubFailed as error:
-            sending.told.failure = str(error)
+            sending.result.failure = str(error)
         finally:
             ahead.stop()
         return sending.finish(ahead.unreadable)
@@ -173,38 +173,38 @@ async def publish(settings: Settings, plan: PublishOptions, progress: Progress) 
 
 @asynccontextmanager
 async def _terminating() -> AsyncIterator[None]:
-    """Let signals cancel the sending, so that what was sent can be told.
+    """Let signals cancel the sending, so that the result can be shown.
 
-    Again and again: whoever waits for the hub's word inside the SDK may swallow it once.
+    The cancellation is repeated, because the SDK may swallow it while it waits for the hub.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    again: list[asyncio.TimerHandle] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    retries: list[asyncio.TimerHandle] = []
 
     def stop() -> None:
         if task is not None:
             task.cancel()
-            again.append(loop.call_later(CANCEL_RETRY_SECONDS, stop))
+            retries.append(loop.call_later(CANCEL_RETRY_SECONDS, stop))
 
-    for one in before:
-        loop.add_signal_handler(one, stop)
+    for number in before:
+        loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for handle in again:
+        for handle in retries:
             handle.cancel()
-        for one, handler in before.items():
-            loop.remove_signal_handler(one)
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 class _Publisher:
-    """One run: messages into batches, batches to the hub at the rate that is wanted."""
+    """One run: puts messages into batches and sends batches at the requested rate."""
 
     def __init__(self, sink: MessageSink, rate: float | None, progress: Progress) -> None:
-        self.told = PublishResult()
+        self.result = PublishResult()
         self._sink = sink
-        self._pace = None if rate is None else SendRate(rate)
+        self._rate = None if rate is None else SendRate(rate)
         self._progress = progress
         self._bytes = 0
         self._records = 0
@@ -212,7 +212,7 @@ class _Publisher:
         self._started = time.monotonic()
 
     async def run(self, ahead: ReadAhead) -> None:
-        """Send all that is read."""
+        """Send all messages."""
         while True:
             messages = await ahead.next_batch(BATCH_LINGER_SECONDS if self._sink.waiting else None)
             for message in messages or ():
@@ -223,19 +223,19 @@ class _Publisher:
                 return
 
     def finish(self, unreadable: Sequence[str]) -> PublishResult:
-        """Return what is to be told at the end."""
-        told = self.told
-        more = told.too_large - len(told.notes)
+        """Return the final result."""
+        result = self.result
+        more = result.too_large - len(result.notes)
         if more > 0:
-            told.notes.append(f"{more:,} more were too large.")
-        told.notes += [f"{one}; what came before it was sent." for one in unreadable]
-        told.retries = self._sink.retries
-        told.unconfirmed = self._sink.waiting if self._flushing else 0
-        told.seconds = time.monotonic() - self._started
-        return told
+            result.notes.append(f"{more:,} more messages were too large.")
+        result.notes += [f"{reason}; messages before it were sent." for reason in unreadable]
+        result.retries = self._sink.retries
+        result.unconfirmed = self._sink.waiting if self._flushing else 0
+        result.seconds = time.monotonic() - self._started
+        return result
 
     async def _take(self, message: Message) -> None:
-        """Add a message to batches, split between records if necessary."""
+        """Add a message to the batch, split by record if it is too large."""
         from schemas.events.decode import MAX_BODY_BYTES
         from schemas.events.envelopes import split_envelope
 
@@ -248,21 +248,21 @@ class _Publisher:
             if len(parts) > 1 and await self._add(part):
                 sent += 1
             else:
-                self._tell_too_large(message, len(part), alone=len(parts) == 1)
-        self.told.split += sent > 0
+                self._report_too_large(message, len(part), alone=len(parts) == 1)
+        self.result.split += sent > 0
 
-    def _tell_too_large(self, message: Message, size: int, *, alone: bool) -> None:
-        told = self.told
-        told.too_large += 1
-        if len(told.notes) < MAX_NOTES:
-            what = "cannot be split between records" if alone else "are a single record"
-            place = f"{message.position.source}:{message.position.number}"
-            told.notes.append(
-                f"{place}: not sent: {size:,} bytes exceed the limit of the event hub and {what}."
+    def _report_too_large(self, message: Message, size: int, *, alone: bool) -> None:
+        result = self.result
+        result.too_large += 1
+        if len(result.notes) < MAX_NOTES:
+            what = "the message cannot be split by record" if alone else "a record cannot be split"
+            position = f"{message.position.source}:{message.position.number}"
+            result.notes.append(
+                f"{position}: not sent: {size:,} bytes exceed the event hub's limit, and {what}."
             )
 
     async def _add(self, body: bytes) -> bool:
-        """Add a body to the batch or the next batch; False if it is too large for any."""
+        """Add a body to the batch or the next one; return False if it fits in no batch."""
         from schemas.events.envelopes import count_records
 
         if not self._sink.add(body):
@@ -273,25 +273,25 @@ class _Publisher:
                 return False
         self._bytes += len(body)
         self._records += count_records(body)
-        if self._pace is not None and self._sink.waiting >= self._pace.group_size:
+        if self._rate is not None and self._sink.waiting >= self._rate.group_size:
             await self._flush()
         return True
 
     async def _flush(self) -> None:
-        """Send the batch and count what the hub confirmed."""
+        """Send the batch when it is due, and count what the hub confirmed."""
         waiting = self._sink.waiting
         if not waiting:
             return
-        if self._pace is not None:
-            await asyncio.sleep(self._pace.delay(time.monotonic()))
-            self._pace.sent(waiting, time.monotonic())
+        if self._rate is not None:
+            await asyncio.sleep(self._rate.delay(time.monotonic()))
+            self._rate.sent(waiting, time.monotonic())
         self._flushing = True
         await self._sink.flush()
         self._flushing = False
-        told = self.told
-        told.batches += 1
-        told.messages += waiting
-        told.bytes += self._bytes
-        told.records += self._records
+        result = self.result
+        result.batches += 1
+        result.messages += waiting
+        result.bytes += self._bytes
+        result.records += self._records
         self._bytes = self._records = 0
-        self._progress(0, f"{told.messages:,} messages, {told.bytes / 1e6:,.1f} MB")
+        self._progress(0, f"{result.messages:,} messages, {result.bytes / 1e6:,.1f} MB")

@@ -1,7 +1,4 @@
-"""``signinwatch quarantine``: list, show, retry and purge items.
-
-A *folder* of None means the quarantine beside the checkpoints.
-"""
+"""``signinwatch quarantine``. A *folder* of None means the checkpoint container."""
 
 from __future__ import annotations
 
@@ -35,36 +32,36 @@ if TYPE_CHECKING:
 
 @click.group("quarantine")
 def quarantine_group() -> None:
-    """List, show, retry or purge quarantined messages and findings.
+    """List, show, retry or purge what could not be read or delivered.
 
-    The quarantine is in the directory of --state; else beside the checkpoints of ``run``, if they
-    are configured; else in STATE__DIR.
+    The quarantine is in the directory of --state. Without --state, it is in the checkpoint
+    container, where ``run`` puts it, if that is configured, else in STATE__DIR.
     """
 
 
-def _beside_checkpoints(settings: Settings) -> bool:
+def _in_container(settings: Settings) -> bool:
     checkpoint = settings.checkpoint
     return checkpoint.connection_string is not None or checkpoint.account_url is not None
 
 
-def _place(config: Path | None, state: Path | None) -> tuple[Settings, Path | None]:
-    """Return the settings and the quarantine directory, None for the blob container."""
+def _location(config: Path | None, state: Path | None) -> tuple[Settings, Path | None]:
+    """Return the settings and the directory of the quarantine, or None for the container."""
     from consumers.settings import load_settings
 
     settings = load_settings(config)
-    folder = state or (None if _beside_checkpoints(settings) else settings.state.dir)
+    folder = state or (None if _in_container(settings) else settings.state.dir)
     if folder is not None and not folder.is_dir():
         raise ConfigurationError(f"--state {folder}: no such directory")
     return settings, folder
 
 
 @quarantine_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 @state_option
 @click.pass_obj
 def quarantine_list(config: Path | None, as_json: bool, state: Path | None) -> None:
     """List quarantined items."""
-    items = asyncio.run(items_of(*_place(config, state)))
+    items = asyncio.run(items_of(*_location(config, state)))
     if as_json:
         for item in items:
             click.echo(orjson.dumps(_listed(item)).decode())
@@ -86,7 +83,10 @@ def _listed(item: QuarantineItem) -> dict[str, Any]:
 def _chosen(
     settings: Settings, folder: Path | None, ids: Sequence[str]
 ) -> tuple[list[QuarantineItem], set[str] | None]:
-    """Return the items of *ids*, or all, and the ids to pass to the quarantine."""
+    """Return the items of *ids*, or all, and the ids as a set; None for all.
+
+    Raise ConfigurationError for an unknown id.
+    """
     items = asyncio.run(items_of(settings, folder))
     known = {item.id for item in items}
     for id_ in ids:
@@ -101,8 +101,8 @@ def _chosen(
 @state_option
 @click.pass_obj
 def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
-    """Show an item in full. On a terminal, control characters are replaced."""
-    (item,), _ = _chosen(*_place(config, state), [id_])
+    """Show one item in full. A terminal shows control characters as replacements."""
+    (item,), _ = _chosen(*_location(config, state), [id_])
     if sys.stdout.isatty():
         Console().print(screens.plain(item.body.decode("utf-8", "replace"), 1 << 20))
     else:
@@ -112,7 +112,7 @@ def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
 @quarantine_group.command("retry")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option(
-    "--findings", help="Write findings to a file, - or azure. Default: azure, if configured."
+    "--findings", help="Output of findings: a file, - or azure. Default: azure, if configured."
 )
 @state_option
 @quota_option
@@ -126,20 +126,20 @@ def quarantine_retry(
     quota: int | None,
     spend: bool,
 ) -> None:
-    """Read messages and send findings again. Without ID: all items.
+    """Process messages and send findings again. Without ID: all items.
 
-    With a quarantine beside the checkpoints no lookups are made unless --quota permits them: only
-    the service knows what it has spent this month.
+    With the quarantine in the checkpoint container, no lookups are made unless --quota allows
+    them: only the service knows what it has spent this month.
     """
     from consumers.wiring.replay import make_sink
 
-    settings, folder = _place(config, state)
+    settings, folder = _location(config, state)
     if findings is None and settings.logs.endpoint is None:
-        raise ConfigurationError("--findings: name a destination, or set LOGS__ENDPOINT")
+        raise ConfigurationError("--findings is not set; set it or SIGNINWATCH_LOGS__ENDPOINT")
     items, _ = _chosen(settings, folder, ids)
     if quota is None and folder is not None:
         quota = settings.crowdsec.monthly_quota
-    told = asyncio.run(
+    result = asyncio.run(
         retry(
             settings,
             folder,
@@ -149,18 +149,19 @@ def quarantine_retry(
             spend=spend,
         )
     )
-    where = sys.stderr if findings == "-" else sys.stdout
-    click.echo(f"{told.settled:,} of {told.tried:,} settled, {told.findings:,} findings", where)
-    if quota is None and told.settled < told.tried:
-        click.echo("signinwatch: no lookups were made; --quota N permits N lookups", err=True)
+    output = sys.stderr if findings == "-" else sys.stdout
+    counts = f"{result.settled:,} of {result.tried:,} resolved, {result.findings:,} findings"
+    click.echo(counts, output)
+    if quota is None and result.settled < result.tried:
+        click.echo("signinwatch: no lookups were made; --quota N allows N lookups", err=True)
 
 
 @quarantine_group.command("purge")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option(
-    "--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Only items older than this."
+    "--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Delete items older than this."
 )
-@click.option("--all", "all_", is_flag=True, help="All items.")
+@click.option("--all", "all_", is_flag=True, help="Delete all items.")
 @state_option
 @click.pass_obj
 def quarantine_purge(
@@ -170,18 +171,18 @@ def quarantine_purge(
     all_: bool,
     state: Path | None,
 ) -> None:
-    """Delete items permanently."""
+    """Permanently delete items."""
     if not ids and older_than is None and not all_:
         raise ConfigurationError("no items selected; give an ID, --older-than DAYS or --all")
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
-    settings, folder = _place(config, state)
+    settings, folder = _location(config, state)
     wanted = _chosen(settings, folder, ids)[1] if ids else None
     click.echo(f"{asyncio.run(purge(settings, folder, wanted, before)):,} deleted")
 
 
 @dataclass(slots=True)
 class RetryResult:
-    """The result of a retry."""
+    """Counts of a retry."""
 
     tried: int = 0
     settled: int = 0
@@ -211,7 +212,7 @@ async def purge(
     ids: Collection[str] | None,
     before: datetime | None,
 ) -> int:
-    """Delete items by id, or all; only those older than *before* if given. Return how many."""
+    """Delete the items of *ids*, or all, older than *before* if given. Return the count."""
     async with _opened(settings, folder) as quarantine:
         return await quarantine.remove(ids, before)
 
@@ -225,11 +226,11 @@ async def retry(
     quota: int,
     spend: bool,
 ) -> RetryResult:
-    """Read messages and send findings again; remove the items that this settles.
+    """Process messages and send findings again; remove the items that this resolves.
 
-    A message that is still unreadable, or of which a record is set aside again, stays, as does a
-    finding that is still refused. Without a
-    folder the ledger is a temporary one: a message of which anything is unanswered stays as well.
+    A message that is still unreadable, or has a record that is quarantined again, stays; so does
+    a finding that is still rejected. Without a folder the ledger is temporary: then a message
+    with an unanswered sign-in stays too.
     """
     from consumers.commands.replay import refuse_to_spend_unasked
     from consumers.wiring.core import make_decoder
@@ -249,54 +250,54 @@ async def retry(
                 quota=quota,
                 origin="late",
                 quarantine=quarantine,
-                paced=False,  # a person asks
-            ) as chain,
+                paced=False,  # manual lookups
+            ) as running,
         ):
-            taken = [item for item in items if await _taken(item, chain, decoder)]
-            await chain.pipeline.drain()
+            processed = [item for item in items if await _processed(item, running, decoder)]
+            await running.pipeline.drain()
             settled = {
                 item.id
-                for item in taken
-                if not any(raw in item.body for raw in chain.pipeline.guard.caught)
-                and not (state.temporary and await _waits(item, chain, decoder))
+                for item in processed
+                if not any(raw in item.body for raw in running.pipeline.guard.caught)
+                and not (state.temporary and await _is_waiting(item, running, decoder))
             }
             await quarantine.remove(settled)
-            return RetryResult(len(items), len(settled), chain.outbox.accepted.total())
+            return RetryResult(len(items), len(settled), running.outbox.accepted.total())
 
 
-async def _taken(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
-    """Process an item. Return True if it may be removed once the pipeline is drained."""
+async def _processed(item: QuarantineItem, running: ReplayPipeline, decoder: Decoder) -> bool:
+    """Process an item; return True if it may be removed once the pipeline is drained."""
     from consumers.pipeline.record_guard import PENDING
 
     if item.kind == "finding":
-        return await _sent(item, chain)
+        return await _sent(item, running)
     if item.kind == PENDING:
-        return False  # for a person: there is no message to be read again
+        return False  # for manual review: there is no message to process again
     if decoder.decode(item.body).rejects:
         return False
-    before = chain.pipeline.counts.unanswered
-    await chain.pipeline.process([Message(item.body, Position(item.position, 0))])
-    # Without a source to ask, an unanswered sign-in does not wait in the ledger, so it stays here.
-    return chain.lookups is not None or chain.pipeline.counts.unanswered == before
+    before = running.pipeline.counts.unanswered
+    await running.pipeline.process([Message(item.body, Position(item.position, 0))])
+    # Without lookups an unanswered sign-in does not wait in the ledger, so the item stays here.
+    return running.lookups is not None or running.pipeline.counts.unanswered == before
 
 
-async def _sent(item: QuarantineItem, chain: ReplayPipeline) -> bool:
+async def _sent(item: QuarantineItem, running: ReplayPipeline) -> bool:
     try:
         row = orjson.loads(item.body)
-    except orjson.JSONDecodeError:  # cut, for it was too large
+    except orjson.JSONDecodeError:  # cut because it was too large
         return False
     if row_error(row) is not None:
         return False
-    refused = chain.outbox.refused
-    await chain.outbox.add([row])
-    await chain.outbox.flush()
-    return chain.outbox.refused == refused
+    refused = running.outbox.refused
+    await running.outbox.add([row])
+    await running.outbox.flush()
+    return running.outbox.refused == refused
 
 
-async def _waits(item: QuarantineItem, chain: ReplayPipeline, decoder: Decoder) -> bool:
+async def _is_waiting(item: QuarantineItem, running: ReplayPipeline, decoder: Decoder) -> bool:
     """Return True if a sign-in of the message waits in the temporary ledger."""
     if item.kind == "finding":
         return False
     signins = decoder.decode(item.body).signins
-    addresses = list(dict.fromkeys(one for signin in signins for one in signin.addresses))
-    return bool(await chain.ledger.waiting_among(addresses))
+    addresses = list(dict.fromkeys(ip for signin in signins for ip in signin.addresses))
+    return bool(await running.ledger.waiting_among(addresses))

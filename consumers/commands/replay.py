@@ -1,4 +1,4 @@
-"""``signinwatch replay``: recorded events through the same pipeline as the service."""
+"""``signinwatch replay``: run exported sign-ins through the pipeline of the service."""
 
 from __future__ import annotations
 
@@ -33,21 +33,27 @@ if TYPE_CHECKING:
 
 STDERR = Console(stderr=True)
 findings_option = click.option(
-    "--findings", help="Write findings to a JSON Lines file, - or azure. Default: show a table."
+    "--findings", help="Output of findings: a JSON lines file, - or azure. Default: a table."
 )
 Progress = Callable[[int, "ReplayPipeline | None"], None]
-"""Called with the bytes read and, at intervals, with the pipeline."""
+"""Gets the number of bytes read and, at intervals, the pipeline."""
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""Limits of the batch that is passed to the pipeline."""
+"""Limits of a batch that the pipeline processes at once."""
 
 
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @findings_option
-@click.option("--summary", help="Write the counts as a JSON object to a file or -.")
+@click.option("--summary", help="Write the counts as one JSON object to a file, or -.")
 @state_option
-@click.option("--clock", type=click.Choice(["event", "wall"]), default="event", show_default=True)
+@click.option(
+    "--clock",
+    type=click.Choice(["event", "wall"]),
+    default="event",
+    show_default=True,
+    help="Use the time of the events or the current time.",
+)
 @quota_option
 @spend_option
 @click.pass_obj
@@ -61,9 +67,9 @@ def replay_command(
     quota: int | None,
     spend: bool,
 ) -> None:
-    """Run exported sign-ins through the same pipeline as the service.
+    """Run exported sign-ins through the pipeline.
 
-    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input.
+    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input.
     """
     from consumers.settings import load_settings
     from consumers.wiring.replay import StateFolder
@@ -72,21 +78,23 @@ def replay_command(
     settings = load_settings(config)
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
     require_outputs(files, outputs)
-    late_origin = "replay" if findings == "azure" else "late"  # the shipped rules alert on late
-    plan = ReplayOptions(files, clock, quota, spend, late_origin=late_origin)
+    late_origin = "replay" if findings == "azure" else "late"  # the bundled rules alert on late
+    options = ReplayOptions(files, clock, quota, spend, late_origin=late_origin)
     shown = TopFindings()
     with StateFolder(state) as folder:
-        told = _replay(settings, plan, folder, shown, findings)
-        if told.summary["findings_refused"] and folder.temporary:
+        result = _replay(settings, options, folder, shown, findings)
+        if result.summary["findings_refused"] and folder.temporary:
             folder.kept = True
-            told.notes.append(f"Findings were rejected; they are stored in {folder.path}.")
-    write_summary(summary, told.summary)
-    _show(told, shown if findings is None else None, quiet="-" in (findings, summary))
+            result.notes.append(
+                f"Findings were permanently rejected; they are quarantined in {folder.path}."
+            )
+    write_summary(summary, result.summary)
+    _show(result, shown if findings is None else None, quiet="-" in (findings, summary))
 
 
 def _replay(
     settings: Settings,
-    plan: ReplayOptions,
+    options: ReplayOptions,
     folder: StateFolder,
     shown: TopFindings,
     findings: str | None,
@@ -97,27 +105,27 @@ def _replay(
     def new_sink() -> Sink:
         return shown if findings is None else make_sink(settings, findings)
 
-    with screens.progress_bar(STDERR, sizes_of(plan.files)) as advance:
+    with screens.progress_bar(STDERR, sizes_of(options.files)) as advance:
 
-        def progress(read: int, chain: ReplayPipeline | None) -> None:
-            advance(read, _described(chain) if chain else "")
+        def progress(read: int, running: ReplayPipeline | None) -> None:
+            advance(read, _described(running) if running else "")
 
-        return asyncio.run(replay(settings, plan, folder, new_sink, progress))
+        return asyncio.run(replay(settings, options, folder, new_sink, progress))
 
 
-def _described(chain: ReplayPipeline) -> str:
-    counts = chain.pipeline.counts
-    lookups = chain.lookups.counts.lookups if chain.lookups else 0
-    findings = chain.outbox.accepted.total()
+def _described(running: ReplayPipeline) -> str:
+    counts = running.pipeline.counts
+    lookups = running.lookups.counts.lookups if running.lookups else 0
+    findings = running.outbox.accepted.total()
     return f"{counts.signins:,} sign-ins, {lookups:,} lookups, {findings:,} findings"
 
 
-def _show(told: ReplayResult, shown: TopFindings | None, *, quiet: bool) -> None:
-    """Show findings and summary, on standard error if standard output is for programs."""
+def _show(result: ReplayResult, shown: TopFindings | None, *, quiet: bool) -> None:
+    """Show findings and summary; *quiet* keeps standard output for machine-readable output."""
     console = STDERR if quiet else Console()
     if shown is not None and shown.rows:
-        console.print(screens.findings_table(shown.rows, told.summary["findings"], console.width))
-    console.print(screens.summary_panel(told.summary, told.notes))
+        console.print(screens.findings_table(shown.rows, result.summary["findings"], console.width))
+    console.print(screens.summary_panel(result.summary, result.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +138,12 @@ class ReplayOptions:
     spend: bool = False
     origin: str = "replay"
     late_origin: str = "late"
-    """Origin of findings whose sign-in waited; "replay" where rules would alert on "late"."""
+    """Origin of findings on sign-ins that waited: "replay" where rules would alert on "late"."""
 
 
 @dataclass(slots=True)
 class ReplayResult:
-    """The result of a replay, besides its findings."""
+    """Summary and notes of a replay."""
 
     summary: dict[str, Any]
     severities: dict[str, int]
@@ -144,69 +152,70 @@ class ReplayResult:
 
 async def replay(
     settings: Settings,
-    plan: ReplayOptions,
+    options: ReplayOptions,
     folder: StateFolder,
     new_sink: Callable[[], Sink],
     progress: Progress,
 ) -> ReplayResult:
-    """Run recordings through the pipeline and return the summary.
+    """Run files through the pipeline and return the summary and notes.
 
-    *progress* is told of bytes read. ConfigurationError for what a person must mend first.
+    *progress* gets the number of bytes read. Raise ConfigurationError for invalid settings or
+    files that cannot be opened.
     """
     from consumers.inputs.recording import require_recording
     from consumers.wiring.replay import open_chain
 
-    quota = settings.crowdsec.monthly_quota if plan.quota is None else plan.quota
-    refuse_to_spend_unasked(settings, plan.clock, quota, spend=plan.spend)
-    for name in plan.files:
+    quota = settings.crowdsec.monthly_quota if options.quota is None else options.quota
+    refuse_to_spend_unasked(settings, options.clock, quota, spend=options.spend)
+    for name in options.files:
         require_recording(name)
     started = time.monotonic()
     async with open_chain(
         settings,
         folder,
         new_sink,
-        clock_kind=plan.clock,
+        clock_kind=options.clock,
         quota=quota,
-        origin=plan.origin,
-        late_origin=plan.late_origin,
-    ) as chain:
-        notes = chain.notes
-        for name in plan.files:
-            await _replay_file(name, chain, progress, notes)
-        await chain.pipeline.drain(hurry=await _nothing_follows(chain, folder))
-        size = await chain.ledger.size()
-        notes += _advice(chain, size.waiting, quota)
-        summary = summarise(chain, time.monotonic() - started)
-        return ReplayResult(summary, dict(chain.outbox.accepted), notes)
+        origin=options.origin,
+        late_origin=options.late_origin,
+    ) as running:
+        notes = running.notes
+        for name in options.files:
+            await _replay_file(name, running, progress, notes)
+        await running.pipeline.drain(hurry=await _nothing_follows(running, folder))
+        size = await running.ledger.size()
+        notes += _advice(running, size.waiting, quota)
+        summary = summarise(running, time.monotonic() - started)
+        return ReplayResult(summary, dict(running.outbox.accepted), notes)
 
 
-async def _nothing_follows(chain: ReplayPipeline, folder: StateFolder) -> bool:
-    """Return True if the rest of the budget may be spent at the end of a recording.
+async def _nothing_follows(running: ReplayPipeline, folder: StateFolder) -> bool:
+    """Return True if the remaining budget may be spent at the end of the input.
 
-    That is when half a day or less was met, which tells nothing of the demand to come: if the
-    state goes away with the replay, or what is left is enough for all that waits.
+    True only if the budget covers half a day or less, which is too short to estimate demand, and
+    either the state is temporary or the remaining lookups cover all waiting IP addresses.
     """
-    if chain.lookups is None or not await chain.lookups.paid_lookup.budget.is_new():
+    if running.lookups is None or not await running.lookups.paid_lookup.budget.is_new():
         return False
-    waiting = (await chain.ledger.size()).waiting_addresses
-    return folder.temporary or waiting <= await chain.lookups.paid_lookup.budget.remaining()
+    waiting = (await running.ledger.size()).waiting_addresses
+    return folder.temporary or waiting <= await running.lookups.paid_lookup.budget.remaining()
 
 
 def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend: bool) -> None:
-    """Raise ConfigurationError if real lookups would be spent without permission."""
+    """Raise ConfigurationError if the event clock would spend real lookups without *spend*."""
     from consumers.settings.urls import is_loopback
 
     crowdsec = settings.crowdsec
-    would_ask = crowdsec.api_key is not None and quota > 0 and not is_loopback(crowdsec.url)
-    if clock == "event" and would_ask and not spend:
+    would_look_up = crowdsec.api_key is not None and quota > 0 and not is_loopback(crowdsec.url)
+    if clock == "event" and would_look_up and not spend:
         raise ConfigurationError(
-            "--spend: under the event clock this would spend real lookups of CROWDSEC__API_KEY; "
-            "add --spend to permit it, or --quota 0 to make no lookups"
+            "--spend: with the event clock this would spend real lookups of CROWDSEC__API_KEY; "
+            "use --spend to allow it, or --quota 0 for no lookups"
         )
 
 
 async def _replay_file(
-    name: str, chain: ReplayPipeline, progress: Progress, notes: list[str]
+    name: str, running: ReplayPipeline, progress: Progress, notes: list[str]
 ) -> None:
     from consumers.inputs.recording import read_recording
     from schemas.events.decode import Reject
@@ -219,22 +228,22 @@ async def _replay_file(
             size += len(message.body)
             last = message.position.number
             if len(batch) >= MAX_BATCH_MESSAGES or size >= MAX_BATCH_BYTES:
-                await chain.pipeline.process(batch)
-                progress(0, chain)
+                await running.pipeline.process(batch)
+                progress(0, running)
                 batch, size = [], 0
     except RecordingUnreadable as error:
-        await chain.pipeline.process(batch)
+        await running.pipeline.process(batch)
         batch = []
-        await chain.pipeline.reject(Position(name, last + 1), Reject(str(error), b""))
-        notes.append(f"{error}; everything before it was replayed.")
-    await chain.pipeline.process(batch)
-    progress(0, chain)
+        await running.pipeline.reject(Position(name, last + 1), Reject(str(error), b""))
+        notes.append(f"{error}; messages before it were replayed.")
+    await running.pipeline.process(batch)
+    progress(0, running)
 
 
-def summarise(chain: ReplayPipeline, seconds: float) -> dict[str, Any]:
-    """Return the counts of a replay."""
-    counts = chain.pipeline.counts
-    asked = chain.lookups.counts if chain.lookups else None
+def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
+    """Return the summary: the counts that the contract names, and further counts."""
+    counts = running.pipeline.counts
+    lookup_counts = running.lookups.counts if running.lookups else None
     return {
         "messages": counts.messages,
         "records": counts.records,
@@ -243,38 +252,38 @@ def summarise(chain: ReplayPipeline, seconds: float) -> dict[str, Any]:
         "signins": counts.signins,
         "distinct_ips": len(counts.addresses),
         "cache_hits": counts.cache_hits,
-        "lookups": asked.lookups if asked else 0,
-        "requests": asked.requests if asked else 0,
-        "findings": chain.outbox.accepted.total(),
+        "lookups": lookup_counts.lookups if lookup_counts else 0,
+        "requests": lookup_counts.requests if lookup_counts else 0,
+        "findings": running.outbox.accepted.total(),
         "unanswered": counts.unanswered,
         "seconds": round(seconds, 3),
         "own_network": counts.own_network,
-        "findings_refused": chain.outbox.refused,
+        "findings_refused": running.outbox.refused,
         "skipped_by_reason": dict(counts.skipped.most_common()),
-        "findings_by_severity": dict(chain.outbox.accepted),
+        "findings_by_severity": dict(running.outbox.accepted),
     }
 
 
-def _advice(chain: ReplayPipeline, waiting: int, quota: int) -> list[str]:
-    """Return advice about sign-ins without a verdict and unreadable input."""
-    counts = chain.pipeline.counts
+def _advice(running: ReplayPipeline, waiting: int, quota: int) -> list[str]:
+    """Return notes on what to do about unanswered sign-ins and unreadable records."""
+    counts = running.pipeline.counts
     notes = []
-    if counts.unanswered and chain.lookups is None:
+    if counts.unanswered and running.lookups is None:
         why = "--quota is 0" if quota == 0 else ", ".join(sorted(counts.reasons))
         notes.append(
-            f"No lookups were made; {counts.unanswered:,} sign-ins are unanswered, not "
-            f"clean: {why}."
+            f"No lookups were made; {counts.unanswered:,} sign-ins are unanswered, not clean: "
+            f"{why}."
         )
     elif counts.unanswered:
         notes.append(
-            f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} wait in the "
+            f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} waiting in the "
             f"ledger): {', '.join(sorted(counts.reasons))}. The quota is {quota:,} lookups."
         )
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(
-            "Most of the input could not be read. A recording holds a JSON text per line: "
-            "`jq -c . FILE` turns a pretty-printed file into one."
+            "Most records could not be read. A file needs one JSON object per line: "
+            "`jq -c . FILE` converts pretty-printed JSON."
         )
     elif counts.signins == 0 and counts.records:
-        notes.append("No sign-ins were found; check the reasons and the TABLES setting.")
+        notes.append("No sign-ins were found; check the skip reasons and the TABLES setting.")
     return notes

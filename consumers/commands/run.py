@@ -1,4 +1,4 @@
-"""``signinwatch run``: the always-on service."""
+"""``signinwatch run``: the service."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.option("--findings", help="Write findings to a JSON Lines file or - instead of Azure.")
+@click.option("--findings", help="Write findings to a JSON lines file, or -, not to Azure.")
 @click.pass_obj
 def run_command(config: Path | None, findings: str | None) -> None:
-    """Check sign-ins from Event Hubs until SIGTERM or SIGINT."""
+    """Run as a service on Event Hubs until SIGTERM or SIGINT."""
     asyncio.run(run(config, findings))
 
 
 def calm_garbage_collector() -> None:
-    """Run the collector less often and skip long-lived objects; it costs 10 % of CPU otherwise."""
+    """Freeze long-lived objects and collect less often: saves a tenth of the CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
 
 async def run(config: Path | None, findings: str | None) -> None:
-    """Serve until SIGTERM or SIGINT. ConfigurationError if the settings cannot work."""
+    """Run the service until SIGTERM or SIGINT. Raise ConfigurationError for invalid settings."""
     from consumers.settings import load_settings
     from consumers.wiring.service import open_service
 

@@ -1,4 +1,4 @@
-"""The measurements to Azure Monitor by OpenTelemetry; the optional extra ``telemetry``."""
+"""Metrics export to Azure Monitor with OpenTelemetry; needs the extra ``telemetry``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ EXPORT_INTERVAL_SECONDS = 60.0
 
 @contextmanager
 def exported(connection_string: str, instance: str, metrics: MetricsCollector) -> Iterator[None]:
-    """Export every measurement but the histogram once a minute, and a last time at the end.
+    """Export every metric except the histogram once a minute, and a last time at the end.
 
-    ConfigurationError when the extra is not installed, or the string is none of Azure Monitor's.
+    Raise ConfigurationError if the extra is not installed or the connection string is invalid.
     """
     try:
         from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
@@ -32,7 +32,8 @@ def exported(connection_string: str, instance: str, metrics: MetricsCollector) -
         from opentelemetry.sdk.resources import Resource
     except ImportError:
         raise ConfigurationError(
-            "SIGNINWATCH_SERVICE__TELEMETRY: needs the extra: pip install 'signinwatch[telemetry]'"
+            "SIGNINWATCH_SERVICE__TELEMETRY: needs an extra; run "
+            "pip install 'signinwatch[telemetry]'"
         ) from None
     disable_exporter_statistics()
     try:
@@ -41,7 +42,8 @@ def exported(connection_string: str, instance: str, metrics: MetricsCollector) -
         )
     except ValueError:
         raise ConfigurationError(
-            "SIGNINWATCH_SERVICE__TELEMETRY: is no connection string of Application Insights"
+            "SIGNINWATCH_SERVICE__TELEMETRY: not a connection string of Application Insights; "
+            "copy it from the resource's overview"
         ) from None
     reader = PeriodicExportingMetricReader(
         exporter,
@@ -67,12 +69,12 @@ def exported(connection_string: str, instance: str, metrics: MetricsCollector) -
 
 
 def _observing(
-    metric: m.Metric, measures: MetricsCollector
+    metric: m.Metric, collector: MetricsCollector
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     from opentelemetry.metrics import Observation
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        for sample in list(measures.samples()):
+        for sample in list(collector.samples()):
             if sample.metric is metric:
                 labels = dict(zip(metric.labels, sample.labels, strict=True))
                 yield Observation(sample.value, labels)

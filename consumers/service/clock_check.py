@@ -1,4 +1,4 @@
-"""Whether this machine's clock is right, by the ``Date`` of answers that come anyway."""
+"""Checks this machine's clock against the ``Date`` header of storage responses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
 
 MAX_CLOCK_OFFSET_SECONDS = 120.0
-"""Seconds. Budget periods, expiry and the age of events go wrong by as much; Azure itself refuses
-signed requests from fifteen minutes on."""
+"""Seconds. Budget periods, expiry and event ages are off by as much; Azure itself rejects signed
+requests from fifteen minutes on."""
 OBSERVATION_INTERVAL_SECONDS = 30.0
-"""Seconds between two answers that are looked at."""
+"""Minimum seconds between two checked responses."""
 
 
 class ClockCheck:
-    """Compares the clock with that of a server."""
+    """Compares the clock with a server's clock."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class ClockCheck:
         self._health = health
         self._now = now
         self._monotonic = monotonic
-        self._looked = float("-inf")
+        self._last_check = float("-inf")
 
     def observe(self, date: str | None) -> None:
-        """Take the ``Date`` header of an answer that came just now; cheap, may come often."""
-        if date is None or self._monotonic() - self._looked < OBSERVATION_INTERVAL_SECONDS:
+        """Check the ``Date`` header of a response that just arrived. Cheap; may be called often."""
+        if date is None or self._monotonic() - self._last_check < OBSERVATION_INTERVAL_SECONDS:
             return
-        self._looked = self._monotonic()
+        self._last_check = self._monotonic()
         try:
             off = self._now() - parsedate_to_datetime(date).timestamp()
         except ValueError:
@@ -50,5 +50,5 @@ class ClockCheck:
         self._health.report(
             Problem.CLOCK_OFF,
             f"this machine's clock is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} the "
-            "storage account's; have it set by NTP",
+            "storage account's; synchronise it with NTP",
         )

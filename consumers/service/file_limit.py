@@ -1,4 +1,4 @@
-"""The limit on open files, which a service with many connections meets first."""
+"""The limit on open files, which a service with many connections reaches first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MIN_OPEN_FILES = 512
-"""Open files: connections to the hub, 64 requests to storage at once, sources, and SQLite."""
+"""Open files: hub connections, 64 concurrent storage requests, sources and SQLite."""
 WANTED_OPEN_FILES = 4_096
 
 
 def ensure_open_files(health: HealthReporter) -> None:
-    """Raise a soft limit (``ulimit -n``) that is too low; report one that stays too low."""
+    """Raise a soft limit (``ulimit -n``) that is too low; report it if that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= MIN_OPEN_FILES:
         return
@@ -34,6 +34,6 @@ def ensure_open_files(health: HealthReporter) -> None:
         return
     health.report(
         Problem.FEW_FILES,
-        f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, and "
-        f"{MIN_OPEN_FILES} may be needed: raise it, or connections will fail under load",
+        f"RLIMIT_NOFILE ('ulimit -n') allows only {max(soft, wanted)} open files, but "
+        f"{MIN_OPEN_FILES} may be needed; raise it, or connections will fail under load",
     )

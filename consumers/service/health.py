@@ -1,4 +1,4 @@
-"""How the service is: its troubles, and since when."""
+"""The health of the service: its open problems, and since when they exist."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GRACE_SECONDS = 10.0
-"""Seconds that a trouble which may pass by itself is given before anybody hears of it."""
+"""Seconds for which a transient problem is not reported."""
 WARN_INTERVAL_SECONDS = 300.0
-"""Seconds between two warnings about the same trouble."""
+"""Seconds between two warnings about the same problem."""
 _TRANSIENT = frozenset(
     {
         Problem.HUB_UNREACHABLE,
@@ -39,7 +39,7 @@ class _OpenProblem:
     wall: float
     monotonic: float
     detail: str
-    told: float | None = None
+    logged: float | None = None
 
 
 class Health:
@@ -55,57 +55,57 @@ class Health:
         self._grace = grace
         self._now = now
         self._monotonic = monotonic
-        self._troubles: dict[tuple[Problem, str], _OpenProblem] = {}
+        self._problems: dict[tuple[Problem, str], _OpenProblem] = {}
 
     def report(self, what: Problem, detail: str, *, part: str = "") -> None:
-        """Note that something is wrong."""
-        moment = self._monotonic()
-        since = self._troubles.setdefault((what, part), _OpenProblem(self._now(), moment, detail))
-        since.detail = detail[:MAX_DETAIL_LENGTH]
-        due = since.told is None or moment - since.told > WARN_INTERVAL_SECONDS
-        if due and self._lasts(what, since):
-            since.told = moment
-            tell = log.debug if what in _EXPECTED else log.warning
-            tell("trouble", what=what.value, part=part or None, detail=since.detail)
+        """Open a problem, or update its detail."""
+        now = self._monotonic()
+        problem = self._problems.setdefault((what, part), _OpenProblem(self._now(), now, detail))
+        problem.detail = detail[:MAX_DETAIL_LENGTH]
+        due = problem.logged is None or now - problem.logged > WARN_INTERVAL_SECONDS
+        if due and self._lasts(what, problem):
+            problem.logged = now
+            write = log.debug if what in _EXPECTED else log.warning
+            write("problem", what=what.value, part=part or None, detail=problem.detail)
 
     def resolve(self, what: Problem, *, part: str = "") -> None:
-        """Note that it is right (again)."""
-        since = self._troubles.pop((what, part), None)
-        if since is not None and since.told is not None:
-            tell = log.debug if what in _EXPECTED else log.info
-            tell("mended", what=what.value, part=part or None)
+        """Close a problem; does nothing if it is not open."""
+        problem = self._problems.pop((what, part), None)
+        if problem is not None and problem.logged is not None:
+            write = log.debug if what in _EXPECTED else log.info
+            write("problem resolved", what=what.value, part=part or None)
 
-    def _lasts(self, what: Problem, since: _OpenProblem) -> bool:
+    def _lasts(self, what: Problem, problem: _OpenProblem) -> bool:
         grace = self._grace if what in _TRANSIENT else 0.0
-        return self._monotonic() - since.monotonic >= grace
+        return self._monotonic() - problem.monotonic >= grace
 
     @property
     def overdue(self) -> bool:
-        """Whether something outside the process holds its work up."""
-        return any(what in OUTSIDE for what, _ in list(self._troubles))
+        """True if an external problem blocks the service."""
+        return any(what in OUTSIDE for what, _ in list(self._problems))
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong that keeps sign-ins from being judged."""
+        """True if no open problem keeps sign-ins from being judged."""
         return not any(
-            what not in DEGRADED_ONLY and self._lasts(what, since)
-            for (what, _), since in list(self._troubles.items())
+            what not in DEGRADED_ONLY and self._lasts(what, problem)
+            for (what, _), problem in list(self._problems.items())
         )
 
     def reasons(self) -> list[dict[str, Any]]:
-        """Return what is wrong, the longest first, as shown by ``/readyz`` and the health table."""
+        """Return the open problems, oldest first, as in ``/readyz`` and the health table."""
         lasting = [
-            (what, part, since)
-            for (what, part), since in list(self._troubles.items())
-            if self._lasts(what, since)
+            (what, part, problem)
+            for (what, part), problem in list(self._problems.items())
+            if self._lasts(what, problem)
         ]
         return [
             {
                 "code": what.value,
                 "part": part or None,
-                "since": iso(datetime.fromtimestamp(since.wall, UTC)),
-                "detail": since.detail,
+                "since": iso(datetime.fromtimestamp(problem.wall, UTC)),
+                "detail": problem.detail,
                 "blocking": what not in DEGRADED_ONLY,
             }
-            for what, part, since in sorted(lasting, key=lambda one: one[2].monotonic)
+            for what, part, problem in sorted(lasting, key=lambda item: item[2].monotonic)
         ]

@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``."""
+"""The HTTP endpoints ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 class ServiceStatus(Protocol):
-    """What the probes are about."""
+    """The status that the probes report."""
 
     health: Health
     ready: bool
-    """Whether all its loops run, and it does not drain."""
+    """True while all loops run and the service is not draining."""
 
     def is_stalled(self) -> str | None:
-        """Return what of its own work stands still, or None."""
+        """Return what is stalled without an external cause, or None."""
 
 
 @asynccontextmanager
 async def serve_endpoints(
     host: str, port: int, status: ServiceStatus, metrics: MetricsCollector
 ) -> AsyncIterator[int]:
-    """Serve until the block ends; yields the port, which is chosen by the system for 0.
+    """Serve until the block ends; yield the port, which the system chooses for 0.
 
-    ``/healthz`` fails while the process's own work stands, so that it is restarted. ``/readyz``
-    fails before its loops run and while it drains, and for nothing outside: an orchestrator that
-    waits for readiness would keep the old revision while a role spreads. Its body lists all
-    troubles. ConfigurationError when the port cannot be had.
+    ``/healthz`` fails while the process is stalled, so that it is restarted. ``/readyz`` fails
+    before the loops run and while the service drains, but not for external problems: an
+    orchestrator that waits for readiness would keep the old revision while a role assignment
+    takes effect. Its body lists all problems. Raise ConfigurationError if the port is unavailable.
     """
 
     async def alive(_: web.Request) -> web.Response:
-        stands = status.is_stalled()
-        return web.Response(text=f"{stands or 'ok'}\n", status=503 if stands else 200)
+        stalled = status.is_stalled()
+        return web.Response(text=f"{stalled or 'ok'}\n", status=503 if stalled else 200)
 
     async def ready(_: web.Request) -> web.Response:
         health = status.health
@@ -68,7 +68,8 @@ async def serve_endpoints(
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"SIGNINWATCH_HTTP__PORT: {host}:{port}: {error.strerror}"
+                f"SIGNINWATCH_HTTP__PORT: cannot listen on {host}:{port}: {error.strerror}; "
+                "set another port"
             ) from None
         yield int(runner.addresses[0][1])
     finally:

@@ -1,4 +1,4 @@
-"""Keys that change while the service runs: they are read again, from where settings come from."""
+"""Reloads keys that change while the service runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class KeyReload:
-    """Looks whether a key is another one now, and has it used."""
+    """Checks whether a key or password has changed, and applies the new one."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class KeyReload:
         lookups: LookupQueue | None,
         use_passwords: Callable[[Settings], Sequence[str]] = lambda _: (),
     ) -> None:
-        """*load* reads the settings anew: environment file, mounted files, TOML.
+        """*load* reads the settings again: environment file, mounted files, TOML.
 
-        *use_passwords* has feeds go on with theirs, and returns those that got another one.
+        *use_passwords* applies the passwords of feeds and returns the feeds that changed.
         """
         self._key = settings.crowdsec.api_key
         self._load = load
@@ -37,17 +37,17 @@ class KeyReload:
         self._use_passwords = use_passwords
 
     async def reload_if_changed(self) -> None:
-        """Go on with other keys, if there are any. A file that is half written waits."""
+        """Apply changed keys. Unreadable settings, e.g. half-written files, are retried later."""
         try:
             settings = self._load()
         except ConfigurationError as error:
             log.debug("settings cannot be read again", why=str(error))
             return
         for feed in self._use_passwords(settings):
-            log.info("another password is used from now on", feed=feed)
+            log.info("feed password reloaded", feed=feed)
         key = settings.crowdsec.api_key
         if key is None or self._lookups is None or key == self._key:
             return
         self._key = key
         self._lookups.paid_lookup.use_key(key.get_secret_value())
-        log.info("another CrowdSec key is used from now on")
+        log.info("CrowdSec key reloaded")

@@ -1,4 +1,4 @@
-"""The measurements of a running service, read where they arise; nothing is counted twice."""
+"""The metrics of a running service, read from their sources; nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ DELAY_BUCKETS_SECONDS = (
     3_600.0,
     86_400.0,
 )
-"""Seconds. Data export itself takes minutes; this counts from the arrival in the hub."""
+"""Seconds, counted from arrival in the hub. Data export before that takes minutes."""
 
 
 class MetricsCollector:
-    """Knows where each measurement stands. What has to be asked for is asked by :meth:`refresh`."""
+    """Collects all metrics. :meth:`refresh` queries those that the ledger holds."""
 
     def __init__(
         self,
@@ -87,19 +87,19 @@ class MetricsCollector:
         pipeline: Pipeline,
         outbox: Outbox,
         lookups: LookupQueue | None,
-        intelligence: SourceManager,
-        lately: RecentSignIns,
+        sources: SourceManager,
+        recent: RecentSignIns,
     ) -> None:
-        """Measure these."""
+        """Set the components to measure."""
         self._pipeline, self._outbox, self._lookups = pipeline, outbox, lookups
-        self._sources, self._recent = intelligence, lately
+        self._sources, self._recent = sources, recent
 
     def record_delay(self, seconds: float) -> None:
-        """Take note of how long a finding took."""
+        """Record how long a finding took."""
         self._seconds.observe(seconds)
 
     async def refresh(self) -> None:
-        """Ask the ledger for what it alone knows."""
+        """Query the ledger, quota, recent sign-ins and local sources."""
         self._size = await self._ledger.size()
         if self._lookups is not None:
             self._quota = await self._lookups.paid_lookup.budget.status()
@@ -109,18 +109,18 @@ class MetricsCollector:
             self._local_sources = self._sources.samples()
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
     def samples(self) -> Iterator[Sample]:
-        """Yield every measurement but the histogram. May be called from another thread."""
+        """Yield every metric except the histogram. May be called from another thread."""
         if self._pipeline is not None and self._outbox is not None:
             yield from self._of_stream(self._pipeline)
             yield from self._of_findings(self._outbox)
-            set_aside = self._pipeline.counts.rejected + self._outbox.refused
-            yield m.Sample(m.QUARANTINED, set_aside)
+            quarantined = self._pipeline.counts.rejected + self._outbox.refused
+            yield m.Sample(m.QUARANTINED, quarantined)
         yield from self._of_ledger()
-        yield from self._of_free_sources()
+        yield from self._of_local_sources()
         yield from self._of_partitions()
         for reason in self._health.reasons():
             yield m.Sample(m.TROUBLE, 1, (reason["code"], reason["part"] or ""))
@@ -164,7 +164,7 @@ class MetricsCollector:
         for reason, count in list(self._size.dropped.items()):
             yield m.Sample(m.DROPPED, count, (reason,))
 
-    def _of_free_sources(self) -> Iterator[Sample]:
+    def _of_local_sources(self) -> Iterator[Sample]:
         yield from self._local_sources
         if self._recent is not None and self._recent.recording:
             since = self._coverage.since
@@ -187,13 +187,13 @@ class MetricsCollector:
 
 
 class _RegistryAdapter(Collector):
-    """Shows samples the way Prometheus wants them."""
+    """Adapts samples to the Prometheus client."""
 
     def __init__(self, samples: Callable[[], Iterable[Sample]]) -> None:
         self._samples = samples
 
     def collect(self) -> Sequence[Family]:
-        """Return a family for each metric; one without a value says 0 where that makes sense."""
+        """Return a family for each metric; without labels and samples its value is 0."""
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
             metric.name: _family(metric) for metric in m.METRICS if metric.kind != m.HISTOGRAM
         }

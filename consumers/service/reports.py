@@ -1,7 +1,7 @@
-"""Rows on the service itself: verdicts as they change, and its health every few minutes.
+"""Verdict rows when verdicts change, and health rows every few minutes.
 
-They are sent as well as can be, but nothing waits for them: what cannot be delivered in time is
-counted and given up.
+Delivery is best effort and blocks nothing: rows that cannot be delivered in time are dropped and
+counted.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from schemas.ports import Sink
 
 MAX_QUEUED_VERDICTS = 20_000
-"""Verdict rows that wait to be sent."""
+"""Verdict rows in the queue."""
 MAX_REMEMBERED_ADDRESSES = 100_000
-"""Addresses of which we remember what was told last."""
+"""IP addresses whose last reported row is remembered."""
 
 
 _Fingerprint = tuple[str, str, str, str]
 """Verdict, reason, score and class of network."""
 
 
-def _unanswered_row(answer: Unanswered) -> _Fingerprint:
+def _unanswered_fingerprint(answer: Unanswered) -> _Fingerprint:
     return "unanswered", answer.why.value, "None", "unknown"
 
 
 class Reports:
-    """Makes the rows of two tables and sends them."""
+    """Builds and sends the rows of the verdicts and health tables."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Reports:
         self._instance = instance
         self._version = version
         self._last: OrderedDict[str, tuple[_Fingerprint, str | None]] = OrderedDict()
-        """What was told last of addresses, and until when it is believed."""
+        """The last reported row by IP address, and when it expires."""
         self._queue: list[dict[str, Any]] = []
 
     def record_verdicts(
@@ -68,24 +68,27 @@ class Reports:
         answers: Mapping[str, Answer],
         words: Mapping[str, Sequence[Verdict]] | None = None,
     ) -> None:
-        """Queue a row for each address of which something else is told than the last time.
+        """Queue a row for each IP address whose verdict changed, or was renewed after it expired.
 
-        Or the same, when what was told has ended. *words* are those of free sources, on the same
-        addresses or others.
+        *words* are the verdicts of local sources, on the same IP addresses or others.
         """
         stamp = iso(datetime.now(UTC))
         words = words or {}
         for address in dict.fromkeys((*answers, *words)):
-            answer, free = answers.get(address), words.get(address, ())
+            answer, local = answers.get(address), words.get(address, ())
             before, until = self._last.get(address, (None, None))
-            if isinstance(answer, Unanswered) and not free and before == _unanswered_row(answer):
+            if (
+                isinstance(answer, Unanswered)
+                and not local
+                and before == _unanswered_fingerprint(answer)
+            ):
                 continue
-            row = verdict_row(address, answer, words=free)
-            news = (row["Verdict"], row["Reason"], str(row["Score"]), row["AddressClass"])
+            row = verdict_row(address, answer, words=local)
+            current = (row["Verdict"], row["Reason"], str(row["Score"]), row["AddressClass"])
             renewed = until is not None and until <= stamp and row["ExpiresTime"] != until
-            if before == news and not renewed:
+            if before == current and not renewed:
                 continue
-            self._last[address] = news, row["ExpiresTime"]
+            self._last[address] = current, row["ExpiresTime"]
             self._last.move_to_end(address)
             if len(self._last) > MAX_REMEMBERED_ADDRESSES:
                 self._last.popitem(last=False)
@@ -96,19 +99,19 @@ class Reports:
             self.dropped += over
 
     def filter_reported(self, keys: Collection[str]) -> list[str]:
-        """Return the addresses of which something was told, among those that *keys* name."""
+        """Return the reported IP addresses that *keys* (IP addresses and networks) match."""
         index = AddressIndex()
         for key in keys:
             index.add(key)
         return index.matching(list(self._last))
 
     async def send_verdicts(self) -> None:
-        """Send what is queued."""
+        """Send the queued verdict rows."""
         rows, self._queue = self._queue, []
         await self._send(self._verdicts, rows, VERDICTS_TABLE)
 
     async def send_health(self) -> None:
-        """Measure, and send the measurements."""
+        """Send all metrics and open problems as health rows."""
         stamp = iso(datetime.now(UTC))
         head = {"TimeGenerated": stamp, "Instance": self._instance, "Version": self._version}
         rows: list[dict[str, Any]] = []
@@ -133,6 +136,6 @@ class Reports:
             self.dropped += len(fit)
 
     async def close(self) -> None:
-        """Let go of the sinks."""
+        """Close the sinks."""
         await self._verdicts.close()
         await self._health_rows.close()

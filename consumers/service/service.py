@@ -1,4 +1,4 @@
-"""``signinwatch run``: everything that goes on at the same time, its beginning and its end."""
+"""``signinwatch run``: the concurrent loops of the service, their start and shutdown."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ HUB_CHECK_INTERVAL_SECONDS = 15.0
 MAINTENANCE_INTERVAL_SECONDS = 5.0
 RECOVERY_INTERVAL_SECONDS = 60.0
 ORPHANED_AFTER_SECONDS = 120.0
-"""Seconds after which an answer's waiting sign-ins are taken to be forgotten by who asked."""
+"""Age in seconds of a verdict from which its waiting sign-ins count as orphaned."""
 KEY_RELOAD_INTERVAL_SECONDS = 5.0
 METRICS_INTERVAL_SECONDS = 30.0
 VERDICTS_INTERVAL_SECONDS = 10.0
 PURGE_INTERVAL_SECONDS = 3_600.0
 SOURCES_INTERVAL_SECONDS = 5.0
-"""Seconds between two looks whether feeds or the replica are due."""
+"""Seconds between checks whether feeds or the replica are due."""
 EXPORT_INTERVAL_SECONDS = 10.0
-"""Seconds between two looks whether Sentinel is to be told of indicators."""
+"""Seconds between checks whether indicators are due for upload to Sentinel."""
 SOURCES_STARTUP_WAIT_SECONDS = 20.0
-"""Seconds for which the stream waits for them to begin with: what they know costs no lookup."""
+"""Seconds for which the stream waits for local sources at startup: their matches are free."""
 CLOSE_TIMEOUT_SECONDS = 5.0
-"""Seconds of the drain's deadline that are left for closing."""
+"""Seconds of the drain deadline that are reserved for closing."""
 LAST_REPORT_TIMEOUT_SECONDS = 2.0
-"""Seconds for the last verdict rows; nothing is lost without them."""
+"""Seconds for the last verdict rows; no finding is lost without them."""
 
 
 class Service:
-    """Runs until it is told to stop or fails."""
+    """Runs until a signal stops it or it fails."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Service:
         sentinel: SentinelExport | None,
         opened: Callable[[], Awaitable[None]],
     ) -> None:
-        """Put together what runs; *opened* waits until the ledger answers."""
+        """Set up the service; *opened* waits until the ledger responds."""
         self.receivers: Sequence[Receiver] = ()
         self.settings = settings
         self._pipeline = pipeline
@@ -93,25 +93,25 @@ class Service:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = False
-        """Whether all loops run, and it does not drain."""
+        """True while all loops run and the service is not draining."""
 
     def failed(self, error: BaseException) -> None:
-        """Stop because of an error after which nothing can be promised."""
+        """Stop because of an error after which no guarantee holds."""
         self._failure = self._failure or error
         self._over.set()
 
     def _stop(self) -> None:
-        """End at the first signal in good order, at the second at once."""
+        """Drain at the first signal, exit at once at the second."""
         if self._over.is_set():
-            log.warning("ended by force; what was not settled comes again")
+            log.warning("forced exit; unacknowledged messages will be redelivered")
             os._exit(1)
         self._over.set()
 
     async def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then drain. Raises what made it fail."""
+        """Run until SIGTERM or SIGINT, then drain. Raise the error that made it fail."""
         loop = asyncio.get_running_loop()
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(one, self._stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
         self.health.report(Problem.STARTING, "not connected yet")
         try:
             self._start(self._begin())
@@ -123,7 +123,7 @@ class Service:
             raise self._failure
 
     async def _begin(self) -> None:
-        """Start in order: what an earlier process left is judged before anything new is read."""
+        """Start in order: sign-ins that an earlier process left are judged before new ones."""
         self._start(_every(METRICS_INTERVAL_SECONDS, self._metrics.refresh))
         await self._opened()
         await self._pipeline.recover()
@@ -141,34 +141,34 @@ class Service:
         self.health.resolve(Problem.STARTING)
 
     def claims(self) -> list[OwnedPartition]:
-        """Return what we have of each partition of ours."""
-        return [claim for one in self.receivers for claim in one.claims.values()]
+        """Return the partitions that this process owns."""
+        return [claim for receiver in self.receivers for claim in receiver.claims.values()]
 
     def owners(self) -> list[PartitionOwners]:
-        """Return what is known of the owners of each hub's partitions."""
-        return [one.owners for one in self.receivers]
+        """Return the known partition owners of each hub."""
+        return [receiver.owners for receiver in self.receivers]
 
     def is_stalled(self) -> str | None:
-        """Return what of our own work stands though nothing outside holds it up, or None."""
+        """Return what is stalled without an external cause, or None."""
         held_up = self.health.overdue
-        told = (one.is_stalled(held_up=held_up) for one in self.receivers)
-        return next((one for one in told if one is not None), None)
+        stalled = (receiver.is_stalled(held_up=held_up) for receiver in self.receivers)
+        return next((name for name in stalled if name is not None), None)
 
     def lags(self) -> list[tuple[str, int]]:
-        """Return the lag of each partition of ours."""
+        """Return the lag of each owned partition."""
         return [
-            (one.claims[partition].name, lag)
-            for one in self.receivers
-            for partition, lag in one.lags.items()
-            if partition in one.claims
+            (receiver.claims[partition].name, lag)
+            for receiver in self.receivers
+            for partition, lag in receiver.lags.items()
+            if partition in receiver.claims
         ]
 
     def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         return [
-            (DISPATCH_INTERVAL_SECONDS, self._ask),
+            (DISPATCH_INTERVAL_SECONDS, self._dispatch),
             (OUTBOX_INTERVAL_SECONDS, self._send),
-            (PARTITION_CHECK_INTERVAL_SECONDS, self._look_around),
-            (HUB_CHECK_INTERVAL_SECONDS, self._look_at_hubs),
+            (PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
+            (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
             (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.run_maintenance),
             (RECOVERY_INTERVAL_SECONDS, self._recover),
@@ -178,7 +178,7 @@ class Service:
             (PURGE_INTERVAL_SECONDS, self._ledger.purge_expired),
         ]
 
-    async def _ask(self) -> None:
+    async def _dispatch(self) -> None:
         if self._lookups is not None:
             self._lookups.flush_if_due()
 
@@ -186,11 +186,12 @@ class Service:
         if len(self._outbox):
             await self._outbox.flush()
 
-    async def _look_around(self) -> None:
-        await _each(one.check_partitions for one in self.receivers)
+    async def _check_partitions(self) -> None:
+        await _each(receiver.check_partitions for receiver in self.receivers)
 
-    async def _look_at_hubs(self) -> None:
-        await _each(one.check_hub for one in self.receivers if one.connected.is_set())
+    async def _check_hubs(self) -> None:
+        connected = (receiver for receiver in self.receivers if receiver.connected.is_set())
+        await _each(receiver.check_hub for receiver in connected)
 
     async def _send_verdicts(self) -> None:
         if self._reports is not None:
@@ -201,7 +202,7 @@ class Service:
             await self._reports.send_health()
 
     async def _checkpoint(self) -> None:
-        await _each(one.checkpoint for one in self.receivers)
+        await _each(receiver.checkpoint for receiver in self.receivers)
 
     async def _recover(self) -> None:
         await self._pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
@@ -216,12 +217,12 @@ class Service:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed(error)
 
-    # --- the end ---
+    # --- shutdown ---
 
     async def _end(self) -> None:
-        """Stop taking, settle, checkpoint, give the partitions back; within the deadline."""
+        """Stop receiving, drain, checkpoint and release the partitions, within the deadline."""
         self.ready = False
-        self.health.report(Problem.DRAINING, "about to end")
+        self.health.report(Problem.DRAINING, "shutting down")
         for receiver in self.receivers:
             receiver.stop_receiving()
         if self._failure is None:
@@ -232,27 +233,27 @@ class Service:
                         self.settings.drain - CLOSE_TIMEOUT_SECONDS - LAST_REPORT_TIMEOUT_SECONDS,
                     )
                 ):
-                    await self._settle()
+                    await self._drain()
             except TimeoutError:
-                log.warning("not all is settled; what is not comes again after the next start")
+                log.warning("drain incomplete; unacknowledged messages will be redelivered")
         try:
             async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
                 if self._failure is None:
                     await self._checkpoint()  # while the partitions are still ours
                 await self._send_verdicts()
         except TimeoutError:
-            log.debug("the last checkpoint or verdict rows were given up")
+            log.debug("last checkpoint or verdict rows timed out")
         for task in list(self._tasks):
             task.cancel()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
-                await asyncio.gather(*(one.close() for one in self.receivers))
+                await asyncio.gather(*(receiver.close() for receiver in self.receivers))
         except TimeoutError:
-            log.warning("partitions were not given back in time; they pass on when they expire")
+            log.warning("partitions were not released in time; their ownership will expire")
 
-    async def _settle(self) -> None:
-        await _each(one.drained for one in self.receivers)
+    async def _drain(self) -> None:
+        await _each(receiver.drained for receiver in self.receivers)
         await self._pipeline.flush()
 
 

@@ -1,4 +1,4 @@
-"""HTTP for Azure's clients: one TLS context and one pool of connections for each of them."""
+"""HTTP transport for Azure clients: one TLS context and one connection pool per client."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazily
-    """The SDK's own transport, except that kept connections are used again.
+    """The SDK's transport, with connections that are reused.
 
-    Given a CA bundle, the SDK reads it anew for every request, and aiohttp never uses a connection
-    again that was made with another TLS context. Proxies of the environment are used.
+    With a CA bundle, the SDK loads it again for every request, and aiohttp does not reuse a
+    connection with a different TLS context. Proxies of the environment are used.
     """
 
     session: aiohttp.ClientSession | None
@@ -29,7 +29,7 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazi
         answered: Callable[[str | None], None] | None = None,
         **options: Any,
     ) -> None:
-        """*answered* gets the ``Date`` of each answer; *options* are the SDK's own."""
+        """*answered* gets the ``Date`` of each response; *options* go to the SDK."""
         super().__init__(**options)
         self._ca_bundle = ca_bundle
         self._answered = answered
@@ -42,7 +42,7 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazi
         return response
 
     async def open(self) -> None:
-        """Make the session, in the loop that uses it; again after :meth:`close`."""
+        """Create the session in the running loop, again after :meth:`close`."""
         if self.session is None:
             trusted = ssl.create_default_context(cafile=self._ca_bundle)
             self.session = aiohttp.ClientSession(
@@ -57,8 +57,8 @@ class Transport(AioHttpTransport):  # type: ignore[misc] # the SDK loads it lazi
 def transports(
     ca_bundle: Path | None, answered: Callable[[str | None], None] | None = None
 ) -> Callable[..., Transport]:
-    """Return what makes transports that trust *ca_bundle*, else the machine's own store.
+    """Return a factory of transports that trust *ca_bundle*, or the system store for None.
 
-    *answered* gets the ``Date`` header of each answer.
+    *answered* gets the ``Date`` header of each response.
     """
     return partial(Transport, ca_bundle, answered)

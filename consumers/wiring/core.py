@@ -1,4 +1,4 @@
-"""The composition root of what every chain has in its middle: asking, parking and judging."""
+"""Builds the part that every pipeline shares: lookups, pending sign-ins and evaluation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def lifetimes(settings: Settings) -> Lifetimes:
-    """Return how long verdicts are believed."""
+    """Return the lifetimes of verdicts."""
     policy = settings.policy
     return Lifetimes(
         malicious=policy.malicious_lifetime,
@@ -51,13 +51,13 @@ def lifetimes(settings: Settings) -> Lifetimes:
 
 
 def may_look_up_paid(settings: Settings) -> bool:
-    """Tell whether the paid API may be asked: with the replica only if the settings say so."""
+    """Return True if paid lookups are allowed; with the replica, only if settings allow them."""
     crowdsec = settings.crowdsec
     return not crowdsec.replica or crowdsec.look_up_beyond_replica
 
 
 def looks_up_paid(settings: Settings) -> bool:
-    """Tell whether the paid API will be asked: it may be, and there is a key and a quota."""
+    """Return True if paid lookups will be made: allowed, with a key and a quota."""
     crowdsec = settings.crowdsec
     return (
         may_look_up_paid(settings) and crowdsec.api_key is not None and crowdsec.monthly_quota > 0
@@ -99,10 +99,10 @@ def make_lookup_queue(
     paced: bool = True,
     source: Source | None = None,
 ) -> LookupQueue | None:
-    """Return the way to ask the paid source, or None where it must not be asked.
+    """Return the lookup queue of the paid source, or None if lookups are not allowed.
 
-    With a *health*, a refused key is told to it instead of raised; with *lease*, other instances
-    ask on the same ledger. A *source* that is given is asked instead, and needs no key.
+    With *health*, a rejected key is reported there instead of raised. Use *lease* if other
+    instances share the ledger. A given *source* replaces the paid API and needs no key.
     """
     key = settings.crowdsec.api_key
     if source is None and quota > 0 and may_look_up_paid(settings):
@@ -117,7 +117,7 @@ def make_lookup_queue(
         reset_day=settings.crowdsec.reset_day,
         paced=paced,
     )
-    asker = PaidLookup(
+    paid_lookup = PaidLookup(
         source,
         budget,
         clock,
@@ -128,7 +128,7 @@ def make_lookup_queue(
         degrade=health is not None,
     )
     return LookupQueue(
-        asker,
+        paid_lookup,
         clock,
         cache=cache,
         deliver=deliver,
@@ -137,12 +137,12 @@ def make_lookup_queue(
 
 
 def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
-    """Return the decoder for the chosen tables; see :func:`schemas.events.tables.load_tables`."""
+    """Return the decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
     return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
 
 
 class Core:
-    """The middle of every chain: what asks, parks and judges, joined to each other."""
+    """The shared part of every pipeline: lookup queue, scheduler and pending sign-ins."""
 
     _pipeline: Pipeline
 
@@ -221,7 +221,7 @@ class Core:
         outbox: Outbox,
         told: Told = lambda *_: None,
     ) -> Pipeline:
-        """Return the pipeline around it; see there."""
+        """Return the pipeline; *told* is called with each verdict."""
         self._pipeline = Pipeline(
             decoder=make_decoder(self._settings, noted=self.recent.recording),
             cache=self.memory,

@@ -1,4 +1,4 @@
-"""One Entra ID credential for everything that a process does."""
+"""The Entra ID credential that a process shares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Credentials:
-    """Made when something needs it, and closed with the stack."""
+    """Creates the credential at first use and closes it with the stack."""
 
     stack: AsyncExitStack
     settings: Settings

@@ -1,4 +1,4 @@
-"""The composition root of what costs nothing to ask: feeds and the CrowdSec replica."""
+"""Builds the local sources: feeds and the CrowdSec replica."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_PAGE_BYTES = 64 * 1024 * 1024
-"""Bytes of a page of a feed: 2,000 reports with long descriptions."""
+"""Bytes of a feed page: 2,000 reports with long descriptions."""
 MAX_LISTING_BYTES = 1024 * 1024
 PAGE_TIMEOUT_SECONDS = 120.0
 IDLE_TIMEOUT_SECONDS = 20.0
-"""Seconds for which a server may send nothing."""
+"""Seconds for which a server may send no data."""
 MAX_SOURCE_RETRY_AFTER_SECONDS = 3_600.0
-"""Seconds that a feed's server, or the replica's, may have us wait; nobody sleeps for it."""
+"""Maximum ``Retry-After`` of a feed or replica server, in seconds; nothing sleeps for it."""
 DOWNLOAD_TIMEOUT_SECONDS = 3 * 3_600.0
-"""Seconds for the replica, which has gigabytes."""
+"""Seconds for downloading the replica, which has gigabytes."""
 REPLICA_FOLDER, PUBLISHED_FILE = "replica", "told"
 PURGE_INTERVAL_SECONDS = 3_600.0
 COUNT_INTERVAL_SECONDS = 600.0
-"""Seconds for which a count of a feed's indicators is good enough, while nothing comes."""
+"""Seconds for which a feed's indicator count is cached while the feed is unchanged."""
 
 
 def wants_local_sources(settings: Settings) -> bool:
-    """Tell whether there is any free source to ask."""
+    """Return True if a feed or the replica is configured."""
     return bool(settings.feeds) or settings.crowdsec.replica
 
 
@@ -85,7 +85,7 @@ def _client(
 
 
 def _authorization(plan: FeedPlan) -> dict[str, str]:
-    """Return the header of Basic authentication (RFC 7617)."""
+    """Return the header for Basic authentication (RFC 7617)."""
     if plan.password is None:
         return {}
     pair = f"{plan.username}:{plan.password.get_secret_value()}"
@@ -93,7 +93,7 @@ def _authorization(plan: FeedPlan) -> dict[str, str]:
 
 
 def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[TaxiiClient, HttpClient]:
-    """Return the client of a feed, and what carries its password."""
+    """Return the client of a feed, and the HTTP client with its password."""
     http = _client(settings, plan.url, _authorization(plan))
     client = TaxiiClient(
         http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size
@@ -102,14 +102,14 @@ def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[TaxiiClient, HttpCli
 
 
 def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, HttpClient]:
-    """Return what fetches the replica, and what carries its key.
+    """Return the downloader of the replica, and the HTTP client with its key.
 
-    ConfigurationError without a key.
+    Raise ConfigurationError without a key.
     """
     crowdsec = settings.crowdsec
     if crowdsec.api_key is None:
         raise ConfigurationError(
-            "SIGNINWATCH_CROWDSEC__API_KEY: the offline replica needs a key that allows it"
+            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set a key that may download the replica"
         )
     key = crowdsec.api_key.get_secret_value()
     listing = _client(settings, crowdsec.url, {"x-api-key": key}, largest=MAX_LISTING_BYTES)
@@ -119,7 +119,7 @@ def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, Ht
 
 
 class SourceManager:
-    """All free sources of one process: kept in a folder, brought up to date, asked."""
+    """All local sources of one process: stored in a folder, refreshed and matched."""
 
     def __init__(
         self,
@@ -131,24 +131,24 @@ class SourceManager:
         shared: SharedFeed | None = None,
         leases: Leases | None = None,
     ) -> None:
-        """Open what *folder* holds of them.
+        """Open the sources stored in *folder*.
 
-        With *shared*, feeds are read together with other instances; by *leases* they agree on who
-        looks for late matches of a replica that all have. ConfigurationError names what
-        is wrong with the settings; StateRefused if another process has the folder.
+        With *shared*, instances share the reading of feeds. With *leases*, a single instance
+        retro-matches a new replica. Raise ConfigurationError for invalid settings, StateRefused
+        if another process has the folder open.
         """
         self.feeds: FeedMatcher | None = None
         self.syncs: list[FeedSync] = []
         self.replica: Replica | None = None
         self.refresh: ReplicaRefresh | None = None
         self._settings = settings
-        self._claims = leases
+        self._leases = leases
         self._health = health or Health()
         self._now = (clock or WallClock()).now
         self._clients: dict[str, HttpClient] = {}
         self._counts: dict[str, tuple[int, float, int]] = {}
         self._plans = feed_plans(settings.feeds)
-        self._swept = self._now()
+        self._purged = self._now()
         if settings.crowdsec.replica:
             self._open_replica(folder / REPLICA_FOLDER)
         if self._plans:
@@ -194,30 +194,30 @@ class SourceManager:
         beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
         unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """Have *changed* told of addresses and networks that are named now; None for any.
+        """Call *changed* with the IP addresses and networks of new indicators; None for any.
 
-        *beside* is told instead where another instance tells the same, *unsaid* of those that no
-        feed names any more.
+        *beside* is called instead if another instance handles them, *unsaid* with those that no
+        feed lists any more.
         """
         for sync in self.syncs:
             sync.listen(changed, beside, unsaid)
 
         async def replica_changed() -> None:
-            if await self._first_to_have():
+            if await self._is_first_with_replica():
                 await changed(None)
 
         if self.refresh is not None:
             self.refresh.changed = replica_changed
 
-    async def _first_to_have(self) -> bool:
-        """Tell whether no other instance has had this replica before."""
-        if self._claims is None or self.replica is None:
+    async def _is_first_with_replica(self) -> bool:
+        """Return True if no other instance had this replica before."""
+        if self._leases is None or self.replica is None:
             return True
         name = f"late {REPLICA} {self.replica.built}"
-        return name in (await self._claims.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
+        return name in (await self._leases.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
 
     async def bring_up_to_date(self) -> list[str]:
-        """Bring everything up to date that is due, one after the other; return what failed."""
+        """Refresh all sources that are due, one after the other; return the failures."""
         failed = []
         for sync in self.syncs:
             try:
@@ -231,36 +231,36 @@ class SourceManager:
         return failed
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
-        """Return what is to be done every few seconds, each beside the others."""
+        """Return the actions to run concurrently every few seconds."""
         actions: list[Callable[[], Awaitable[None]]] = [sync.sync_if_due for sync in self.syncs]
         if self.refresh is not None:
             actions.append(self.refresh.refresh_if_due)
         return [*actions, self.purge_expired]
 
     async def attempted(self, seconds: float) -> None:
-        """Wait, so long at most, until every feed was looked at once."""
+        """Wait up to *seconds* until every feed was tried once."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for sync in self.syncs:
                     await sync.attempted.wait()
 
     async def purge_expired(self) -> None:
-        """Forget, now and then, what has ended long ago."""
+        """Delete long-expired indicators, at most once per interval."""
         now = self._now()
-        if self.feeds is not None and now - self._swept >= PURGE_INTERVAL_SECONDS:
-            self._swept = now
+        if self.feeds is not None and now - self._purged >= PURGE_INTERVAL_SECONDS:
+            self._purged = now
             try:
                 self.feeds.drop(self.feeds.store.purge_expired(now))
             except LedgerFailed as error:
-                log.warning("ended indicators could not be deleted", why=str(error))
+                log.warning("expired indicators could not be deleted", why=str(error))
 
     def samples(self) -> list[Sample]:
-        """Return measurements of feeds and replica, as far as they can be had."""
+        """Return the metrics of feeds and replica that are available."""
         found: list[Sample] = []
         try:
             found.extend(self._samples())
         except LedgerFailed as error:
-            log.warning("feeds cannot be measured", why=str(error))
+            log.warning("feed metrics are not available", why=str(error))
         return found
 
     def _samples(self) -> Iterator[Sample]:
@@ -276,7 +276,7 @@ class SourceManager:
             yield m.Sample(m.REPLICA_AGE, now - self.replica.built)
 
     def _counted(self, feed: str, step: int) -> int:
-        """Count a feed's indicators, which is dear where there are a million, not too often."""
+        """Return a feed's indicator count, cached because counting a million is slow."""
         now = self._now()
         known = self._counts.get(feed)
         if known is None or known[0] != step or not 0 <= now - known[1] < COUNT_INTERVAL_SECONDS:
@@ -285,7 +285,7 @@ class SourceManager:
         return known[2]
 
     def use_passwords(self, settings: Settings) -> list[str]:
-        """Use the passwords of other settings from now on; return the feeds that got another."""
+        """Apply the passwords of *settings*; return the feeds whose password changed."""
         changed = []
         with suppress(ConfigurationError):
             for plan in feed_plans(settings.feeds):
@@ -304,7 +304,7 @@ class SourceManager:
         return changed
 
     async def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         for sync in self.syncs:
             await sync.close()
         if self.feeds is not None:
@@ -314,10 +314,10 @@ class SourceManager:
 
 
 class StoredSources:
-    """The free sources as an earlier process left them in a folder: only looked at."""
+    """The local sources that another process stored in a folder, read-only."""
 
     def __init__(self, settings: Settings, folder: Path | None) -> None:
-        """Open what is there, if anything; the service may be using it."""
+        """Open what is stored, if anything; the service may be using it."""
         self._replica: Replica | None = None
         self._store: IndicatorStore | None = None
         feeds: FeedMatcher | None = None
@@ -332,13 +332,13 @@ class StoredSources:
             feeds, self._replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
         self.unread = [name for name in settings.feeds if not self._steps(name)]
-        """The feeds of which nothing is there."""
+        """The feeds that were never read."""
 
     def _steps(self, feed: str) -> int:
         return self._store.state(feed).steps if self._store is not None else 0
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self._replica is not None:
             self._replica.close()
         if self._store is not None:

@@ -1,4 +1,4 @@
-"""The composition root of ``plan``: the real chain, asked of nobody and telling nobody."""
+"""Builds the pipelines of ``plan``: the real pipeline, with a mock source and no output."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ _UNKNOWN = SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
 
 
 class EmptySource:
-    """A :class:`schemas.ports.Source` that answers at once, and of every address the same.
+    """A :class:`schemas.ports.Source` that returns unknown for every IP address at once.
 
-    One address a request: by a recording's clock an address may wait for a day until a request is
-    full, which the service does for a moment only.
+    The batch size is 1: with the event clock a request could take a day to fill, which takes the
+    service only an instant.
     """
 
     name = "plan"
     batch_size = 1
 
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
-        """Say of each address that nothing is known."""
+        """Return unknown for each IP address."""
         return dict.fromkeys(addresses, _UNKNOWN)
 
     def use_key(self, key: str) -> None:
-        """There is none."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class _NullSink:
-    """A sink, and a quarantine, that keep nothing: a plan leaves nothing behind."""
+    """A sink and quarantine that store nothing."""
 
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
         """Accept findings."""
@@ -62,7 +62,7 @@ class _NullSink:
         return []
 
     async def put(self, items: Sequence[QuarantineItem]) -> None:
-        """Let go of what could not be read."""
+        """Discard items."""
 
     async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield nothing."""
@@ -76,7 +76,7 @@ class _NullSink:
         return 0
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class _NullHealth:
@@ -91,7 +91,7 @@ class _NullHealth:
 
 @dataclass(frozen=True, slots=True)
 class PlanChain:
-    """The chain of one plan, ready to take messages."""
+    """The pipeline of one plan, ready to process messages."""
 
     pipeline: Pipeline
     lookups: LookupQueue
@@ -101,9 +101,9 @@ class PlanChain:
 async def open_plan_chain(
     settings: Settings, quota: int, on_verdict: Callable[[Mapping[str, Answer], float], None]
 ) -> AsyncIterator[PlanChain]:
-    """Build the chain of a plan with *quota* lookups a month, on a state that goes away after.
+    """Build the pipeline of a plan with *quota* lookups a month, on temporary state.
 
-    *on_verdict* hears of every answer, and when it came by the recording's clock.
+    *on_verdict* gets all verdicts, and their time by the event clock.
     """
     policy = settings.policy
     clock = make_clock("event")
@@ -111,14 +111,14 @@ async def open_plan_chain(
         folder = stack.enter_context(StateFolder(None))
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
-        nowhere = _NullSink()
+        null_sink = _NullSink()
         core = Core(
             settings,
             ledger,
             clock,
             quota=quota,
             memory=VerdictCache(ledger, clock),
-            guard=RecordGuard(PipelineCounts(exact=False), nowhere),
+            guard=RecordGuard(PipelineCounts(exact=False), null_sink),
             health=_NullHealth(),
             source=EmptySource(),
         )
@@ -130,7 +130,7 @@ async def open_plan_chain(
             judge=Judge(
                 Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour
             ),
-            outbox=Outbox(nowhere, nowhere),
+            outbox=Outbox(null_sink, null_sink),
             told=lambda answers, _: on_verdict(answers, clock.now()),
         )
         await pipeline.recover()

@@ -1,4 +1,4 @@
-"""The composition root of ``publish``: settings become the way into one event hub."""
+"""Builds the event hub sink of ``publish`` from settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLE = "Azure Event Hubs Data Sender"
 
 
 def chosen_hub(settings: EventHubSettings, wanted: str | None) -> str:
-    """Return the hub to send to. ConfigurationError when that is not clear."""
+    """Return the hub to send to. Raise ConfigurationError if it is ambiguous or unknown."""
     require_hub_settings(settings)
     if wanted is not None and not settings.name:
         return wanted
@@ -29,7 +29,9 @@ def chosen_hub(settings: EventHubSettings, wanted: str | None) -> str:
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None:
-        raise ConfigurationError(f"--hub: EVENTHUB__NAME has several; say {' or '.join(names)}")
+        raise ConfigurationError(
+            f"--hub is not set; EVENTHUB__NAME has several: set {' or '.join(names)}"
+        )
     if wanted not in names:
         raise ConfigurationError(f"--hub {wanted}: EVENTHUB__NAME has {', '.join(names)}")
     return wanted
@@ -41,8 +43,7 @@ async def open_hub_sink(
 ) -> AsyncIterator[EventHubSink]:
     """Connect to an event hub for sending.
 
-    ConfigurationError names what is wrong with the settings; HubFailed says why the hub does not
-    let us in.
+    Raise ConfigurationError for invalid settings, HubFailed if the hub refuses the connection.
     """
     name = chosen_hub(settings.eventhub, hub_name)
     async with AsyncExitStack() as stack:
@@ -51,8 +52,8 @@ async def open_hub_sink(
         hub = EventHub(name, settings.eventhub, credential, settings.ca_bundle)
 
         def explain(error: Exception) -> tuple[str, bool]:
-            trouble, text = problem_of(error, name, right=RIGHT, role=ROLE)
-            return text, trouble is Problem.HUB_UNREACHABLE
+            problem, text = problem_of(error, name, right=RIGHT, role=ROLE)
+            return text, problem is Problem.HUB_UNREACHABLE
 
         sink = EventHubSink(
             lambda: hub.producer(**SDK_OPTIONS),

@@ -1,4 +1,4 @@
-"""The composition root: settings become objects here, and ``consumers`` meets ``producers``."""
+"""Builds the pipeline of a replay from settings, with its sinks and stores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ReplayPipeline:
-    """Everything that a run needs, ready to take messages."""
+    """A pipeline and its parts, ready to process messages."""
 
     pipeline: Pipeline
     lookups: LookupQueue | None
@@ -50,11 +50,11 @@ class ReplayPipeline:
     ledger: Ledger
     clock: Clock
     notes: list[str]
-    """What a person should know about how it was built."""
+    """Problems while it was built, one line each."""
 
 
 class StateFolder:
-    """The state directory: the user's own, or a temporary one that goes away after use."""
+    """The state directory: the user's own, or a temporary one that is deleted after use."""
 
     def __init__(self, folder: Path | None) -> None:
         self.temporary = folder is None
@@ -63,7 +63,7 @@ class StateFolder:
 
     @property
     def clock_kind(self) -> str:
-        """Return the kind of clock by which the state was kept; wall for a new one."""
+        """Return the kind of clock of the stored state; wall for new state."""
         return clock_of(self.path) or "wall"
 
     def __enter__(self) -> StateFolder:
@@ -75,13 +75,15 @@ class StateFolder:
 
 
 def make_sink(settings: Settings, findings: str) -> Sink:
-    """Return the sink that ``--findings`` names: ``azure``, ``-`` or a file."""
+    """Return the sink of ``--findings``: ``azure``, ``-`` or a file."""
     if findings != "azure":
         return FileSink(findings)
     logs = settings.logs
     if not logs.endpoint or not logs.rule_id:
         missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
-        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: --findings azure needs it")
+        raise ConfigurationError(
+            f"SIGNINWATCH_LOGS__{missing} is not set; set it for --findings azure"
+        )
     from producers.logs_ingestion import LogsIngestionSink
 
     return LogsIngestionSink(
@@ -94,7 +96,7 @@ def make_sink(settings: Settings, findings: str) -> Sink:
 
 
 def make_credential(settings: Settings) -> AsyncTokenCredential:
-    """Return Entra ID's credential, which finds out by itself who we are."""
+    """Return the default Entra ID credential, which detects the identity to use."""
     from azure.identity.aio import DefaultAzureCredential
 
     ca_bundle = settings.ca_bundle
@@ -109,9 +111,9 @@ def make_quarantine(
     patient: bool = False,
     health: HealthReporter | None = None,
 ) -> Quarantine:
-    """Return the quarantine of a state folder; without a folder the one beside the checkpoints.
+    """Return the quarantine of a state folder, or without one of the checkpoint container.
 
-    See BlobQuarantine for *patient* and *health*. *instance* tells who wrote what.
+    See BlobQuarantine for *patient* and *health*. *instance* names the writer of each item.
     """
     if folder is not None:
         return DirectoryQuarantine(folder)
@@ -119,11 +121,13 @@ def make_quarantine(
     secret = checkpoint.connection_string
     if secret is None and checkpoint.account_url is None:
         raise ConfigurationError(
-            "SIGNINWATCH_STATE__DIR: say it, or --state, to find a quarantine; or "
-            "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL for the service's own"
+            "SIGNINWATCH_STATE__DIR is not set; set it or --state, or "
+            "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL for the service's quarantine"
         )
     if not checkpoint.container:
-        raise ConfigurationError("SIGNINWATCH_CHECKPOINT__CONTAINER: the quarantine lies in it")
+        raise ConfigurationError(
+            "SIGNINWATCH_CHECKPOINT__CONTAINER is not set; set the container of the quarantine"
+        )
     from producers.quarantine.blob import BlobQuarantine
 
     quarantine = BlobQuarantine(
@@ -138,13 +142,14 @@ def make_quarantine(
     )
     if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
         raise ConfigurationError(
-            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: http:// is allowed on loopback only"
+            "SIGNINWATCH_CHECKPOINT__CONNECTION_STRING: http:// is allowed on loopback only; "
+            "use https://"
         )
     return quarantine
 
 
 def make_clock(kind: str) -> EventClock | WallClock:
-    """Return a clock by its kind."""
+    """Return the clock of a kind: ``event`` or ``wall``."""
     return EventClock() if kind == "event" else WallClock()
 
 
@@ -159,7 +164,7 @@ def make_ledger(settings: Settings, folder: StateFolder, clock: Clock) -> Sqlite
 
 
 def make_recent(settings: Settings, folder: StateFolder, clock: Clock) -> SqliteRecentStore | None:
-    """Return where sign-ins of lately are kept, if anything may be learned of them later."""
+    """Return the store of recent sign-ins, or None if nothing can be retro-matched later."""
     if folder.temporary or not wants_local_sources(settings):
         return None
     return SqliteRecentStore(folder.path, clock)
@@ -178,10 +183,10 @@ async def open_chain(
     paced: bool = True,
     late_origin: str = "late",
 ) -> AsyncIterator[ReplayPipeline]:
-    """Build the whole chain on a state folder, judge what it left unsettled, and close it after.
+    """Build the pipeline on a state folder, recover pending sign-ins, and close it at the end.
 
-    A *quarantine* that is given stays open; without one, that of the folder is used. Feeds and
-    replica are brought up to date first, if that is due.
+    A given *quarantine* stays open; the default is the folder's own. Feeds and replica are
+    refreshed first if they are due.
     """
     clock = make_clock(clock_kind)
     policy = settings.policy
@@ -198,8 +203,8 @@ async def open_chain(
         sink = new_sink()
         stack.push_async_callback(sink.close)
         outbox = Outbox(sink, quarantine)
-        intelligence = SourceManager(settings, folder.path)
-        stack.push_async_callback(intelligence.close)
+        sources = SourceManager(settings, folder.path)
+        stack.push_async_callback(sources.close)
         recent = make_recent(settings, folder, clock)
         if recent is not None:
             stack.push_async_callback(recent.close)
@@ -211,13 +216,13 @@ async def open_chain(
             memory=VerdictCache(ledger, clock),
             guard=RecordGuard(PipelineCounts(), quarantine),
             paced=paced,
-            local_sources=intelligence.free,
+            local_sources=sources.free,
             recent=recent,
         )
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
         pipeline = core.join(judge=judge, outbox=outbox)
         await pipeline.recover()
-        intelligence.listen(pipeline.retro_match.match_new_indicators)
-        notes = [f"{one}." for one in await intelligence.bring_up_to_date()]
+        sources.listen(pipeline.retro_match.match_new_indicators)
+        notes = [f"{failure}." for failure in await sources.bring_up_to_date()]
         yield ReplayPipeline(pipeline, core.lookups, outbox, ledger, clock, notes)

@@ -1,4 +1,4 @@
-"""The composition root of what is shared with Sentinel's threat intelligence; off by default."""
+"""Builds the upload of indicators to Sentinel threat intelligence; off by default."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload | None:
-    """Return the way to Sentinel, or None where no workspace is named.
+    """Return the indicator upload, or None if no workspace is set.
 
-    ConfigurationError for a feed that is to go there nevertheless.
+    Raise ConfigurationError if a feed is to be uploaded without a workspace.
     """
     sentinel = settings.sentinel
     if sentinel.workspace_id is None:
         for plan in feed_plans(settings.feeds):
             if plan.to_sentinel:
                 raise ConfigurationError(
-                    "SIGNINWATCH_SENTINEL__WORKSPACE_ID: the workspace's id (a GUID); "
-                    f"FEEDS__{plan.name.upper()}__TO_SENTINEL needs it"
+                    "SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set; set it to the workspace ID (a "
+                    f"GUID) for FEEDS__{plan.name.upper()}__TO_SENTINEL"
                 )
         return None
     return IndicatorUpload(
@@ -51,7 +51,7 @@ def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload
 
 
 class SentinelExport:
-    """Tells Sentinel of addresses judged malicious, and of chosen feeds."""
+    """Uploads malicious IP addresses and selected feeds to Sentinel."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class SentinelExport:
         self._upload = upload
         self._clock = clock
         self._own = Networks(settings.trusted_networks)
-        self._passing: list[FeedExport] = []
+        self._feed_exports: list[FeedExport] = []
         if sources.feeds is not None:
-            self._passing = [
+            self._feed_exports = [
                 FeedExport(
                     plan.name,
                     sources.feeds.store,
@@ -85,35 +85,34 @@ class SentinelExport:
     def record_verdicts(
         self, answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]
     ) -> None:
-        """Take note of verdicts. What feeds alone say is theirs to tell Sentinel."""
+        """Record verdicts for upload. Verdicts of feeds alone are left to the feed export."""
         for address in dict.fromkeys((*answers, *words)):
             answer = answers.get(address)
-            said = [*([answer] if isinstance(answer, Verdict) else []), *words.get(address, ())]
-            if not said or address in self._own:
+            verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words.get(address, ())]
+            if not verdicts or address in self._own:
                 continue
-            told = merge_verdicts(said)
-            own = [one.reputation for one in said if not one.intel.indicator]
+            merged = merge_verdicts(verdicts)
+            own = [verdict.reputation for verdict in verdicts if not verdict.intel.indicator]
             if own:
-                known = Reputation.MALICIOUS in own
+                malicious = Reputation.MALICIOUS in own
+                indicators = [verdict.intel.indicator for verdict in verdicts]
                 self.sharing.record_verdict(
                     address,
-                    told.reputation if known else Reputation.UNKNOWN,
-                    told.address_class,
-                    told.false_positive,
-                    told.intel,
-                    told.expires,
+                    merged.reputation if malicious else Reputation.UNKNOWN,
+                    merged.address_class,
+                    merged.false_positive,
+                    merged.intel,
+                    merged.expires,
                     self._clock.now(),
-                    tlps=[
-                        one.intel.indicator["tlp"] for one in said if "tlp" in one.intel.indicator
-                    ],
+                    tlps=[indicator["tlp"] for indicator in indicators if "tlp" in indicator],
                 )
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
-        """Return what is to be done every few seconds, each beside the others."""
-        return [self.sharing.flush, *(one.export_if_due for one in self._passing)]
+        """Return the actions to run concurrently every few seconds."""
+        return [self.sharing.flush, *(export.export_if_due for export in self._feed_exports)]
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         await self._upload.close()
 
 
@@ -125,7 +124,7 @@ def make_sharing(
     credentials: Credentials,
     sources: SourceManager,
 ) -> SentinelExport | None:
-    """Return what shares with Sentinel, or None where nothing is to be shared."""
+    """Return the export to Sentinel, or None if it is off."""
     upload = make_upload(settings, credentials)
     if upload is None:
         return None

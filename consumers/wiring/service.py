@@ -1,4 +1,4 @@
-"""The composition root of ``run``: settings become the always-on service here."""
+"""Builds the service of ``run`` from settings."""
 
 from __future__ import annotations
 
@@ -53,50 +53,50 @@ if TYPE_CHECKING:
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer, Verdict
-    from schemas.ledger_ports import Ledger
-    from schemas.ports import Clock, Sink
+    from schemas.ports import Clock, Ledger, RecentStore, Sink
 
 REPORT_RETRY_SECONDS = 60.0
-"""Seconds for which verdict and health rows are tried; findings are tried for ever."""
+"""Seconds for which sending verdict and health rows is retried; findings are retried for ever."""
 
 
 def service_quota(settings: Settings) -> int:
-    """Return the lookups that the service may make in a month: what it leaves is for people."""
+    """Return the lookups a month of the service; the rest is reserved for manual lookups."""
     crowdsec = settings.crowdsec
     return crowdsec.monthly_quota - math.floor(crowdsec.monthly_quota * crowdsec.manual_share)
 
 
 def require_run_settings(settings: Settings) -> None:
-    """Raise ConfigurationError for what the service cannot start without, naming the setting."""
+    """Raise ConfigurationError for a missing setting that the service needs."""
     state = settings.state
     require_hub_settings(settings.eventhub)
     shared = state.connection_string is not None or state.account_url is not None
     if state.dir is None and not shared:
         raise ConfigurationError(
-            "SIGNINWATCH_STATE__DIR: say where the ledger is kept: it for one process on one "
-            "machine, STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for Azure Table Storage"
+            "SIGNINWATCH_STATE__DIR is not set; set it for a single process on one machine, or "
+            "STATE__CONNECTION_STRING or STATE__ACCOUNT_URL for a ledger in Azure Table Storage"
         )
     if state.dir is not None and shared:
         raise ConfigurationError(
-            "SIGNINWATCH_STATE__DIR: say either it or STATE__CONNECTION_STRING/ACCOUNT_URL"
+            "SIGNINWATCH_STATE__DIR: set either it or STATE__CONNECTION_STRING/ACCOUNT_URL, "
+            "not both"
         )
     if settings.crowdsec.monthly_quota == 0 and not wants_local_sources(settings):
         raise ConfigurationError(
-            "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: with 0 nobody is asked and nothing is judged"
+            "SIGNINWATCH_CROWDSEC__MONTHLY_QUOTA: 0 allows no lookups; set a quota or a feed"
         )
     if settings.crowdsec.api_key is None and not wants_local_sources(settings):
         raise ConfigurationError(
-            "SIGNINWATCH_CROWDSEC__API_KEY: without it, and without feeds, nobody can be asked"
+            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set it or configure a feed"
         )
 
 
 def instance_name(settings: Settings) -> str:
-    """Return what tells this process from its like."""
+    """Return the unique name of this process."""
     return settings.service.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def make_hubs(settings: Settings, credentials: Credentials) -> list[EventHub]:
-    """Return the hubs to be read."""
+    """Return the event hubs to read."""
     hub = settings.eventhub
     credential = credentials.get() if hub.connection_string is None else None
     return [EventHub(name, hub, credential, settings.ca_bundle) for name in hub_names(hub)]
@@ -120,13 +120,13 @@ def make_checkpoints(
 def make_run_ledger(
     settings: Settings, clock: Clock, health: HealthReporter, credentials: Credentials
 ) -> tuple[Ledger, Callable[[], Awaitable[None]]]:
-    """Return the ledger, and what waits until it answers."""
+    """Return the ledger, and a function that waits until it responds."""
     state = settings.state
     limit = settings.policy.waiting_per_address
     if state.dir is not None:
 
         async def opened() -> None:
-            """Return at once: a directory needs no waiting for."""
+            """Return at once: a directory is available immediately."""
 
         return SqliteLedger(state.dir, clock, waiting_per_address=limit), opened
     table = make_table(settings, health, credentials)
@@ -142,11 +142,13 @@ def make_logs_sink(
     patience: float | None = None,
     health: HealthReporter | None = None,
 ) -> LogsIngestionSink:
-    """Return the sink of one of our tables."""
+    """Return the sink of *table*. Raise ConfigurationError if the ingestion is not configured."""
     logs = settings.logs
     if not logs.endpoint or not logs.rule_id:
         missing = "ENDPOINT" if not logs.endpoint else "RULE_ID"
-        raise ConfigurationError(f"SIGNINWATCH_LOGS__{missing}: where findings are to go")
+        raise ConfigurationError(
+            f"SIGNINWATCH_LOGS__{missing} is not set; set the destination of findings"
+        )
     return LogsIngestionSink(
         logs.endpoint,
         logs.rule_id,
@@ -161,7 +163,7 @@ def make_logs_sink(
 def make_reports(
     settings: Settings, credentials: Credentials, metrics: MetricsCollector, health: Health
 ) -> Reports:
-    """Return what tells of verdicts and of the service's own health."""
+    """Return the sender of verdict and health rows."""
     return Reports(
         make_logs_sink(settings, VERDICTS_TABLE, credentials, patience=REPORT_RETRY_SECONDS),
         make_logs_sink(settings, HEALTH_TABLE, credentials, patience=REPORT_RETRY_SECONDS),
@@ -180,7 +182,7 @@ def open_sink(
     metrics: MetricsCollector,
     health: Health,
 ) -> tuple[Sink, Reports | None]:
-    """Return where findings go, and what tells of the rest; the stack closes both."""
+    """Return the sink of findings and the reports, None for a file; the stack closes both."""
     if findings is not None:
         file = FileSink(findings, append=True)
         stack.push_async_callback(file.close)
@@ -195,23 +197,63 @@ def open_sink(
 
 
 def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | None) -> None:
-    """Have *retro_match* follow what free sources say, and what they say no more."""
+    """Connect *retro_match* to new and removed indicators of local sources."""
 
-    async def unsaid(keys: Collection[str]) -> None:
+    async def retract(keys: Collection[str]) -> None:
         if reports is not None and (addresses := reports.filter_reported(keys)):
             await retro_match.retract(addresses)
 
-    sources.listen(retro_match.match_new_indicators, retro_match.match_recent, unsaid)
+    sources.listen(retro_match.match_new_indicators, retro_match.match_recent, retract)
 
 
 def tell_all(*listeners: Told) -> Told:
-    """Return what tells several listeners."""
+    """Return a listener that calls all *listeners*."""
 
-    def told(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
+    def notify(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
         for listener in listeners:
             listener(answers, words)
 
-    return told
+    return notify
+
+
+def make_core(
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    guard: RecordGuard,
+    health: Health,
+    sources: SourceManager,
+    recent: RecentStore | None,
+) -> Core:
+    """Return the service's core; instances with the same ledger coordinate with leases."""
+    shared = settings.state.dir is None
+    cache = VerdictCache(ledger, clock, leases_return_verdicts=shared and looks_up_paid(settings))
+    return Core(
+        settings,
+        ledger,
+        clock,
+        quota=service_quota(settings),
+        memory=cache,
+        guard=guard,
+        health=health,
+        lease=shared,
+        local_sources=sources.free,
+        recent=recent,
+    )
+
+
+async def publish_metrics(
+    settings: Settings, service: Service, metrics: MetricsCollector, stack: AsyncExitStack
+) -> None:
+    """Serve the HTTP endpoints and export telemetry if configured, until *stack* closes."""
+    metrics.claims = service.claims
+    metrics.lags = service.lags
+    metrics.owners = service.owners
+    if (telemetry := settings.service.telemetry) is not None:
+        instance = instance_name(settings)
+        stack.enter_context(exported(telemetry.get_secret_value(), instance, metrics))
+    http = settings.http
+    await stack.enter_async_context(serve_endpoints(http.host, http.port, service, metrics))
 
 
 def make_pipeline(settings: Settings, core: Core, outbox: Outbox, on_verdict: Told) -> Pipeline:
@@ -227,7 +269,7 @@ def make_pipeline(settings: Settings, core: Core, outbox: Outbox, on_verdict: To
 def make_receivers(
     hubs: Sequence[EventHub], checkpoints: CheckpointContainer, pipeline: Pipeline, service: Service
 ) -> list[Receiver]:
-    """Return what reads the hubs; who cannot go on ends the service."""
+    """Return a receiver for each hub; a receiver that fails stops the service."""
     health, share = service.health, service.settings.unreadable_share
     guard = UnreadableGuard(pipeline.counts, health, share=share)
     return [
@@ -239,9 +281,9 @@ def make_receivers(
 async def open_service(
     settings: Settings, load: Callable[[], Settings], findings: str | None
 ) -> AsyncIterator[Service]:
-    """Build the service; ConfigurationError names what is wrong with the settings.
+    """Build the service. Raise ConfigurationError for invalid settings.
 
-    *load* reads the settings anew, for keys that change. *findings* is a file instead of the
+    *load* reads the settings again, for changed keys. *findings* is a file that replaces the
     ingestion service, which then gets no reports either.
     """
     require_run_settings(settings)
@@ -255,39 +297,26 @@ async def open_service(
         stack.push_async_callback(checkpoints.close)
         ledger, opened = make_run_ledger(settings, clock, health, credentials)
         stack.push_async_callback(ledger.close)
-        measures = MetricsCollector(health=health, ledger=ledger)
+        metrics = MetricsCollector(health=health, ledger=ledger)
         instance = instance_name(settings)
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, health=health)
         stack.push_async_callback(quarantine.close)
-        sink, reports = open_sink(settings, findings, stack, credentials, measures, health)
-        outbox = Outbox(sink, quarantine, delivered=measures.record_delay, health=health)
-        intelligence, recent = await stack.enter_async_context(
+        sink, reports = open_sink(settings, findings, stack, credentials, metrics, health)
+        outbox = Outbox(sink, quarantine, delivered=metrics.record_delay, health=health)
+        sources, recent = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )
-        sharing = make_sharing(settings, ledger, clock, health, credentials, intelligence)
+        sharing = make_sharing(settings, ledger, clock, health, credentials, sources)
         if sharing is not None:
             stack.push_async_callback(sharing.close)
-        shared = settings.state.dir is None
-        core = Core(
-            settings,
-            ledger,
-            clock,
-            quota=service_quota(settings),
-            memory=VerdictCache(
-                ledger, clock, leases_return_verdicts=shared and looks_up_paid(settings)
-            ),
-            guard=RecordGuard(PipelineCounts(exact=False), quarantine),
-            health=health,
-            lease=shared,
-            local_sources=intelligence.free,
-            recent=recent,
-        )
+        guard = RecordGuard(PipelineCounts(exact=False), quarantine)
+        core = make_core(settings, ledger, clock, guard, health, sources, recent)
         if core.lookups is not None:
             stack.push_async_callback(core.lookups.close)
-        told = tell_all(*(one.record_verdicts for one in (reports, sharing) if one is not None))
-        pipeline = make_pipeline(settings, core, outbox, told)
-        connect(intelligence, pipeline.retro_match, reports)
-        measures.attach(pipeline, outbox, core.lookups, intelligence, core.recent)
+        listeners = (part.record_verdicts for part in (reports, sharing) if part is not None)
+        pipeline = make_pipeline(settings, core, outbox, tell_all(*listeners))
+        connect(sources, pipeline.retro_match, reports)
+        metrics.attach(pipeline, outbox, core.lookups, sources, core.recent)
         service = Service(
             settings=settings.service,
             pipeline=pipeline,
@@ -295,19 +324,13 @@ async def open_service(
             lookups=core.lookups,
             ledger=ledger,
             health=health,
-            metrics=measures,
+            metrics=metrics,
             reports=reports,
-            key_reload=KeyReload(settings, load, core.lookups, intelligence.use_passwords),
-            sources=intelligence,
+            key_reload=KeyReload(settings, load, core.lookups, sources.use_passwords),
+            sources=sources,
             sentinel=sharing,
             opened=opened,
         )
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
-        measures.claims = service.claims
-        measures.lags = service.lags
-        measures.owners = service.owners
-        if (telemetry := settings.service.telemetry) is not None:
-            stack.enter_context(exported(telemetry.get_secret_value(), instance, measures))
-        http = settings.http
-        await stack.enter_async_context(serve_endpoints(http.host, http.port, service, measures))
+        await publish_metrics(settings, service, metrics, stack)
         yield service

@@ -1,4 +1,4 @@
-"""The composition root of free sources in the service: where they lie, and what is shared."""
+"""Builds the local sources of the service: their folder, and what instances share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECENT_SUFFIX = "recent"
 def make_table(
     settings: Settings, health: HealthReporter, credentials: Credentials, suffix: str = ""
 ) -> StateTable:
-    """Return the ledger's table, or one beside it whose name ends in *suffix*."""
+    """Return the ledger's table, or a companion table whose name ends in *suffix*."""
     state = settings.state
     secret = state.connection_string
     return StateTable.at(
@@ -47,7 +47,7 @@ def make_table(
 
 @asynccontextmanager
 async def scratch_folder(settings: Settings) -> AsyncIterator[Path]:
-    """Give the folder for what can be fetched again: the state's own, or one on a local disk."""
+    """Yield the folder for data that can be fetched again: the state's own, or a local one."""
     folder = settings.state.dir or settings.state.scratch
     if folder is not None:
         yield folder
@@ -67,9 +67,9 @@ async def open_intelligence(
     health: HealthReporter,
     credentials: Credentials,
 ) -> AsyncIterator[tuple[SourceManager, RecentStore | None]]:
-    """Open the free sources of the service, and where sign-ins of lately are kept for them.
+    """Open the local sources of the service and the store of recent sign-ins for them.
 
-    Instances on one Table Storage ledger read feeds together.
+    Instances with the same Table Storage ledger share the reading of feeds.
     """
     alone = settings.state.dir is not None
     async with scratch_folder(settings) as folder:
@@ -85,13 +85,13 @@ async def open_intelligence(
         if settings.feeds and not alone:
             journal = TableJournal(make_table(settings, health, credentials))
             shared = SharedFeed(journal, ledger)
-        intelligence = SourceManager(
+        sources = SourceManager(
             settings, folder, health=health, shared=shared, leases=None if alone else ledger
         )
         try:
-            yield intelligence, recent
+            yield sources, recent
         finally:
-            await intelligence.close()
+            await sources.close()
             if journal is not None:
                 await journal.close()
             if recent is not None:

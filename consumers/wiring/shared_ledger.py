@@ -1,4 +1,4 @@
-"""The ledger that instances share, opened by a command: a person waits, so not for ever."""
+"""Opens the ledger that instances share for a command, with a time limit."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
 
 OPEN_TIMEOUT_SECONDS = 20.0
-"""Seconds for which the ledger's table is tried; then a person should look."""
+"""Seconds for which opening the ledger's table is retried."""
 
 
 class _FailFast(Health):
-    """Ends the wait for a table at once where only a person can mend what is wrong."""
+    """Ends the wait for a table at once if the problem needs manual action."""
 
     limit: asyncio.Timeout | None = None
 
     def report(self, what: Problem, detail: str, *, part: str = "") -> None:
-        """Note that something is wrong."""
+        """Open a problem, and end the wait unless the problem is transient."""
         super().report(what, detail, part=part)
         if self.limit is not None and what is not Problem.LEDGER_UNREACHABLE:
             self.limit.reschedule(asyncio.get_running_loop().time())
@@ -38,7 +38,7 @@ class _FailFast(Health):
 
 
 def is_shared(settings: Settings) -> bool:
-    """Tell whether the settings name a ledger that instances share."""
+    """Return True if the settings name a ledger that instances share."""
     state = settings.state
     return state.connection_string is not None or state.account_url is not None
 
@@ -46,9 +46,9 @@ def is_shared(settings: Settings) -> bool:
 async def open_shared_ledger(
     settings: Settings, stack: AsyncExitStack, *, create: bool = True
 ) -> Ledger:
-    """Open it, and have *stack* close it; with *create*, make the table if it is not there.
+    """Open the ledger; *stack* closes it. With *create*, create a missing table.
 
-    LedgerFailed where it does not answer for a while, or a person has to mend something.
+    Raise LedgerFailed if the ledger does not respond in time, or a problem needs manual action.
     """
     health = _FailFast(grace=GRACE_SECONDS)
     ledger, opened = make_run_ledger(settings, WallClock(), health, Credentials(stack, settings))
@@ -59,8 +59,8 @@ async def open_shared_ledger(
         async with asyncio.timeout(OPEN_TIMEOUT_SECONDS) as health.limit:
             await opened()
     except TimeoutError:
-        troubles = health.reasons()
-        why = troubles[0]["detail"] if troubles else "the storage account does not answer"
-        raise LedgerFailed(f"STATE__TABLE: {why}") from None
+        problems = health.reasons()
+        reason = problems[0]["detail"] if problems else "the storage account does not respond"
+        raise LedgerFailed(f"STATE__TABLE: {reason}") from None
     health.limit = None
     return ledger

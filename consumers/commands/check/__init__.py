@@ -1,1 +1,1 @@
-"""The command ``signinwatch check``."""
+"""``signinwatch check``: test every connection and permission."""

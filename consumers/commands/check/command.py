@@ -1,4 +1,4 @@
-"""The command ``signinwatch check``."""
+"""``signinwatch check``: test every connection and permission."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 @click.pass_obj
 def check_command(config: Path | None, as_json: bool) -> None:
     """Test every configured connection and permission.
 
-    Shows what works and how to fix the rest. Spends at most one lookup. Writes a test row to each
-    table (in findings with Origin "test").
+    Shows what works and how to fix the rest. Spends at most one lookup. Writes one test row to
+    each table (findings: Origin "test").
     """
     from consumers.settings import load_settings
 

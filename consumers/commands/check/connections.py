@@ -1,4 +1,4 @@
-"""``signinwatch check``: every connection and permission, tried one after the other."""
+"""``signinwatch check``: test every connection and permission, one after the other."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
 
 CHECK_TIMEOUT_SECONDS = 20.0
-"""Time limit of each check."""
+"""Seconds for each test."""
 SINK_RETRY_SECONDS = 3.0
-"""How long the upload of a test row is retried."""
+"""Seconds for which sending a test row is retried."""
 PROBE_ADDRESS = "9.9.9.9"
-"""The address that the check looks up: a public resolver that nobody signs in from."""
+"""The only IP address that is looked up in CrowdSec: a public resolver, no user's client IP."""
 TEST_ADDRESS = "192.0.2.1"
-"""The address in test rows (RFC 5737: reserved for documentation)."""
+"""The IP address in test rows (RFC 5737: documentation only)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of a check; ``code`` is None if it passed."""
+    """Result of one test; ``code`` is None if it passed."""
 
     name: str
     text: str
@@ -67,18 +67,18 @@ class CheckResult:
 
 
 class _ProblemRecorder:
-    """Records the last reported problem and ignores its resolution."""
+    """Records the last problem and ignores its end."""
 
     def __init__(self) -> None:
         self.problem: tuple[Problem, str] | None = None
 
     def report(self, what: Problem, detail: str, *, part: str = "") -> None:
-        """Note it."""
+        """Record the problem."""
         del part
         self.problem = (what, detail)
 
     def resolve(self, what: Problem, *, part: str = "") -> None:
-        """Note nothing."""
+        """Do nothing."""
 
 
 _CODES: tuple[tuple[type[SigninwatchError], Problem], ...] = (
@@ -87,10 +87,10 @@ _CODES: tuple[tuple[type[SigninwatchError], Problem], ...] = (
     (ConfigurationError, Problem.NOT_CONFIGURED),
     (SinkHeldBack, Problem.FINDINGS_HELD_BACK),
 )
-_OF_THE_LEDGER = Problem.LEDGER_UNREACHABLE
+_DEFAULT_CODE = Problem.LEDGER_UNREACHABLE
 
 Check = tuple[str, "Callable[[_ProblemRecorder], Awaitable[str]]"]
-"""A name and its check, which returns a text, reports a problem, or raises."""
+"""A name and its test, which returns a text, reports a problem, or raises."""
 
 
 class _CheckFailed(Exception):
@@ -102,10 +102,10 @@ class _CheckFailed(Exception):
 
 
 async def check(settings: Settings) -> AsyncIterator[CheckResult]:
-    """Test everything that ``run`` uses and yield the result of each check. Never raises.
+    """Test everything that ``run`` would use and yield one result each. Problems never raise.
 
-    Spends at most one lookup. Writes a test row to each table, a blob that it deletes, and a value
-    in the ledger.
+    Spends at most one lookup. Writes one test row to each table, one blob that it deletes, and
+    one value in the ledger.
     """
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
@@ -122,75 +122,79 @@ async def check(settings: Settings) -> AsyncIterator[CheckResult]:
         yield await _try("CrowdSec key", _key(settings, credentials))
         for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE):
             yield await _try(f"ingestion {table}", _stream(settings, credentials, table))
-        async for one in _free_sources(settings, credentials):
-            yield one
+        async for result in _local_sources(settings, credentials):
+            yield result
 
 
-async def _free_sources(settings: Settings, credentials: Credentials) -> AsyncIterator[CheckResult]:
+async def _local_sources(
+    settings: Settings, credentials: Credentials
+) -> AsyncIterator[CheckResult]:
     try:
         feeds = feeds_to_check(settings)
     except ConfigurationError as error:
         yield CheckResult("feeds", str(error), Problem.NOT_CONFIGURED)
         feeds = []
     for name, action in feeds:
-        yield await _try(f"feed {name}", _deaf(action))
+        yield await _try(f"feed {name}", _without_recorder(action))
     if settings.crowdsec.replica:
-        yield await _try("CrowdSec replica", _deaf(lambda: try_replica(settings)))
+        yield await _try("CrowdSec replica", _without_recorder(lambda: try_replica(settings)))
     if settings.sentinel.workspace_id is not None:
-        tried = _deaf(lambda: try_sentinel(settings, credentials))
-        yield await _try("Sentinel indicators", tried)
+        test = _without_recorder(lambda: try_sentinel(settings, credentials))
+        yield await _try("Sentinel indicators", test)
 
 
-def _deaf(action: Callable[[], Awaitable[str]]) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    """Adapt an action that raises instead of reporting problems."""
+def _without_recorder(
+    action: Callable[[], Awaitable[str]],
+) -> Callable[[_ProblemRecorder], Awaitable[str]]:
+    """Return a test that raises and reports no problems."""
 
-    async def tried(noted: _ProblemRecorder) -> str:
-        del noted
+    async def test(recorder: _ProblemRecorder) -> str:
+        del recorder
         return await action()
 
-    return tried
+    return test
 
 
 async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) -> CheckResult:
-    noted = _ProblemRecorder()
+    recorder = _ProblemRecorder()
     text = ""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            text = await action(noted)
+            text = await action(recorder)
     except TimeoutError:
-        if noted.problem is None:
+        if recorder.problem is None:
             return CheckResult(
                 name, f"no response within {CHECK_TIMEOUT_SECONDS:.0f} s", Problem.NOT_CONFIGURED
             )
     except (_CheckFailed, SigninwatchError) as error:
-        mend = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
-        return CheckResult(name, f"{error}{mend}", _code_of(error))
-    if noted.problem is not None:
-        return CheckResult(name, noted.problem[1], noted.problem[0])
+        remedy = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
+        return CheckResult(name, f"{error}{remedy}", _code_of(error))
+    if recorder.problem is not None:
+        return CheckResult(name, recorder.problem[1], recorder.problem[0])
     return CheckResult(name, text)
 
 
 def _code_of(error: _CheckFailed | SigninwatchError) -> Problem:
-    """Return the problem that an error stands for."""
+    """Return the code of an error."""
     if isinstance(error, _CheckFailed):
         return error.code
     if isinstance(error, FeedFailed):
         return Problem.FEED_REFUSED if error.refused else Problem.FEED_DOWN
-    return next((code for kind, code in _CODES if isinstance(error, kind)), _OF_THE_LEDGER)
+    return next((code for kind, code in _CODES if isinstance(error, kind)), _DEFAULT_CODE)
 
 
 def _checkpoints(
     settings: Settings, credentials: Credentials
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
-        checkpoints = make_checkpoints(settings, credentials, noted)
+    async def action(recorder: _ProblemRecorder) -> str:
+        checkpoints = make_checkpoints(settings, credentials, recorder)
         try:
             blob = f"check/{instance_name(settings)}"
             if await checkpoints.probe() and await checkpoints.probe_write(blob):
                 await _read_positions(settings, credentials, checkpoints)
         finally:
             await checkpoints.close()
-        return f"{settings.checkpoint.container} exists and is writable (quarantine too)"
+        return f"{settings.checkpoint.container} exists, writable (quarantine too)"
 
     return action
 
@@ -199,7 +203,7 @@ async def _read_positions(
     settings: Settings, credentials: Credentials, checkpoints: CheckpointContainer
 ) -> None:
     """Read all checkpoints and owners; unreadable ones are reported as a problem."""
-    with suppress(ConfigurationError):  # reported by the check of the hub
+    with suppress(ConfigurationError):  # reported by the test of the hub itself
         for hub in make_hubs(settings, credentials):
             names = (hub.namespace, hub.name, hub.settings.consumer_group)
             await checkpoints.store.list_ownership(*names)
@@ -207,19 +211,19 @@ async def _read_positions(
 
 
 def _hub(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
-        told = await read_properties(hub, noted)
-        return f"{len(told.partitions)} partitions" if told else ""
+    async def action(recorder: _ProblemRecorder) -> str:
+        properties = await read_properties(hub, recorder)
+        return f"{len(properties.partitions)} partitions" if properties else ""
 
     return action
 
 
 def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
-        told = await read_properties(hub, noted)
-        if told is None:
+    async def action(recorder: _ProblemRecorder) -> str:
+        properties = await read_properties(hub, recorder)
+        if properties is None:
             return ""
-        partitions = told.partitions
+        partitions = properties.partitions
         refusal = await read_refusal(hub, partitions[0])
         if refusal is None:
             return f"partition {partitions[0]} is readable"
@@ -234,15 +238,15 @@ def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, credentials: Credentials, noted: _ProblemRecorder
+    settings: Settings, credentials: Credentials, recorder: _ProblemRecorder
 ) -> AsyncIterator[Ledger]:
     state = settings.state
     if state.dir is None and state.connection_string is None and state.account_url is None:
         raise ConfigurationError(
-            "SIGNINWATCH_STATE__DIR is not set; "
-            "set it, STATE__CONNECTION_STRING or STATE__ACCOUNT_URL"
+            "SIGNINWATCH_STATE__DIR is not set; set it, STATE__CONNECTION_STRING or "
+            "STATE__ACCOUNT_URL"
         )
-    ledger, opened = make_run_ledger(settings, WallClock(), noted, credentials)
+    ledger, opened = make_run_ledger(settings, WallClock(), recorder, credentials)
     try:
         await opened()
         yield ledger
@@ -253,14 +257,12 @@ async def _opened(
 def _ledger(
     settings: Settings, credentials: Credentials
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
-        async with _opened(settings, credentials, noted) as ledger:
+    async def action(recorder: _ProblemRecorder) -> str:
+        async with _opened(settings, credentials, recorder) as ledger:
             stamp = repr(time.time())
             await ledger.put_value("check", stamp)
             if await ledger.get_value("check") != stamp:
-                raise _CheckFailed(
-                    Problem.LEDGER_UNREACHABLE, "a value that was written is not there"
-                )
+                raise _CheckFailed(Problem.LEDGER_UNREACHABLE, "a value just written is missing")
             size = await ledger.size()
             return f"writable; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins waiting"
 
@@ -270,45 +272,45 @@ def _ledger(
 def _key(
     settings: Settings, credentials: Credentials
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
+    async def action(recorder: _ProblemRecorder) -> str:
         if not may_look_up_paid(settings):
-            return "the replica is used; no lookups are made"
+            return "the replica is used; no lookups in the paid API"
         if settings.crowdsec.api_key is None and settings.feeds:
-            return "no key; only feeds are used"
+            return "no key: only feeds are used"
         if settings.crowdsec.api_key is None:
             raise ConfigurationError(
-                "SIGNINWATCH_CROWDSEC__API_KEY is not set; without it no address is looked up"
+                "SIGNINWATCH_CROWDSEC__API_KEY is not set; without it no lookups are made"
             )
-        async with _opened(settings, credentials, noted) as ledger:
-            return await _ask(settings, ledger)
+        async with _opened(settings, credentials, recorder) as ledger:
+            return await _look_up(settings, ledger)
 
     return action
 
 
-async def _ask(settings: Settings, ledger: Ledger) -> str:
-    """Look up an address within the budget; its verdict is stored like any other."""
-    told: dict[str, Answer] = {}
+async def _look_up(settings: Settings, ledger: Ledger) -> str:
+    """Look up one IP address within the budget; the verdict is stored like any other."""
+    results: dict[str, Answer] = {}
 
     async def deliver(answers: Mapping[str, Answer]) -> None:
-        told.update(answers)
+        results.update(answers)
 
     clock = WallClock()
-    memory = VerdictCache(ledger, clock)
+    cache = VerdictCache(ledger, clock)
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookup_queue(settings, ledger, clock, quota, memory, deliver)
+    lookups = make_lookup_queue(settings, ledger, clock, quota, cache, deliver)
     if lookups is None:
-        return "MONTHLY_QUOTA is 0: no lookups are made, so the key was not tested"
+        return "CROWDSEC__MONTHLY_QUOTA is 0: no lookups, so the key was not tested"
     try:
         lookups.enqueue([PROBE_ADDRESS])
         await lookups.wait_until_idle()
         left = await lookups.paid_lookup.budget.remaining()
     finally:
         await lookups.close()
-    answer = told.get(PROBE_ADDRESS)
-    if isinstance(answer, Unanswered):
-        code = Problem.QUOTA_SPENT if answer.why.value == "quota spent" else Problem.SOURCE_DOWN
+    result = results.get(PROBE_ADDRESS)
+    if isinstance(result, Unanswered):
+        code = Problem.QUOTA_SPENT if result.why.value == "quota spent" else Problem.SOURCE_DOWN
         raise _CheckFailed(
-            code, f"no answer: {answer.why.value}; check CROWDSEC__URL and the network"
+            code, f"no verdict: {result.why.value}; check CROWDSEC__URL and the network"
         )
     spent = lookups.counts.lookups
     return f"valid; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"
@@ -317,9 +319,9 @@ async def _ask(settings: Settings, ledger: Ledger) -> str:
 def _stream(
     settings: Settings, credentials: Credentials, table: str
 ) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(noted: _ProblemRecorder) -> str:
+    async def action(recorder: _ProblemRecorder) -> str:
         sink = make_logs_sink(
-            settings, table, credentials, patience=SINK_RETRY_SECONDS, health=noted
+            settings, table, credentials, patience=SINK_RETRY_SECONDS, health=recorder
         )
         try:
             refused = await sink.send([_test_row(settings, table)])
@@ -327,14 +329,14 @@ def _stream(
             await sink.close()
         if refused:
             raise _CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
-        noted.problem = None
-        return "a test row was accepted; it appears in the table within minutes"
+        recorder.problem = None
+        return "one test row was accepted; it may take minutes to appear in the table"
 
     return action
 
 
 def _test_row(settings: Settings, table: str) -> dict[str, Any]:
-    """Return a row that is clearly a test; the shipped rules exclude it."""
+    """Return a row that is marked as a test; the bundled rules skip it."""
     stamp = iso(datetime.now(UTC))
     if table == HEALTH_TABLE:
         detail = {"test": True}

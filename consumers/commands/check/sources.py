@@ -1,4 +1,4 @@
-"""Checks of local sources and of the upload to Sentinel."""
+"""Tests of ``signinwatch check`` for feeds, the CrowdSec replica and the Sentinel upload."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from consumers.wiring.credentials import Credentials
 
 TEST_INDICATOR_ADDRESS = "192.0.2.1"
-"""The address of the test indicator (RFC 5737: reserved for documentation)."""
+"""The IP address of the test indicator (RFC 5737: documentation only)."""
 ENDED_SECONDS_AGO = 3_600.0
-"""How long ago the test indicator expired."""
+"""Age of the test indicator's ``valid_until``, in seconds."""
 
 
 def feeds_to_check(settings: Settings) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
-    """Return a name and a check for each feed; ConfigurationError for wrong settings."""
+    """Return the name and test of each feed. Raise ConfigurationError for invalid settings."""
     return [(plan.name, _feed(settings, plan)) for plan in feed_plans(settings.feeds)]
 
 
@@ -39,14 +39,14 @@ def _feed(settings: Settings, plan: FeedPlan) -> Callable[[], Awaitable[str]]:
         finally:
             await client.close()
         if not found.can_read:
-            raise FeedFailed("the server does not let this user read it", refused=True)
+            raise FeedFailed("the server denies this user read access", refused=True)
         return f"collection {found.title or plan.collection} is readable"
 
     return action
 
 
 async def try_replica(settings: Settings) -> str:
-    """Check what the key may download, without a download. Raises FeedFailed."""
+    """Query which dataset the key may download, without downloading it. Raise FeedFailed."""
     async with scratch_folder(settings) as folder:
         download, _ = make_download(settings, folder)
         try:
@@ -57,12 +57,12 @@ async def try_replica(settings: Settings) -> str:
 
 
 async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
-    """Upload an expired indicator of a documentation address. Raises SinkHeldBack."""
+    """Upload an expired indicator on a documentation address. Raise SinkHeldBack."""
     upload = make_upload(settings, credentials)
     if upload is None:
-        raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set")
+        raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set; set it")
     now = time.time()
-    told = malicious_indicator(
+    indicator = malicious_indicator(
         TEST_INDICATOR_ADDRESS,
         Intel(),
         source=settings.sentinel.source,
@@ -71,9 +71,9 @@ async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
         first=now - 2 * ENDED_SECONDS_AGO,
     )
     try:
-        refused = await upload.send([told])
+        refused = await upload.send([indicator])
     finally:
         await upload.close()
     if refused:
         raise ConfigurationError(f"SENTINEL__WORKSPACE_ID: {refused[0][1]}")
-    return "an expired test indicator was accepted"
+    return "one expired test indicator was accepted"

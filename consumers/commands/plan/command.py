@@ -1,7 +1,7 @@
-"""``signinwatch plan``: what the traffic of a recording costs. Asks nobody, keeps nothing.
+"""``signinwatch plan``: estimate lookups per CrowdSec plan. Makes no lookups, stores nothing.
 
-The chains of all plans run side by side over each batch of a recording, so that it is read once
-and may come from a pipe.
+The pipelines of all plans run side by side over each batch, so that the input is read once and
+may be a pipe.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
 MAX_PLAN_BATCH_MESSAGES = 256
 MAX_PLAN_BATCH_BYTES = 16 * 1024 * 1024
-"""Limits of the batch that is passed to the pipelines."""
+"""Limits of a batch that the pipelines process at once."""
 Progress = Callable[[int, str], None]
-"""Called with the bytes read and a description of the counts."""
+"""Gets the number of bytes read and a description of what was counted."""
 
 
 @click.command("plan")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--html", metavar="FILE", help="Write a self-contained HTML page.")
-@click.option("--json", "as_object", metavar="FILE", help="Write a JSON object; - is stdout.")
+@click.option("--json", "as_object", metavar="FILE", help="Write one JSON object to a file, or -.")
 @click.pass_obj
 def plan_command(
     config: Path | None, files: tuple[str, ...], html: str | None, as_object: str | None
 ) -> None:
-    """Estimate what each CrowdSec plan would cover for exported sign-ins.
+    """Estimate what each CrowdSec plan would cover for your sign-ins.
 
-    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Several files
-    are read one after another, in order of time. Makes no lookups and needs no key.
+    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Give
+    several files in chronological order. Makes no lookups and needs no key.
     """
     from consumers.commands.plan.console import plan_screen
     from consumers.inputs.recording import require_recording, sizes_of
@@ -59,7 +59,7 @@ def plan_command(
     for name in files:
         require_recording(name)
     if html == "-":
-        raise ConfigurationError("--html -: must be a file")
+        raise ConfigurationError("--html -: standard output is not supported; name a file")
     require_outputs(files, {"--html": html, "--json": as_object})
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
@@ -91,7 +91,7 @@ def _write_file(option: str, name: str, content: bytes) -> None:
 
 
 class _PlanRuns:
-    """The chains, and a clock beside theirs that tells when each sign-in came."""
+    """The pipelines of all plans, and a clock for the arrival time of each sign-in."""
 
     def __init__(self, settings: Settings, planned: TrafficPlan) -> None:
         from consumers.wiring.core import make_decoder
@@ -99,10 +99,10 @@ class _PlanRuns:
         self._planned = planned
         self._decoder = make_decoder(settings)
         self._clock = EventClock()
-        self.chains: list[PlanChain] = []
+        self.pipelines: list[PlanChain] = []
 
     async def take(self, messages: Sequence[Message]) -> None:
-        """Count messages, then run each plan's pipeline over them."""
+        """Count messages, then process them with the pipeline of each plan."""
         from consumers.event_time import advance
 
         planned = self._planned
@@ -115,22 +115,23 @@ class _PlanRuns:
             planned.rejected += decoded.rejected
             planned.traffic.take(self._clock.now(), decoded.signins)
         arrived = planned.traffic.arrivals()
-        for coverage, chain in zip(planned.coverages, self.chains, strict=True):
+        for coverage, running in zip(planned.coverages, self.pipelines, strict=True):
             coverage.arrive(arrived, before)
-            await chain.pipeline.process(messages)
+            await running.pipeline.process(messages)
 
     async def end(self) -> None:
-        """Let each pipeline make the lookups that its budget still permits."""
-        for coverage, chain in zip(self._planned.coverages, self.chains, strict=True):
-            await chain.pipeline.drain()
+        """Make the lookups that are still due now, as the service would, within the pacing."""
+        for coverage, running in zip(self._planned.coverages, self.pipelines, strict=True):
+            await running.pipeline.drain()
             coverage.end(self._clock.now())
-            coverage.lookups = chain.lookups.counts.lookups
+            coverage.lookups = running.lookups.counts.lookups
 
 
 async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> TrafficPlan:
-    """Run recordings through the chain of each plan.
+    """Run files through the pipeline of each plan and return the coverage.
 
-    *progress* is told of bytes read. ConfigurationError for what a person must mend first.
+    *progress* gets the number of bytes read. Raise ConfigurationError for invalid settings or
+    files that cannot be opened.
     """
     from consumers.commands.plan.traffic import PLANS, PlanCoverage, Traffic, TrafficPlan
     from consumers.inputs.recording import require_recording
@@ -148,7 +149,7 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     async with AsyncExitStack() as stack:
         for coverage in planned.coverages:
             opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.resolved)
-            runs.chains.append(await stack.enter_async_context(opened))
+            runs.pipelines.append(await stack.enter_async_context(opened))
         for name in files:
             await _read(name, runs, planned, progress)
         await runs.end()
@@ -170,17 +171,17 @@ async def _read(name: str, runs: _PlanRuns, planned: TrafficPlan, progress: Prog
                 progress(0, f"{planned.traffic.signins[0]:,} sign-ins")
                 batch, size = [], 0
     except RecordingUnreadable as error:
-        planned.notes.append(f"{error}; what came before it was counted.")
+        planned.notes.append(f"{error}; messages before it were counted.")
     await runs.take(batch)
 
 
 def _advice(planned: TrafficPlan) -> list[str]:
-    """Say what a person may want to do about what was not read."""
+    """Return notes on what to do if little or nothing was read."""
     if planned.rejected * 2 > planned.records:
         return [
-            "Most of it could not be read. A recording holds one JSON text a line: "
-            "`jq -c . FILE` turns a pretty-printed file into one."
+            "Most records could not be read. A file needs one JSON object per line: "
+            "`jq -c . FILE` converts pretty-printed JSON."
         ]
     if planned.traffic.signins[0] == 0 and planned.records:
-        return ["No sign-in was found; see the TABLES setting, and TRUSTED_NETWORKS."]
+        return ["No sign-ins were found; check the settings TABLES and TRUSTED_NETWORKS."]
     return []

@@ -1,4 +1,4 @@
-"""What ``plan`` shows on a terminal. Text from events is never interpreted."""
+"""The terminal output of ``plan``. Text from events is never interpreted."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 BARS = {
     "risky": ("risky", "magenta"),
-    "risky_let_in": ("risky, let in", "red"),
+    "risky_let_in": ("valid credentials", "red"),
     "new": ("new location", "yellow"),
     "successful": ("successful", "cyan"),
 }
-"""Kinds of sign-in in the chart, with name and colour."""
+"""Kinds of sign-in in the chart, with label and colour."""
 WIDEST_BAR = 50
-_BESIDE_BAR = 30
+_BESIDE_BAR = 36
 
 
 def plan_screen(planned: TrafficPlan, width: int) -> RenderableType:
-    """Return the whole result of ``plan`` for a terminal of *width* columns."""
+    """Return the output of ``plan`` for a terminal of *width* columns."""
     lines = rows(planned)
     parts: list[RenderableType] = [_overview(planned)]
     if planned.traffic.signins[0]:
@@ -54,11 +54,12 @@ def _overview(planned: TrafficPlan) -> Table:
 
 
 def _table(lines: Sequence[PlanRow]) -> Table:
-    title = "Answered, by lookups per month (wait of successful sign-ins: p50 / p95)"
+    title = "Sign-ins answered, by plan (wait of successful ones: p50 / p95)"
     table = Table(
         box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for name in ("Plan", "Addresses", "Successful", "Risky", "Let in", "New loc.", "Wait"):
+    names = ("Lookups\na month", "IP addresses", "Successful", "Risky", "Valid cre-\ndentials")
+    for name in (*names, "New lo-\ncation", "Wait"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
@@ -93,12 +94,12 @@ def _chart(lines: Sequence[PlanRow], width: int) -> Table:
 def _egress(candidates: Sequence[Candidate]) -> RenderableType:
     if not candidates:
         return Text(
-            "No address looks like corporate egress; none is suggested for TRUSTED_NETWORKS."
+            "No IP address looks like corporate egress; nothing to suggest for TRUSTED_NETWORKS."
         )
-    title = "Possible corporate egress: confirm each, then set TRUSTED_NETWORKS"
+    title = "Possible corporate egress IPs: confirm each, then set TRUSTED_NETWORKS"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("Network", overflow="fold")
-    table.add_column("Why")
+    table.add_column("Reason")
     for candidate in candidates:
         table.add_row(plain(candidate.network), plain(candidate.why, 300))
     return table

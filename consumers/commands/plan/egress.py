@@ -1,7 +1,7 @@
-"""Which addresses look like a company's own way out: candidates for ``TRUSTED_NETWORKS``. Pure.
+"""IP addresses that look like corporate egress: candidates for ``TRUSTED_NETWORKS``. Pure.
 
-To trust a network that is not one's own hides attackers, so a candidate must look like an office in
-every respect. What is left out costs a few lookups; what is taken by mistake costs more.
+Trusting a foreign network hides attackers, so a candidate must look like an office in every
+respect. A missed candidate costs a few lookups; a false one costs more.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 MIN_ACCOUNTS = 5
 MIN_ACCOUNT_SHARE = 0.02
-"""Of all accounts that succeeded anywhere: a household or a café has fewer."""
+"""Minimum share of all accounts that succeeded anywhere; a household or café has fewer."""
 MIN_DAYS = 3
 MIN_DAY_SHARE = 0.4
-"""Of the days that the recording covers; offices are closed on weekends and holidays."""
+"""Minimum share of the days in the input; offices close on weekends and holidays."""
 MAX_FAILED_SHARE = 0.1
-"""Of sign-ins: people mistype, and a spray does little else."""
+"""Maximum share of sign-ins: users mistype, and a password spray fails mostly."""
 MIN_COMPLIANT_SHARE = 0.6
-"""Of successes."""
+"""Minimum share of successes."""
 MAX_RISKY_SHARE = 0.01
-"""Of sign-ins."""
+"""Maximum share of sign-ins."""
 MAX_ACCOUNTS_COUNTED = 1_000
-"""Accounts that are kept of one place."""
+"""Accounts that are counted per location."""
 _V6_SHARED = 64
 
 
 @dataclass(slots=True)
 class _EgressStats:
-    """What came from an IPv4 address or an IPv6 /64."""
+    """Counts of an IPv4 address or an IPv6 /64."""
 
     accounts: set[int] = field(default_factory=set)
     days: set[int] = field(default_factory=set)
@@ -62,7 +62,7 @@ class _EgressStats:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network that may be the company's own."""
+    """A network that may be corporate egress."""
 
     network: str
     accounts: int
@@ -77,7 +77,7 @@ class Candidate:
 
     @property
     def why(self) -> str:
-        """Say why it is one."""
+        """Return the reason."""
         number = f" (AS{self.as_number})" if self.as_number else ""
         more = " or more" if self.accounts >= MAX_ACCOUNTS_COUNTED else ""
         return (
@@ -88,7 +88,7 @@ class Candidate:
 
 
 class Egress:
-    """Collects what is known of places."""
+    """Collects counts by location."""
 
     def __init__(self) -> None:
         self._places: dict[str, _EgressStats] = {}
@@ -97,12 +97,12 @@ class Egress:
 
     @property
     def accounts(self) -> int:
-        """Return how many accounts of people succeeded, from anywhere."""
+        """Return the number of user accounts that succeeded, from anywhere."""
         return len(self._accounts)
 
-    def take(self, address: str, one: Signals, *, risky: bool, day: int) -> None:
-        """Take note of a sign-in. Programs sign in from clouds, and tell nothing of offices."""
-        if not one.person:
+    def take(self, address: str, signals: Signals, *, risky: bool, day: int) -> None:
+        """Count a sign-in. Service accounts are ignored: they sign in from clouds, not offices."""
+        if not signals.person:
             return
         key = place_of(address, None)
         place = self._places.get(key)
@@ -111,34 +111,34 @@ class Egress:
         self._days.add(day)
         place.signins += 1
         place.risky += risky
-        place.failures += one.outcome is Outcome.FAILURE
-        if one.as_number is not None:
-            place.as_number = one.as_number
-        if one.outcome is not Outcome.SUCCESS:
+        place.failures += signals.outcome is Outcome.FAILURE
+        if signals.as_number is not None:
+            place.as_number = signals.as_number
+        if signals.outcome is not Outcome.SUCCESS:
             return
         place.successes += 1
-        place.compliant += one.compliant is True
+        place.compliant += signals.compliant is True
         place.days.add(day)
-        if one.account:
-            account = hash(one.account)
+        if signals.account:
+            account = hash(signals.account)
             self._accounts.add(account)
             if len(place.accounts) < MAX_ACCOUNTS_COUNTED:
                 place.accounts.add(account)
 
     def candidates(self) -> list[Candidate]:
-        """Return what looks like own egress, busiest first; neighbours are joined to a network.
+        """Return the candidates, most accounts first; adjacent ones are merged into a network.
 
-        Never wider than what was seen: no address is in it that is not a candidate itself.
+        Every IP address of a returned network is itself a candidate.
         """
         places = {
             _network_of(key): place for key, place in self._places.items() if self._fits(place)
         }
-        four = sorted(one for one in places if isinstance(one, IPv4Network))
-        six = sorted(one for one in places if isinstance(one, IPv6Network))
-        joined: list[IPv4Network | IPv6Network] = [*collapse_addresses(four)]
-        joined += collapse_addresses(six)
-        found = [_candidate(network, _inside(network, places.items())) for network in joined]
-        return sorted(found, key=lambda one: (-one.accounts, -one.signins, one.network))
+        v4 = sorted(network for network in places if isinstance(network, IPv4Network))
+        v6 = sorted(network for network in places if isinstance(network, IPv6Network))
+        merged: list[IPv4Network | IPv6Network] = [*collapse_addresses(v4)]
+        merged += collapse_addresses(v6)
+        found = [_candidate(network, _inside(network, places.items())) for network in merged]
+        return sorted(found, key=lambda item: (-item.accounts, -item.signins, item.network))
 
     def _fits(self, place: _EgressStats) -> bool:
         return (
@@ -164,22 +164,22 @@ def _inside(
 ) -> Sequence[_EgressStats]:
     return [
         place
-        for one, place in places
-        if one.version == network.version and one.network_address in network
+        for part, place in places
+        if part.version == network.version and part.network_address in network
     ]
 
 
 def _candidate(network: IPv4Network | IPv6Network, places: Sequence[_EgressStats]) -> Candidate:
-    both = _EgressStats()
+    total = _EgressStats()
     for place in places:
-        both.join(place)
+        total.join(place)
     return Candidate(
         network=str(network),
-        accounts=len(both.accounts),
-        days=len(both.days),
-        signins=both.signins,
-        successes=both.successes,
-        failed=both.failures / both.signins,
-        compliant=both.compliant / both.successes,
-        as_number=both.as_number,
+        accounts=len(total.accounts),
+        days=len(total.days),
+        signins=total.signins,
+        successes=total.successes,
+        failed=total.failures / total.signins,
+        compliant=total.compliant / total.successes,
+        as_number=total.as_number,
     )

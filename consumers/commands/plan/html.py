@@ -1,7 +1,6 @@
-"""The page of ``plan --html``: a file that loads nothing and runs nothing.
+"""The page of ``plan --html``: one file that loads no resources and runs no scripts.
 
-Everything that is put into it goes through :func:`_text`, which leaves no markup and no control
-characters.
+All inserted text goes through :func:`_text`, which removes markup and control characters.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 
 BARS = {
     "risky": "Risky",
-    "risky_let_in": "Risky, let in",
+    "risky_let_in": "Risky, valid credentials",
     "new": "New location",
     "successful": "Successful",
 }
-"""Kinds of sign-in in the chart."""
+"""Kinds of sign-in in the chart, with label."""
 MAX_CELL_LENGTH = 1_000
 _HEADS = (
-    *("Plan", "Lookups used", "Addresses answered", "Successful", "Risky", "Risky, let in"),
-    *("New location", "Wait, successful", "Wait, risky", ""),
+    *("Lookups a month", "Lookups used", "IP addresses", "Successful", "Risky"),
+    *("Risky with valid credentials", "New location", "Wait, successful", "Wait, risky", ""),
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -62,10 +61,10 @@ _WIDTH, _LEFT, _BAR, _STEP, _GAP = 900, 190, 600, 20, 16
 
 
 def plan_page(planned: TrafficPlan) -> str:
-    """Return the page."""
+    """Return the HTML page."""
     lines = rows(planned)
     body = [
-        "<h1>CrowdSec plans for these sign-ins</h1>",
+        "<h1>CrowdSec plan for these sign-ins</h1>",
         f'<p class="recommendation">{_text(sentence(planned))}</p>',
         *(f"<p><strong>{_text(note)}</strong></p>" for note in planned.notes),
         "<h2>Traffic</h2>",
@@ -73,12 +72,12 @@ def plan_page(planned: TrafficPlan) -> str:
     ]
     if planned.traffic.signins[0]:
         body += [
-            "<h2>Plans</h2>",
+            "<h2>Coverage by plan</h2>",
             _table(lines),
-            '<p class="faint">Lookups per month; share of sign-ins that are answered; wait of '
-            "answered sign-ins: median / 95th percentile.</p>",
+            '<p class="faint">Share of sign-ins answered, by kind; wait of answered sign-ins: '
+            "median / 95th percentile.</p>",
             _chart(lines),
-            "<h2>Possible corporate egress</h2>",
+            "<h2>Possible corporate egress IPs</h2>",
             _egress(planned.traffic.egress.candidates()),
         ]
     body += ["<h2>Assumptions</h2>", "<ul>"]
@@ -100,7 +99,7 @@ _HEAD = f"""<!DOCTYPE html>
 
 
 def _text(value: object) -> str:
-    """Return *value* as escaped text."""
+    """Return *value* as escaped text without control characters."""
     return escape(str(plain(value, MAX_CELL_LENGTH)))
 
 
@@ -131,7 +130,7 @@ def _chart(lines: Sequence[PlanRow]) -> str:
     height = len(lines) * (len(BARS) * _STEP + _GAP)
     found = [
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '
-        'aria-label="Shares of sign-ins that are answered, by plan">'
+        'aria-label="Share of sign-ins answered, by plan">'
     ]
     top = 0
     for line in lines:
@@ -153,19 +152,20 @@ def _chart(lines: Sequence[PlanRow]) -> str:
 def _egress(candidates: Sequence[Candidate]) -> str:
     if not candidates:
         return (
-            "<p>No address looks like corporate egress: nothing to suggest for "
+            "<p>No IP address looks like corporate egress; nothing to suggest for "
             "TRUSTED_NETWORKS.</p>"
         )
     found = [
-        "<p>Confirm that each network is yours before you add it to "
-        "SIGNINWATCH_TRUSTED_NETWORKS: no lookups are spent on it then.</p>",
+        "<p>Confirm that each network is yours, then set SIGNINWATCH_TRUSTED_NETWORKS: its IP "
+        "addresses then need no lookups.</p>",
         '<div class="wide">',
         "<table>",
         '<thead><tr><th scope="col" class="words">Network</th>'
-        '<th scope="col" class="words">Why</th></tr></thead>',
+        '<th scope="col" class="words">Reason</th></tr></thead>',
         "<tbody>",
     ]
-    for one in candidates:
-        cells = (f'<td class="words">{_text(cell)}</td>' for cell in (one.network, one.why))
+    for candidate in candidates:
+        texts = (candidate.network, candidate.why)
+        cells = (f'<td class="words">{_text(text)}</td>' for text in texts)
         found.append(f"<tr>{''.join(cells)}</tr>")
     return "\n".join((*found, "</tbody>", "</table>", "</div>"))

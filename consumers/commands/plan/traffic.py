@@ -1,7 +1,7 @@
-"""What a plan counts: the traffic of a recording, and how much of it each quota answers. Pure.
+"""The counts of ``plan``: the traffic, and how much of it each quota answers. Pure.
 
-Sign-ins are counted by their address of first choice, as everywhere. Nothing is kept of a single
-sign-in but for as long as it waits: what is kept is kept of addresses.
+Sign-ins are counted by their first IP address, as everywhere. State is kept by IP address, and by
+sign-in only while it waits.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
 
 PLANS = (120, 1_500, 5_000, 25_000, 100_000)
-"""Lookups a month that CrowdSec offers: the free key's, Premium's, and what is sold beyond."""
+"""Lookups a month of CrowdSec plans: free key, Premium, and larger ones."""
 MONTH_DAYS = 30
 NO_WAIT_SECONDS = GROUP_SECONDS + MINUTE_SECONDS
-"""Seconds of waiting that are none: a recording is handled in stretches as long as this."""
+"""Waits up to this many seconds count as 0: the input is processed in groups of this length."""
 RISK_LEVELS = frozenset(("low", "medium", "high"))
 RISK_STATES = frozenset(("atrisk", "confirmedcompromised"))
 SIGN_IN_KINDS = ("all", "successful", "new", "risky", "risky_let_in")
-"""Of sign-ins. New are successes of a person from a place where the account has not succeeded
-before, by a device that is not known to be compliant: what a stolen account looks like at first.
-Risky is what Entra ID suspects, mostly failures; let in are those whose password was right."""
+"""Kinds of sign-in. New: success of a user from a location where the account has not succeeded
+before, with a device that is not known to be compliant, like the first sign-in with a stolen
+account. Risky: at risk by Entra ID, mostly failures. Let in: risky with valid credentials."""
 LET_IN = (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
 
 
-def is_risky(one: Signals) -> bool:
-    """Tell whether Entra ID itself suspected a sign-in."""
-    return one.risk_level in RISK_LEVELS or one.risk_state in RISK_STATES
+def is_risky(signals: Signals) -> bool:
+    """Return True if Entra ID itself considers the sign-in risky."""
+    return signals.risk_level in RISK_LEVELS or signals.risk_state in RISK_STATES
 
 
 class Arrival(NamedTuple):
-    """Sign-ins that came from one address within a minute, by kind as in :data:`SIGN_IN_KINDS`."""
+    """Sign-ins from one IP address within a minute, by kind as in :data:`SIGN_IN_KINDS`."""
 
     address: str
     moment: float
@@ -55,27 +55,27 @@ class Arrival(NamedTuple):
 
 
 class Traffic:
-    """What a recording holds, whatever is asked about it."""
+    """Counts of the input, independent of any plan."""
 
     def __init__(self, own: Networks, lifetime: float) -> None:
-        """*own* networks need no answer; an answer lasts for *lifetime* seconds."""
+        """*own* networks need no verdict; a verdict is valid for *lifetime* seconds."""
         self.signins = [0] * len(SIGN_IN_KINDS)
-        """By kind; without those from own networks."""
+        """By kind, without sign-ins from own networks."""
         self.own_network = 0
         self.lookups_wanted = 0
-        """Lookups, if every address were asked about as often as its answer ends."""
+        """Lookups if every IP address were looked up whenever its verdict has expired."""
         self.egress = Egress()
         self.began: float | None = None
         self.ended = 0.0
         self._own = own
         self._lifetime = lifetime
         self._until: dict[str, float] = {}
-        self._met: set[int] = set()
+        self._seen: set[int] = set()
         self._arrived: dict[tuple[str, float], list[int]] = {}
 
     @property
     def addresses(self) -> int:
-        """Return how many distinct addresses there were, without own networks."""
+        """Return the number of distinct IP addresses, without own networks."""
         return len(self._until)
 
     @property
@@ -85,18 +85,18 @@ class Traffic:
 
     @property
     def lookups_wanted_a_month(self) -> int | None:
-        """Return the lookups wanted for 30 days like these; None for less than a day of them."""
+        """Return the lookups needed for 30 such days; None for less than one day."""
         if self.days < 1:
             return None
         return math.ceil(self.lookups_wanted * MONTH_DAYS / self.days)
 
     def take(self, now: float, signins: Sequence[SignIn]) -> None:
-        """Count sign-ins that came at *now*."""
+        """Count sign-ins that arrived at *now*."""
         if not signins:
             return
         self.began = now if self.began is None else min(self.began, now)
         self.ended = max(self.ended, now)
-        moment = now - now % MINUTE_SECONDS
+        minute = now - now % MINUTE_SECONDS
         for signin in signins:
             for address in signin.addresses:
                 if address not in self._own and now >= self._until.get(address, -math.inf):
@@ -112,67 +112,67 @@ class Traffic:
             new = succeeded and self._is_new(first, signals)
             kinds = (True, succeeded, new, risky, risky and signals.outcome in LET_IN)
             self.egress.take(first, signals, risky=risky, day=int(now // DAY_SECONDS))
-            arrived = self._arrived.setdefault((first, moment), [0] * len(SIGN_IN_KINDS))
+            arrived = self._arrived.setdefault((first, minute), [0] * len(SIGN_IN_KINDS))
             for kind, count in enumerate(kinds):
                 arrived[kind] += count
                 self.signins[kind] += count
 
-    def _is_new(self, address: str, one: Signals) -> bool:
-        pair = hash((one.account, place_of(address, one.as_number)))
-        known = pair in self._met
-        self._met.add(pair)
-        return not known and one.person and one.compliant is not True
+    def _is_new(self, address: str, signals: Signals) -> bool:
+        pair = hash((signals.account, place_of(address, signals.as_number)))
+        known = pair in self._seen
+        self._seen.add(pair)
+        return not known and signals.person and signals.compliant is not True
 
     def arrivals(self) -> list[Arrival]:
-        """Return who came since this was asked last."""
+        """Return the arrivals since the last call."""
         arrived, self._arrived = self._arrived, {}
         return [
-            Arrival(address, moment, tuple(counts)) for (address, moment), counts in arrived.items()
+            Arrival(address, minute, tuple(counts)) for (address, minute), counts in arrived.items()
         ]
 
 
 @dataclass(slots=True)
 class AnsweredCount:
-    """How many sign-ins of one kind were answered, and after how long."""
+    """Number of sign-ins of a kind that were answered, and after how long."""
 
     of: int = 0
     waited: Counter[int] = field(default_factory=Counter)
-    """Sign-ins by the minutes that they waited."""
+    """Number of sign-ins by minutes waited."""
     waiting: int = 0
-    """Sign-ins that still wait at the end of the recording; the others were given up."""
+    """Sign-ins still waiting at the end of the input; the rest of the unanswered expired."""
 
     @property
     def answered(self) -> int:
-        """Return how many were answered."""
+        """Return the number of answered sign-ins."""
         return self.waited.total()
 
     @property
     def share(self) -> float | None:
-        """Return which share was answered; None where there was nothing to answer."""
+        """Return the share that was answered; None if there were no sign-ins."""
         return self.answered / self.of if self.of else None
 
     @property
     def all_at_once(self) -> bool:
-        """Tell whether each one was answered without waiting."""
+        """Return True if every sign-in was answered without waiting."""
         return self.waited[0] == self.of
 
     def wait(self, share: float) -> int | None:
-        """Return the minutes within which *share* of the answered ones were answered."""
-        wanted, seen = share * self.answered, 0
+        """Return the minutes within which *share* of the answered sign-ins were answered."""
+        target, counted = share * self.answered, 0
         for minutes in sorted(self.waited):
-            seen += self.waited[minutes]
-            if seen >= wanted:
+            counted += self.waited[minutes]
+            if counted >= target:
                 return minutes
         return None
 
 
 class PlanCoverage:
-    """What one plan answers. To be told of arrivals and of answers, in any order within a batch."""
+    """Coverage of one plan, from arrivals and verdicts, in any order within a batch."""
 
     def __init__(self, lookups_a_month: int, *, waiting_limit: float) -> None:
         self.lookups_a_month = lookups_a_month
         self.lookups = 0
-        """Lookups that were made."""
+        """Number of lookups made."""
         self.kinds = [AnsweredCount() for _ in SIGN_IN_KINDS]
         self._limit = waiting_limit + MINUTE_SECONDS
         self._until: dict[str, float] = {}
@@ -180,29 +180,29 @@ class PlanCoverage:
 
     @property
     def addresses(self) -> int:
-        """Return how many addresses were answered."""
+        """Return the number of IP addresses with a verdict."""
         return len(self._until)
 
     @property
     def all_at_once(self) -> bool:
-        """Tell whether a wider plan could do no better."""
+        """Return True if a larger plan could do no better."""
         return self.kinds[0].all_at_once
 
     def arrive(self, arrivals: Iterable[Arrival], before: float) -> None:
-        """Take note of the sign-ins of a batch; *before* was the time when it began."""
-        for one in arrivals:
-            for kind, count in enumerate(one.signins):
+        """Count the sign-ins of a batch; *before* is the time at its start."""
+        for arrival in arrivals:
+            for kind, count in enumerate(arrival.signins):
                 self.kinds[kind].of += count
-            if one.moment < self._until.get(one.address, -math.inf):
-                self._count(one, 0)
+            if arrival.moment < self._until.get(arrival.address, -math.inf):
+                self._count(arrival, 0)
                 continue
-            waiting = self._waiting.setdefault(one.address, deque())
+            waiting = self._waiting.setdefault(arrival.address, deque())
             while waiting and before - waiting[0].moment > self._limit:
-                waiting.popleft()  # given up
-            waiting.append(one)
+                waiting.popleft()  # expired
+            waiting.append(arrival)
 
     def resolved(self, answers: Mapping[str, Answer], now: float) -> None:
-        """Take note of answers that came at *now*."""
+        """Count the verdicts that arrived at *now*."""
         for address, answer in answers.items():
             if isinstance(answer, Verdict):
                 self._until[address] = answer.expires
@@ -211,33 +211,34 @@ class PlanCoverage:
 
     def _answer(self, address: str, waiting: deque[Arrival], now: float, until: float) -> None:
         later: deque[Arrival] = deque()
-        for one in waiting:
-            waited = now - one.moment
-            if one.moment >= until:
-                later.append(one)
+        for arrival in waiting:
+            waited = now - arrival.moment
+            if arrival.moment >= until:
+                later.append(arrival)
             elif waited <= self._limit:
-                self._count(one, 0 if waited <= NO_WAIT_SECONDS else int(waited // MINUTE_SECONDS))
+                minutes = 0 if waited <= NO_WAIT_SECONDS else int(waited // MINUTE_SECONDS)
+                self._count(arrival, minutes)
         if later:
             self._waiting[address] = later
 
-    def _count(self, one: Arrival, minutes: int) -> None:
-        for kind, count in enumerate(one.signins):
+    def _count(self, arrival: Arrival, minutes: int) -> None:
+        for kind, count in enumerate(arrival.signins):
             if count:
                 self.kinds[kind].waited[minutes] += count
 
     def end(self, now: float) -> None:
-        """Take note that the recording ended at *now*."""
+        """Count the sign-ins still waiting at *now*, the end of the input."""
         for waiting in self._waiting.values():
-            for one in waiting:
-                if now - one.moment <= self._limit:
-                    for kind, count in enumerate(one.signins):
+            for arrival in waiting:
+                if now - arrival.moment <= self._limit:
+                    for kind, count in enumerate(arrival.signins):
                         self.kinds[kind].waiting += count
         self._waiting.clear()
 
 
 @dataclass(slots=True)
 class TrafficPlan:
-    """What a recording holds, and what each plan answers of it."""
+    """The traffic of the input, and the coverage of each plan."""
 
     traffic: Traffic
     coverages: list[PlanCoverage]
@@ -248,9 +249,9 @@ class TrafficPlan:
 
 
 def needed(coverages: Sequence[PlanCoverage]) -> Iterator[tuple[PlanCoverage, int | None]]:
-    """Yield plans, narrow ones first, each with the narrower one that answers all at once."""
+    """Yield plans, smallest first, each with the smaller plan that answers all without waiting."""
     enough: int | None = None
-    for one in coverages:
-        yield one, enough
-        if enough is None and one.all_at_once:
-            enough = one.lookups_a_month
+    for coverage in coverages:
+        yield coverage, enough
+        if enough is None and coverage.all_at_once:
+            enough = coverage.lookups_a_month
