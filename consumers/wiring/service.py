@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer, Verdict
-    from schemas.ports import Clock, Ledger, RecentStore, Sink
+    from schemas.ledger_ports import Ledger, RecentStore
+    from schemas.ports import Clock, Sink
 
 REPORT_RETRY_SECONDS = 60.0
 """Seconds for which sending verdict and health rows is retried; findings are retried for ever."""
