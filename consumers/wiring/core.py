@@ -136,7 +136,7 @@ def make_lookup_queue(
 
 
 def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
-    """Return the decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
+    """Return a decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
     return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
 
 
