@@ -318,7 +318,7 @@ async def test_a_person_is_asked(tmp_path: Path, answer: bytes, status: int) -> 
     out, err = await asyncio.wait_for(process.communicate(), 60)
     os.close(ours)
     assert process.returncode == status, err
-    assert b"1 account and 1 address" in err
+    assert b"1 account and 1 IP address" in err
     assert str(tmp_path).encode() in err
     assert (ADA.encode() in await place.raw()) == (status == 1)
     assert (b"Deleted" in out) == (status == 0)

@@ -147,7 +147,7 @@ async def test_names_of_columns_that_stay_are_told(tmp_path: Path) -> None:
     ran = await signinwatch("--config", config, "redact", path, "--out", "-")
     (new,) = orjson.loads(ran.out)["records"]
     assert (new["Type"], new["Act"]) == ("Vpn_CL", "up")
-    assert "look through: Vorpal_s." in ran.err
+    assert "please review: Vorpal_s." in ran.err
     ran = await signinwatch("redact", path, "--out", "-")
     assert b"Vpn_CL" not in ran.out
 

@@ -228,8 +228,8 @@ class Redactor:
         """Return *new* followed by the replacements of the IP addresses in a free text."""
         found = []
         for match in _IN_TEXT.finditer(text):
-            text = match[1].strip(".")
-            tries = (text, text.strip(":"), text.partition(":")[0], text.rpartition(":")[2])
+            part = match[1].strip(".")
+            tries = (part, part.strip(":"), part.partition(":")[0], part.rpartition(":")[2])
             replaced = next(filter(None, map(self._addresses.replaced, tries)), None)
             if replaced is not None:
                 found.append(replaced)
