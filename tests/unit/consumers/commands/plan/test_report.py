@@ -54,7 +54,7 @@ def test_the_smallest_plan_that_is_enough_is_recommended() -> None:
     assert [line.recommended for line in rows(told)] == [False, False, True, False, False]
     assert [line.note for line in rows(told)][3:] == [
         "",
-        "no better than 25,000, which answers all without waiting",
+        "no better than 25,000: all without waiting",
     ]
 
 
