@@ -207,6 +207,6 @@ async def test_an_empty_recording_is_told_of(tmp_path: Path) -> None:
     page = tmp_path / "plan.html"
     ran = await signinwatch("plan", "-", "--html", page, "--json", "-")
     assert ran.status == 0, ran.err
-    assert ran.summary["recommendation"] == "There is no sign-in to plan for."
+    assert ran.summary["recommendation"] == "There are no sign-ins to plan for."
     assert ran.summary["recommended"] is None
     Page(page.read_text("utf-8"))
