@@ -286,7 +286,7 @@ async def test_bad_usage(tmp_path: Path) -> None:
     """Exit status 2, and one line."""
     there = {"STATE__DIR": str(tmp_path)}
     cases: list[tuple[list[str], dict[str, str], str]] = [
-        (["Ada Lovelace"], there, "argument 1: is neither an address nor an account"),
+        (["Ada Lovelace"], there, "argument 1: is neither an IP address nor an account"),
         ([ADA, ""], there, "argument 2: is empty"),
         (["81.2.69.0/24"], there, "argument 1: is a network"),
         (["81.2.69.1600"], there, "argument 1: is not an address"),
