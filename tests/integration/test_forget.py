@@ -289,7 +289,7 @@ async def test_bad_usage(tmp_path: Path) -> None:
         (["Ada Lovelace"], there, "argument 1: is neither an IP address nor an account"),
         ([ADA, ""], there, "argument 2: is empty"),
         (["81.2.69.0/24"], there, "argument 1: is a network"),
-        (["81.2.69.1600"], there, "argument 1: is not an address"),
+        (["81.2.69.1600"], there, "argument 1: is not a valid IP address"),
         ([ADA], {}, "STATE__DIR"),
         ([ADA], {"STATE__CONNECTION_STRING": "x"}, "CHECKPOINT__CONNECTION_STRING"),
         ([ADA, "--state", "/not/there"], {}, "--state /not/there"),
