@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @click.group("quarantine")
 def quarantine_group() -> None:
-    """List, show, retry or purge what could not be read or delivered.
+    """List, show, retry or purge unreadable or undelivered items.
 
     The quarantine is in the directory of --state. Without --state, it is in the checkpoint
     container, where ``run`` puts it, if that is configured, else in STATE__DIR.

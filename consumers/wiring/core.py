@@ -137,7 +137,7 @@ def make_lookup_queue(
 
 
 def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
-    """Return the decoder of the configured tables."""
+    """Return a decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
     return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
 
 
@@ -219,9 +219,9 @@ class Core:
         *,
         judge: Judge,
         outbox: Outbox,
-        told: Told = lambda *_: None,
+        on_verdict: Told = lambda *_: None,
     ) -> Pipeline:
-        """Return the pipeline; *told* is called with each verdict."""
+        """Return the pipeline; *on_verdict* is called with each verdict."""
         self._pipeline = Pipeline(
             decoder=make_decoder(self._settings, noted=self.recent.recording),
             cache=self.memory,
@@ -239,6 +239,6 @@ class Core:
             clock=self._clock,
             own_networks=Networks(self._settings.trusted_networks),
             waiting_limit=self._settings.policy.waiting_limit,
-            on_verdict=told,
+            on_verdict=on_verdict,
         )
         return self._pipeline

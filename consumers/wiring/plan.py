@@ -131,7 +131,7 @@ async def open_plan_chain(
                 Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour
             ),
             outbox=Outbox(null_sink, null_sink),
-            told=lambda answers, _: on_verdict(answers, clock.now()),
+            on_verdict=lambda answers, _: on_verdict(answers, clock.now()),
         )
         await pipeline.recover()
         yield PlanChain(pipeline, lookups)

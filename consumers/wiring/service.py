@@ -263,7 +263,7 @@ def make_pipeline(settings: Settings, core: Core, outbox: Outbox, on_verdict: To
     return core.join(
         judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
         outbox=outbox,
-        told=on_verdict,
+        on_verdict=on_verdict,
     )
 
 

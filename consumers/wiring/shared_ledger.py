@@ -60,7 +60,7 @@ async def open_shared_ledger(
             await opened()
     except TimeoutError:
         problems = health.reasons()
-        reason = problems[0]["detail"] if problems else "the storage account does not respond"
+        reason = problems[0]["detail"] if problems else "the storage account does not answer"
         raise LedgerFailed(f"STATE__TABLE: {reason}") from None
     health.limit = None
     return ledger

@@ -152,4 +152,4 @@ async def test_lookup_tells_who_was_asked(tmp_path: Path) -> None:
         (True, False),
     ]
     assert (again["Cached"], again["Asked"]) == (True, False)
-    assert "nobody was asked now; 0 waiting" in one_line(shown.out.decode())
+    assert "not looked up now; 0 sign-ins waiting" in one_line(shown.out.decode())

@@ -287,10 +287,10 @@ async def test_bad_usage(tmp_path: Path) -> None:
     """Exit status 2, and one line."""
     there = {"STATE__DIR": str(tmp_path)}
     cases: list[tuple[list[str], dict[str, str], str]] = [
-        (["Ada Lovelace"], there, "argument 1: is neither an address nor an account"),
+        (["Ada Lovelace"], there, "argument 1: is neither an IP address nor an account"),
         ([ADA, ""], there, "argument 2: is empty"),
         (["81.2.69.0/24"], there, "argument 1: is a network"),
-        (["81.2.69.1600"], there, "argument 1: is not an address"),
+        (["81.2.69.1600"], there, "argument 1: is not a valid IP address"),
         ([ADA], {}, "STATE__DIR"),
         ([ADA], {"STATE__CONNECTION_STRING": "x"}, "CHECKPOINT__CONNECTION_STRING"),
         ([ADA, "--state", "/not/there"], {}, "--state /not/there"),
@@ -319,7 +319,7 @@ async def test_a_person_is_asked(tmp_path: Path, answer: bytes, status: int) -> 
     out, err = await asyncio.wait_for(process.communicate(), 60)
     os.close(ours)
     assert process.returncode == status, err
-    assert b"1 account and 1 address" in err
+    assert b"1 account and 1 IP address" in err
     assert str(tmp_path).encode() in err
     assert (ADA.encode() in await place.raw()) == (status == 1)
     assert (b"Deleted" in out) == (status == 0)

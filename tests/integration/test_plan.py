@@ -122,7 +122,7 @@ def test_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told = plan(tmp_path, path)
     assert (told["records"], told["rejected"], told["signins"]["all"]) == (3, 2, 1)
     assert list(temporary.iterdir()) == []
-    assert told["notes"][0].startswith("Most of it could not be read.")
+    assert told["notes"][0].startswith("Most records could not be read.")
 
 
 async def test_a_key_that_is_set_is_not_used(tmp_path: Path) -> None:
@@ -207,6 +207,6 @@ async def test_an_empty_recording_is_told_of(tmp_path: Path) -> None:
     page = tmp_path / "plan.html"
     ran = await signinwatch("plan", "-", "--html", page, "--json", "-")
     assert ran.status == 0, ran.err
-    assert ran.summary["recommendation"] == "The recording has no sign-ins to plan for."
+    assert ran.summary["recommendation"] == "There are no sign-ins to plan for."
     assert ran.summary["recommended"] is None
     Page(page.read_text("utf-8"))

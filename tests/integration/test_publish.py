@@ -153,7 +153,7 @@ async def test_too_large_is_split_by_records_or_told_of(tmp_path: Path) -> None:
     third, fourth = ran.err.splitlines()[-2:]
     assert f"signinwatch: {path}:3: not sent: " in third
     assert f"signinwatch: {path}:4: not sent: " in fourth
-    assert "are a single record" in third
+    assert "a record cannot be split" in third
     assert "cannot be split" in fourth
 
 

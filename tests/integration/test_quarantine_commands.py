@@ -91,14 +91,14 @@ async def test_retry_asks_by_the_quota_given(beside: dict[str, str], tmp_path: P
     async with crowdsec.server() as server:
         settings = {**beside, **crowdsec_at(server.url)}
         unasked = await signinwatch(*retry, tmp_path / "0", settings=settings)
-        assert unasked.out == b"0 of 3 settled, 0 findings\n", unasked.err
+        assert unasked.out == b"0 of 3 resolved, 0 findings\n", unasked.err
         assert "--quota N" in unasked.err
         assert crowdsec.asked == {}
         first = await signinwatch(*retry, tmp_path / "1", "--quota", "2", settings=settings)
-        assert first.out == b"1 of 3 settled, 1 findings\n", first.err
+        assert first.out == b"1 of 3 resolved, 1 findings\n", first.err
         assert [one["position"] for one in await listed(beside)] == ["hub/0:1", "hub/0:2"]
         second = await signinwatch(*retry, tmp_path / "2", "--quota", "2", settings=settings)
-        assert second.out == b"1 of 2 settled, 1 findings\n", second.err
+        assert second.out == b"1 of 2 resolved, 1 findings\n", second.err
     assert [one["position"] for one in await listed(beside)] == ["hub/0:2"]
     assert crowdsec.asked == {BAD: 1, GOOD: 1, WORSE: 1}
     for name, found in (("0", []), ("1", [BAD]), ("2", [WORSE])):
@@ -119,7 +119,7 @@ async def test_retry_keeps_what_is_refused_again(beside: dict[str, str], tmp_pat
         await put(beside, message(row(WORSE)))
         settings = {**beside, **crowdsec_at(intel.url), **logs_at(logs.url)}
         ran = await signinwatch("quarantine", "retry", "--quota", "5", settings=settings)
-        assert ran.out == b"1 of 3 settled, 0 findings\n", ran.err
+        assert ran.out == b"1 of 3 resolved, 0 findings\n", ran.err
         assert [one["kind"] for one in await listed(beside)].count("finding") >= 3
         refusing.fault = lambda *_: None
         ran = await signinwatch("quarantine", "retry", settings=settings)

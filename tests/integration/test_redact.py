@@ -166,8 +166,8 @@ async def test_a_recording_that_is_cut_off_is_redacted_so_far(tmp_path: Path) ->
 
 USAGE = [
     (("a.ndjson", "--out", "a.ndjson"), "--out a.ndjson"),
-    (("a.ndjson", "--out", "a.ndjson", "--force"), "is a recording"),
-    (("a.ndjson", "--out", "link.ndjson", "--force"), "is a recording"),
+    (("a.ndjson", "--out", "a.ndjson", "--force"), "is also an input file"),
+    (("a.ndjson", "--out", "link.ndjson", "--force"), "is also an input file"),
     (("a.ndjson", "--out", "there.ndjson"), "--force"),
     (("a.ndjson", "--out", "."), "--out ."),
     (("a.ndjson", "--out", "nowhere/b.ndjson"), "--out nowhere"),

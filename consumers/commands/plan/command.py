@@ -46,7 +46,7 @@ Progress = Callable[[int, str], None]
 def plan_command(
     config: Path | None, files: tuple[str, ...], html: str | None, as_object: str | None
 ) -> None:
-    """Estimate what each CrowdSec plan would cover for your sign-ins.
+    """Estimate what each CrowdSec plan covers for your sign-ins.
 
     FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Give
     several files in chronological order. Makes no lookups and needs no key.

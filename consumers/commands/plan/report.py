@@ -109,7 +109,7 @@ def rows(planned: TrafficPlan) -> list[PlanRow]:
         share = coverage.addresses / total if total else None
         notes = ["recommended"] if coverage is best else []
         if smaller is not None:
-            notes.append(f"no better than {smaller:,}, which answers all without waiting")
+            notes.append(f"no better than {smaller:,}: all without waiting")
         found.append(
             PlanRow(
                 plan=f"{coverage.lookups_a_month:,}",

@@ -1,10 +1,10 @@
-"""What a redacted recording keeps as it is: an allow-list of names and of their values. Pure.
+"""The allow-list of column names and values that redaction keeps as they are. Pure.
 
-A value is kept only where its name stands here, or in ``tables.toml`` for a column of the kind,
-*and* the value is one that Microsoft, and not a person, chose: a word of :data:`WORDS`, a result
-code, a time, a country's two letters, an autonomous system's number. Microsoft's own first-party
-applications keep their names and ids, which are the same in every tenant; any other application is
-somebody's. Words are compared without regard to case.
+A value is kept only if its name is listed here, or in ``tables.toml`` for such a column, *and* the
+value was chosen by Microsoft, not by a user: a term of :data:`WORDS`, a result code, a time, a
+two-letter country code, an AS number. Microsoft's first-party applications keep their names and
+ids, which are the same in every tenant; other applications belong to a customer. Terms are compared
+case-insensitively.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BY_COLUMN = {
         "word",
     ),
 }
-"""What the columns of a layout may keep, whatever a table calls them."""
+"""Kinds of value that columns of a layout keep, whatever their name in a table."""
 
 _BY_NAME = {
     "type": "word",
@@ -87,7 +87,7 @@ _USUAL_NAMES = (
     "destinationipaddress eventdataid hometenantname resourcetenantid flaggedforreview "
     "servicepricipalcredentialkeyid servicepricipalcredentialthumbprint "
 ).split()
-"""Names that Microsoft gave, of columns whose values are replaced."""
+"""Names, given by Microsoft, of columns whose values are replaced."""
 
 FIRST_PARTY = {
     "c44b4083-3bb0-49c1-b47d-974e53cbdf3c": "Azure Portal",
@@ -109,7 +109,7 @@ FIRST_PARTY = {
     "01cb2876-7ebd-4aa4-9cc9-d28bd4d359a9": "Device Registration Service",
     "2793995e-0a7d-40d7-bd35-6968ba142197": "My Apps",
 }
-"""Microsoft's own applications that people meet most. What is not here is replaced."""
+"""Microsoft's most common first-party applications. Others are replaced."""
 
 _PHRASES = (
     "Sign-in activity;User Risk Detection;Microsoft Graph Activity;Publish;1.0;Azure AD;"
@@ -142,8 +142,8 @@ _PHRASES = (
     "Azure Event Hubs;Azure Log Analytics;Microsoft Intune"
 )
 WORDS = frozenset(
-    one.lower()
-    for one in (*_PHRASES.split(";"), *RESULT_WORDS, *FIRST_PARTY, *FIRST_PARTY.values())
+    term.lower()
+    for term in (*_PHRASES.split(";"), *RESULT_WORDS, *FIRST_PARTY, *FIRST_PARTY.values())
 )
 PATH_WORDS = frozenset(
     "tenants subscriptions resourcegroups providers workspaces microsoft.aadiam http: https: "
@@ -157,12 +157,12 @@ AGENTS = (
     "PostmanRuntime PowerShell BAV2ROPC CBAInPROD CBAInTAR MSAL AADInternals azurehound ROADtools "
     "Windows-AzureAD-Authentication-Provider Mozilla"
 ).split()
-"""Families of programs that send a user agent, the one that tells most first."""
+"""Families of user agents, the most specific first."""
 
 _CODE = re.compile(r"\s*-?[0-9]{1,7}\s*")
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _SYSTEM_NUMBER = re.compile(r"[0-9]{1,10}")
-_MOMENT = re.compile(
+_TIMESTAMP = re.compile(
     r"[0-9]{1,4}[-/][0-9]{1,2}[-/][0-9]{1,4}[Tt, ]{1,3}[0-9]{1,2}:[0-9]{2}"
     r"(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?\s?(?:[AaPp]\.?[Mm]\.?)?\s?"
     r"(?:Z|z|UTC|[+-][0-9]{2}:?[0-9]{2})?"
@@ -176,14 +176,14 @@ _PROGRAM = re.compile(
 
 
 class AllowList:
-    """The allow-list for a set of tables; own tables keep their names and their result words."""
+    """The allow-list for a set of tables; custom tables keep their names and result terms."""
 
     def __init__(self, tables: Tables) -> None:
         forms = [*tables.by_type.values(), *tables.by_category.values(), *tables.by_looks.values()]
         self._words = WORDS | tables.by_type.keys() | tables.by_category.keys()
         self._rules: dict[str, set[str]] = {n: set(rule.split()) for n, rule in _BY_NAME.items()}
         self.names: set[str] = {*_USUAL_NAMES, *_BY_NAME}
-        """Names that are known, lower case: they are kept."""
+        """Known names in lower case, which are kept."""
         for form in forms:
             self._words |= form.success | form.failure
             for column, name in _names(form):
@@ -191,7 +191,7 @@ class AllowList:
                 self._rules.setdefault(name, set()).update(_rules_of(column))
 
     def allows(self, name: str, text: str) -> str | None:
-        """Return what is kept of a text under a name (lower case), or None."""
+        """Return the kept part of a text under *name* (lower case), or None."""
         rules = self._rules.get(name, set())
         bare = text.strip()
         if ("word" in rules and bare.lower() in self._words) or (
@@ -209,34 +209,34 @@ class AllowList:
         return None
 
     def allows_number(self, name: str, number: float) -> bool:
-        """Tell whether a number under a name is kept."""
+        """Return True if a number under *name* is kept."""
         rules = self._rules.get(name, set())
         return ("code" in rules and abs(number) < 10**7) or (
             "system" in rules and 0 <= number < 2**32
         )
 
     def is_place(self, name: str) -> bool:
-        """Tell whether a name is that of a coordinate."""
+        """Return True if *name* is a coordinate."""
         return "zero" in self._rules.get(name, ())
 
     def is_agent(self, name: str) -> bool:
-        """Tell whether a name is that of a user agent."""
+        """Return True if *name* is a user agent."""
         return "agent" in self._rules.get(name, ())
 
 
 def family_of(agent: str) -> str:
     """Return the family of a user agent."""
     low = agent.lower()
-    return next((one for one in AGENTS if one.lower() in low), "agent")
+    return next((family for family in AGENTS if family.lower() in low), "agent")
 
 
 def _is_time(name: str, rules: Collection[str], text: str) -> bool:
-    """Tell whether *text* looks like a time, under a name that may hold one.
+    """Return True if *text* looks like a time and *name* may hold one.
 
-    A day alone is none: it may be one of birth.
+    A date alone does not count: it may be a date of birth.
     """
     timely = "time" in rules or "time" in name or "date" in name or name == "published"
-    return timely and _MOMENT.fullmatch(text) is not None
+    return timely and _TIMESTAMP.fullmatch(text) is not None
 
 
 def _rules_of(column: str) -> Iterable[str]:
@@ -244,7 +244,7 @@ def _rules_of(column: str) -> Iterable[str]:
 
 
 def _names(form: RecordFormat) -> Iterator[tuple[str, str]]:
-    """Yield the columns of a form with the names that hold them; those on the way have none."""
+    """Yield (column, name) for a record format; parent names have an empty column."""
     for column, alternatives in form.columns.items():
         for place in (place for alternative in alternatives for place in alternative):
             for part in place[:-1]:

@@ -1,4 +1,4 @@
-"""``signinwatch redact``: recordings made safe to share, as one recording."""
+"""``signinwatch redact``: pseudonymise exported sign-ins into one file that is safe to share."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 SHORTEST_KEY = 16
-"""Characters. Anyone who guesses the key can identify the accounts."""
+"""Characters. A guessed key reveals who is who."""
 _SALT = b"signinwatch redact"
 Progress = Callable[[int, str], None]
-"""Called with the bytes read and a description of what was redacted."""
+"""Gets the number of bytes read and a description of what was redacted."""
 
 
 @click.command("redact")
@@ -38,24 +38,24 @@ Progress = Callable[[int, str], None]
     "--out",
     required=True,
     metavar="PATH",
-    help="Output file; gzipped if it ends in .gz; - is stdout.",
+    help="Output file, gzipped if .gz; - writes standard output.",
 )
 @click.option(
     "--key",
     envvar="SIGNINWATCH_REDACT_KEY",
-    help="A long secret that gives the same pseudonyms in every run. Prefer "
-    "SIGNINWATCH_REDACT_KEY: other users may see arguments. Default: random, not stored.",
+    help="Long secret for the same pseudonyms in every run. Better set SIGNINWATCH_REDACT_KEY: "
+    "arguments are visible to other users. Default: random, not stored.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def redact_command(
     config: Path | None, files: tuple[str, ...], out: str, key: str | None, force: bool
 ) -> None:
-    """Pseudonymise a recording so that it is safe to share.
+    """Pseudonymise exported sign-ins so that they are safe to share.
 
-    FILE is NDJSON, gzipped NDJSON or Event Hubs Capture Avro; - is standard input. Every text
-    that could identify a user, device, location or company is replaced consistently. Addresses
-    keep their network structure. Times, countries, AS numbers, results and risk stay.
+    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Strings
+    that could identify a person, device, place or company are pseudonymised consistently; IP
+    addresses keep their network structure. Times, countries, AS numbers, results and risk stay.
     """
     from consumers.inputs.recording import sizes_of
 
@@ -64,12 +64,12 @@ def redact_command(
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
         result = redact(files, out, key, tables, advance)
-    _show(result)
+    _report(result)
     if result.notes:
         raise SystemExit(1)
 
 
-def _show(result: RedactionResult) -> None:
+def _report(result: RedactionResult) -> None:
     lines = [f"{result.messages:,} messages with {result.records:,} records redacted."]
     for count, what in (
         (result.unreadable_messages, "messages were unreadable and were replaced entirely."),
@@ -85,25 +85,25 @@ def _show(result: RedactionResult) -> None:
 
 @dataclass(slots=True)
 class RedactionResult:
-    """What was written."""
+    """Counts and notes of a redaction."""
 
     messages: int = 0
     records: int = 0
     unreadable_messages: int = 0
     unreadable_records: int = 0
     names: list[str] = field(default_factory=list)
-    """Column names that were kept although they are not standard names."""
+    """Names of columns that were kept and that no table defines."""
     notes: list[str] = field(default_factory=list)
-    """Recordings that became unreadable, a line for each."""
+    """Files that became unreadable part-way, one line each."""
 
 
 def redact(
     files: Sequence[str], out: str, key: str | None, tables: Tables, progress: Progress
 ) -> RedactionResult:
-    """Redact recordings into *out*, a file that appears when it is complete, or ``-``.
+    """Redact files into *out*, ``-`` or a file that appears only when it is complete.
 
-    The same *key* gives the same pseudonyms; None makes a random key. ConfigurationError if the
-    input or key is unusable, SigninwatchError if *out* cannot be written.
+    The same *key* gives the same pseudonyms; None uses a random key. Raise ConfigurationError for
+    invalid arguments, SigninwatchError if *out* cannot be written.
     """
     from consumers.commands.redact.redactor import UNREADABLE, Redactor
     from consumers.inputs.recording import read_recording, require_recording
@@ -111,45 +111,45 @@ def redact(
     for name in files:
         require_recording(name)
     redactor = Redactor(stretched(key), tables)
-    told = RedactionResult()
+    result = RedactionResult()
     with opened(out) as write:
         for name in files:
             try:
                 for message in read_recording(name, lambda read: progress(read, "")):
                     write(redactor.message(message.body) + b"\n")
-                    told.messages += 1
-                    if told.messages % 100 == 0:
-                        progress(0, f"{told.messages:,} messages")
+                    result.messages += 1
+                    if result.messages % 100 == 0:
+                        progress(0, f"{result.messages:,} messages")
             except RecordingUnreadable as error:
-                write(UNREADABLE + b"\n")  # a replay counts the rest of such a file as one
-                told.messages += 1
+                write(UNREADABLE + b"\n")  # a replay counts the rest of such a file as 1 message
+                result.messages += 1
                 redactor.records += 1
                 redactor.unreadable_messages += 1
-                told.notes.append(f"{error}; what came before it was redacted.")
-    told.records = redactor.records
-    told.unreadable_messages = redactor.unreadable_messages
-    told.unreadable_records = redactor.unreadable_records
-    told.names = sorted(redactor.unknown_names)
-    return told
+                result.notes.append(f"{error}; messages before it were redacted.")
+    result.records = redactor.records
+    result.unreadable_messages = redactor.unreadable_messages
+    result.unreadable_records = redactor.unreadable_records
+    result.names = sorted(redactor.unknown_names)
+    return result
 
 
 def stretched(key: str | None) -> bytes:
-    """Return 64 bytes from a key, slowly, as it may be a phrase; random ones for None."""
+    """Return 64 bytes derived slowly from a key, which may be a phrase; random bytes for None."""
     if key is None:
         return secrets.token_bytes(64)
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(
-            f"--key: needs at least {SHORTEST_KEY} characters, since who guesses it can tell "
-            "who is who; without one a random key is used and forgotten"
+            f"--key: too short; use at least {SHORTEST_KEY} characters, because a guessed key "
+            "reveals who is who, or omit it for a random key"
         )
     secret = key.encode("utf-8", "surrogateescape")
     return hashlib.scrypt(secret, salt=_SALT, n=1 << 14, r=8, p=1, dklen=64)
 
 
 def tables_of(config: Path | None) -> Tables:
-    """Return all tables, with the own ones that a configuration file names, and nothing else of it.
+    """Return all tables, including the custom tables of a configuration file.
 
-    The environment is not read: a recording is redacted the same wherever that is done.
+    Other settings and the environment are not read, so that results are the same everywhere.
     """
     from schemas.events.tables import load_tables
 
@@ -162,29 +162,29 @@ def tables_of(config: Path | None) -> Tables:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"--config {config}: not TOML: {error}") from None
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
-        raise ConfigurationError(f"--config {config}: own_tables must hold tables")
+        raise ConfigurationError(f"--config {config}: own_tables must contain TOML tables")
     return load_tables(["all"], own)
 
 
 def require_new(files: Sequence[str], out: str, *, force: bool) -> None:
-    """Refuse an output that would destroy something. ConfigurationError says what."""
+    """Raise ConfigurationError for an output that would overwrite an input or existing file."""
     if out == "-":
         return
     path = Path(out)
     if path.is_dir() or not path.resolve().parent.is_dir():
-        raise ConfigurationError(f"--out {out}: a file is needed, in a folder that exists")
+        raise ConfigurationError(f"--out {out}: must be a file in an existing directory")
     if not path.exists():
         return
     for name in files:
         if name != "-" and Path(name).exists() and path.samefile(name):
-            raise ConfigurationError(f"--out {out}: is a recording to be read")
+            raise ConfigurationError(f"--out {out}: is also an input file; name another file")
     if path.is_file() and not force:
-        raise ConfigurationError(f"--out {out}: exists already; --force overwrites it")
+        raise ConfigurationError(f"--out {out}: already exists; use --force to overwrite it")
 
 
 @contextmanager
 def opened(out: str) -> Iterator[Callable[[bytes], object]]:
-    """Give a function that writes to *out*; a file gets its name when all is written."""
+    """Yield a function that writes to *out*; a file gets its name when it is complete."""
     if out == "-":
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
@@ -194,7 +194,7 @@ def opened(out: str) -> Iterator[Callable[[bytes], object]]:
     part = path if direct else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb" if direct else "xb") as raw:
-            file = _packed(raw) if out.endswith(".gz") else raw
+            file = _gzipped(raw) if out.endswith(".gz") else raw
             yield file.write
             if file is not raw:
                 file.close()
@@ -207,6 +207,6 @@ def opened(out: str) -> Iterator[Callable[[bytes], object]]:
             part.unlink(missing_ok=True)
 
 
-def _packed(raw: BinaryIO) -> BinaryIO:
-    """Pack; neither the name of a file nor a time goes into it."""
+def _gzipped(raw: BinaryIO) -> BinaryIO:
+    """Return a gzip writer that stores neither file name nor time."""
     return cast("BinaryIO", gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))

@@ -1,16 +1,16 @@
-r"""One message body made safe to share: same shape, no name, no address. Pure.
+r"""Pseudonymises a message body: same structure, no real names or IP addresses. Pure.
 
 Every text becomes a pseudonym of its kind, unless :mod:`consumers.commands.redact.allow_list`
-knows that it tells nobody's identity: a GUID stays a GUID, hexadecimal keeps its length, digits
-their number, a mail address becomes another whose domain is the same for all of that domain, and
-the parts of a path or of ``DOMAIN\user`` are replaced one by one. Free text becomes one word,
-followed by the addresses in it. An address becomes another by
-:mod:`consumers.commands.redact.addresses`, in whatever field it stands. JSON in a text is redacted
-as JSON. Pseudonyms are keyed hashes of the text in lower case, so equal values stay equal, between
-fields and between runs with one key, and nothing can be told of them without it. Short numbers and
-hexadecimal are shuffled one to one: two ids never become one. Kept are booleans, null, what means
-"nothing" (empty, ``-``, ``<null>``), numbers below 1,000, and names of columns that look like
-such.
+keeps it because it identifies nobody. A GUID stays a GUID; hexadecimal and digits keep their
+length; a mail address keeps a consistent pseudonym of its domain; the parts of a path or of
+``DOMAIN\user`` are replaced individually. Free text becomes a single pseudonym, followed by the IP
+addresses in it. An IP address in any field is replaced by
+:mod:`consumers.commands.redact.addresses`. JSON in a text is redacted as JSON.
+
+Pseudonyms are keyed hashes of the text in lower case. Equal values stay equal, across fields and
+across runs with the same key, and reveal nothing without it. Short numbers and hexadecimal are
+permuted one-to-one, so distinct ids stay distinct. Booleans, null, empty values (empty, ``-``,
+``<null>``), numbers below 1,000, and names that look like column names are kept.
 """
 
 from __future__ import annotations
@@ -33,23 +33,25 @@ if TYPE_CHECKING:
     from schemas.events.tables import Tables
 
 UNREADABLE = b"unreadable message"
-"""Stands for a message that is no JSON; it is none either."""
+"""Replaces a message that is not JSON; it is not JSON either."""
 UNREADABLE_RECORD = "unreadable record"
-"""Stands for a record that is no JSON in an envelope that can be read; it is no record either."""
+"""Replaces an unreadable record in a readable envelope; it is not a record either."""
 MAX_REDACT_DEPTH = 100
-"""Nesting beyond which objects and lists are emptied. Nothing is read there."""
+"""Nesting beyond which objects and lists are emptied. Nothing is read that deep."""
 MAX_REMEMBERED_TEXTS = 200_000
 MAX_REMEMBERED_LENGTH = 300
 MAX_UNKNOWN_NAMES = 1_000
 MAX_TEXT_ADDRESSES = 10
-"""Addresses told of one free text."""
+"""IP addresses kept of a free text."""
 _MAX_PATH_LENGTH = 2_000
 
 _NOTHING = frozenset(("", "-", "<null>", "true", "false"))
 _NIL = "00000000-0000-0000-0000-000000000000"
 _NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
-_TELLING_NAME = re.compile(r"[0-9]{5}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}|^[0-9.]+$|^[0-9A-Fa-f]{12,}$")
-"""Names that look like identifiers and may be somebody's: numbers, addresses, GUIDs, hashes."""
+_IDENTIFYING_NAME = re.compile(
+    r"[0-9]{5}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}|^[0-9.]+$|^[0-9A-Fa-f]{12,}$"
+)
+"""Names that look like personal identifiers: numbers, IP addresses, GUIDs, hashes."""
 _GUID = re.compile(r"(\{?)([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(\}?)")
 _HEX = re.compile(r"(?=.*[0-9])[0-9A-Fa-f]{8,256}")
 _DIGITS = re.compile(r"([-+]?0*)([0-9]{1,60})")
@@ -62,14 +64,14 @@ _IN_TEXT = re.compile(r"(?<![0-9A-Fa-f.:/])([0-9A-Fa-f:.]{2,45})(?![0-9A-Za-z.:]
 
 
 class Redactor:
-    """Redacts message bodies under one key, of at least 32 bytes."""
+    """Redacts message bodies with a key of at least 32 bytes."""
 
     def __init__(self, key: bytes, tables: Tables) -> None:
         self.records = 0
         self.unreadable_messages = 0
         self.unreadable_records = 0
         self.unknown_names: set[str] = set()
-        """Names of columns that were kept and that no table knows, or the first of them."""
+        """Kept names of columns that no table defines, up to a limit."""
         self._key = key[:64]
         self._keep = AllowList(tables)
         self._addresses = AddressMap(self._key)
@@ -77,14 +79,14 @@ class Redactor:
         self._names: dict[str, str] = {}
 
     def message(self, body: bytes) -> bytes:
-        """Return a body with the same records, redacted, in one line. Never raises."""
+        """Return the body redacted, with the same records, on a single line. Never raises."""
         body = body.removeprefix(b"\xef\xbb\xbf")
         if len(body) > MAX_BODY_BYTES:
             return self._unreadable()
         try:
             value = load_json(body)
         except (ValueError, RecursionError):
-            return self._apart(body)
+            return self._by_record(body)
         self.records += len(records_of(body))
         return orjson.dumps(self._value(value, "", 0))
 
@@ -93,8 +95,8 @@ class Redactor:
         self.unreadable_messages += 1
         return UNREADABLE
 
-    def _apart(self, body: bytes) -> bytes:
-        """Redact what is no single JSON text as it is read: by lines, or around broken records."""
+    def _by_record(self, body: bytes) -> bytes:
+        """Redact a body that is not a single JSON text: by lines, or around broken records."""
         records: list[Any] = []
         unreadable = 0
         for part in records_of(body):
@@ -112,7 +114,7 @@ class Redactor:
     # --- values ---
 
     def _value(self, value: Any, name: str, depth: int) -> Any:
-        """Redact a value that stands under *name*, in lower case. Lists hand their name on."""
+        """Redact a value under *name*, in lower case. List items inherit the name."""
         if isinstance(value, str):
             return self._text(value, name, depth)
         if isinstance(value, dict):
@@ -121,7 +123,7 @@ class Redactor:
             return (
                 []
                 if depth > MAX_REDACT_DEPTH
-                else [self._value(one, name, depth + 1) for one in value]
+                else [self._value(item, name, depth + 1) for item in value]
             )
         if value is None or isinstance(value, bool):
             return value
@@ -129,10 +131,10 @@ class Redactor:
 
     def _object(self, value: dict[str, Any], name: str, depth: int) -> dict[str, Any]:
         found = {}
-        for one, inner in value.items():
-            low = one.lower()
+        for key, inner in value.items():
+            low = key.lower()
             under = name if name and low in ("value", "localizedvalue") else low
-            found[self._name(one)] = self._value(inner, under, depth + 1)
+            found[self._name(key)] = self._value(inner, under, depth + 1)
         return found
 
     def _name(self, name: str) -> str:
@@ -146,7 +148,7 @@ class Redactor:
     def _new_name(self, name: str) -> str:
         if name == "" or name.lower() in self._keep.names:
             return name
-        if not _NAME.fullmatch(name) or _TELLING_NAME.search(name):
+        if not _NAME.fullmatch(name) or _IDENTIFYING_NAME.search(name):
             return self._word(name)
         if len(self.unknown_names) < MAX_UNKNOWN_NAMES:
             self.unknown_names.add(name)
@@ -156,7 +158,7 @@ class Redactor:
         if self._keep.is_place(name):
             return 0.0 if isinstance(number, float) else 0
         if isinstance(number, float) and not (math.isfinite(number) and number.is_integer()):
-            return 0.5  # still neither whole nor nothing, which is all that is read of it
+            return 0.5  # still not an integer and not zero; nothing else of it is read
         if abs(number) < 1_000 or self._keep.allows_number(name, number):
             return number
         new = int(self._digits(str(abs(int(number)))[:18])) * (-1 if number < 0 else 1)
@@ -187,7 +189,7 @@ class Redactor:
         if self._keep.is_agent(name):
             return self._with_addresses(f"{family_of(bare)} {self._word(bare)}", bare)
         if name == "actiontype" and bare.lower().startswith("logon"):
-            return f"Logon-{self._word(bare)}"  # by which hunting rows are told
+            return f"Logon-{self._word(bare)}"  # which identifies hunting rows
         return self._pseudonym(bare)
 
     def _json(self, text: str, name: str, depth: int) -> str | None:
@@ -201,7 +203,7 @@ class Redactor:
     # --- addresses ---
 
     def _address(self, text: str) -> str | None:
-        """Replace an address with whatever surrounds one in a field: brackets, port, zone."""
+        """Replace an IP address with its brackets, port or zone; return None for other text."""
         if len(text) > MAX_ADDRESS_LENGTH:
             return None
         if network := _NETWORK.fullmatch(text):
@@ -223,11 +225,11 @@ class Redactor:
         return (f"[{found}]" if bracket else found) + end
 
     def _with_addresses(self, new: str, text: str) -> str:
-        """Return *new* with the replacements of the addresses in a free text."""
+        """Return *new* followed by the replacements of the IP addresses in a free text."""
         found = []
         for match in _IN_TEXT.finditer(text):
-            one = match[1].strip(".")
-            tries = (one, one.strip(":"), one.partition(":")[0], one.rpartition(":")[2])
+            part = match[1].strip(".")
+            tries = (part, part.strip(":"), part.partition(":")[0], part.rpartition(":")[2])
             replaced = next(filter(None, map(self._addresses.replaced, tries)), None)
             if replaced is not None:
                 found.append(replaced)
@@ -260,7 +262,7 @@ class Redactor:
             )
         word = self._word(text)
         if "/" in text and len(text) <= MAX_ADDRESS_LENGTH:
-            return f"{word}/"  # what is read as a network stays one
+            return f"{word}/"  # so that it is still read as a network
         return self._with_addresses(word, text)
 
     def _part(self, text: str) -> str:
@@ -293,7 +295,7 @@ class Redactor:
         return new.upper() if text.isupper() else new
 
     def _digits(self, text: str) -> str:
-        """Replace digits that begin with no zero, or with one alone."""
+        """Replace digits without leading zeros, except a single 0."""
         size = len(text)
         if size < 4 or size > 18:
             long = str(int.from_bytes(self._hash(text, "digits")))
@@ -302,9 +304,9 @@ class Redactor:
         return str(least + self._shuffled(int(text) - least, 9 * least, "digits"))
 
     def _shuffled(self, number: int, size: int, kind: str) -> int:
-        """Return where a keyed shuffle of ``range(size)`` puts a number: a Feistel network.
+        """Return the image of a number under a keyed permutation of ``range(size)``.
 
-        The network shuffles the next power of four; numbers that leave the range go on in it.
+        A Feistel network permutes the next power of four; results out of range are permuted again.
         """
         half = max(1, ((size - 1).bit_length() + 1) // 2)
         mask = (1 << half) - 1

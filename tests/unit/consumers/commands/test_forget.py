@@ -50,11 +50,11 @@ def test_accounts_and_addresses_are_told_apart() -> None:
         ("ada\x1b[31m@example.net", "space"),
         ("81.2.69.0/24", "network"),
         ("2a02:8108::/32", "network"),
-        ("81.2.69", "not an address"),
-        ("81.2.69.256", "not an address"),
-        ("81.2.69.1600", "not an address"),
-        ("2a02:8108::5::1", "not an address"),
-        ("2a02:8108", "not an address"),
+        ("81.2.69", "not a valid IP address"),
+        ("81.2.69.256", "not a valid IP address"),
+        ("81.2.69.1600", "not a valid IP address"),
+        ("2a02:8108::5::1", "not a valid IP address"),
+        ("2a02:8108", "not a valid IP address"),
     ],
 )
 def test_what_is_neither_is_refused(text: str, why: str) -> None:

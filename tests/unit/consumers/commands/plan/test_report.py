@@ -47,14 +47,14 @@ def test_the_smallest_plan_that_is_enough_is_recommended() -> None:
     assert best is not None
     assert best.lookups_a_month == 5_000
     assert sentence(told) == (
-        "Take the plan of 5,000 lookups per month. It is the smallest that is enough for this "
-        "traffic: it answers 80.0% of the risky sign-ins with valid credentials and 50.0% of the "
-        "successful sign-ins from new locations."
+        "Use the plan of 5,000 lookups a month, the smallest that is enough for this traffic: it "
+        "covers 80.0% of the risky sign-ins with valid credentials and 50.0% of the successful "
+        "sign-ins from new locations."
     )
     assert [line.recommended for line in rows(told)] == [False, False, True, False, False]
     assert [line.note for line in rows(told)][3:] == [
         "",
-        "same as 25,000: no waits",
+        "no better than 25,000: all without waiting",
     ]
 
 
@@ -64,9 +64,9 @@ def test_that_the_free_plan_is_enough_or_none_is_told_plainly() -> None:
     told = planned((0.1, 0.1), (0.2, 0.3))
     assert recommended(told) is None
     assert sentence(told) == (
-        "No plan is enough for this traffic: even 1,500 lookups per month answer only 20.0% of the "
+        "No plan is enough for this traffic: even 1,500 lookups a month cover only 20.0% of the "
         "risky sign-ins with valid credentials and 30.0% of the successful sign-ins from new "
-        "locations (required: 80% of the risky sign-ins with valid credentials, 50% of the "
+        "locations (target: 80% of the risky sign-ins with valid credentials, 50% of the "
         "successful sign-ins from new locations)."
     )
 
@@ -88,7 +88,7 @@ def test_nothing_is_recommended_for_nothing() -> None:
     """An empty recording is no reason to take the free plan."""
     told = planned((0, 0), of=0)
     assert recommended(told) is None
-    assert as_json(told)["recommendation"] == "The recording has no sign-ins to plan for."
+    assert as_json(told)["recommendation"] == "There are no sign-ins to plan for."
 
 
 def test_shares_are_never_rounded_up() -> None:
