@@ -287,9 +287,7 @@ def _refusals(answer: bytes) -> list[_Refusal]:
     try:
         told = msgspec.json.decode(answer, type=_Answer | None)
     except msgspec.MsgspecError:
-        raise SinkHeldBack(
-            "SENTINEL__URL: unreadable response", remedy=_STRANGE
-        ) from None
+        raise SinkHeldBack("SENTINEL__URL: unreadable response", remedy=_STRANGE) from None
     return [] if told is None else told.errors or []
 
 

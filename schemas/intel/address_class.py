@@ -1,4 +1,4 @@
-"""Which class of network an address belongs to."""
+"""Classification of addresses by kind of network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOBILE_NETWORKS = frozenset(
         55836,  # Reliance Jio
     }
 )
-"""AS numbers by the holder's public registration; a hint where CrowdSec tells no class."""
+"""AS numbers by public registration of the holder; used if CrowdSec reports no class."""
 
 _BY_NAME = (
     (AddressClass.TOR, ("proxy:tor",)),
@@ -59,20 +59,20 @@ _BY_NAME = (
     (AddressClass.RESIDENTIAL, ("connection-type:residential",)),
     (AddressClass.MOBILE, ("connection-type:mobile",)),
 )
-"""Classes by CrowdSec's classification names (its hub's taxonomy), the most telling first."""
+"""Classes by CrowdSec classification names (taxonomy of its hub), most specific first."""
 
 
 def class_of_intel(intel: Intel) -> AddressClass:
-    """Return the class that CrowdSec's classifications tell, else its AS number, else unknown."""
+    """Return the class by CrowdSec's classifications, else by AS number, else unknown."""
     names = (*intel.classifications, *intel.false_positives)
-    for address_class, starts in _BY_NAME:
-        if any(name.startswith(starts) for name in names):
+    for address_class, prefixes in _BY_NAME:
+        if any(name.startswith(prefixes) for name in names):
             return address_class
     return AddressClass.PROXY if intel.proxy_or_vpn else class_of_network(intel.as_number)
 
 
 def class_of_network(as_number: int | None) -> AddressClass:
-    """Return the class that an AS number hints at."""
+    """Return the class by AS number."""
     if as_number in HOSTING_NETWORKS:
         return AddressClass.HOSTING
     return AddressClass.MOBILE if as_number in MOBILE_NETWORKS else AddressClass.UNKNOWN

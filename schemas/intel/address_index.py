@@ -1,7 +1,7 @@
-"""Which addresses any indicator names: asked for every address of the stream, so it is quick.
+"""Index of the addresses and networks in all indicators. Fast: queried for every sign-in.
 
-Addresses are a set of texts. Networks are a set of numbers for each length of prefix, longest
-first: lengths in use are few, and a set answers as fast as a trie written in C.
+Addresses are a set of strings. Networks are a set of integers per prefix length, longest first:
+few lengths are in use, and a set lookup is as fast as a trie written in C.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class AddressIndex:
         self._networks: dict[bool, dict[int, dict[int, str]]] = {False: {}, True: {}}
 
     def __len__(self) -> int:
-        """Return how many keys there are."""
+        """Return the number of keys."""
         return len(self.addresses) + self.networks
 
     @property
     def networks(self) -> int:
-        """Return how many of the keys are networks."""
-        return sum(len(one) for kind in self._networks.values() for one in kind.values())
+        """Return the number of keys that are networks."""
+        return sum(len(keys) for lengths in self._networks.values() for keys in lengths.values())
 
     def add(self, key: str) -> None:
         """Add an address or a network."""
@@ -43,7 +43,7 @@ class AddressIndex:
         self._networks[six][length][number] = key
 
     def discard(self, key: str) -> None:
-        """Take a key out, if it is in."""
+        """Remove a key if present."""
         if "/" not in key:
             self.addresses.discard(key)
             return
@@ -54,14 +54,14 @@ class AddressIndex:
             self._networks[six].pop(length, None)
 
     def matching(self, addresses: Iterable[str]) -> list[str]:
-        """Return those addresses that a key names or holds."""
+        """Return the addresses that equal a key or lie in a network."""
         exact = self.addresses
         if not (self._networks[False] or self._networks[True]):
-            return [one for one in addresses if one in exact]
-        return [one for one in addresses if one in exact or self._held(one)]
+            return [address for address in addresses if address in exact]
+        return [address for address in addresses if address in exact or self._in_network(address)]
 
     def keys_of(self, address: str) -> list[str]:
-        """Return all keys that name or hold an address, the most exact first."""
+        """Return all keys that match an address, most specific first."""
         found = [address] if address in self.addresses else []
         six = ":" in address
         bits, number = _number(address, six)
@@ -70,7 +70,7 @@ class AddressIndex:
                 found.append(key)
         return found
 
-    def _held(self, address: str) -> bool:
+    def _in_network(self, address: str) -> bool:
         six = ":" in address
         lengths = self._networks[six]
         if not lengths:
@@ -80,20 +80,21 @@ class AddressIndex:
 
 
 class EveryKey(AddressIndex):
-    """Stands for an index that was not read: every key that could name an address.
+    """Substitute for an index that was not loaded: yields every key that may match an address.
 
-    For looking at a few addresses in a file of many.
+    Use it to look up a few addresses in a large file.
     """
 
     def matching(self, addresses: Iterable[str]) -> list[str]:
-        """Return all of them: any may be named."""
+        """Return all addresses: any of them may match."""
         return list(addresses)
 
     def keys_of(self, address: str) -> list[str]:
-        """Return the address, and every network that holds it, the most exact first."""
+        """Return the address and every network that contains it, most specific first."""
         bits = 128 if ":" in address else 32
-        lengths = range(bits - 1, 0, -1)
-        return [address, *(str(ip_network((address, one), strict=False)) for one in lengths)]
+        prefixes = range(bits - 1, 0, -1)
+        networks = (str(ip_network((address, prefix), strict=False)) for prefix in prefixes)
+        return [address, *networks]
 
 
 def _number(address: str, six: bool) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def _number(address: str, six: bool) -> tuple[int, int]:
 
 
 def _parsed(key: str) -> tuple[bool, int, int]:
-    """Return family, length and bits of a canonical network; there may be many to read."""
+    """Return family, prefix length and prefix bits of a canonical network."""
     address, _, length = key.partition("/")
     six = ":" in address
     bits, number = _number(address, six)

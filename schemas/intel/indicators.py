@@ -1,4 +1,4 @@
-"""What a feed says of addresses: STIX indicators, reduced to what a match needs."""
+"""STIX indicators of feeds, reduced to what a match needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import Intel, Reputation, Verdict
 
 MALICIOUS_CONFIDENCE = 50
-"""Confidence from which an indicator of malicious activity is believed to be one."""
+"""Minimum confidence for an indicator of malicious activity to count as malicious."""
 _BENIGN = frozenset({"benign", "safe"})
 DECISIVE = _BENIGN | {"malicious", "malicious-activity"}
 """Labels and types by which :func:`reputation_of` decides."""
 
 
 class WhySkipped(StrEnum):
-    """Why an object of a feed is no indicator of ours. Each is counted."""
+    """Why an object of a feed is not a usable indicator. Counted by reason."""
 
     NOT_AN_INDICATOR = "not an indicator"
     MALFORMED = "malformed"
@@ -38,10 +38,10 @@ class WhySkipped(StrEnum):
 
 
 class Indicator(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One version of an indicator. Times are seconds since the epoch.
+    """A version of an indicator. Times are seconds since the epoch.
 
-    ``keys`` are canonical public addresses and networks in CIDR form that it names; any of them is
-    enough. A ``withdrawn`` one was revoked or deprecated; it may have no keys.
+    ``keys`` are the public addresses and networks of its pattern, canonical and in CIDR form; any
+    of them matches. A ``withdrawn`` indicator was revoked or deprecated; it may have no keys.
     """
 
     id: str
@@ -51,26 +51,27 @@ class Indicator(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     valid_from: float = 0.0
     valid_until: float | None = None
     confidence: int | None = None
-    """0 to 100 (STIX 2.1 section 3.2), None where none is given."""
+    """0 to 100 (STIX 2.1 section 3.2), None if absent."""
     types: tuple[str, ...] = ()
     """``indicator_types`` (STIX 2.1 section 10.7)."""
     labels: tuple[str, ...] = ()
     tlp: str | None = None
     kill_chain: tuple[str, ...] = ()
-    """Names of phases, each after the name of its chain and a colon."""
+    """Phases as ``chain:phase``."""
     destination: bool = False
-    """The pattern names the address as a destination: known to be bad, though not as a client."""
+    """True if the pattern names the address as a destination, not as a client."""
 
-    def valid_at(self, moment: float) -> bool:
-        """Tell whether it speaks of what happened at *moment* (STIX 2.1 section 4.7)."""
-        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
+    def valid_at(self, timestamp: float) -> bool:
+        """Return True if it applies to an event at *timestamp* (STIX 2.1 section 4.7)."""
+        ended = self.valid_until is not None and timestamp >= self.valid_until
+        return self.valid_from <= timestamp and not ended
 
 
 def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation:
-    """Return what an indicator says; UNKNOWN where it does not reach the feed's minimum.
+    """Return the reputation; UNKNOWN if the confidence is below the feed's minimum.
 
-    Malicious needs the type ``malicious-activity`` or the label ``malicious``, and a confidence of
-    50 or none at all.
+    Malicious requires the type ``malicious-activity`` or the label ``malicious``, and a confidence
+    of at least 50 or none.
     """
     labels = {label.lower() for label in indicator.labels}
     types = {kind.lower() for kind in indicator.types}
@@ -86,14 +87,14 @@ def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation
 
 
 def confidence_word(confidence: int | None) -> str | None:
-    """Return STIX's scale of confidence in words (STIX 2.1 appendix A): none for 0."""
+    """Return low, medium or high by STIX 2.1 appendix A; None for 0 or no confidence."""
     if not confidence:
         return None
     return "high" if confidence >= 70 else "medium" if confidence >= 30 else "low"
 
 
 def verdict_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
-    """Return an indicator as a feed's word on an address that *key* names, or that lies in it."""
+    """Return the verdict of a feed on an address that *key* names or contains."""
     intel = Intel(
         raw_reputation=reputation_of(indicator).value,
         confidence=confidence_word(indicator.confidence),
@@ -112,7 +113,7 @@ def verdict_of(feed: str, key: str, indicator: Indicator, least_confidence: int 
 
 
 def _evidence(key: str, indicator: Indicator) -> dict[str, Any]:
-    told = {
+    evidence = {
         "id": clean_text(indicator.id, 200),
         "names": key,
         "validFrom": iso_of(indicator.valid_from),
@@ -125,4 +126,4 @@ def _evidence(key: str, indicator: Indicator) -> dict[str, Any]:
         "killChain": list(indicator.kill_chain),
         "asDestination": indicator.destination or None,
     }
-    return {name: value for name, value in told.items() if value not in (None, [])}
+    return {name: value for name, value in evidence.items() if value not in (None, [])}

@@ -1,6 +1,6 @@
-"""Several words on one address, joined: the worst counts, and each source keeps its own.
+"""Merges the verdicts of all sources on an address; the most severe verdict wins.
 
-A feed's word is told from CrowdSec's own (its API, its replica) by the indicator it comes with.
+A verdict with an indicator comes from a feed, a verdict without one from CrowdSec (API or replica).
 """
 
 from __future__ import annotations
@@ -25,102 +25,113 @@ _BADNESS = {
 
 
 class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sources together say of one address."""
+    """The combined verdict of all sources on an address."""
 
     reputation: Reputation
     sources: tuple[str, ...]
-    """Those that know it, the worst word first; of all that were asked if none does."""
+    """Sources that know the address, most severe first; all sources if none knows it."""
     address_class: AddressClass
     false_positive: bool
-    """CrowdSec says that its own reports mean no harm, and no feed calls the address bad."""
+    """True if CrowdSec lists the address as harmless and no feed calls it bad."""
     intel: Intel
     evidence: dict[str, dict[str, Any]]
-    """What each source says, by its name."""
+    """Details of each source, by name."""
     looked_up: float | None
-    """When CrowdSec's word was given; None if only feeds speak."""
+    """Time of CrowdSec's verdict; None if only feeds know the address."""
     expires: float
-    """When the first of the words ends."""
+    """Time at which the first of the verdicts expires."""
 
     @property
     def reason(self) -> str:
-        """Return who says what, in a line."""
-        words = self.evidence.items()
-        told = [f"{name} says {one.get('reputation', 'nothing is known')}" for name, one in words]
-        return ", ".join(told)
+        """The verdict of each source, in one line."""
+        return ", ".join(
+            f"{name}: {details.get('reputation', 'no reputation')}"
+            for name, details in self.evidence.items()
+        )
 
 
 def false_positive(intel: Intel) -> bool:
-    """Tell whether the source itself says that its reports of the address mean no harm."""
+    """Return True if the source itself lists the address as a false positive or benign scanner."""
     return bool(intel.false_positives) or any(
         name.startswith("scanner:") for name in intel.classifications
     )
 
 
 def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
-    """Join one or more words on an address.
+    """Merge one or more verdicts on an address.
 
-    The worst reputation wins. Where CrowdSec calls an address harmless (benign, safe, a false
-    positive, a benign scanner) that a feed calls malicious, it counts as suspicious: the two
-    disagree, and a person should look.
+    The most severe reputation wins. Exception: an address that a feed calls malicious and CrowdSec
+    calls harmless (benign, safe, a false positive, a benign scanner) counts as suspicious. The
+    sources disagree, so an analyst should decide.
     """
-    ordered = sorted(words, key=lambda one: (_BADNESS[one.reputation], bool(one.intel.indicator)))
+    ordered = sorted(
+        words, key=lambda verdict: (_BADNESS[verdict.reputation], bool(verdict.intel.indicator))
+    )
     worst = ordered[0].reputation
-    of_crowdsec = [one for one in ordered if not one.intel.indicator]
-    fed = any(one.reputation.bad for one in ordered if one.intel.indicator)
-    excused = any(false_positive(one.intel) for one in of_crowdsec)
-    harmless = excused or any(one.reputation is Reputation.BENIGN for one in of_crowdsec)
+    of_crowdsec = [verdict for verdict in ordered if not verdict.intel.indicator]
+    fed = any(verdict.reputation.bad for verdict in ordered if verdict.intel.indicator)
+    excused = any(false_positive(verdict.intel) for verdict in of_crowdsec)
+    harmless = excused or any(verdict.reputation is Reputation.BENIGN for verdict in of_crowdsec)
     if fed and harmless and worst is Reputation.MALICIOUS:
         worst = Reputation.SUSPICIOUS
-    known = [one for one in ordered if one.reputation is not Reputation.UNKNOWN] or ordered
-    classes = [*(one.address_class for one in of_crowdsec), *(one.address_class for one in ordered)]
+    known = [
+        verdict for verdict in ordered if verdict.reputation is not Reputation.UNKNOWN
+    ] or ordered
+    classes = [
+        *(verdict.address_class for verdict in of_crowdsec),
+        *(verdict.address_class for verdict in ordered),
+    ]
     return MergedVerdict(
         reputation=worst,
-        sources=tuple(dict.fromkeys(one.source for one in known)),
+        sources=tuple(dict.fromkeys(verdict.source for verdict in known)),
         address_class=next(
-            (one for one in classes if one is not AddressClass.UNKNOWN), AddressClass.UNKNOWN
+            (verdict for verdict in classes if verdict is not AddressClass.UNKNOWN),
+            AddressClass.UNKNOWN,
         ),
         false_positive=excused and not fed,
-        intel=ordered[0].intel if len(ordered) == 1 else _joined([one.intel for one in ordered]),
+        intel=ordered[0].intel
+        if len(ordered) == 1
+        else _joined([verdict.intel for verdict in ordered]),
         evidence=_evidence(ordered),
-        looked_up=max((one.time for one in of_crowdsec), default=None),
-        expires=min(one.expires for one in ordered),
+        looked_up=max((verdict.time for verdict in of_crowdsec), default=None),
+        expires=min(verdict.expires for verdict in ordered),
     )
 
 
-def _joined(several: Sequence[Intel]) -> Intel:
-    """Join what sources tell: lists together, of single values the first that is told."""
+def _joined(intels: Sequence[Intel]) -> Intel:
+    """Combine the intelligence: lists are joined, of other values the first present wins."""
     joined: dict[str, Any] = {}
     for field in fields(Intel):
-        told = [value for one in several if _told_of(value := getattr(one, field.name))]
-        if told and isinstance(told[0], tuple):
-            names = dict.fromkeys(name for names in told for name in names)
+        values = [value for intel in intels if _is_present(value := getattr(intel, field.name))]
+        if values and isinstance(values[0], tuple):
+            names = dict.fromkeys(name for listed in values for name in listed)
             joined[field.name] = tuple(names)[:MAX_MERGED_NAMES]
-        elif told:
-            joined[field.name] = told[0]
+        elif values:
+            joined[field.name] = values[0]
     return Intel(**joined)
 
 
-def _told_of(value: object) -> bool:
-    """Tell whether a value is one; a number may be 0."""
+def _is_present(value: object) -> bool:
+    """Tell whether a value is verdict; a number may be 0."""
     return bool(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def _evidence(words: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
+def _evidence(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    crowdsec = {one.source for one in words if not one.intel.indicator}
-    for word in words:
-        namesake = word.intel.indicator and word.source in crowdsec
-        told = found.setdefault(f"{word.source} feed" if namesake else word.source, {})
-        if word.intel.indicator:
-            told.setdefault("reputation", word.reputation.value)
-            told.setdefault("indicators", []).append(word.intel.indicator)
+    crowdsec = {verdict.source for verdict in verdicts if not verdict.intel.indicator}
+    for verdict in verdicts:
+        namesake = verdict.intel.indicator and verdict.source in crowdsec
+        details = found.setdefault(f"{verdict.source} feed" if namesake else verdict.source, {})
+        if verdict.intel.indicator:
+            details.setdefault("reputation", verdict.reputation.value)
+            details.setdefault("indicators", []).append(verdict.intel.indicator)
         else:
-            told.update(_told(word.intel))
+            details.update(_crowdsec_details(verdict.intel))
     return found
 
 
-def _told(intel: Intel) -> dict[str, Any]:
-    told = {
+def _crowdsec_details(intel: Intel) -> dict[str, Any]:
+    details = {
         "reputation": intel.raw_reputation,
         "attackDetails": list(intel.attack_details),
         "references": list(intel.references),
@@ -133,4 +144,4 @@ def _told(intel: Intel) -> dict[str, Any]:
         "range24Reputation": intel.ip_range_24_reputation,
         "range24Score": intel.ip_range_24_score,
     }
-    return {name: value for name, value in told.items() if value not in (None, [], {})}
+    return {name: value for name, value in details.items() if value not in (None, [], {})}

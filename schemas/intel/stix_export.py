@@ -1,11 +1,11 @@
-"""STIX 2.1 indicators for Sentinel's upload API, of addresses that we judged and of feeds.
+"""STIX 2.1 indicators for Sentinel's upload API, made from our verdicts and from feeds.
 
-Ids are ours and always the same for the same thing, so that an upload replaces what an earlier
-one said (the API keeps the last version of an id). A feed's indicators get ids of ours too: the
-same feed may be connected to Sentinel under the original ones, and each would overwrite the other.
+Ids are our own and deterministic, so an upload replaces an earlier upload (the API keeps the last
+version of an id). A feed's indicators get ids of our own too: the same feed may be connected to
+Sentinel with its original ids, and the two would overwrite each other.
 
 ``revoked`` is never sent: it is permanent for an id (STIX 2.1 section 3.2), and an address may
-turn bad again. What is withdrawn is sent once more with a validity that has ended.
+become malicious again. To withdraw an indicator, send it again with a validity that has ended.
 
 Properties: Microsoft's "Import threat intelligence to Microsoft Sentinel with the upload API";
 STIX 2.1 sections 3.2 (common properties), 4.7 (indicator), 9 (patterns).
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 StixObject = dict[str, Any]
 
 MAX_OBJECT_KEYS = 1
-"""Addresses and networks in one pattern; an indicator with more becomes several objects. Sentinel
-fills the columns that its rules join on only for patterns that it can read, the simplest ones."""
+"""Maximum addresses and networks in a pattern; an indicator with more becomes several objects.
+Sentinel fills the columns that its rules join on only for the simplest patterns."""
 MAX_LABELS = 20
 MAX_LABEL_LENGTH = 100
 MAX_STIX_NAME_LENGTH = 200
 LAST_STIX_TIMESTAMP = 253_370_764_800.0
-"""The year 9999, in seconds: beyond it no calendar goes."""
+"""Start of the year 9999, in seconds since the epoch."""
 
 _OURS = UUID("8c6b4a53-5f6c-4a55-9d6e-2f0e5b1f7a4d")
-"""Never to be changed: all ids come from it."""
+"""Namespace of all ids. Never change it."""
 _CONFIDENCE = {"high": 90, "medium": 60, "low": 30}
 _MARKINGS = {
     "clear": "94868c89-83c2-464b-929b-a1a8aa3c8487",
@@ -46,7 +46,7 @@ _MARKINGS = {
     "green": "34098fce-860f-48ae-8e50-ebd3cc5e41da",
     "amber": "f88d31f6-486f-44da-b317-01333bde0b82",
 }
-"""Ids of the TLP's marking definitions: STIX 2.1 section 7.2.1.4, and TLP 2.0's for ``clear``."""
+"""Ids of the TLP marking definitions: STIX 2.1 section 7.2.1.4, and TLP 2.0's for ``clear``."""
 _KEPT_TO_READERS = frozenset({"red", "amber+strict", "amber-strict", "amber strict"})
 
 
@@ -59,14 +59,14 @@ def malicious_indicator(
     valid_until: float,
     first: float,
 ) -> StixObject:
-    """Return the indicator for an address that was judged malicious, or was until *now*.
+    """Return the indicator for an address with a malicious verdict.
 
-    *source* is the name under which we upload; with the address it makes the id. *first* is when
-    the address was first told of, and stays the same over renewals. A *valid_until* that is not
-    after *now* withdraws. Times are seconds since the epoch.
+    The id is made of *source*, the source name of our uploads, and the address. *first* is the
+    time of the first upload and stays the same over renewals. A *valid_until* that is not after
+    *now* withdraws the indicator. Times are seconds since the epoch.
     """
     ended = valid_until <= now
-    told: StixObject = {
+    indicator: StixObject = {
         **_head(_id("judged", source, address), first=first, now=now),
         "name": f"Malicious IP address {address}",
         "description": (
@@ -83,17 +83,17 @@ def malicious_indicator(
     }
     if intel.score is not None or intel.scores:
         page = {"source_name": "CrowdSec", "url": REPORT_URL + address}
-        told["external_references"] = [page]
-    return _without_nothing(told)
+        indicator["external_references"] = [page]
+    return _without_empty(indicator)
 
 
 def feed_indicators(
     feed: str, indicator: Indicator, *, now: float, valid: float, withdrawn: bool = False
 ) -> list[StixObject]:
-    """Return a feed's indicator as objects: one for each 50 of its keys, none without keys.
+    """Return a feed's indicator as objects: one per :data:`MAX_OBJECT_KEYS` keys, none without.
 
-    One without an end is given *valid* seconds from *now*, and has to be sent again before they
-    are over. A *withdrawn* one ends now, whatever it says itself.
+    An indicator without an end is valid for *valid* seconds from *now* and has to be sent again
+    before then. A *withdrawn* indicator ends now, whatever its own validity.
     """
     until = now if withdrawn else indicator.valid_until
     if until is None:
@@ -108,7 +108,7 @@ def feed_indicators(
         "object_marking_refs": _markings(indicator.tlp),
     }
     return [
-        _without_nothing(
+        _without_empty(
             {
                 **_head(part_id(feed, indicator.id, number), first=indicator.modified, now=now),
                 "pattern": _pattern(keys, destination=indicator.destination),
@@ -120,12 +120,12 @@ def feed_indicators(
 
 
 def part_id(feed: str, indicator: str, number: int) -> str:
-    """Return the id of an indicator's object, by the feed's name, its id there, and which part."""
+    """Return the object id, by feed name, original id and number of the part."""
     return _id("feed", feed, indicator, *([str(number)] if number else []))
 
 
 def for_readers_only(tlp: str | None) -> bool:
-    """Tell whether a marking keeps what it marks from being passed on: TLP red, amber+strict."""
+    """Return True if a TLP marking forbids sharing: TLP red or amber+strict."""
     return tlp is not None and _level(tlp) in _KEPT_TO_READERS
 
 
@@ -159,7 +159,7 @@ def _stamp(seconds: float) -> str | None:
 
 
 def _pattern(keys: Sequence[str], *, destination: bool = False) -> str:
-    """Return a pattern that any of *keys* fits, canonical addresses and networks."""
+    """Return a pattern that matches any of *keys*, canonical addresses and networks."""
     return f"[{' OR '.join(_comparison(key, destination=destination) for key in keys)}]"
 
 
@@ -193,5 +193,5 @@ def _bounded(text: str) -> str:
     return clean_text(text, MAX_STIX_NAME_LENGTH) or "nameless"
 
 
-def _without_nothing(told: StixObject) -> StixObject:
-    return {name: value for name, value in told.items() if value is not None and value != []}
+def _without_empty(properties: StixObject) -> StixObject:
+    return {name: value for name, value in properties.items() if value is not None and value != []}

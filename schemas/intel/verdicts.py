@@ -1,4 +1,4 @@
-"""What a source says of an address, or why nothing has been said."""
+"""The verdict of a source on an address, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import msgspec
 
 
 class Reputation(StrEnum):
-    """The kinds of verdict, worst first."""
+    """Reputations, most severe first."""
 
     MALICIOUS = "malicious"
     SUSPICIOUS = "suspicious"
     BENIGN = "benign"
     UNKNOWN = "unknown"
-    """Asked, and nothing is known. An answer, kept like any other."""
+    """Looked up without a result. Stored like any other verdict."""
 
     @property
     def bad(self) -> bool:
-        """Whether sign-ins from such an address are findings by themselves."""
+        """True if sign-ins from such an address are findings."""
         return self in (Reputation.MALICIOUS, Reputation.SUSPICIOUS)
 
 
 class WhyUnanswered(StrEnum):
-    """Why an address has no verdict. Never to be read as "clean"."""
+    """Why an address has no verdict. Never means that the address is clean."""
 
     QUOTA = "quota spent"
     SOURCE_DOWN = "source down"
@@ -34,17 +34,17 @@ class WhyUnanswered(StrEnum):
     KEY_REFUSED = "key refused"
     ASKED_ELSEWHERE = "another instance asks"
     NOT_YET = "waits for its turn"
-    """Lookups are left, but at the present pace others deserve them more."""
+    """Lookups are left, but other addresses have a higher score."""
 
 
 class AddressClass(StrEnum):
-    """What kind of network an address belongs to, as far as anybody says."""
+    """Kind of network that an address belongs to, as far as known."""
 
     TOR = "tor"
     VPN = "vpn"
     PROXY = "proxy"
     RELAY = "relay"
-    """Shared egress that people use unknowingly: private relays and corporate proxies."""
+    """Shared egress that people do not choose: private relays and corporate proxies."""
     HOSTING = "hosting"
     RESIDENTIAL = "residential"
     MOBILE = "mobile"
@@ -52,10 +52,10 @@ class AddressClass(StrEnum):
 
 
 class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a source tells of an address besides its reputation; None where it tells nothing."""
+    """Intelligence on an address besides its reputation; None for what the source omits."""
 
     raw_reputation: str | None = None
-    """The source's own word, which may be finer than :class:`Reputation`."""
+    """The reputation as the source names it; may be finer than :class:`Reputation`."""
     confidence: str | None = None
     score: int | None = None
     background_noise: int | None = None
@@ -82,14 +82,15 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_seen: str | None = None
     last_seen: str | None = None
     indicator: dict[str, Any] = {}
-    """What the indicator says by which a feed names the address."""
+    """Properties of the feed's indicator that matches the address; empty for CrowdSec."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag="answered"):
-    """A source's answer. Times are seconds since the epoch, by our clock.
+    """A verdict of a source. Times are seconds since the epoch, by our clock.
 
-    An answer is *open* when the address is asked about again, at ``again``, though it is not old:
-    nothing was known, and its sign-ins say much. They wait until it is closed.
+    A recheck is *pending* if the lookup had no result and the sign-ins of the address have a high
+    score. Then the address is looked up again at ``recheck_at``, before the verdict expires, and
+    its sign-ins stay queued until the recheck.
     """
 
     reputation: Reputation
@@ -103,22 +104,22 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def recheck_pending(self) -> bool:
-        """Whether sign-ins of the address wait for another answer."""
+        """True if the sign-ins of the address wait for a recheck."""
         return self.recheck_at > 0
 
     def stands(self, now: float) -> bool:
-        """Tell whether there is no reason to ask again."""
+        """Return True if the address need not be looked up again."""
         return self.expires > now and not 0 < self.recheck_at <= now
 
 
 class Unanswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="unanswered"):
-    """Why an address has no verdict, and until when (by our clock) it is not worth asking."""
+    """Why an address has no verdict, and until when (by our clock) no lookup is made."""
 
     why: WhyUnanswered
     expires: float
 
     def stands(self, now: float) -> bool:
-        """Tell whether it is not worth asking."""
+        """Return True if no lookup should be made now."""
         return self.expires > now
 
 

@@ -1,4 +1,4 @@
-"""Every column of our tables, defined once: type, origin, and what null means."""
+"""All columns of the output tables: type, origin, and the meaning of null."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ VERDICTS_TABLE = "SignInWatchVerdicts_CL"
 HEALTH_TABLE = "SignInWatchHealth_CL"
 SCHEMA_VERSION = 1
 MAX_TEXT_LENGTH = 4_096
-"""Characters of any text in a row; the service cuts at 64 KB."""
+"""Maximum characters of a text in a row. The ingestion service truncates at 64 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. ``kind`` is a Log Analytics type; ``null`` says what a missing value means."""
+    """A column. ``kind`` is a Log Analytics type, ``null`` the meaning of a missing value."""
 
     name: str
     kind: str
@@ -29,45 +29,43 @@ class Column:
     null: str | None = None
     """None for a column that always holds a value."""
     words: tuple[str, ...] = ()
-    """The only values a text may have; empty for any."""
+    """Permitted values of a text; empty for any."""
 
 
 def _always(name: str, kind: str, origin: str, words: str = "") -> Column:
     return Column(name, kind, origin, None, tuple(words.split()))
 
 
-def _sign_in(name: str, kind: str = "string", null: str = "the record does not tell") -> Column:
+def _sign_in(name: str, kind: str = "string", null: str = "not in the record") -> Column:
     return Column(name, kind, "sign-in", null)
 
 
 def _intel(name: str, kind: str = "string", words: str = "") -> Column:
-    return Column(name, kind, "source", "no source tells", tuple(words.split()))
+    return Column(name, kind, "source", "no source provides it", tuple(words.split()))
 
 
 FINDING_COLUMNS: tuple[Column, ...] = (
-    _always("TimeGenerated", "datetime", "wall time at which the row was made"),
+    _always("TimeGenerated", "datetime", "wall-clock time at which the row was created"),
     _always("FindingId", "string", "hash of SourceTable, EventId and IPAddress"),
-    _always("EventTime", "datetime", "when the sign-in began"),
-    _always("EventId", "string", "the event's own id, else _ItemId, else a hash of the record"),
+    _always("EventTime", "datetime", "start of the sign-in"),
+    _always("EventId", "string", "id of the event, else _ItemId, else a hash of the record"),
     _always("SourceTable", "string", "the Log Analytics table"),
-    _always("IPAddress", "string", "canonical address that was judged"),
-    _always("Account", "string", "user or service principal name, lower case"),
+    _always("IPAddress", "string", "client IP of the sign-in, in canonical form"),
+    _always("Account", "string", "user principal name or service principal name, lower case"),
     _always(
         "Outcome",
         "string",
-        "how far the sign-in got",
+        "result of the sign-in",
         "Success PasswordAccepted Interrupted Failure Unknown",
     ),
-    Column("SignInSucceeded", "boolean", "Outcome is Success", "the record does not tell"),
-    _always("Reputation", "string", "worst word of all sources", "malicious suspicious"),
+    Column("SignInSucceeded", "boolean", "True if Outcome is Success", "no result in the record"),
+    _always("Reputation", "string", "most severe verdict of all sources", "malicious suspicious"),
     _always("Severity", "string", "policy", "High Medium Low Informational"),
-    _always(
-        "Sources", "dynamic", "names of the sources that know the address, the worst word first"
-    ),
-    _always("MatchReason", "string", "the policy line that decided, and why"),
-    _always("Origin", "string", "how the row came to be", "live late replay test"),
-    _always("DelaySeconds", "real", "seconds from event to finding"),
-    _always("SchemaVersion", "int", "version of these columns"),
+    _always("Sources", "dynamic", "sources that know the address, most severe verdict first"),
+    _always("MatchReason", "string", "policy line that matched, and its reason"),
+    _always("Origin", "string", "how the finding was made", "live late replay test"),
+    _always("DelaySeconds", "real", "seconds from the event to the finding"),
+    _always("SchemaVersion", "int", "version of this table's columns"),
     _sign_in("AccountObjectId"),
     _sign_in("AccountType"),
     _sign_in("AadTenantId"),
@@ -79,7 +77,7 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     _sign_in("CorrelationId"),
     _sign_in("SessionId"),
     _sign_in("UniqueTokenIdentifier"),
-    _sign_in("SourceIPAddress", null="the row stands for several sign-ins"),
+    _sign_in("SourceIPAddress", null="the row aggregates several sign-ins"),
     _sign_in("ClientAppUsed"),
     _sign_in("UserAgent"),
     _sign_in("IsInteractive", "boolean"),
@@ -95,7 +93,7 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     Column(
         "AddressClass",
         "string",
-        "source, else the AS number",
+        "source, else derived from the AS number",
         "never null in rows of this version",
         ("tor", "vpn", "proxy", "relay", "hosting", "residential", "mobile", "unknown"),
     ),
@@ -118,39 +116,42 @@ FINDING_COLUMNS: tuple[Column, ...] = (
     Column(
         "VerdictTime",
         "datetime",
-        "when CrowdSec was asked, or made its replica",
-        "only feeds speak",
+        "time of the CrowdSec lookup, or of its replica",
+        "only feeds know the address",
     ),
-    Column("ReportUrl", "string", "the address's CrowdSec page", "CrowdSec told nothing"),
-    Column("Evidence", "dynamic", "what each source said", "nothing to add"),
+    Column("ReportUrl", "string", "CrowdSec page of the address", "no verdict of CrowdSec"),
+    Column("Evidence", "dynamic", "details of each source", "no details"),
 )
 
 VERDICT_COLUMNS: tuple[Column, ...] = (
-    _always("TimeGenerated", "datetime", "wall time at which the row was made"),
-    _always("IPAddress", "string", "canonical address"),
-    _always("Verdict", "string", "worst word", "malicious suspicious benign unknown unanswered"),
-    Column("Reason", "string", "who says so, or why there is no answer", "nothing to add"),
+    _always("TimeGenerated", "datetime", "wall-clock time at which the row was created"),
+    _always("IPAddress", "string", "address in canonical form"),
     _always(
-        "Sources", "dynamic", "names of the sources that know the address, the worst word first"
+        "Verdict",
+        "string",
+        "most severe verdict of all sources",
+        "malicious suspicious benign unknown unanswered",
     ),
+    Column("Reason", "string", "verdict of each source, or why there is none", "no details"),
+    _always("Sources", "dynamic", "sources that know the address, most severe verdict first"),
     _intel("Score", "int"),
     _intel("Confidence"),
     _always("Classifications", "dynamic", "source"),
     _always("AddressClass", "string", "source"),
-    Column("ExpiresTime", "datetime", "until when it is believed", "unanswered, or without an end"),
-    Column("ReportUrl", "string", "the address's CrowdSec page", "CrowdSec told nothing"),
+    Column("ExpiresTime", "datetime", "end of the verdict", "unanswered, or without expiry"),
+    Column("ReportUrl", "string", "CrowdSec page of the address", "no verdict of CrowdSec"),
 )
-"""One row whenever the verdict on an address, or the reason why it has none, changes."""
+"""One row for each change of an address's verdict, or of the reason why it has none."""
 
 HEALTH_COLUMNS: tuple[Column, ...] = (
-    _always("TimeGenerated", "datetime", "wall time of the measurement"),
+    _always("TimeGenerated", "datetime", "wall-clock time of the measurement"),
     _always("Instance", "string", "SERVICE__INSTANCE, else host name and process id"),
     _always("Version", "string", "version of signinwatch"),
-    _always("Metric", "string", "name as under /metrics, without the prefix"),
-    _always("Value", "real", "the measurement; counters count from the start of the process"),
-    Column("Detail", "dynamic", "labels of the measurement", "it has none"),
+    _always("Metric", "string", "name as in /metrics, without the prefix"),
+    _always("Value", "real", "value of the metric; counters start at 0 with the process"),
+    Column("Detail", "dynamic", "labels of the metric", "no labels"),
 )
-"""A row for each measurement, every SERVICE__REPORT_INTERVAL seconds and process."""
+"""One row per metric and process, every SERVICE__REPORT_INTERVAL seconds."""
 
 TABLES: dict[str, tuple[Column, ...]] = {
     FINDINGS_TABLE: FINDING_COLUMNS,
@@ -161,7 +162,7 @@ _BY_NAME = {table: {column.name: column for column in columns} for table, column
 
 
 def _is_whole(text: str) -> bool:
-    """Tell whether *text* can be written as UTF-8: it holds no half of a character."""
+    """Return True if *text* can be encoded as UTF-8: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -187,21 +188,21 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def row_error(row: Mapping[str, Any], table: str = FINDINGS_TABLE) -> str | None:
-    """Return what makes *row* no row of *table*, or None if nothing does.
+    """Return why *row* is not a valid row of *table*, or None if it is valid.
 
-    The ingestion service accepts what does not fit and drops it without a word, so this is the
-    only place where such a row is noticed.
+    The ingestion service accepts values that do not fit their column and drops them silently, so
+    only this check finds such a row.
     """
     for name, value in row.items():
         column = _BY_NAME[table].get(name)
         if column is None:
-            return f"no column is called {name[:80]}"
+            return f"unknown column {name[:80]}"
         if value is None:
             continue
         if not _fits(column.kind, value):
-            return f"{name} is no {column.kind}"
+            return f"{name} is not a valid {column.kind}"
         if column.words and value not in column.words:
-            return f"{name} is none of {', '.join(column.words)}"
+            return f"{name} is not one of {', '.join(column.words)}"
     for column in TABLES[table]:
         if column.null is None and row.get(column.name) is None:
             return f"{column.name} is missing"

@@ -1,4 +1,4 @@
-"""A finding: one bad sign-in, one row of the findings table."""
+"""Findings: rows of the findings table, one for each bad sign-in."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from schemas.rows.policy import Line
 
 REPORT_URL = "https://app.crowdsec.net/cti/"
-"""CrowdSec's public page of an address."""
+"""Prefix of CrowdSec's public page on an address."""
 
 FindingRow = dict[str, Any]
 
 
 def finding_id(table: str, event_id: str, address: str) -> str:
-    """Return the id of a finding: the same event and address give the same one, always.
+    """Return the id of a finding. It depends on the event and the address alone.
 
-    Its form is frozen: rules and exceptions of users refer to it.
+    The format is frozen: users' rules and exceptions refer to it.
     """
     return hashlib.sha256(orjson.dumps([table, event_id, address])).hexdigest()[:32]
 
@@ -46,7 +46,7 @@ def finding_row(
     delay: float,
     accounts: int | None = None,
 ) -> FindingRow:
-    """Return the row for one sign-in from one bad address; see :mod:`schemas.rows.columns`."""
+    """Return the row for a sign-in from a bad address; see :mod:`schemas.rows.columns`."""
     return {
         "TimeGenerated": iso(wall),
         "FindingId": finding_id(details.table, details.event_id, address),
@@ -90,18 +90,18 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(told.intel, asked=told.looked_up is not None),
+        **_intel_columns(told.intel, looked_up=told.looked_up is not None),
         "VerdictTime": iso_of(told.looked_up),
         "ReportUrl": REPORT_URL + address if told.looked_up is not None else None,
         "Evidence": told.evidence,
     }
 
 
-def _intel_columns(intel: Intel, *, asked: bool) -> FindingRow:
-    """Return what is told of the address; with *asked*, a source that would tell was asked."""
+def _intel_columns(intel: Intel, *, looked_up: bool) -> FindingRow:
+    """Return the columns of *intel*. With *looked_up*, an empty list is a result, not null."""
 
-    def names(told: Sequence[str]) -> list[str] | None:
-        return list(told) if told or asked else None
+    def names(values: Sequence[str]) -> list[str] | None:
+        return list(values) if values or looked_up else None
 
     confidence = intel.confidence if intel.confidence in ("high", "medium", "low") else None
     return {
@@ -118,11 +118,11 @@ def _intel_columns(intel: Intel, *, asked: bool) -> FindingRow:
         "IntelAsName": intel.as_name,
         "IpRange": intel.ip_range,
         "ReverseDns": intel.reverse_dns,
-        "IntelFirstSeen": _moment(intel.first_seen),
-        "IntelLastSeen": _moment(intel.last_seen),
+        "IntelFirstSeen": _timestamp(intel.first_seen),
+        "IntelLastSeen": _timestamp(intel.last_seen),
     }
 
 
-def _moment(text: str | None) -> str | None:
-    moment = parse_time(text)
-    return iso(moment) if moment else None
+def _timestamp(text: str | None) -> str | None:
+    parsed = parse_time(text)
+    return iso(parsed) if parsed else None

@@ -1,4 +1,4 @@
-"""The policy table: address class x outcome x reputation gives a severity, or none."""
+"""The policy: maps address class, outcome and reputation to a severity, or to no finding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """Severities of Microsoft Sentinel, and "none" for no finding."""
+    """Severities of Microsoft Sentinel; ``none`` means no finding."""
 
     HIGH = "High"
     MEDIUM = "Medium"
@@ -34,7 +34,7 @@ class Severity(StrEnum):
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"classes": "class"}):
-    """One line of the policy. An empty condition fits anything."""
+    """A line of the policy. An empty condition matches any value."""
 
     name: str
     severity: Severity
@@ -51,7 +51,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         reputation: Reputation,
         false_positive: bool,
     ) -> bool:
-        """Tell whether all conditions hold."""
+        """Return True if all conditions hold."""
         return (
             (not self.classes or address_class in self.classes)
             and (not self.outcome or outcome in self.outcome)
@@ -60,9 +60,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         )
 
 
-_ALLOWED = "a line has a name and a severity, and may have a why; allowed are " + ", ".join(
-    f"{key}: {' '.join(words)}"
-    for key, words in {
+_ALLOWED = "a line needs a name and a severity, why is optional; allowed values are " + ", ".join(
+    f"{key}: {' '.join(values)}"
+    for key, values in {
         "severity": Severity,
         "class": AddressClass,
         "outcome": Outcome,
@@ -80,10 +80,10 @@ def shipped_lines() -> tuple[Line, ...]:
 
 
 class Policy:
-    """The lines in force: the user's first, then the shipped ones."""
+    """The effective lines: the custom lines first, then the shipped lines."""
 
     def __init__(self, own: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Take lines as in ``policy.toml``; ConfigurationError names the wrong one."""
+        """Take custom lines as in ``policy.toml``. ConfigurationError names an invalid line."""
         lines = []
         for number, line in enumerate(own):
             try:
@@ -101,27 +101,27 @@ class Policy:
         reputation: Reputation,
         false_positive: bool,
     ) -> Line:
-        """Return the line that decides. The last shipped lines leave nothing undecided."""
+        """Return the first line that matches. The shipped lines cover all combinations."""
         key = (address_class, outcome, reputation, false_positive)
         line = self._decided.get(key)
         if line is None:
-            line = next(one for one in self.lines if one.fits(*key))
+            line = next(line for line in self.lines if line.fits(*key))
             self._decided[key] = line
         return line
 
     def harmless(self, address_class: AddressClass, reputation: Reputation, false: bool) -> bool:
-        """Tell whether no sign-in from such an address can become a finding, whatever its outcome.
+        """Return True if no sign-in from such an address can become a finding, for any outcome.
 
-        An unknown class counts as any class that the sign-in's own record may hint at.
+        An unknown class counts as every class that the record of the sign-in may indicate.
         """
         key = (address_class, reputation, false)
         if key not in self._harmless:
             unknown = address_class is AddressClass.UNKNOWN
             classes = tuple(AddressClass) if unknown else (address_class,)
             self._harmless[key] = all(
-                self.decide(one, outcome, reputation, false).severity is Severity.NONE
-                for one in classes
-                if not (unknown and one is AddressClass.TOR)
+                self.decide(candidate, outcome, reputation, false).severity is Severity.NONE
+                for candidate in classes
+                if not (unknown and candidate is AddressClass.TOR)
                 for outcome in Outcome
             )
         return self._harmless[key]

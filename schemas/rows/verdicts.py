@@ -1,4 +1,4 @@
-"""A row of the verdicts table: what is known of one address, or why nothing is."""
+"""Rows of the verdicts table: the verdict on an address, or why it has none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def verdict_row(
     address: str,
     answer: Answer | None,
-    why: str = "not asked yet",
+    why: str = "not looked up yet",
     words: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
-    """Return the columns of ``SignInWatchVerdicts_CL`` but for ``TimeGenerated``.
+    """Return the columns of ``SignInWatchVerdicts_CL`` except ``TimeGenerated``.
 
-    *words* are those of free sources, besides the answer. *why* stands as the reason where nobody
-    tells anything and there is no answer either.
+    *words* are the verdicts of local sources, in addition to *answer*. *why* is the reason to
+    show if there is neither an answer nor a local verdict.
     """
     row: dict[str, Any] = {
         "IPAddress": address,
@@ -36,19 +36,19 @@ def verdict_row(
         "ExpiresTime": None,
         "ReportUrl": None,
     }
-    all_words = [*([answer] if isinstance(answer, Verdict) else []), *words]
-    if all_words:
-        told = merge_verdicts(all_words)
-        intel = told.intel
+    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    if verdicts:
+        merged = merge_verdicts(verdicts)
+        intel = merged.intel
         row |= {
-            "Verdict": told.reputation.value,
-            "Reason": told.reason,
-            "Sources": list(told.sources),
+            "Verdict": merged.reputation.value,
+            "Reason": merged.reason,
+            "Sources": list(merged.sources),
             "Score": intel.score,
             "Confidence": intel.confidence,
             "Classifications": [*intel.classifications, *intel.false_positives],
-            "AddressClass": told.address_class.value,
-            "ExpiresTime": iso_of(told.expires),
-            "ReportUrl": REPORT_URL + address if told.looked_up is not None else None,
+            "AddressClass": merged.address_class.value,
+            "ExpiresTime": iso_of(merged.expires),
+            "ReportUrl": REPORT_URL + address if merged.looked_up is not None else None,
         }
     return row

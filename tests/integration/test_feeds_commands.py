@@ -34,7 +34,7 @@ async def test_lookup_shows_the_word_of_each_source(tmp_path: Path) -> None:
     assert by_address[BAD]["Evidence"]["sekoia"]["indicators"][0]["labels"] == ["botnet:example"]
     assert by_address[OTHER]["Sources"] == ["crowdsec"]
     assert crowdsec.asked == {OTHER: 1}
-    assert b"sekoia says malicious" in b" ".join(shown.out.split())
+    assert b"sekoia: malicious" in b" ".join(shown.out.split())
 
 
 async def test_status_tells_age_and_size_and_what_was_left_out(tmp_path: Path) -> None:

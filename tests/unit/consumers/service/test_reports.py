@@ -74,9 +74,9 @@ async def test_a_row_for_each_change_of_a_verdict() -> None:
     assert told == [
         ("0", "unanswered", "source down"),
         ("0", "unanswered", "quota spent"),
-        ("0", "unknown", "crowdsec says nothing is known"),
-        ("0", "malicious", "crowdsec says nothing is known"),
-        ("1", "unknown", "crowdsec says nothing is known"),
+        ("0", "unknown", "crowdsec: no reputation"),
+        ("0", "malicious", "crowdsec: no reputation"),
+        ("1", "unknown", "crowdsec: no reputation"),
     ]
     assert [row_error(one, VERDICTS_TABLE) for one in verdicts.rows] == [None] * 5
     await made.send_verdicts()

@@ -198,8 +198,8 @@ def test_each_source_has_its_evidence() -> None:
         "references": ["r"],
         "scores": {"x": 1},
     }
-    assert "sekoia says malicious" in told.reason
-    assert "crowdsec says benign" in told.reason
+    assert "sekoia: malicious" in told.reason
+    assert "crowdsec: benign" in told.reason
 
 
 @pytest.mark.parametrize("theirs", Reputation)
@@ -215,7 +215,7 @@ def test_crowdsecs_feed_beside_its_api(theirs: Reputation) -> None:
 def test_crowdsec_knows_nothing() -> None:
     """That is told in words, too."""
     told = merge_verdicts([Verdict(reputation=UNKNOWN, source="crowdsec", time=1.0, expires=2.0)])
-    assert (told.evidence, told.reason) == ({"crowdsec": {}}, "crowdsec says nothing is known")
+    assert (told.evidence, told.reason) == ({"crowdsec": {}}, "crowdsec: no reputation")
 
 
 # --- rows ---
