@@ -56,7 +56,7 @@ MAX_UPLOAD_BACKOFF_SECONDS = 30.0
 """Seconds between two tries."""
 MAX_UPLOAD_RETRY_AFTER_SECONDS = 60.0
 REPORT_INTERVAL_SECONDS = 300.0
-"""Seconds between two warnings about the same trouble."""
+"""Interval between log warnings about the same problem."""
 
 _UPLOAD_REMEDIES = {
     401: "check the identity that runs this (managed identity, or az login)",
@@ -65,8 +65,8 @@ _UPLOAD_REMEDIES = {
     404: "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule "
     "declares the stream",
 }
-_BUSY_STATUSES = "nothing to mend; the service is busy or out of reach"
-_NO_RESPONSE_REMEDY = "nothing to mend if it passes; else check LOGS__ENDPOINT and the network"
+_BUSY_STATUSES = "no action needed; the service is busy or unreachable"
+_NO_RESPONSE_REMEDY = "no action if it clears by itself; else check LOGS__ENDPOINT and the network"
 _TOO_LARGE = 413
 REQUEST_ERROR_CODES = frozenset(
     {
@@ -129,9 +129,9 @@ class MissingCredential:
 class LogsIngestionSink:
     """See :class:`schemas.ports.Sink`.
 
-    A body that is refused as malformed or too large is halved until the bad row is found. Every
-    other trouble holds the findings back, for up to *patience* seconds; so does a refusal that is
-    about the request itself, by its code or because no row at all is accepted.
+    A body that is refused as malformed or too large is halved until the bad row is found. Any
+    other error holds the findings back for up to *patience* seconds. So does a rejection of the
+    request itself, recognised by its code or because no row at all is accepted.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class LogsIngestionSink:
     ) -> None:
         """Without a *credential* (loopback only) a placeholder token is sent.
 
-        With *patience* None trouble is waited out for ever, and told to *health*. *new_transport*
-        makes the transport, by default the SDK does.
+        With *patience* None, errors are retried forever and reported to *health*. *new_transport*
+        creates the transport; by default the SDK does.
         """
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
         if new_transport is not None:
@@ -187,7 +187,7 @@ class LogsIngestionSink:
         return not lately and self._malformed_in_a_row >= enough
 
     async def _wait_until_accepted(self, bad: Sequence[tuple[FindingRow, str]]) -> None:
-        """Try one of the refused rows now and then, each in its turn, until one is accepted."""
+        """Retry the rejected rows individually, in turn, until the service accepts one."""
         rows = cycle(row for row, _ in bad)
         reason = bad[0][1]
         async for attempt in stamina.retry_context(
@@ -263,7 +263,7 @@ class LogsIngestionSink:
             ) from None
 
     def _tell(self, error: SinkHeldBack) -> None:
-        """Warn of the same trouble once in a while, not at each try."""
+        """Report the problem; log the same warning once per interval, not on each attempt."""
         if self._health is not None:
             self._health.report(Problem.FINDINGS_HELD_BACK, f"{error}; {error.remedy}")
             return

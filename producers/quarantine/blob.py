@@ -93,9 +93,9 @@ class _Blob(NamedTuple):
 class BlobQuarantine:
     """See :class:`schemas.ports.Quarantine`. The container must exist; it is never made here.
 
-    With *patient* every trouble is told to *health* and waited out, without end. Otherwise
-    ConfigurationError says which setting to mend, and LedgerFailed that the service does not
-    answer. Blobs of other names are left alone; what is no item in one of ours is passed over.
+    With *patient*, every problem is reported to *health* and retried forever. Otherwise
+    ConfigurationError names the setting to fix, and LedgerFailed means that the service does not
+    answer. Blobs with other names are left alone; invalid lines are skipped.
     """
 
     def __init__(

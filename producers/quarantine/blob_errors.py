@@ -1,4 +1,4 @@
-"""What a storage account's refusals and silences mean, and which setting may mend them.
+"""Translates errors of a storage account into messages that name the setting to fix.
 
 Status and codes: Microsoft's "Status and error codes" of the Blob service.
 """
@@ -45,13 +45,13 @@ def refusal(
 
 def denial(setting: str, what: str) -> ConfigurationError:
     """Return the error for a key or an identity that is not let in."""
-    mend = (
+    remedy = (
         "check its key or signature, and the account's firewall"
         if setting == "CONNECTION_STRING"
         else "give the identity the role Storage Blob Data Contributor on the container (a new "
         "role takes some minutes), and check the account's firewall"
     )
-    return ConfigurationError(f"{SETTING}{setting}: access is refused ({what}); {mend}")
+    return ConfigurationError(f"{SETTING}{setting}: access is refused ({what}); {remedy}")
 
 
 def silence(setting: str, what: str) -> NoResponse:

@@ -105,7 +105,7 @@ def _edge(doing: str) -> Iterator[None]:
 
 
 def _ends_half_way(path: Path) -> bool:
-    """Tell whether a crash or a full disk has cut off the last line: the next must not join it."""
+    """Return True if the last line is incomplete: the next must not be appended to it."""
     with path.open("rb") as file:
         if file.seek(0, os.SEEK_END) == 0:
             return False
@@ -151,7 +151,7 @@ def oldest_day(now: float) -> str:
 
 
 def is_selected(item: QuarantineItem, ids: Collection[str] | None, before: datetime | None) -> bool:
-    """Tell whether ``remove(ids, before)`` means *item*."""
+    """Return True if ``remove(ids, before)`` means *item*."""
     return (ids is None or item.id in ids) and (before is None or item.time < before)
 
 

@@ -1,4 +1,4 @@
-"""Passes chosen feeds on to Sentinel, page by page, from where an earlier process ended."""
+"""Uploads selected feeds to Sentinel in pages, and resumes where an earlier process ended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
 
 EXPORT_BATCH = 1_000
-"""Indicators between two notes of how far we are."""
+"""Indicators between two updates of the stored position."""
 EXPORT_LEASE_SECONDS = 900.0
-"""Seconds for which one instance passes a feed on."""
+"""Duration of the lease by which an instance uploads a feed."""
 
 
 class FeedUploader(Protocol):
@@ -25,11 +25,11 @@ class FeedUploader(Protocol):
     async def feed_changes(
         self, feed: str, changed: Sequence[Indicator], before: Mapping[str, Indicator] | None = None
     ) -> None:
-        """Pass on what changed; SinkHeldBack if it was not taken."""
+        """Upload changes; SinkHeldBack if they were not accepted."""
 
 
 class Steps(Protocol):
-    """How far a feed has been read."""
+    """Read position of a feed."""
 
     @property
     def steps(self) -> int:
@@ -37,17 +37,17 @@ class Steps(Protocol):
 
 
 class IndicatorChanges(Protocol):
-    """The part of the store of indicators that tells what came since."""
+    """The part of the indicator store that returns changes."""
 
     def state(self, feed: str) -> Steps:
-        """Return how far a feed has been read."""
+        """Return the read position of a feed."""
 
     def since(self, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
-        """Return what came after *step*, about *most*, and the last step of it."""
+        """Return about *most* changes after *step*, and the step of the last one."""
 
 
 class FeedExport:
-    """One feed. What is passed on is noted in the ledger, which instances share."""
+    """Exports one feed. The position is stored in the ledger, which instances share."""
 
     def __init__(
         self,
@@ -60,10 +60,7 @@ class FeedExport:
         now: Callable[[], float],
         shared: bool,
     ) -> None:
-        """Take the parts.
-
-        *valid* is for how long, in seconds, Sentinel believes an indicator without an end.
-        """
+        """Give an indicator without an end a validity of *valid* seconds."""
         self._feed = feed
         self._claim = f"passing {feed}"
         self._store = store
@@ -74,9 +71,9 @@ class FeedExport:
         self._shared = shared
 
     async def export_if_due(self) -> None:
-        """Pass on what is new, and now and then again what has no end. Never raises for Sentinel.
+        """Upload changes, and periodically renew indicators without an end.
 
-        What is not taken is tried again the next time.
+        Never raises an error of Sentinel; the next call retries.
         """
         if not await self._mine():
             return
@@ -87,13 +84,13 @@ class FeedExport:
                 await self._ledger.put_value(f"repassed {self._feed}", "0")
                 await self._ledger.put_value(f"renewed {self._feed}", repr(self._now()))
         except SinkHeldBack:
-            return  # the watch was told
+            return  # already reported as a health problem
         finally:
             if self._shared:
                 await self._ledger.release([self._claim])
 
     async def _mine(self) -> bool:
-        """Claim the work, or renew the claim; tell whether it is ours to do."""
+        """Acquire or renew the lease; return True if this instance holds it."""
         if not self._shared:
             return True
         return (
@@ -102,7 +99,7 @@ class FeedExport:
         )
 
     async def _due(self) -> bool:
-        """Tell whether what has no end has to be told again, before Sentinel forgets it."""
+        """Return True if indicators without an end need renewal before Sentinel expires them."""
         note = await self._ledger.get_value(f"renewed {self._feed}")
         if note is None:
             await self._ledger.put_value(f"renewed {self._feed}", repr(self._now()))
@@ -110,18 +107,18 @@ class FeedExport:
         return self._now() - float(note) > min(self._valid / 3, 7 * DAY_SECONDS)
 
     async def _pass_on(self, name: str, *, endless: bool) -> None:
-        """Pass on what came after the step that the note *name* tells; the note follows."""
+        """Upload the changes after the position stored under *name*, and advance it."""
         step = int(await self._ledger.get_value(name) or 0)
         if not self._shared and 0 < self._store.state(self._feed).steps < step:
-            step = 0  # the indicators were lost and read anew
+            step = 0  # the indicator store was lost and filled again
         while True:
             last, found = self._store.since(self._feed, step, EXPORT_BATCH)
             if last == step:
                 return
             wanted = [
-                one
-                for one in found
-                if not endless or (one.valid_until is None and not one.withdrawn)
+                indicator
+                for indicator in found
+                if not endless or (indicator.valid_until is None and not indicator.withdrawn)
             ]
             await self._taker.feed_changes(self._feed, wanted)
             step = last

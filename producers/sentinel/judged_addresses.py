@@ -1,8 +1,7 @@
-"""What goes to Sentinel's threat intelligence: addresses judged malicious, and chosen feeds.
+"""Uploads malicious addresses and selected feeds to Sentinel's threat intelligence.
 
-What was uploaded of an address is kept in the ledger's history, so that a restart, and other
-instances, upload nothing twice and withdraw what somebody else uploaded. Nothing waits for it, and
-what cannot be delivered now is tried again.
+Uploads are recorded in the ledger's history. So no upload is repeated after a restart or by another
+instance, and any instance can withdraw it. Nothing waits for an upload; a failed one is retried.
 """
 
 from __future__ import annotations
@@ -17,7 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from schemas.errors import LedgerFailed, SinkHeldBack
+from producers.sentinel.uploaded_indicator import (
+    NEVER_UPLOADED,
+    UploadedIndicator,
+    decoded_upload,
+    merged,
+)
+from schemas.errors import SinkHeldBack
 from schemas.health import Problem
 from schemas.intel.indicators import reputation_of
 from schemas.intel.stix_export import feed_indicators, for_readers_only, malicious_indicator
@@ -35,65 +40,33 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 UPLOADED_KEY_PREFIX = "ti|"
-"""Before an address, the key of what was uploaded of it."""
+"""Prefix of the history key of an address."""
 MAX_QUEUED_UPLOADS = 50_000
 MAX_REMEMBERED_UPLOADS = 100_000
-"""Addresses of which we remember whether they were uploaded."""
+"""Maximum addresses whose upload record is cached in memory."""
 REMEMBERED_SECONDS = 3_600.0
-"""Seconds after which the ledger is asked again: another instance may have uploaded meanwhile."""
+"""Lifetime of a cached record: another instance may have uploaded since."""
 REMEMBERED_LIVE_SECONDS = 300.0
-"""The same where an upload is valid, of which there are few: it may have been withdrawn."""
+"""The same for a record of a valid upload: it may have been withdrawn since."""
 UPLOAD_BATCH = 100
-"""Objects, as many as one request takes, after which it is noted what was uploaded."""
+"""Objects per request and per update of the ledger."""
 READ_BATCH = 500
 HELD_BACK_PAUSE_SECONDS = 30.0
-"""Seconds for which the service is left alone that took nothing."""
+"""Minimum pause after the service has accepted nothing."""
 RENEW_RECORD_SECONDS = 30 * 86_400.0
-"""Age at which an entry of the ledger is written again, before its history forgets it."""
+"""Age at which a ledger entry is renewed, before the history expires it."""
 
 
 class Uploader(Protocol):
-    """Takes STIX objects; the last one of an id counts."""
+    """Uploads STIX objects; the last object of an id wins."""
 
     async def send(self, objects: Sequence[StixObject]) -> list[tuple[StixObject, str]]:
-        """Upload; return those refused for good. SinkHeldBack when it gives up waiting."""
-
-
-class UploadedIndicator(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was uploaded last of an address. Times are seconds since the epoch, by our clock."""
-
-    time: float
-    """When that was decided."""
-    until: float
-    """To when it is valid; 0 for what was withdrawn."""
-    first: float
-    """When the address was first uploaded."""
-
-
-NEVER_UPLOADED = UploadedIndicator(0.0, 0.0, math.inf)
-
-
-def merged(key: str, mine: bytes, theirs: bytes) -> bytes:
-    """Join what two instances uploaded: the later decision counts, of two at once the longer one.
-
-    The same whichever comes first, and however often.
-    """
-    one, other = _decoded(key, mine), _decoded(key, theirs)
-    last = max(one, other, key=lambda shared: (shared.time, shared.until))
-    joined = msgspec.structs.replace(last, first=min(one.first, other.first))
-    return msgspec.msgpack.encode(joined)
-
-
-def _decoded(key: str, body: bytes) -> UploadedIndicator:
-    try:
-        return msgspec.msgpack.decode(body, type=UploadedIndicator)
-    except msgspec.MsgspecError as error:
-        raise LedgerFailed(f"the ledger's {key[:3]}… is unreadable: {error}") from None
+        """Upload; return the permanently rejected objects. SinkHeldBack on timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingUpload:
-    """What was decided last of an address. Without an end it is not to be told of."""
+    """The latest decision on an address. ``until`` None means that it must not be uploaded."""
 
     intel: Intel
     time: float
@@ -102,38 +75,38 @@ class _PendingUpload:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """An upload on its way: what is to be kept when it has arrived."""
+    """An upload in flight, with the record to store on success."""
 
     address: str
     wanted: _PendingUpload
     what: str
-    told: StixObject
+    indicator: StixObject
     shared: UploadedIndicator
 
 
 class ExportSettings(Protocol):
-    """What is shared, and how."""
+    """Settings of the export."""
 
     @property
     def upload_malicious(self) -> bool:
-        """Whether malicious addresses are uploaded at all."""
+        """True if malicious addresses are uploaded."""
 
     @property
     def valid_for(self) -> float:
-        """Seconds for which an indicator without an end is valid."""
+        """Validity in seconds of an indicator without an end."""
 
     @property
     def source(self) -> str:
-        """The name of the source, as Sentinel shows it."""
+        """Source name shown in Sentinel."""
 
 
 class IndicatorExport:
-    """Decides what is uploaded, renewed and withdrawn, and sees to it.
+    """Uploads, renews and withdraws indicators.
 
-    ``counts`` tells ``uploaded``, ``renewed``, ``withdrawn``, ``refused`` (by the service, for
-    good), ``dropped`` (no room in the queue) and ``marked`` (TLP forbids to pass it on) objects
-    of addresses, and of feeds ``fed``, ``feed withdrawn``, ``marked``, ``benign``, ``expired`` and
-    ``nameless`` (withdrawn without saying what it was) indicators.
+    ``counts`` has, for addresses, ``uploaded``, ``renewed``, ``withdrawn``, ``refused``
+    (permanently rejected), ``dropped`` (queue full) and ``marked`` (TLP forbids sharing); for
+    feeds, ``fed``, ``feed withdrawn``, ``marked``, ``benign``, ``expired`` and ``nameless``
+    (withdrawn without a known pattern).
     """
 
     def __init__(
@@ -160,13 +133,13 @@ class IndicatorExport:
         self._queue: dict[str, _PendingUpload] = {}
         self._known: OrderedDict[str, tuple[float, UploadedIndicator]] = OrderedDict()
         self._doubtful: set[str] = set()
-        """Addresses of uploads on their way, and of those of which nobody knows if they arrived."""
+        """Addresses of uploads that are in flight or have an unknown result."""
         self._one_flush = asyncio.Lock()
         self._held_back: tuple[float, SinkHeldBack] | None = None
         self._unwell = False
 
     def __len__(self) -> int:
-        """Return how many addresses wait for the next flush."""
+        """Return the number of addresses queued for the next flush."""
         return len(self._queue)
 
     # --- addresses ---
@@ -183,19 +156,19 @@ class IndicatorExport:
         *,
         tlps: Collection[str] = (),
     ) -> None:
-        """Take note of what was decided of an address; cheap, may be called again and again.
+        """Record the verdict on an address. Cheap enough to call repeatedly.
 
-        *expires* is when the verdict ends, *time* when it was decided, by the ledger's clock.
-        *tlps* are markings of what it rests on, besides the one of *intel*'s own indicator.
+        *expires* is the end of the verdict, *time* the time of the decision, by the ledger's
+        clock. *tlps* are markings of its indicators, in addition to that of *intel*.
         """
         if not self._settings.upload_malicious:
             return
         bad = reputation is Reputation.MALICIOUS and not false_positive
-        told = bad and address_class is not AddressClass.RELAY
-        if told and any(map(for_readers_only, (intel.indicator.get("tlp"), *tlps))):
+        shared = bad and address_class is not AddressClass.RELAY
+        if shared and any(map(for_readers_only, (intel.indicator.get("tlp"), *tlps))):
             self.counts["marked"] += 1
-            told = False
-        until = min(expires, self._clock.now() + self._settings.valid_for) if told else None
+            shared = False
+        until = min(expires, self._clock.now() + self._settings.valid_for) if shared else None
         self._note(address, _PendingUpload(intel, time, until))
 
     def _note(self, address: str, wanted: _PendingUpload) -> None:
@@ -209,7 +182,7 @@ class IndicatorExport:
         self._queue[address] = wanted
 
     def _kind(self, address: str, wanted: _PendingUpload, known: UploadedIndicator) -> str | None:
-        """Tell what is to be done: nothing where Sentinel says already what it should."""
+        """Return the kind of upload, or None if Sentinel is up to date."""
         now = self._clock.now()
         doubtful = address in self._doubtful
         live = known.until > now
@@ -228,10 +201,10 @@ class IndicatorExport:
         self._doubtful.discard(address)
 
     async def flush(self) -> None:
-        """Upload what changed since the last time. To be called every few seconds.
+        """Upload the changes since the last flush. Call it every few seconds.
 
-        When the service takes nothing it is left alone for a while; the queue stays, and so it
-        does when LedgerFailed is raised.
+        Pauses after the service has accepted nothing. The queue is kept then, and also if
+        LedgerFailed is raised.
         """
         async with self._one_flush:
             await self._look_up()
@@ -248,14 +221,15 @@ class IndicatorExport:
                 self._unwell = True
 
     async def _look_up(self) -> None:
-        """Make known what the ledger has on queued addresses; let those go that need nothing."""
-        unknown = [one for one in self._queue if self._remembered(one) is None]
+        """Load the ledger's records of queued addresses; drop those without a change."""
+        unknown = [address for address in self._queue if self._remembered(address) is None]
         for start in range(0, len(unknown), READ_BATCH):
-            part = unknown[start : start + READ_BATCH]
-            found = await self._ledger.get_history([UPLOADED_KEY_PREFIX + one for one in part])
-            for address in part:
+            batch = unknown[start : start + READ_BATCH]
+            keys = [UPLOADED_KEY_PREFIX + address for address in batch]
+            found = await self._ledger.get_history(keys)
+            for address in batch:
                 key = UPLOADED_KEY_PREFIX + address
-                shared = _decoded(key, found[key]) if key in found else NEVER_UPLOADED
+                shared = decoded_upload(key, found[key]) if key in found else NEVER_UPLOADED
                 self._remember(address, shared)
                 wanted = self._queue.get(address)
                 if wanted is not None and self._kind(address, wanted, shared) is None:
@@ -266,7 +240,7 @@ class IndicatorExport:
         for address, wanted in list(self._queue.items()):
             known = self._remembered(address)
             if known is None:
-                continue  # too many for our memory: the next flush looks it up again
+                continue  # evicted from the cache: the next flush loads it again
             what = self._kind(address, wanted, known)
             if what is None:
                 self._let_go(address)
@@ -280,7 +254,7 @@ class IndicatorExport:
         now = self._clock.now()
         until = now if wanted.until is None else wanted.until
         first = min(known.first, now)
-        told = malicious_indicator(
+        indicator = malicious_indicator(
             address,
             wanted.intel,
             source=self._settings.source,
@@ -290,51 +264,52 @@ class IndicatorExport:
         )
         decided = max(wanted.time, math.nextafter(known.time, math.inf))
         return _Change(
-            address, wanted, what, told, UploadedIndicator(decided, wanted.until or 0.0, first)
+            address, wanted, what, indicator, UploadedIndicator(decided, wanted.until or 0.0, first)
         )
 
     async def _apply(self, changes: Sequence[_Change]) -> None:
-        """Upload changes, and note those that arrived."""
-        self._doubtful.update(one.address for one in changes)
-        refused = await self._send([one.told for one in changes])
-        arrived = [one for one in changes if one.told["id"] not in refused]
+        """Upload changes, and record the accepted ones."""
+        self._doubtful.update(change.address for change in changes)
+        refused = await self._send([change.indicator for change in changes])
+        accepted = [change for change in changes if change.indicator["id"] not in refused]
         entries = {
-            UPLOADED_KEY_PREFIX + one.address: msgspec.msgpack.encode(one.shared) for one in arrived
+            UPLOADED_KEY_PREFIX + change.address: msgspec.msgpack.encode(change.shared)
+            for change in accepted
         }
         if entries:
             await self._ledger.put_history(entries, merged)
-        for one in arrived:
-            self._remember(one.address, one.shared)
-            self.counts[one.what] += 1
-        for one in changes:
-            self._doubtful.discard(one.address)
-            if self._queue.get(one.address) is one.wanted:  # else it was judged anew meanwhile
-                del self._queue[one.address]
+        for change in accepted:
+            self._remember(change.address, change.shared)
+            self.counts[change.what] += 1
+        for change in changes:
+            self._doubtful.discard(change.address)
+            if self._queue.get(change.address) is change.wanted:  # else there is a newer verdict
+                del self._queue[change.address]
 
     # --- feeds ---
 
     async def feed_changes(
         self, feed: str, changed: Sequence[Indicator], before: Mapping[str, Indicator] | None = None
     ) -> None:
-        """Pass on what changed in a feed, in order; when this returns, Sentinel has it.
+        """Upload the changes of a feed, in order. Sentinel has accepted them when this returns.
 
-        SinkHeldBack when it has not: then all of *changed* may be handed over again. *before* has,
-        by id, the versions that were handed over last, as far as they are known. By them what was
-        revoked without saying what it was is withdrawn too, and so are surplus parts of one that
-        has shrunk, and what ended early or was marked as not to be passed on.
+        Raises SinkHeldBack otherwise; then repeat the call with all of *changed*. *before* maps
+        ids to the versions uploaded last, as far as known. They serve to withdraw indicators
+        revoked without a pattern, surplus parts of an indicator that has shrunk, and indicators
+        that expired early or that a new TLP marking forbids to share.
 
-        What has no end is valid for the time of the settings, and has to be handed over again
-        before half of it is over.
+        An indicator without an end is valid for the time in the settings. Upload it again before
+        half of that time has passed.
         """
         resting = self._resting()
         if resting is not None:
             raise resting
         last: dict[str, Indicator] = {}
         by_id: dict[str, StixObject] = {}
-        for one in changed:
-            known = last.get(one.id) or (before or {}).get(one.id)
-            by_id |= {told["id"]: told for told in self._fed(feed, one, known)}
-            last[one.id] = one
+        for indicator in changed:
+            known = last.get(indicator.id) or (before or {}).get(indicator.id)
+            by_id |= {made["id"]: made for made in self._fed(feed, indicator, known)}
+            last[indicator.id] = indicator
         objects = list(by_id.values())
         try:
             for start in range(0, len(objects), UPLOAD_BATCH):
@@ -344,7 +319,7 @@ class IndicatorExport:
             raise
 
     def _fed(self, feed: str, one: Indicator, before: Indicator | None) -> Iterable[StixObject]:
-        """Return the objects by which Sentinel comes to know of one change."""
+        """Return the STIX objects for a change of an indicator."""
         now, valid = self._clock.now(), self._settings.valid_for
         why = "feed withdrawn" if one.withdrawn else self._why_not(one)
         told: list[StixObject] = []
@@ -361,7 +336,7 @@ class IndicatorExport:
         return [*told, *ended[len(told) :]]
 
     def _why_not(self, one: Indicator) -> str | None:
-        """Tell why an indicator is not passed on: rules match on whatever lies in Sentinel."""
+        """Return why an indicator is not shared, or None: Sentinel's rules match on any upload."""
         if for_readers_only(one.tlp):
             return "marked"
         if one.valid_until is not None and one.valid_until <= self._clock.now():
@@ -371,14 +346,14 @@ class IndicatorExport:
     # --- both ---
 
     async def _send(self, objects: Sequence[StixObject]) -> set[str]:
-        """Upload; return the ids of what was refused for good, which is counted and let go."""
+        """Upload; count and return the ids of permanently rejected objects."""
         refused = await self._uploader.send(objects)
         self._well()
         if refused:
             self.counts["refused"] += len(refused)
-            log.warning("indicators refused by Sentinel", indicators=len(refused))
-            log.debug("first refused indicator", id=refused[0][0]["id"], why=refused[0][1])
-        return {one["id"] for one, _ in refused}
+            log.warning("indicators rejected by Sentinel", indicators=len(refused))
+            log.debug("first rejected indicator", id=refused[0][0]["id"], why=refused[0][1])
+        return {rejected["id"] for rejected, _ in refused}
 
     def _rest(self, error: SinkHeldBack) -> None:
         pause = (
@@ -396,7 +371,7 @@ class IndicatorExport:
             self._health.resolve(Problem.INDICATORS_HELD_BACK)
 
     def _resting(self) -> SinkHeldBack | None:
-        """Return why nothing is tried now, and for how long."""
+        """Return the error that pauses uploads, with the remaining time; None if not paused."""
         if self._held_back is None:
             return None
         until, error = self._held_back
@@ -404,7 +379,7 @@ class IndicatorExport:
         return SinkHeldBack(str(error), remedy=error.remedy, retry_after=left) if left > 0 else None
 
     def _remembered(self, address: str) -> UploadedIndicator | None:
-        """Return what is known of an address, None if the ledger has to be asked."""
+        """Return the cached record of an address, or None if it must be loaded."""
         read, shared = self._known.get(address, (-math.inf, NEVER_UPLOADED))
         limit = REMEMBERED_LIVE_SECONDS if shared.until > self._clock.now() else REMEMBERED_SECONDS
         return shared if self._monotonic() - read < limit else None

@@ -80,8 +80,8 @@ _INDICATOR_REMEDIES = {
     404: "check SENTINEL__WORKSPACE_ID (the Log Analytics workspace's id), and that Sentinel is "
     "enabled on it",
 }
-_BUSY_STATUSES = "nothing to mend; the service is busy or out of reach"
-_NO_RESPONSE = "nothing to mend if it passes; else check SENTINEL__URL and the network"
+_BUSY_STATUSES = "no action needed; the service is busy or unreachable"
+_NO_RESPONSE = "no action if it clears by itself; else check SENTINEL__URL and the network"
 _STRANGE = "check SENTINEL__URL, and whether a proxy answers in its place"
 _CHANGED = "see whether the upload API has changed; a newer version of signinwatch may be needed"
 
@@ -96,7 +96,7 @@ class _Answer(msgspec.Struct):
 
 
 class RequestRateLimiter:
-    """Lets at most so many requests through in any minute; the others wait."""
+    """Limits the requests per minute; further requests wait."""
 
     def __init__(
         self,
@@ -123,8 +123,8 @@ class RequestRateLimiter:
 class IndicatorUpload:
     """Uploads STIX objects to one workspace.
 
-    A body that is refused as malformed is halved until the bad object is found. Every other
-    trouble is waited out for *patience* seconds.
+    A body that is refused as malformed is halved until the bad object is found. Any other
+    error is retried for *patience* seconds.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class IndicatorUpload:
     async def _send_halves(
         self, part: Sequence[tuple[StixObject, bytes]], error: SinkRefused
     ) -> list[tuple[StixObject, str]]:
-        """Find the bad ones. SinkHeldBack where all are: then it is not the objects."""
+        """Find the invalid objects. SinkHeldBack if all are rejected: the request is at fault."""
         if len(part) == 1:
             return [(part[0][0], str(error))]
         middle = len(part) // 2
@@ -301,10 +301,10 @@ def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | Si
     status = response.status_code
     if status in _REFUSED:
         return SinkRefused(f"refused by the upload API ({status})")
-    mend = _BUSY_STATUSES if status in (408, 429) or status >= 500 else _STRANGE
+    fallback = _BUSY_STATUSES if status in (408, 429) or status >= 500 else _STRANGE
     return SinkHeldBack(
         f"SENTINEL__URL: the upload API answers {status}",
-        remedy=_INDICATOR_REMEDIES.get(status, mend),
+        remedy=_INDICATOR_REMEDIES.get(status, fallback),
         retry_after=_retry_after(response.headers.get("Retry-After"), answer),
     )
 

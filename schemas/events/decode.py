@@ -383,7 +383,7 @@ class Decoder:
 
 
 def _lost_its_type(record: dict[str, Any], form: RecordFormat) -> bool:
-    """Tell whether a record of lower-case names is a row that is told by its category alone."""
+    """Return True if a record of lower-case names is a row that is told by its category alone."""
     nested = any("properties" in place for (place,) in form.columns["address"])
     return nested and "properties" not in record and "ipaddress" in record
 

@@ -1,4 +1,4 @@
-"""How far a sign-in got. Success and failure are only the two ends of it."""
+"""Results of sign-ins, from success over intermediate results to failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     """The service asked for something more and nothing tells whether a secret was right."""
     FAILURE = "Failure"
     UNKNOWN = "Unknown"
-    """The record does not tell. Never treated as success."""
+    """The record has no result. Never treated as success."""
 
     @property
     def succeeded(self) -> bool | None:

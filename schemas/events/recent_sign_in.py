@@ -148,7 +148,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
 
 
 def _plain(texts: Collection[str]) -> bool:
-    """Tell whether texts are as they would be after cleaning; TypeError where one is none."""
+    """Return True if texts are as they would be after cleaning; TypeError where one is none."""
     joined = _BETWEEN.join(texts)
     if not joined.isascii() or "<null>" in joined:
         return False
@@ -161,7 +161,7 @@ def _plain(texts: Collection[str]) -> bool:
 
 
 def _are_times(texts: Collection[str]) -> bool:
-    """Tell whether ``parse_time`` reads all; TypeError or ValueError where one is no time.
+    """Return True if ``parse_time`` reads all; TypeError or ValueError where one is no time.
 
     At the ends of time a zone may lead beyond what can be told.
     """

@@ -202,7 +202,7 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
 
 
 def is_risky(level: Scalar) -> bool:
-    """Tell whether a risk level says that Entra ID itself finds the sign-in risky."""
+    """Return True if a risk level says that Entra ID itself finds the sign-in risky."""
     return isinstance(level, str) and level.lower() in ("low", "medium", "high")
 
 

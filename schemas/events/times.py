@@ -18,7 +18,7 @@ _ISO_FORM = re.compile(
 
 
 def parse_time(value: object) -> datetime | None:
-    """Return the moment that *value* tells, in UTC, or None when it tells none.
+    """Return the timestamp in *value*, in UTC, or None if it has none.
 
     Read are ISO 8601 with any number of fraction digits (cut to microseconds), an unpadded hour
     and any offset, and the US form ``5/6/2031 3:03:58 PM``, month first. A time without a zone

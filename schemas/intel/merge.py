@@ -112,7 +112,7 @@ def _joined(intels: Sequence[Intel]) -> Intel:
 
 
 def _is_present(value: object) -> bool:
-    """Tell whether a value is verdict; a number may be 0."""
+    """Return True if a value is verdict; a number may be 0."""
     return bool(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 

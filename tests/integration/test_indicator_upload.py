@@ -164,8 +164,8 @@ async def test_passing_trouble_is_waited_out(
         (401, "identity"),
         (403, "Microsoft Sentinel Contributor"),
         (404, "SENTINEL__WORKSPACE_ID"),
-        (429, "nothing to mend"),
-        (503, "nothing to mend"),
+        (429, "no action needed"),
+        (503, "no action needed"),
         (418, "SENTINEL__URL"),
     ],
 )

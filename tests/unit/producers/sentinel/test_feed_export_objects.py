@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.sentinel.judged_addresses import UploadedIndicator, merged
+from producers.sentinel.uploaded_indicator import UploadedIndicator, merged
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.health import Problem
 from schemas.intel.stix_export import part_id
