@@ -61,7 +61,7 @@ async def test_quarantine_keeps_what_could_not_be_read(tmp_path: Path) -> None:
     table = await signinwatch("quarantine", "list", *state)
     assert b"\x1b[31m" not in table.out
     retried = await signinwatch("quarantine", "retry", "--findings", tmp_path / "f", *state)
-    assert retried.out.startswith(b"0 of 2 settled")
+    assert retried.out.startswith(b"0 of 2 resolved")
     assert (await signinwatch("quarantine", "purge", *state)).status == 2
     purged = await signinwatch("quarantine", "purge", items[0]["id"], *state)
     assert purged.out == b"1 deleted\n"

@@ -181,7 +181,7 @@ async def place(server: Azurite | None, tmp_path: Path) -> Directory | Shared:
 
 def deleted(out: bytes) -> list[int]:
     """Return the last column of the table; names of stores may take several lines."""
-    ends = re.compile(r" (?:verdicts|sign-ins|history|findings) +([\d,]+)$")
+    ends = re.compile(r" (?:verdicts|sign-ins|entries|findings) +([\d,]+)$")
     return [
         int(found[1]) for line in out.decode().splitlines() if (found := ends.search(line.rstrip()))
     ]
@@ -255,7 +255,7 @@ async def test_a_directory_in_use_is_let_be(tmp_path: Path) -> None:
         ran = await signinwatch("forget", ADA, "--state", tmp_path)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert "in use by another process" in ran.err
-        assert "if the service is running, stop it first" in ran.err
+        assert "stop the service first if it is running" in ran.err
         assert len(await ledger.waiting_for(HERS, 9)) == 1
         assert len(await quarantined(place)) == 5
 

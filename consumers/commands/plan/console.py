@@ -58,7 +58,7 @@ def _table(lines: Sequence[PlanRow]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
-    names = ("Lookups\na month", "IP addresses", "Successful", "Risky", "Valid cre-\ndentials")
+    names = ("Lookups\nper month", "IP addresses", "Successful", "Risky", "Valid cre-\ndentials")
     for name in (*names, "New lo-\ncation", "Wait"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:

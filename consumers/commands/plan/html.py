@@ -27,7 +27,7 @@ BARS = {
 """Kinds of sign-in in the chart, with label."""
 MAX_CELL_LENGTH = 1_000
 _HEADS = (
-    *("Lookups a month", "Lookups used", "IP addresses", "Successful", "Risky"),
+    *("Lookups per month", "Lookups used", "IP addresses", "Successful", "Risky"),
     *("Risky with valid credentials", "New location", "Wait, successful", "Wait, risky", ""),
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -76,11 +76,11 @@ def sentence(planned: TrafficPlan) -> str:
         )
     if best.lookups_a_month == FREE_PLAN:
         return (
-            f"The free plan of {FREE_PLAN} lookups a month is enough for this traffic: it covers "
+            f"The free plan of {FREE_PLAN} lookups per month is enough for this traffic: it covers "
             f"{_reached(best)}."
         )
     return (
-        f"Use the plan of {best.lookups_a_month:,} lookups a month, the smallest that is enough "
+        f"Use the plan of {best.lookups_a_month:,} lookups per month, the smallest that is enough "
         f"for this traffic: it covers {_reached(best)}."
     )
 

@@ -47,7 +47,7 @@ def test_the_smallest_plan_that_is_enough_is_recommended() -> None:
     assert best is not None
     assert best.lookups_a_month == 5_000
     assert sentence(told) == (
-        "Use the plan of 5,000 lookups a month, the smallest that is enough for this traffic: it "
+        "Use the plan of 5,000 lookups per month, the smallest that is enough for this traffic: it "
         "covers 80.0% of the risky sign-ins with valid credentials and 50.0% of the successful "
         "sign-ins from new locations."
     )
@@ -64,7 +64,7 @@ def test_that_the_free_plan_is_enough_or_none_is_told_plainly() -> None:
     told = planned((0.1, 0.1), (0.2, 0.3))
     assert recommended(told) is None
     assert sentence(told) == (
-        "No plan is enough for this traffic: even 1,500 lookups a month cover only 20.0% of the "
+        "No plan is enough for this traffic: even 1,500 lookups per month cover only 20.0% of the "
         "risky sign-ins with valid credentials and 30.0% of the successful sign-ins from new "
         "locations (target: 80% of the risky sign-ins with valid credentials, 50% of the "
         "successful sign-ins from new locations)."
