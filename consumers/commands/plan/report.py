@@ -71,7 +71,7 @@ def sentence(planned: TrafficPlan) -> str:
             f"{share:.0%} of {_NAMES[kind]}" for kind, share in ENOUGH_SHARE.items()
         )
         return (
-            f"No plan is enough for this traffic: even {largest.lookups_a_month:,} lookups a "
+            f"No plan is enough for this traffic: even {largest.lookups_a_month:,} lookups per "
             f"month cover only {_reached(largest)} (target: {targets})."
         )
     if best.lookups_a_month == FREE_PLAN:
