@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--verbose", is_flag=True, help="Log at debug level, including IPs and accounts.")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
-    """Check the client IP of every Microsoft sign-in."""
+    """Check the client IP of every sign-in against threat intelligence."""
     from consumers.commands.logging import start_logging
 
     start_logging(verbose=verbose)

@@ -100,7 +100,8 @@ def unit_of(info: FieldInfo) -> str:
     """Return the unit of a setting's value, empty if it has none."""
     found = [text for text in info.metadata if isinstance(text, str)]
     for part in typing.get_args(info.annotation):  # of an optional value
-        found += [text for text in typing.get_args(part)[1:] if isinstance(text, str)]
+        if typing.get_origin(part) is typing.Annotated:
+            found += [text for text in typing.get_args(part)[1:] if isinstance(text, str)]
     return found[0] if found else ""
 
 
@@ -118,7 +119,7 @@ def _code(text: object) -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield "Two options stand before the command: `--config FILE` and `--verbose`."
+    yield "Two options go before the command: `--config FILE` and `--verbose`."
     yield _help(cli, "signinwatch", "signinwatch")
     for name, command in sorted(cli.commands.items()):
         yield _help(command, name, f"signinwatch {name}")

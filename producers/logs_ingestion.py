@@ -182,9 +182,9 @@ class LogsIngestionSink:
 
     def _is_about_the_request(self, rows: int) -> bool:
         """Return True if all *rows* of an upload were refused through no fault of theirs."""
-        lately = self._monotonic() - self._accepted_at < ACCEPTED_RECENTLY_SECONDS
+        recently = self._monotonic() - self._accepted_at < ACCEPTED_RECENTLY_SECONDS
         enough = min(rows, MAX_REFUSED_IN_A_ROW) if rows > 1 else MAX_REFUSED_IN_A_ROW
-        return not lately and self._malformed_in_a_row >= enough
+        return not recently and self._malformed_in_a_row >= enough
 
     async def _wait_until_accepted(self, bad: Sequence[tuple[FindingRow, str]]) -> None:
         """Retry the rejected rows individually, in turn, until the service accepts one."""
@@ -225,8 +225,8 @@ class LogsIngestionSink:
 
     async def _upload_patiently(self, body: bytes) -> None:
         if len(body) > MAX_REQUEST_BYTES:
-            told = f"{len(body):,} bytes are more than one call may hold"
-            raise SinkRefused(told, too_large=True)
+            result = f"{len(body):,} bytes are more than one call may hold"
+            raise SinkRefused(result, too_large=True)
         async for attempt in stamina.retry_context(
             on=_when_again,
             attempts=None,
@@ -296,8 +296,8 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
             remedy=_REQUEST_REMEDY,
         )
     if status in (400, _TOO_LARGE):
-        told = f"{status} {code}".rstrip()
-        refused = f"refused by the ingestion service ({told})"
+        result = f"{status} {code}".rstrip()
+        refused = f"refused by the ingestion service ({result})"
         return SinkRefused(refused, too_large=status == _TOO_LARGE)
     if status is None and isinstance(error, ClientAuthenticationError):
         return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", remedy=_UPLOAD_REMEDIES[401])

@@ -38,7 +38,7 @@ class PendingAddress:
     """Highest event score of its sign-ins, plus the latest location score."""
     enqueued_at: float
     """Time at which its first sign-in was enqueued."""
-    first_asked: float | None = None
+    first_lookup: float | None = None
     """Time of the first lookup, if its result was unknown and a recheck is pending."""
 
 
@@ -132,7 +132,7 @@ class Ledger(Protocol):
         :func:`consumers.enrichment.ranking.recheck_penalty`.
         """
 
-    async def expire_pending(self, parked_before: float) -> int:
+    async def expire_pending(self, enqueued_before: float) -> int:
         """Drop sign-ins enqueued before a time, and count them as dropped; return their number."""
 
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:

@@ -47,7 +47,7 @@ def forget_command(
 ) -> None:
     """Delete what is stored about accounts or IP addresses.
 
-    ACCOUNT is a user principal name, in any case; IP is an IP address in any notation. Deletes
+    ACCOUNT is a user principal name (case-insensitive), IP an address in any notation. Deletes
     from ledger and quarantine in the directory of --state. Without --state: from the ledger in
     STATE__DIR or its table, and from the quarantine in the checkpoint container.
     """

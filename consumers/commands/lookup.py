@@ -66,7 +66,10 @@ def lookup_command(
     cached: bool,
     state: Path | None,
 ) -> None:
-    """Show the verdicts on IP addresses."""
+    """Show the verdicts on IP addresses.
+
+    Spends a lookup on each address without a valid verdict, unless --cached is given.
+    """
     from consumers.ledger.sqlite.schema import clock_of
     from consumers.settings import load_settings
     from consumers.wiring.replay import StateFolder

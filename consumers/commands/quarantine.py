@@ -112,7 +112,7 @@ def quarantine_show(config: Path | None, id_: str, state: Path | None) -> None:
 @quarantine_group.command("retry")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option(
-    "--findings", help="Output of findings: a file, - or azure. Default: azure, if configured."
+    "--findings", help="Where to write findings: a file, - or azure. Default: azure, if configured."
 )
 @state_option
 @quota_option

@@ -193,7 +193,7 @@ class PaidLookup:
         result.resolved = leases.resolved
         handled = leases.acquired | leases.resolved.keys()
         others = [address for address in addresses if address not in handled]
-        result.verdicts |= self._unanswered(others, WhyUnanswered.ASKED_ELSEWHERE)
+        result.verdicts |= self._unanswered(others, WhyUnanswered.LOOKED_UP_ELSEWHERE)
         return result
 
     async def _look_up_suspects_alone(self, addresses: Sequence[str]) -> LookupResult:

@@ -169,7 +169,7 @@ class LookupScheduler:
         self, address: str, verdict: Verdict, due: PendingAddress | None
     ) -> Verdict:
         now = self._clock.now()
-        first = (due.first_asked if due else None) or now
+        first = (due.first_lookup if due else None) or now
         recheck_at = next_recheck(first, now)
         if (
             recheck_at is None
@@ -182,13 +182,13 @@ class LookupScheduler:
         score = due.score if due else await self._pending.score(address, sightings)
         if score < (MIN_RECHECK_SCORE if self.constrained else MIN_RECHECK_SCORE_UNCONSTRAINED):
             return verdict
-        return replace(verdict, recheck_at=recheck_at, first_asked=first)
+        return replace(verdict, recheck_at=recheck_at, first_lookup=first)
 
     def worth_enqueueing(self, verdict: Verdict) -> bool:
         """Return True if new sign-ins of a resolved address should wait for its recheck."""
         return (
             verdict.recheck_pending
-            and self._clock.now() < verdict.first_asked + self._waiting_limit
+            and self._clock.now() < verdict.first_lookup + self._waiting_limit
         )
 
     def recheck_due(self, verdict: Verdict, score: float) -> Verdict | None:
@@ -200,7 +200,7 @@ class LookupScheduler:
             or now - verdict.time < STALE_VERDICT_SECONDS
         ):
             return None
-        return replace(verdict, recheck_at=now, first_asked=0.0)
+        return replace(verdict, recheck_at=now, first_lookup=0.0)
 
 
 def _any_risky(sightings: Sequence[Sighting]) -> bool:

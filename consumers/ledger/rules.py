@@ -40,10 +40,10 @@ def is_final(answer: Answer | None) -> Verdict | None:
     return answer if isinstance(answer, Verdict) and not answer.recheck_pending else None
 
 
-def first_asked(answer: Answer | None) -> float | None:
+def first_lookup(answer: Answer | None) -> float | None:
     """Return when an address that awaits a recheck was first looked up, else None."""
     return (
-        answer.first_asked or None
+        answer.first_lookup or None
         if isinstance(answer, Verdict) and answer.recheck_pending
         else None
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.pending import PendingSignIns
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.pipeline.record_guard import RecordGuard
-    from consumers.pipeline.retro_match import Told
+    from consumers.pipeline.retro_match import VerdictListener
     from schemas.events.addresses import Networks
     from schemas.events.decode import Decoder, Reject
     from schemas.ledger_ports import Ledger
@@ -74,7 +74,7 @@ class Pipeline:
         waiting_limit: float,
         recent: RecentSignIns,
         in_flight: InFlight | None = None,
-        on_verdict: Told = lambda *_: None,
+        on_verdict: VerdictListener = lambda *_: None,
     ) -> None:
         """*on_verdict* receives every new answer."""
         self.counts = guard.counts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
     from schemas.ports import Clock
 
-    Told = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
+    VerdictListener = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
     """Receives new answers by address, and local verdicts that add to or replace them."""
 
 MATCH_BATCH = 500
@@ -40,7 +40,7 @@ class RetroMatch:
         outbox: Outbox,
         counts: PipelineCounts,
         clock: Clock,
-        on_verdict: Told,
+        on_verdict: VerdictListener,
     ) -> None:
         self._local_sources = local_sources
         self._evaluator = evaluator

@@ -138,7 +138,8 @@ class StateSettings(_Group):
     account_url: Url | None = Field(None, examples=["https://ACCOUNT.table.core.windows.net"])
     """Table endpoint of a shared ledger, for any number of instances."""
     table: str = "signinwatch"
-    """Table of a shared ledger. With feeds, a second table with the suffix `recent` is used."""
+    """Table of a shared ledger. With feeds or the replica, a second table with the suffix
+    `recent` is used."""
     scratch: Path | None = Field(None, examples=["/tmp/signinwatch"])  # noqa: S108 - an example
     """Directory for local copies of feeds and the replica beside a shared ledger.
     Not set: a temporary directory."""
@@ -156,7 +157,7 @@ class CrowdSecSettings(_Group):
     batch_size: Annotated[int, "addresses"] = Field(100, ge=1, le=100)
     """IP addresses in a lookup request. A key without batch access falls back to single lookups."""
     monthly_quota: Annotated[int, "lookups"] = Field(120, ge=0)
-    """Lookups per month, never exceeded: 120 for a free key, 1500 for Premium. 0 disables it."""
+    """Lookups per month, never exceeded: 120 for a free key, 1500 for Premium. 0: no lookups."""
     reset_day: Annotated[int, "day of the month"] = Field(1, ge=1, le=28)
     """When the monthly quota starts again. The CrowdSec console shows the date."""
     manual_share: Annotated[float, "share, 0 to 1"] = Field(0.05, ge=0, lt=1)
@@ -181,7 +182,7 @@ class LogsSettings(_Group):
     rule_id: str | None = Field(None, examples=["dcr-0123456789abcdef0123456789abcdef"])
     """Immutable id of the data collection rule."""
     retry_limit: Seconds = Field(HOUR_SECONDS, gt=0)
-    """How long `replay` retries an upload before it fails. `run` retries without limit."""
+    """How long a command such as `replay` retries an upload before it fails. `run` has no limit."""
 
 
 class FeedSettings(_Group):
@@ -237,7 +238,8 @@ class PolicySettings(_Group):
     unknown_lifetime: Seconds = Field(7 * DAY_SECONDS, gt=0)
     """The same for an address that CrowdSec does not know."""
     waiting_limit: Seconds = Field(DAY_SECONDS, gt=0)
-    """How long a sign-in waits for the lookup of its address. It is then counted as unanswered."""
+    """How long a sign-in waits for the lookup of its address. It then expires and is counted in the
+    metric `dropped`."""
     waiting_per_address: Annotated[int, "sign-ins"] = Field(200, ge=1)
     """Sign-ins that wait for an address; successes take precedence. The rest is only counted."""
     findings_per_hour: Annotated[int, "findings"] = Field(100, ge=1)
@@ -259,10 +261,10 @@ class ServiceSettings(_Group):
     report_interval: Seconds = Field(300.0, gt=0)
     """Time between two sets of rows in the health table."""
     unreadable_share: Annotated[float, "share, 0 to 1"] = Field(0.9, gt=0, le=1)
-    """From this share of unreadable messages on, reading pauses: the hub is probably the wrong
-    one."""
+    """If at least this share of messages is unreadable, reading slows to a batch a minute: the hub
+    is probably the wrong one."""
     instance: str | None = Field(None, examples=["signinwatch-0"])
-    """Name of this instance in the health table. Not set: the host name."""
+    """Name of this instance in the health table. Not set: host name and process id."""
     telemetry: SecretStr | None = Field(None, examples=["InstrumentationKey=…"])
     """Connection string of Application Insights. Needs the extra `telemetry`."""
 

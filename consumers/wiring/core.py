@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.record_guard import RecordGuard
-    from consumers.pipeline.retro_match import Told
+    from consumers.pipeline.retro_match import VerdictListener
     from consumers.settings import Settings
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer
@@ -219,7 +219,7 @@ class Core:
         *,
         judge: Judge,
         outbox: Outbox,
-        on_verdict: Told = lambda *_: None,
+        on_verdict: VerdictListener = lambda *_: None,
     ) -> Pipeline:
         """Return the pipeline; *on_verdict* is called with each verdict."""
         self._pipeline = Pipeline(

@@ -192,15 +192,15 @@ class SourceManager:
         self,
         changed: Callable[[Collection[str] | None], Awaitable[None]],
         beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
-        unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Call *changed* with the IP addresses and networks of new indicators; None for any.
 
-        *beside* is called instead if another instance handles them, *unsaid* with those that no
+        *beside* is called instead if another instance handles them, *on_removed* with those that no
         feed lists any more.
         """
         for sync in self.syncs:
-            sync.listen(changed, beside, unsaid)
+            sync.listen(changed, beside, on_removed)
 
         async def replica_changed() -> None:
             if await self._is_first_with_replica():

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from consumers.pipeline.pipeline import Pipeline
-    from consumers.pipeline.retro_match import RetroMatch, Told
+    from consumers.pipeline.retro_match import RetroMatch, VerdictListener
     from consumers.settings import Settings
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
@@ -207,7 +207,7 @@ def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | 
     sources.listen(retro_match.match_new_indicators, retro_match.match_recent, retract)
 
 
-def tell_all(*listeners: Told) -> Told:
+def tell_all(*listeners: VerdictListener) -> VerdictListener:
     """Return a listener that calls all *listeners*."""
 
     def notify(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
@@ -257,7 +257,9 @@ async def publish_metrics(
     await stack.enter_async_context(serve_endpoints(http.host, http.port, service, metrics))
 
 
-def make_pipeline(settings: Settings, core: Core, outbox: Outbox, on_verdict: Told) -> Pipeline:
+def make_pipeline(
+    settings: Settings, core: Core, outbox: Outbox, on_verdict: VerdictListener
+) -> Pipeline:
     """Return the service's pipeline around *core*."""
     policy = settings.policy
     return core.join(

@@ -129,8 +129,8 @@ def _value(kind: str, value: Any) -> Any:
     if kind == "string":
         return value or ""
     if kind == "datetime":
-        moment = parse_time(value)
-        return moment.replace(tzinfo=None).isoformat() if moment else None
+        timestamp = parse_time(value)
+        return timestamp.replace(tzinfo=None).isoformat() if timestamp else None
     return value
 
 
@@ -162,7 +162,7 @@ def packaged_rule() -> dict[str, Any]:
 
 def filled_in(form: str, row: Mapping[str, Any]) -> str:
     """Return *form* with each ``{{Column}}`` replaced by its value, as the service does."""
-    return _FILLED_IN.sub(lambda one: str(row[one[1]]), form)
+    return _FILLED_IN.sub(lambda item: str(row[item[1]]), form)
 
 
 def alerts_of(rule: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -188,13 +188,13 @@ def alerts_of(rule: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> lis
 def _entities(rule: Mapping[str, Any], row: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     found = []
     for mapping in rule.get("entityMappings", ()):
-        told = {
+        result = {
             field["identifier"]: str(row[field["columnName"]])
             for field in mapping["fieldMappings"]
             if row[field["columnName"]]
         }
-        if told:
-            found.append((mapping["entityType"], told))
+        if result:
+            found.append((mapping["entityType"], result))
     return found
 
 

@@ -20,7 +20,7 @@ class CrowdSecStandIn:
         self._items = items
         app = web.Application()
         app.router.add_get("/v2/smoke", self._several)
-        app.router.add_get("/v2/smoke/{address}", self._one)
+        app.router.add_get("/v2/smoke/{address}", self._single)
         self._runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> str:
@@ -32,7 +32,7 @@ class CrowdSecStandIn:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    async def _one(self, request: web.Request) -> web.Response:
+    async def _single(self, request: web.Request) -> web.Response:
         item = self._items.get(request.match_info["address"])
         if item is None:
             return _json({"message": "IP address information not found"}, 404)
@@ -41,8 +41,8 @@ class CrowdSecStandIn:
     async def _several(self, request: web.Request) -> web.Response:
         asked = [one for one in request.query.get("ips", "").split(",") if one][:MAX_BATCH_SIZE]
         items = [self._items[one] for one in asked if one in self._items]
-        told = {"total": len(items), "not_found": len(asked) - len(items), "items": items}
-        return _json(told) if asked else web.Response(status=400)
+        found = {"total": len(items), "not_found": len(asked) - len(items), "items": items}
+        return _json(found) if asked else web.Response(status=400)
 
 
 def _json(value: object, status: int = 200) -> web.Response:

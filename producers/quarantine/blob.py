@@ -170,9 +170,9 @@ class BlobQuarantine:
 
     def _new_name(self) -> str:
         now = self._now()
-        moment = datetime.fromtimestamp(now, UTC)
+        timestamp = datetime.fromtimestamp(now, UTC)
         number = next(self._numbers)
-        return f"{BLOB_PREFIX}{day_of(now)}/{moment:%H%M%S.%f}-{self._writer}-{number:06}.ndjson"
+        return f"{BLOB_PREFIX}{day_of(now)}/{timestamp:%H%M%S.%f}-{self._writer}-{number:06}.ndjson"
 
     async def _write_new(self, name: str, lines: bytes) -> None:
         try:

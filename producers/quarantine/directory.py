@@ -140,9 +140,9 @@ def _rewrite(path: Path, leaves: Callable[[QuarantineItem], bool]) -> set[str]:
 # --- what every quarantine shares ---
 
 
-def day_of(moment: float) -> str:
-    """Return the day under which things of *moment* are kept."""
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+def day_of(timestamp: float) -> str:
+    """Return the day under which things of *timestamp* are kept."""
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
 
 
 def oldest_day(now: float) -> str:
@@ -212,5 +212,5 @@ def read_line(line: bytes) -> QuarantineItem | None:
     if not all(isinstance(text, str) for text in texts):
         return None
     kind, reason, position, id_ = texts
-    moment = parse_time(told.get("time")) or datetime.now(UTC)
-    return QuarantineItem(kind, reason, position, body, moment, id_)
+    timestamp = parse_time(told.get("time")) or datetime.now(UTC)
+    return QuarantineItem(kind, reason, position, body, timestamp, id_)

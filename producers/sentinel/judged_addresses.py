@@ -322,18 +322,18 @@ class IndicatorExport:
         """Return the STIX objects for a change of an indicator."""
         now, valid = self._clock.now(), self._settings.valid_for
         why = "feed withdrawn" if one.withdrawn else self._why_not(one)
-        told: list[StixObject] = []
+        result: list[StixObject] = []
         if why is None:
-            told = feed_indicators(feed, one, now=now, valid=valid)
+            result = feed_indicators(feed, one, now=now, valid=valid)
         elif one.withdrawn and one.keys:
-            told = feed_indicators(feed, one, now=now, valid=valid, withdrawn=True)
+            result = feed_indicators(feed, one, now=now, valid=valid, withdrawn=True)
         elif one.withdrawn and before is None:
             why = "nameless"
         self.counts[why or "fed"] += 1
         if before is None or before.withdrawn or self._why_not(before) is not None:
-            return told
+            return result
         ended = feed_indicators(feed, before, now=now, valid=valid, withdrawn=True)
-        return [*told, *ended[len(told) :]]
+        return [*result, *ended[len(result) :]]
 
     def _why_not(self, one: Indicator) -> str | None:
         """Return why an indicator is not shared, or None: Sentinel's rules match on any upload."""

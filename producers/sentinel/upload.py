@@ -186,7 +186,7 @@ class IndicatorUpload:
         them may have arrived then.
         """
         refused: list[tuple[StixObject, str]] = []
-        for part in _parts([(one, orjson.dumps(one)) for one in objects], len(self._head) + 2):
+        for part in _parts([(item, orjson.dumps(item)) for item in objects], len(self._head) + 2):
             refused += await self._send_part(part)
         return refused
 
@@ -202,7 +202,7 @@ class IndicatorUpload:
             found = await self._post_patiently(body)
         except SinkRefused as error:
             return await self._send_halves(part, error)
-        reasons = {one.record: _reason(one) for one in found}
+        reasons = {item.record: _reason(item) for item in found}
         refused = [(part[at][0], why) for at, why in reasons.items() if 0 <= at < len(part)]
         if len(refused) < len(reasons):
             log.warning("refusals of what was not sent", refusals=len(reasons) - len(refused))
@@ -257,11 +257,11 @@ class IndicatorUpload:
             async with response:
                 answer = await _bounded(response)
         except ClientAuthenticationError as error:
-            told = f"SENTINEL__URL: {why_no_token(error)}"
-            raise SinkHeldBack(told, remedy=_INDICATOR_REMEDIES[401]) from None
+            result = f"SENTINEL__URL: {why_no_token(error)}"
+            raise SinkHeldBack(result, remedy=_INDICATOR_REMEDIES[401]) from None
         except (ServiceRequestError, ServiceResponseError) as error:
-            told = f"SENTINEL__URL: no answer: {why_unreached(error)}"
-            raise SinkHeldBack(told, remedy=_NO_RESPONSE) from None
+            result = f"SENTINEL__URL: no answer: {why_unreached(error)}"
+            raise SinkHeldBack(result, remedy=_NO_RESPONSE) from None
         except AzureError as error:
             raise SinkHeldBack(
                 f"SENTINEL__URL: {type(error).__name__}", remedy=_BUSY_STATUSES
@@ -273,27 +273,27 @@ class IndicatorUpload:
 
 async def _bounded(response: AsyncHttpResponse) -> bytes:
     """Return what of the answer may be kept; the rest is not even read."""
-    told = b""
+    result = b""
     async for chunk in response.iter_raw():
-        told += chunk
-        if len(told) > MAX_INDICATOR_RESPONSE_BYTES:
+        result += chunk
+        if len(result) > MAX_INDICATOR_RESPONSE_BYTES:
             break
-    return told[:MAX_INDICATOR_RESPONSE_BYTES]
+    return result[:MAX_INDICATOR_RESPONSE_BYTES]
 
 
 def _refusals(answer: bytes) -> list[_Refusal]:
     if not answer.strip():
         return []
     try:
-        told = msgspec.json.decode(answer, type=_Answer | None)
+        result = msgspec.json.decode(answer, type=_Answer | None)
     except msgspec.MsgspecError:
         raise SinkHeldBack("SENTINEL__URL: unreadable response", remedy=_STRANGE) from None
-    return [] if told is None else told.errors or []
+    return [] if result is None else result.errors or []
 
 
 def _reason(refusal: _Refusal) -> str:
     """Return the service's own words, bounded."""
-    words = "; ".join(str(one) for one in refusal.reasons[:5])
+    words = "; ".join(str(item) for item in refusal.reasons[:5])
     return clean_text(words, MAX_REASON_LENGTH) or "no reason given"
 
 
@@ -311,12 +311,12 @@ def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | Si
 
 def _retry_after(header: str | None, answer: bytes) -> float | None:
     """Return the seconds that the service asks for, in a header or in words, within reason."""
-    told = _RETRY_IN.search(answer[:1_000])
+    result = _RETRY_IN.search(answer[:1_000])
     try:
-        asked = float(header if header is not None else told[1] if told else "")
+        wanted = float(header if header is not None else result[1] if result else "")
     except ValueError:
         return None
-    return min(asked, MAX_INDICATOR_RETRY_AFTER_SECONDS) if asked >= 0 else None  # NaN is neither
+    return min(wanted, MAX_INDICATOR_RETRY_AFTER_SECONDS) if wanted >= 0 else None  # NaN is neither
 
 
 def _parts(

@@ -180,7 +180,7 @@ class AddressesMemo(dict[tuple[object, ...], tuple[str, ...]]):
     def __missing__(self, values: tuple[object, ...]) -> tuple[str, ...]:
         """Resolve a combination seen for the first time."""
         answers = [self._single[value] for value in values]
-        found = tuple(dict.fromkeys(one for one in answers if isinstance(one, str)))
+        found = tuple(dict.fromkeys(entry for entry in answers if isinstance(entry, str)))
         if all(value is None or len(str(value)) <= MAX_ADDRESS_LENGTH for value in values):
             if len(self) >= self._most:
                 self.clear()

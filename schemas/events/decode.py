@@ -307,8 +307,8 @@ class Decoder:
             decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
             return
         if isinstance(record, dict) and (name := records_name(record)) is not None:
-            told = self._form_told(record.get("Type"), record.get("category"))
-            record = record if told is not None else record[name]  # an envelope of one
+            known = self._form_told(record.get("Type"), record.get("category"))
+            record = record if known is not None else record[name]  # an envelope of one
         if record is None:
             decoded.skips[NULL_ITEM] += 1
         elif not isinstance(record, dict):
@@ -362,8 +362,8 @@ class Decoder:
             source = _Single(record, raw)
             decoded.signins.append(SignIn(form, table, found, None, source, 0, risk))
         else:
-            told = (answer for answer in answers if isinstance(answer, Unusable))
-            reason = next((one for one in told if one is not Unusable.MISSING), Unusable.MISSING)
+            known = (answer for answer in answers if isinstance(answer, Unusable))
+            reason = next((one for one in known if one is not Unusable.MISSING), Unusable.MISSING)
             decoded.skips[reason.value] += 1
 
     def _answer(self, value: object) -> str | Unusable:

@@ -38,7 +38,7 @@ def split_envelope(body: bytes, room: int) -> list[bytes]:
     if fields is not None:
         name = _records_name(fields)
         written = [
-            b"".join((_encode(one), b":", value)) for one, value in fields.items() if one != name
+            b"".join((_encode(item), b":", value)) for item, value in fields.items() if item != name
         ]
         head, tail = b"{" + b",".join([*written, _encode(name) + b":["]), b"]}"
     groups = _groups(records, room - len(head) - len(tail))

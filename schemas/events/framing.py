@@ -46,8 +46,8 @@ def texts_in(body: bytes) -> list[bytes]:
     if len(lines) > 1 and 2 * sum(map(_is_bracketed, lines)) >= len(lines):
         return lines
     values = list(_items(text))
-    told_apart = values and all(value[:1] in (b"[", b"{") for value in values)
-    return values if told_apart else [text]
+    separated = values and all(value[:1] in (b"[", b"{") for value in values)
+    return values if separated else [text]
 
 
 def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:

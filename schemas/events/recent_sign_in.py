@@ -50,7 +50,7 @@ class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Details(
             table=self.table,
             event_id=self.event_id,
-            event_time=_moment(self.time),
+            event_time=_timestamp(self.time),
             addresses=((self.address, self.address),),
             account=self.account,
             outcome=self.outcome,
@@ -129,7 +129,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
             return False
         try:
             event_ids, accounts, results, times = zip(
-                *[one.late_columns for one in signins], strict=True
+                *[item.late_columns for item in signins], strict=True
             )
             if not set(map(type, results)) <= _CODES:
                 return False
@@ -169,7 +169,7 @@ def _are_times(texts: Collection[str]) -> bool:
     return max(map(len, texts)) <= MAX_TIME_LENGTH and min(texts) > "0002" and max(texts) < "9999"
 
 
-def _moment(time: float | str) -> datetime:
+def _timestamp(time: float | str) -> datetime:
     if isinstance(time, str):
         return parse_time(time) or datetime.fromtimestamp(0, UTC)
     return datetime.fromtimestamp(min(time, LAST_TIMESTAMP), UTC)

@@ -286,7 +286,7 @@ def _layout(name: str) -> dict[str, Any]:
 def _columns(layout: Mapping[str, Any], under: str | None) -> Columns:
     return {
         name: tuple(
-            _alternative(one, under) for one in ([places] if isinstance(places, str) else places)
+            _alternative(item, under) for item in ([places] if isinstance(places, str) else places)
         )
         for name, places in layout.items()
     }

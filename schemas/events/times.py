@@ -27,17 +27,17 @@ def parse_time(value: object) -> datetime | None:
     if not isinstance(value, str) or len(value) > MAX_TIME_LENGTH:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        timestamp = datetime.fromisoformat(value)
     except ValueError:
         return _parse_odd_time(value.strip())
-    return _utc(moment)
+    return _utc(timestamp)
 
 
-def _utc(moment: datetime) -> datetime | None:
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
+def _utc(timestamp: datetime) -> datetime | None:
+    if timestamp.tzinfo is None:
+        return timestamp.replace(tzinfo=UTC)
     try:
-        return moment.astimezone(UTC)
+        return timestamp.astimezone(UTC)
     except OverflowError:
         return None
 
@@ -51,7 +51,7 @@ def _parse_odd_time(text: str) -> datetime | None:
     else:
         return None
     try:
-        moment = datetime(
+        timestamp = datetime(
             int(year),
             int(month),
             int(day),
@@ -63,7 +63,7 @@ def _parse_odd_time(text: str) -> datetime | None:
         )
     except ValueError:
         return None
-    return _utc(moment)
+    return _utc(timestamp)
 
 
 def _hour(hour: int, half: str | None) -> int:
@@ -92,6 +92,6 @@ def iso_of(seconds: float | None) -> str | None:
         return None
 
 
-def iso(moment: datetime) -> str:
-    """Write *moment* the way every row and file of the project does: UTC, microseconds, Z."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def iso(timestamp: datetime) -> str:
+    """Write *timestamp* the way every row and file of the project does: UTC, microseconds, Z."""
+    return timestamp.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

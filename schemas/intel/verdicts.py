@@ -32,7 +32,7 @@ class WhyUnanswered(StrEnum):
     NOT_NAMED = "no feed names it and nobody else is asked"
     NO_REPLICA = "the CrowdSec replica is missing or cannot be read"
     KEY_REFUSED = "key refused"
-    ASKED_ELSEWHERE = "another instance asks"
+    LOOKED_UP_ELSEWHERE = "another instance asks"
     NOT_YET = "waits for its turn"
     """Lookups are left, but other addresses have a higher score."""
 
@@ -100,7 +100,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     address_class: AddressClass = AddressClass.UNKNOWN
     intel: Intel = Intel()
     recheck_at: float = 0.0
-    first_asked: float = 0.0
+    first_lookup: float = 0.0
 
     @property
     def recheck_pending(self) -> bool:

@@ -113,7 +113,7 @@ async def test_the_score_follows_the_evidence(opened: Open) -> None:
 async def test_what_was_asked_before_makes_way(opened: Open, clock: Clock) -> None:
     """Nothing known yet: it waits, is due again when it is time, and gives way to the others."""
     ledger = await opened()
-    again = replace(verdict(9e6, Reputation.UNKNOWN), recheck_at=1_600.0, first_asked=1_000.0)
+    again = replace(verdict(9e6, Reputation.UNKNOWN), recheck_at=1_600.0, first_lookup=1_000.0)
     await ledger.enqueue_unless_answered([waiting("1", A, own=60.0), waiting("2", B, own=50.0)])
     await ledger.put_verdicts({A: again, C: again})
     assert await ledger.enqueue_unless_answered([waiting("3", C, own=110.0)]) == {}
@@ -122,7 +122,7 @@ async def test_what_was_asked_before_makes_way(opened: Open, clock: Clock) -> No
     assert (await ledger.acquire([A], 10.0)).acquired == set()
     clock.time = 1_600.0
     due = await ledger.due(10)
-    assert [(one.address, one.first_asked) for one in due] == [
+    assert [(one.address, one.first_lookup) for one in due] == [
         (C, 1_000.0),
         (B, None),
         (A, 1_000.0),
@@ -139,7 +139,7 @@ async def test_what_was_asked_before_makes_way(opened: Open, clock: Clock) -> No
 async def test_what_was_asked_before_is_given_up_without_a_word(opened: Open) -> None:
     """Nothing was known of it while it waited: that is an answer, and nothing is dropped."""
     ledger = await opened()
-    again = replace(verdict(9e6, Reputation.UNKNOWN), recheck_at=1_600.0, first_asked=1_000.0)
+    again = replace(verdict(9e6, Reputation.UNKNOWN), recheck_at=1_600.0, first_lookup=1_000.0)
     await ledger.enqueue_unless_answered([waiting("1", A), waiting("2", B)])
     await ledger.put_verdicts({A: again})
     assert await ledger.expire_pending(2_000.0) == 1

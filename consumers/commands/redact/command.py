@@ -43,7 +43,7 @@ Progress = Callable[[int, str], None]
 @click.option(
     "--key",
     envvar="SIGNINWATCH_REDACT_KEY",
-    help="Long secret for the same pseudonyms in every run. Better set SIGNINWATCH_REDACT_KEY: "
+    help="Long secret that keeps pseudonyms the same between runs. Prefer SIGNINWATCH_REDACT_KEY: "
     "arguments are visible to other users. Default: random, not stored.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
@@ -55,7 +55,7 @@ def redact_command(
 
     FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Strings
     that could identify a person, device, place or company are pseudonymised consistently; IP
-    addresses keep their network structure. Times, countries, AS numbers, results and risk stay.
+    addresses keep their network structure. Times, countries, AS numbers, results and risk are kept.
     """
     from consumers.inputs.recording import sizes_of
 
@@ -161,7 +161,7 @@ def tables_of(config: Path | None) -> Tables:
             raise ConfigurationError(f"--config {config}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"--config {config}: not TOML: {error}") from None
-    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+    if not isinstance(own, dict) or not all(isinstance(item, dict) for item in own.values()):
         raise ConfigurationError(f"--config {config}: own_tables must contain TOML tables")
     return load_tables(["all"], own)
 

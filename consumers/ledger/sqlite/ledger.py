@@ -40,7 +40,7 @@ class SqliteLedger(SqlitePending):
                     for address, answer in answers.items()
                 ],
             )
-            self._mark_asked(answers)
+            self._mark_looked_up(answers)
 
     @override
     async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:

@@ -14,7 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from consumers.enrichment.ranking import recheck_penalty
-from consumers.ledger.rules import EVICTED, EXPIRED, first_asked, is_final, weight_of
+from consumers.ledger.rules import EVICTED, EXPIRED, first_lookup, is_final, weight_of
 from consumers.ledger.sqlite.schema import SqliteFile, edge, in_parts
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
@@ -42,7 +42,7 @@ _MARK_LOOKED_UP = (
     "WHERE waiting.address = queue.address) WHERE parked < ?"
 )
 _DUE = (
-    "SELECT address, rank, parked, asked FROM queue WHERE asked IS {asked} NULL AND NOT EXISTS "
+    "SELECT address, rank, parked, asked FROM queue WHERE asked IS {looked_up} NULL AND NOT EXISTS "
     "(SELECT 1 FROM answers WHERE answers.address = queue.address AND expires > ?1 "
     "AND (again = 0 OR again > ?1)) ORDER BY rank DESC, parked, address {limit}"
 )
@@ -82,7 +82,9 @@ class SqlitePending(SqliteFile, Ledger):
             by_address[one.address].append(one)
         with self._transaction("parking sign-ins"):
             answers = self._answers(list(by_address))
-            known = {one: told for one, answer in answers.items() if (told := is_final(answer))}
+            known = {
+                one: answered for one, answer in answers.items() if (answered := is_final(answer))
+            }
             for address in known:
                 del by_address[address]
             queued = self._queued(list(by_address))
@@ -100,7 +102,7 @@ class SqlitePending(SqliteFile, Ledger):
                         max(one.own for one in several),
                         several[-1].place,
                         several[0].enqueued_at,
-                        first_asked(answers.get(address)),
+                        first_lookup(answers.get(address)),
                     )
                     for address, several in by_address.items()
                 ],
@@ -150,11 +152,15 @@ class SqlitePending(SqliteFile, Ledger):
             (reason, signins),
         )
 
-    def _mark_asked(self, answers: Mapping[str, Answer]) -> None:
+    def _mark_looked_up(self, answers: Mapping[str, Answer]) -> None:
         """Store when each address that awaits a recheck was first looked up."""
         self._database.executemany(
             "UPDATE queue SET asked = ? WHERE address = ?",
-            [(first_asked(answer), one) for one, answer in answers.items() if not is_final(answer)],
+            [
+                (first_lookup(answer), one)
+                for one, answer in answers.items()
+                if not is_final(answer)
+            ],
         )
 
     @override
@@ -179,8 +185,8 @@ class SqlitePending(SqliteFile, Ledger):
                 (address, most),
             )
             return [
-                PendingSignIn(key, address, details_of(details), parked, own, place, _parts(parts))
-                for key, parked, details, own, place, parts in rows
+                PendingSignIn(key, address, details_of(details), pending, own, place, _parts(parts))
+                for key, pending, details, own, place, parts in rows
             ]
 
     @override
@@ -228,32 +234,33 @@ class SqlitePending(SqliteFile, Ledger):
     async def due(self, most: int) -> list[PendingAddress]:
         now = self._clock.now()
         with edge("ranking waiting addresses"):
-            rows = self._database.execute(_DUE.format(asked="", limit="LIMIT ?2"), (now, most))
+            rows = self._database.execute(_DUE.format(looked_up="", limit="LIMIT ?2"), (now, most))
             due = list(starmap(PendingAddress, rows))
-            again = self._database.execute(_DUE.format(asked="NOT", limit=""), (now,))
+            again = self._database.execute(_DUE.format(looked_up="NOT", limit=""), (now,))
             due += starmap(PendingAddress, again)
         ranked = sorted(
             due,
-            key=lambda one: (recheck_penalty(one.first_asked, now) - one.score, one.enqueued_at),
+            key=lambda one: (recheck_penalty(one.first_lookup, now) - one.score, one.enqueued_at),
         )
         return ranked[:most]
 
     @override
-    async def expire_pending(self, parked_before: float) -> int:
+    async def expire_pending(self, enqueued_before: float) -> int:
         """Delete expired sign-ins. Count only those whose address was never looked up."""
         with self._transaction("giving up waiting sign-ins") as database:
             late = database.execute(
-                "SELECT address, asked FROM queue WHERE parked < ?", (parked_before,)
+                "SELECT address, asked FROM queue WHERE parked < ?", (enqueued_before,)
             ).fetchall()
             dropped = 0
-            for address, asked in late:
+            for address, looked_up in late:
                 gone = database.execute(
-                    "DELETE FROM waiting WHERE address = ? AND parked < ?", (address, parked_before)
+                    "DELETE FROM waiting WHERE address = ? AND parked < ?",
+                    (address, enqueued_before),
                 )
-                dropped += gone.rowcount if asked is None else 0
+                dropped += gone.rowcount if looked_up is None else 0
             if dropped:
                 self._count_dropped(EXPIRED, dropped)
             if late:
-                database.execute(_MARK_LOOKED_UP, (parked_before,))
+                database.execute(_MARK_LOOKED_UP, (enqueued_before,))
                 database.execute("DELETE FROM queue WHERE parked IS NULL")
         return dropped

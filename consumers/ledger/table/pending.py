@@ -171,9 +171,9 @@ class TablePending(TableAccess, Ledger):
             entries = await self._entries([one.address for one in part])
             for one, entry in zip(part, entries, strict=True):
                 if entry.available(self._instance, now):
-                    asked = entry.first_asked or None
+                    asked = entry.first_lookup or None
                     found.append(
-                        (one.score - recheck_penalty(asked, now), replace(one, first_asked=asked))
+                        (one.score - recheck_penalty(asked, now), replace(one, first_lookup=asked))
                     )
             found = sorted(found, key=lambda one: (-one[0], one[1].enqueued_at, one[1].address))[
                 :most
@@ -182,10 +182,10 @@ class TablePending(TableAccess, Ledger):
         return [one for _, one in found]
 
     @override
-    async def expire_pending(self, parked_before: float) -> int:
+    async def expire_pending(self, enqueued_before: float) -> int:
         """Delete expired sign-ins. Count only those whose address was never looked up."""
         dropped: list[int] = []
-        span, too_old = layout.within(layout.WAITING), f"parked lt {float(parked_before)!r}"
+        span, too_old = layout.within(layout.WAITING), f"parked lt {float(enqueued_before)!r}"
 
         async def drop_some(shard: str) -> int:
             rows = await self._table.rows(shard, *span, where=too_old)

@@ -21,7 +21,7 @@ from zlib import crc32
 
 import msgspec
 
-from consumers.ledger.rules import first_asked, weight_of
+from consumers.ledger.rules import first_lookup, weight_of
 from schemas.errors import LedgerFailed
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Answer, Verdict
@@ -180,7 +180,7 @@ class VerdictEntry:
     """True for a verdict, False for an `Unanswered` value."""
     again: float = 0.0
     """When the address is due for a recheck; 0 for never."""
-    first_asked: float = 0.0
+    first_lookup: float = 0.0
     owner: str = ""
     until: float = 0.0
     etag: str | None = None
@@ -237,7 +237,7 @@ def answer_write(address: str, answer: Answer, body: bytes) -> Write:
             "expires": answer.expires,
             "answered": isinstance(answer, Verdict),
             "again": float(getattr(answer, "recheck_at", 0.0)),
-            "first_asked": first_asked(answer) or 0.0,
+            "first_asked": first_lookup(answer) or 0.0,
             **_split(body),
         },
     )

@@ -115,7 +115,7 @@ class FeedSync:
         self,
         changed: Callable[[Collection[str]], Awaitable[None]],
         beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
-        unsaid: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Register listeners for added and removed addresses and networks.
 
@@ -123,7 +123,7 @@ class FeedSync:
         """
         self._changes.on_added = changed
         self._changes.on_network_added = beside
-        self._changes.on_removed = unsaid
+        self._changes.on_removed = on_removed
 
     @property
     def trouble(self) -> str | None:
