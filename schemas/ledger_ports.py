@@ -72,6 +72,16 @@ class LedgerSize:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
+class Leases(Protocol):
+    """Short locks by name, by which instances agree on who looks up an address or reads a feed."""
+
+    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+        """See :meth:`Ledger.acquire`."""
+
+    async def release(self, addresses: Sequence[str]) -> None:
+        """See :meth:`Ledger.release`."""
+
+
 class Ledger(Protocol):
     """One entry per address: its verdict, the expiry, and its pending sign-ins.
 

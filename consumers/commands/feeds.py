@@ -125,9 +125,9 @@ class FeedReport:
 
 def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
     """Raise ConfigurationError if no feed is configured, or one of *names* is not."""
-    from consumers.enrichment.local_sources import REPLICA
     from consumers.sources.feeds.presets import feed_plans
     from consumers.wiring.local_sources import wants_local_sources
+    from schemas.intel.verdicts import REPLICA
 
     if not wants_local_sources(settings):
         raise ConfigurationError(
@@ -178,7 +178,7 @@ async def sync_feeds(
     progress: Callable[[str, SyncResult], None],
 ) -> list[FeedReport]:
     """Read the feeds in *names*, or all, whether due or not. Return one report each."""
-    from consumers.enrichment.local_sources import REPLICA
+    from schemas.intel.verdicts import REPLICA
 
     reports = []
     async with _opened(settings, state or settings.state.dir) as sources:
@@ -266,7 +266,7 @@ def _of_feed(
 
 
 def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
-    from consumers.enrichment.local_sources import REPLICA
+    from schemas.intel.verdicts import REPLICA
 
     if replica is None:
         return FeedReport(REPLICA, None, None, None, {}, trouble, "each instance has its own")

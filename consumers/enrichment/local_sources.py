@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
+from schemas.intel.verdicts import REPLICA, AddressClass, Intel, Reputation, Verdict, WhyUnanswered
 from schemas.ports import SourceVerdict
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from consumers.sources.crowdsec.replica import ReplicaLookup
 
-REPLICA = "crowdsec-replica"
 NO_EXPIRY = float("inf")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import stamina
 import structlog
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumers.enrichment.budget import Budget, Reservation
-    from schemas.ledger_ports import LeaseResult
+    from schemas.ledger_ports import Leases
     from schemas.ports import Clock, Source, SourceVerdict
 
 log = structlog.get_logger()
@@ -76,16 +76,6 @@ class LookupCounts:
 
     lookups: int = 0
     requests: int = 0
-
-
-class Leases(Protocol):
-    """The part of the ledger by which instances agree on who looks up an address."""
-
-    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
-        """See :class:`schemas.ledger_ports.Ledger`."""
-
-    async def release(self, addresses: Sequence[str]) -> None:
-        """See :class:`schemas.ledger_ports.Ledger`."""
 
 
 @dataclass(frozen=True, slots=True)

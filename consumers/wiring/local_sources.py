@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from consumers.clock import WallClock
-from consumers.enrichment.local_sources import REPLICA, LocalSources
+from consumers.enrichment.local_sources import LocalSources
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
@@ -28,15 +28,16 @@ from consumers.sources.taxii.client import TaxiiClient
 from schemas import metrics as m
 from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
 from schemas.intel.address_index import EveryKey
+from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-    from consumers.enrichment.paid_lookup import Leases
     from consumers.settings import Settings
     from consumers.sources.feeds.presets import FeedPlan
     from schemas.health import HealthReporter
+    from schemas.ledger_ports import Leases
     from schemas.metrics import Sample
     from schemas.ports import Clock
 

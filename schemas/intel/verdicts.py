@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+REPLICA = "crowdsec-replica"
+"""The name of the CrowdSec replica among the sources."""
+
 
 class Reputation(StrEnum):
     """Reputations, most severe first."""

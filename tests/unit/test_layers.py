@@ -40,10 +40,6 @@ EXCEPTIONS = {
         "consumers/wiring/local_sources.py",
         "consumers/wiring/sentinel.py",
     },
-    "consumers/sources/crowdsec/replica_refresh.py": {"consumers/enrichment/local_sources.py"},
-    "consumers/sources/feeds/changes.py": {"consumers/enrichment/paid_lookup.py"},
-    "consumers/sources/feeds/presets.py": {"consumers/enrichment/local_sources.py"},
-    "consumers/sources/feeds/sync.py": {"consumers/enrichment/paid_lookup.py"},
 }
 FILES = [
     path.relative_to(ROOT).as_posix()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.enrichment.local_sources import REPLICA
 from schemas.errors import FeedFailed
 from schemas.health import Problem
+from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from consumers.enrichment.paid_lookup import Leases
     from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
+    from schemas.ledger_ports import Leases
 
 MAX_UNPUBLISHED_KEYS = 200_000
 """Number of keys after which changes are published although the sync is still running."""

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consumers.enrichment.local_sources import REPLICA
 from consumers.sources.feeds.matcher import FeedRules
 from schemas.errors import ConfigurationError
+from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,10 +30,10 @@ from schemas.intel.indicators import Indicator, WhySkipped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
-    from consumers.enrichment.paid_lookup import Leases
     from consumers.sources.feeds.matcher import FeedMatcher
     from schemas.feed_ports import FeedJournal
     from schemas.health import HealthReporter
+    from schemas.ledger_ports import Leases
 
 log = structlog.get_logger()
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.enrichment.local_sources import REPLICA, LocalMatch, LocalSources
+from consumers.enrichment.local_sources import LocalMatch, LocalSources
 from consumers.sources.crowdsec.replica import UNREADABLE_LOOKUP, ReplicaLookup
 from schemas.intel.indicators import Indicator, verdict_of
 from schemas.intel.merge import merge_verdicts
-from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict, WhyUnanswered
+from schemas.intel.verdicts import REPLICA, AddressClass, Intel, Reputation, Verdict, WhyUnanswered
 from schemas.ports import SourceVerdict
 from tests.contracts.support_ledger import A, B, C
 

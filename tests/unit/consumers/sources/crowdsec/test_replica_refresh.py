@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from consumers.enrichment.local_sources import REPLICA
 from consumers.sources.crowdsec.replica_refresh import (
     FIRST_REFRESH_PAUSE_SECONDS,
     MAX_REFRESH_PAUSE_SECONDS,
@@ -18,6 +17,7 @@ from consumers.sources.crowdsec.replica_refresh import (
 )
 from schemas.errors import FeedFailed
 from schemas.health import Problem
+from schemas.intel.verdicts import REPLICA
 
 NOW = 1_772_000_000.0
 NOWHERE = Path("/nowhere/told")
