@@ -28,9 +28,9 @@ def leap(
 ) -> tuple[float | None, float | None]:
     """Advance the event clock, unless the message lies beyond the current group.
 
-    Return a pair. The first item is the time that was out of reach, or None if the clock advanced.
-    The second is the start of the current group. If the second timestamp of an export contradicts
-    the first one, the group starts at the second. Wall time never leaps.
+    Return the time that was out of reach, or None if the clock advanced, and the group's start. If
+    an export's second timestamp contradicts the first, the group starts there. Wall time never
+    leaps.
     """
     if not isinstance(clock, EventClock):
         return None, started

@@ -217,9 +217,7 @@ def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             plain((row["synced"] or "never")[:16].replace("T", " ")),
             f"{row['indicators']:,}" if row["indicators"] is not None else "",
             f"{row['fresh']:,}" if row["fresh"] is not None else "",
-            Text.assemble(
-                (str(plain("; ".join(filter(None, status)), 900)), "" if row["ok"] else "red")
-            ),
+            Text(plain("; ".join(filter(None, status)), 900).plain, "" if row["ok"] else "red"),
         )
     return table
 

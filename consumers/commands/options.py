@@ -26,10 +26,7 @@ spend_option = click.option(
 
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:
-    """Raise ConfigurationError for outputs that cannot be written or would overwrite an input.
-
-    *files* are the input files; *outputs* maps an option to a file, ``-`` or None.
-    """
+    """Raise ConfigurationError if an output cannot be written or would overwrite an input."""
     inputs = {Path(name).resolve() for name in files if name != "-"}
     seen: dict[Path, str] = {}
     for option, name in outputs.items():
@@ -39,9 +36,7 @@ def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> 
         if path in inputs:
             raise ConfigurationError(f"{option} {name}: is also an input file; name another file")
         if path in seen and not path.is_char_device():
-            raise ConfigurationError(
-                f"{option} {name}: is also the file of {seen[path]}; use two files"
-            )
+            raise ConfigurationError(f"{option} {name}: {seen[path]} has the same file; use two")
         seen[path] = option
         try:
             path.open("ab").close()

@@ -75,9 +75,8 @@ class Outbox:
     ) -> None:
         """Add findings; wait for the sink if many are queued.
 
-        *enqueued* is the arrival time of each finding's message. *trackers* stay outstanding until
-        all rows added so far are accepted or quarantined. This also applies without *rows*: the
-        finding of a repeated sign-in is among the earlier rows.
+        *enqueued* is the arrival time of each message. *trackers* stay outstanding until all rows
+        so far are accepted or quarantined, also without *rows*: a repeat's finding is among them.
         """
         if rows:
             self._rows.extend(zip(rows, enqueued or [None] * len(rows), strict=True))

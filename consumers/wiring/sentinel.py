@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload | None:
-    """Return the indicator upload, or None if no workspace is set.
+    """Return the indicator upload, or None without a workspace.
 
-    Raise ConfigurationError if a feed is to be uploaded without a workspace.
+    ConfigurationError if a feed is to be uploaded and there is no workspace.
     """
     sentinel = settings.sentinel
     if sentinel.workspace_id is None:

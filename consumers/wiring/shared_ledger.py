@@ -46,10 +46,7 @@ def is_shared(settings: Settings) -> bool:
 async def open_shared_ledger(
     settings: Settings, stack: AsyncExitStack, *, create: bool = True
 ) -> Ledger:
-    """Open the ledger; *stack* closes it. With *create*, create a missing table.
-
-    Raise LedgerFailed if the ledger does not respond in time, or a problem needs manual action.
-    """
+    """Open the ledger; *stack* closes it. LedgerFailed if it does not respond in time."""
     health = _FailFast(grace=GRACE_SECONDS)
     ledger, opened = make_run_ledger(settings, WallClock(), health, Credentials(stack, settings))
     stack.push_async_callback(ledger.close)

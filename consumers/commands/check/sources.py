@@ -62,13 +62,10 @@ async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
     if upload is None:
         raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set; set it")
     now = time.time()
+    ended, began = now - ENDED_SECONDS_AGO, now - 2 * ENDED_SECONDS_AGO
+    source, address = settings.sentinel.source, TEST_INDICATOR_ADDRESS
     indicator = malicious_indicator(
-        TEST_INDICATOR_ADDRESS,
-        Intel(),
-        source=settings.sentinel.source,
-        now=now,
-        valid_until=now - ENDED_SECONDS_AGO,
-        first=now - 2 * ENDED_SECONDS_AGO,
+        address, Intel(), source=source, now=now, valid_until=ended, first=began
     )
     try:
         refused = await upload.send([indicator])

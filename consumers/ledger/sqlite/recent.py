@@ -76,8 +76,7 @@ class SqliteRecentStore(RecentStore):
     async def segment_index(self, since: float) -> AsyncGenerator[list[RecentChunk]]:
         """Yield segments that end at or after *since*, oldest first, without their bodies.
 
-        Each page is a query of its own. Segments stored or deleted between two pages may be
-        included or missing.
+        Each page is a query: segments stored or deleted in between may be included or missing.
         """
         key = ""
         while True:

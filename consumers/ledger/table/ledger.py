@@ -104,8 +104,7 @@ class TableLedger(TablePending):
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
         """Reserve up to *wanted* lookups of the period's quota; return how many.
 
-        If the outcome of a write is unknown, lookups may be reserved twice, but never beyond the
-        quota.
+        After a write of unknown outcome lookups may be reserved twice, never beyond the quota.
         """
         row, mark = layout.budget_row(account, period), uuid4().hex
         granted = 0
@@ -125,10 +124,7 @@ class TableLedger(TablePending):
 
     @override
     async def refund(self, account: str, period: str, lookups: int) -> None:
-        """Return lookups that definitely did not count.
-
-        If the outcome of a write is unknown, they stay spent.
-        """
+        """Return lookups that did not count for certain. Uncertain writes leave them spent."""
         row, mark = layout.budget_row(account, period), uuid4().hex
         doubtful = False
 
@@ -241,11 +237,7 @@ class TableLedger(TablePending):
 
     @override
     async def purge_expired(self) -> None:
-        """Delete expired entries and the budgets of past periods; count the valid verdicts.
-
-        Works shard by shard and page by page, because there may be a million entries. Several
-        instances may run it at the same time.
-        """
+        """Delete expired entries and budgets, by shard and page; count the valid verdicts."""
         verdicts = 0
         for shard in layout.SHARDS:
             span = layout.within(layout.ENTRIES)

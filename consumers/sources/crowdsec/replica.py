@@ -155,8 +155,8 @@ class Replica:
     def find(self, address: str) -> ReplicaLookup:
         """Look up a canonical address. Never raises.
 
-        A record belongs to the address only if it is for exactly this address and has a reputation.
-        An unreadable record is not "nothing known". Damage is reported in :attr:`trouble`.
+        Only a record for exactly this address with a reputation belongs to it. An unreadable record
+        is not "nothing known"; damage is reported in :attr:`problem`.
         """
         if self._reader is None:
             return UNREADABLE_LOOKUP

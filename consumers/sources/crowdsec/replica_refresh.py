@@ -79,10 +79,7 @@ class ReplicaRefresh:
         self._report_age()
 
     async def refresh(self) -> None:
-        """Fetch the replica and use it.
-
-        Reports and raises FeedFailed; the old replica then stays in use.
-        """
+        """Fetch the replica and use it. Reports and raises FeedFailed; the old one then stays."""
         try:
             fetched = await self._download.fetch()
             self._replica.swap(

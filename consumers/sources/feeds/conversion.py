@@ -27,11 +27,7 @@ class SyncResult:
 def converted(
     objects: Sequence[object],
 ) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
-    """Return indicators, lapsed indicators, and the number of skipped objects by reason.
-
-    A lapsed indicator has no usable address in this version. It must be withdrawn if an earlier
-    version is stored.
-    """
+    """Return indicators, lapsed indicators (without a usable address), and skipped by reason."""
     indicators: list[Indicator] = []
     lapsed: list[Indicator] = []
     skipped: Counter[str] = Counter()
