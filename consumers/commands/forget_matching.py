@@ -150,8 +150,7 @@ def _texts_in(value: Any, depth_left: int) -> Iterator[str]:
     while left:
         item = left.pop()
         if isinstance(item, dict):
-            left += item.keys()
-            left += item.values()
+            left += (*item.keys(), *item.values())
         elif isinstance(item, list):
             left += item
         elif isinstance(item, str):

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 
 def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload | None:
-    """Return the indicator upload, or None without a workspace.
-
-    ConfigurationError if a feed is to be uploaded and there is no workspace.
-    """
+    """Return the upload, None without a workspace; ConfigurationError if a feed needs one."""
     sentinel = settings.sentinel
     if sentinel.workspace_id is None:
         for plan in feed_plans(settings.feeds):

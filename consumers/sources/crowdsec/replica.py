@@ -153,10 +153,9 @@ class Replica:
         self._opened, self._metadata, self._reader = opened, metadata, opened.reader
 
     def find(self, address: str) -> ReplicaLookup:
-        """Look up a canonical address. Never raises.
+        """Look up a canonical address. Never raises; damage is reported in :attr:`problem`.
 
-        Only a record for exactly this address with a reputation belongs to it. An unreadable record
-        is not "nothing known"; damage is reported in :attr:`problem`.
+        A record belongs to the address if it is for exactly this address and has a reputation.
         """
         if self._reader is None:
             return UNREADABLE_LOOKUP
