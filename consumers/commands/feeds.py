@@ -69,7 +69,7 @@ def sync_command(
 
         reports = asyncio.run(sync_feeds(settings, state, lowered, progress))
     _show(reports, as_json=as_json)
-    if any(report.trouble for report in reports):
+    if any(report.problem for report in reports):
         raise SystemExit(1)
 
 
@@ -96,7 +96,7 @@ def _show(reports: Sequence[FeedReport], *, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """Status of a feed or the replica; ``trouble`` is None if there is no problem."""
+    """Status of a feed or the replica; ``problem`` is None if there is no problem."""
 
     name: str
     synced: float | None
@@ -106,7 +106,7 @@ class FeedReport:
     fresh: int | None
     """Indicators that are new, changed or withdrawn in this sync."""
     skipped: dict[str, int]
-    trouble: str | None
+    problem: str | None
     detail: str
 
     def as_row(self) -> dict[str, Any]:
@@ -117,8 +117,8 @@ class FeedReport:
             "indicators": self.indicators,
             "fresh": self.fresh,
             "skipped": self.skipped,
-            "ok": self.trouble is None,
-            "trouble": self.trouble,
+            "ok": self.problem is None,
+            "trouble": self.problem,
             "detail": self.detail,
         }
 
@@ -193,7 +193,7 @@ async def sync_feeds(
         elif wanted and refresh is not None:
             with suppress(FeedFailed):  # its text is in the report
                 await refresh.refresh()
-            reports.append(_of_replica(sources.replica, refresh.trouble))
+            reports.append(_of_replica(sources.replica, refresh.problem))
     return reports
 
 
@@ -203,7 +203,7 @@ async def _synced(sources: SourceManager, sync: FeedSync) -> FeedReport:
     except FeedFailed:
         done = sync.last
     store = sources.feeds.store if sources.feeds is not None else None
-    return _of_feed(store, sync.name, sync.trouble, done)
+    return _of_feed(store, sync.name, sync.problem, done)
 
 
 async def feeds_status(settings: Settings, state: Path | None) -> list[FeedReport]:
@@ -245,14 +245,14 @@ def _status(
 
 
 def _of_feed(
-    store: IndicatorStore | None, name: str, trouble: str | None, done: SyncResult | None
+    store: IndicatorStore | None, name: str, problem: str | None, done: SyncResult | None
 ) -> FeedReport:
     state = store.state(name) if store is not None else None
     if store is None or state is None or not state.steps:
-        return FeedReport(name, None, 0, None, {}, trouble or "never read", "")
+        return FeedReport(name, None, 0, None, {}, problem or "never read", "")
     now = WallClock().now()
-    if trouble is None and state.synced is None:
-        trouble = "not completely read yet"
+    if problem is None and state.synced is None:
+        problem = "not completely read yet"
     detail = f"{done.objects:,} objects in {done.pages:,} pages" if done is not None else ""
     return FeedReport(
         name,
@@ -260,22 +260,22 @@ def _of_feed(
         store.count_valid(name, now),
         done.fresh if done is not None else None,
         dict(done.skipped) if done is not None else state.skipped,
-        trouble,
+        problem,
         detail,
     )
 
 
-def _of_replica(replica: Replica | None, trouble: str | None) -> FeedReport:
+def _of_replica(replica: Replica | None, problem: str | None) -> FeedReport:
     from schemas.intel.verdicts import REPLICA
 
     if replica is None:
-        return FeedReport(REPLICA, None, None, None, {}, trouble, "each instance has its own")
+        return FeedReport(REPLICA, None, None, None, {}, problem, "each instance has its own")
     if replica.built is None:
-        why = trouble or replica.trouble or "never fetched"
+        why = problem or replica.problem or "never fetched"
         return FeedReport(REPLICA, None, None, None, {}, why, "")
     checked = "checksum verified" if replica.verified else "the server sent no checksum"
     detail = (
         f"{replica.dataset or 'dataset unknown'}, built {iso_of(replica.built)}, "
         f"{replica.size / 1e6:,.1f} MB, {checked}"
     )
-    return FeedReport(REPLICA, replica.fetched, None, None, {}, trouble, detail)
+    return FeedReport(REPLICA, replica.fetched, None, None, {}, problem, detail)

@@ -227,8 +227,8 @@ class SourceManager:
                 failed.append(f"feed {sync.name}: {error}")
         if self.refresh is not None:
             await self.refresh.refresh_if_due()
-            if self.refresh.trouble is not None:
-                failed.append(self.refresh.trouble)
+            if self.refresh.problem is not None:
+                failed.append(self.refresh.problem)
         return failed
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:

@@ -155,7 +155,7 @@ class Instance:
             await self.end()
             self.begin()
             return False
-        return self.sync.last.pages > 0 and self.sync.trouble is None
+        return self.sync.last.pages > 0 and self.sync.problem is None
 
     # --- a source that may die ---
 

@@ -92,25 +92,25 @@ class Replica:
         self._opened: _OpenDatabase | None = None
         self._reader: maxminddb.Reader | None = None
         self._metadata: _ReplicaMetadata | None = None
-        self.trouble: str | None = None
+        self.problem: str | None = None
         """The problem with the file in the directory; None if there is no known problem."""
 
     def open(self) -> bool:
         """Open the file of an earlier run; return True if there is a readable one.
 
-        Never raises. If the file exists but is unreadable, :attr:`trouble` holds the reason.
+        Never raises. If the file exists but is unreadable, :attr:`problem` holds the reason.
         """
         self.close()
-        self.trouble = None
+        self.problem = None
         try:
             opened = _opened(self._path)
         except FileNotFoundError:
             return False
         except FeedFailed as error:
-            self.trouble = str(error)
+            self.problem = str(error)
             return False
         except OSError as error:
-            self.trouble = f"the replica's file cannot be read: {error.strerror}"
+            self.problem = f"the replica's file cannot be read: {error.strerror}"
             return False
         self._use(opened, self._read_metadata(opened))
         return True
@@ -146,7 +146,7 @@ class Replica:
             raise
         self.close()
         self._use(opened, metadata)
-        self.trouble = None
+        self.problem = None
         self._write_metadata(opened, metadata)
 
     def _use(self, opened: _OpenDatabase, metadata: _ReplicaMetadata) -> None:
@@ -162,7 +162,7 @@ class Replica:
         try:
             record, length = self._reader.get_with_prefix_len(address)
         except _DAMAGE_ERRORS as error:
-            self.trouble = f"records of it are damaged ({type(error).__name__})"
+            self.problem = f"records of it are damaged ({type(error).__name__})"
             return UNREADABLE_LOOKUP
         except ValueError:  # not an address, or IPv6 in a file for IPv4 only
             return UNREADABLE_LOOKUP
@@ -176,7 +176,7 @@ class Replica:
     @property
     def damage(self) -> str | None:
         """The damage found in the open file so far, or None."""
-        return self.trouble
+        return self.problem
 
     @property
     def built(self) -> float | None:

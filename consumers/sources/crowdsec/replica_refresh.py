@@ -49,7 +49,7 @@ class ReplicaRefresh:
         self._published_file = on_fetched
         self._published: str | None = None
         self._started: float | None = None
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._replica = replica
         self._download = download
         self._health = health
@@ -91,7 +91,7 @@ class ReplicaRefresh:
         if not fetched.verified:
             log.warning("replica not verified, CrowdSec supplied no checksum")
         self._failures = 0
-        self.trouble = None
+        self.problem = None
         self._next = self._now() + REFRESH_INTERVAL_SECONDS
         for problem in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
             self._health.resolve(problem, part=REPLICA)
@@ -124,7 +124,7 @@ class ReplicaRefresh:
             MAX_REFRESH_PAUSE_SECONDS,
         )
         self._next = self._now() + max(pause, error.retry_after or 0.0)
-        self.trouble = str(error)
+        self.problem = str(error)
         problem = Problem.REPLICA_REFUSED if error.refused else Problem.FEED_DOWN
         self._health.report(problem, str(error), part=REPLICA)
 

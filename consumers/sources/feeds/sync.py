@@ -126,7 +126,7 @@ class FeedSync:
         self._changes.on_removed = on_removed
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """The error of the last sync; None if it succeeded."""
         return self._status.error
 

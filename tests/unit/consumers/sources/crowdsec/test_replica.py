@@ -147,7 +147,7 @@ def test_odd_records_are_nothing(tmp_path: Path, odd: object) -> None:
     """Records that are no map, and maps that say nothing."""
     replica = replica_of(tmp_path, {f"{A}/32": RECORD, "81.2.69.7/32": odd})
     assert replica.find("81.2.69.7") == NOT_FOUND
-    assert replica.trouble is None
+    assert replica.problem is None
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -160,7 +160,7 @@ def test_what_is_no_address_of_the_file_is_nothing(tmp_path: Path, version: int,
     replica = replica_of(tmp_path, {f"{A}/32": RECORD}, version)
     looked = replica.find(odd)
     assert (looked.exact, looked.network) == (None, None)
-    assert replica.trouble is None
+    assert replica.problem is None
 
 
 def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     assert not replica.open()
     assert replica.find(A) == UNREADABLE_LOOKUP
     assert (replica.built, replica.fetched, replica.size) == (None, None, 0)
-    assert (replica.verified, replica.dataset, replica.trouble) == (False, None, None)
+    assert (replica.verified, replica.dataset, replica.problem) == (False, None, None)
 
 
 def test_the_next_run_finds_the_file_and_its_notes(tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ def test_a_broken_file_at_the_start_is_told(tmp_path: Path, content: bytes) -> N
     (tmp_path / FILE_NAME).write_bytes(content)
     replica = Replica(tmp_path)
     assert not replica.open()
-    assert replica.trouble
+    assert replica.problem
     assert replica.find(A) == UNREADABLE_LOOKUP
     replica.swap(laid(tmp_path, mmdb({f"{A}/32": RECORD}, built=1)), now=NOW)
-    assert replica.trouble is None
+    assert replica.problem is None
     assert replica.find(A).exact is not None
 
 
@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_opened_at_the_start_is_told(tmp_path: Path) -> No
     (tmp_path / FILE_NAME).mkdir()
     replica = Replica(tmp_path)
     assert not replica.open()
-    assert replica.trouble
+    assert replica.problem
 
 
 def test_a_damaged_record_is_met_in_a_lookup(tmp_path: Path) -> None:
@@ -259,10 +259,10 @@ def test_a_damaged_record_is_met_in_a_lookup(tmp_path: Path) -> None:
     replica = Replica(tmp_path)
     replica.swap(laid(tmp_path, content), now=NOW)
     assert replica.find(A).exact is not None
-    assert replica.trouble is None
+    assert replica.problem is None
     assert replica.find("200.1.1.1") == UNREADABLE_LOOKUP
-    assert replica.trouble is not None
-    assert "damaged" in replica.trouble
+    assert replica.problem is not None
+    assert "damaged" in replica.problem
 
 
 def test_no_bytes_of_a_file_make_a_lookup_raise(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ async def test_it_is_fetched_at_once_and_then_once_a_day() -> None:
     world = World()
     assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
     assert world.swaps == [{"now": NOW, "verified": True, "dataset": "full"}]
-    assert (world.changes, world.troubles, world.refresh.trouble) == (1, {}, None)
+    assert (world.changes, world.troubles, world.refresh.problem) == (1, {}, None)
     assert await world.looks(1.0) == 1
     assert world.fetches == [NOW, NOW + REFRESH_INTERVAL_SECONDS]
 
@@ -146,10 +146,10 @@ async def test_what_fails_is_tried_again() -> None:
         assert await world.looks(pause - 1.0) == 0
         world.time += 1.0
     assert world.troubles[Problem.FEED_DOWN] == "is down"
-    assert (world.refresh.trouble, world.changes) == ("is down", 0)
+    assert (world.refresh.problem, world.changes) == ("is down", 0)
     world.failure = None
     assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
-    assert (world.troubles, world.refresh.trouble, world.changes) == ({}, None, 1)
+    assert (world.troubles, world.refresh.problem, world.changes) == ({}, None, 1)
 
 
 async def test_it_may_fail_for_weeks() -> None:

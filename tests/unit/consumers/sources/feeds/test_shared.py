@@ -111,7 +111,7 @@ async def test_who_was_overtaken_follows(worlds: Worlds, monkeypatch: pytest.Mon
     monkeypatch.setattr(journal, "entries", overtaking)
     other.claims.claimed = {}
     await one.sync.sync(force=True)
-    assert (one.keys, one.sync.trouble) == ({B}, None)
+    assert (one.keys, one.sync.problem) == ({B}, None)
     await one.read([named(A)])
     assert one.keys == {A, B}
     assert journal.renewals == 0
@@ -263,7 +263,7 @@ async def test_trouble_ends_when_another_one_reads_the_feed(worlds: Worlds) -> N
     one.time += FIRST_FEED_PAUSE_SECONDS
     await one.sync.sync_if_due()
     assert one.keys == {A}
-    assert (one.health.now, one.sync.trouble) == ({}, None)
+    assert (one.health.now, one.sync.problem) == ({}, None)
 
 
 async def test_one_large_indicator_does_not_stop_a_feed(worlds: Worlds) -> None:

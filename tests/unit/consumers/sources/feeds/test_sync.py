@@ -115,7 +115,7 @@ async def test_trouble_is_told_and_ends(worlds: Worlds) -> None:
     world = worlds.open()
     world.source.failure = FeedFailed("is down")
     await world.sync.sync_if_due()
-    assert (world.health.now, world.sync.trouble) == ({Problem.FEED_DOWN: "is down"}, "is down")
+    assert (world.health.now, world.sync.problem) == ({Problem.FEED_DOWN: "is down"}, "is down")
     world.source.failure = FeedFailed("refuses the password", refused=True)
     world.time += HOUR
     await world.sync.sync_if_due()
@@ -123,7 +123,7 @@ async def test_trouble_is_told_and_ends(worlds: Worlds) -> None:
     world.source.failure = None
     world.time += HOUR
     await world.read([named(A)])
-    assert (world.health.now, world.sync.trouble) == ({}, None)
+    assert (world.health.now, world.sync.problem) == ({}, None)
 
 
 async def test_only_the_last_trouble_is_told(worlds: Worlds) -> None:
