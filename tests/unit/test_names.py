@@ -20,7 +20,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 PRIVATE_WORDS = frozenset(
     "told lately turns parked parking judging learning asker asked unsaid "
-    "moment troubles mend mends watch one some".split()
+    "moment trouble troubles mend mends watch one some".split()
 )
 """Words that name nothing to a reader from the field; see the words in ``docs/concepts.md``."""
 TO_BE_REWRITTEN: dict[str, set[str]] = {
