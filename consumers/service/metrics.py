@@ -123,7 +123,7 @@ class MetricsCollector:
         yield from self._of_local_sources()
         yield from self._of_partitions()
         for reason in self._health.reasons():
-            yield m.Sample(m.TROUBLE, 1, (reason["code"], reason["part"] or ""))
+            yield m.Sample(m.OPEN_PROBLEM, 1, (reason["code"], reason["part"] or ""))
         yield m.Sample(m.READY, float(self._health.healthy))
         yield m.Sample(m.REPORTS_DROPPED, self.reports_dropped())
 
