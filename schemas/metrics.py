@@ -89,7 +89,7 @@ LATE_MATCH_SIGNINS = Metric("late_match_signins", GAUGE, "sign-ins kept for retr
 LATE_MATCH_LOST = Metric("late_match_lost", COUNTER, "sign-ins not kept for retro-matching")
 QUARANTINED = Metric("quarantined", COUNTER, "records and findings moved to quarantine")
 REPORTS_DROPPED = Metric("reports_dropped", COUNTER, "verdict and health rows that were dropped")
-OPEN_PROBLEM = Metric("trouble", GAUGE, "1 while the problem lasts; see the runbook", ("code", "part"))
+OPEN_PROBLEM = Metric("trouble", GAUGE, "1 while a problem lasts; see runbook", ("code", "part"))
 READY = Metric("ready", GAUGE, "1 while sign-ins can be evaluated")
 
 METRICS: tuple[Metric, ...] = tuple(

@@ -164,7 +164,7 @@ async def test_a_bad_server_is_cut_off(tmp_path: Path, manner: str) -> None:
         ran, (told,) = await synced(tmp_path, feed_at(peer.url))
         assert len(peer.asked) <= 6
     assert ran.status == 1
-    words = {"endless": "empty pages", "same": "again and again", "html": "not accepted"}
+    words = {"endless": "empty pages", "same": "repeatedly", "html": "not accepted"}
     assert words.get(manner, "67,108,864") in told["trouble"]
     assert told["indicators"] == (0 if manner == "html" else 1)
 

@@ -192,7 +192,7 @@ async def test_quarantine_retry_does_not_lose_what_nobody_can_answer(tmp_path: P
     )
     arguments = ("quarantine", "retry", "--state", state, "--findings", tmp_path / "f")
     ran = await signinwatch(*arguments)
-    assert ran.out.startswith(b"0 of 1 settled")
+    assert ran.out.startswith(b"0 of 1 resolved")
 
 
 async def test_looking_does_not_make_a_ledger(tmp_path: Path) -> None:

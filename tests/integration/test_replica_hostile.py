@@ -101,7 +101,7 @@ async def test_a_damaged_replica_leaves_the_last_one(tmp_path: Path) -> None:
             while bodies:
                 ran, (told,) = await synced(tmp_path / "state", settings)
                 statuses.append(ran.status)
-                assert told["detail"].startswith("smoke, made")
+                assert told["detail"].startswith("smoke, built")
                 bodies.pop(0)
     assert statuses == [0, 1, 1, 1]
     assert not list(tmp_path.rglob("evil*"))
