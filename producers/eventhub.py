@@ -68,7 +68,7 @@ class EventHubSink:
         self._partition = partition
         self._explain = explain
         self._batch: EventDataBatch | None = None
-        self._told = ""
+        self._reported = ""
         self._patience = FIRST_RETRY_SECONDS
 
     async def open(self) -> None:
@@ -161,8 +161,8 @@ class EventHubSink:
 
     def _tell(self, error: HubFailed) -> None:
         """Warn of the same trouble once."""
-        if error.again and self._told != str(error):
-            self._told = str(error)
+        if error.again and self._reported != str(error):
+            self._reported = str(error)
             log.warning("trying again", why=str(error))
 
 

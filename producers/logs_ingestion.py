@@ -165,7 +165,7 @@ class LogsIngestionSink:
         self._patience = patience
         self._health = health
         self._monotonic = monotonic
-        self._told: tuple[str, float] | None = None
+        self._reported_at: tuple[str, float] | None = None
         self._accepted_at = -math.inf
         self._malformed_in_a_row = 0
 
@@ -269,11 +269,11 @@ class LogsIngestionSink:
             return
         now = self._monotonic()
         if (
-            self._told is None
-            or self._told[0] != str(error)
-            or now - self._told[1] > REPORT_INTERVAL_SECONDS
+            self._reported_at is None
+            or self._reported_at[0] != str(error)
+            or now - self._reported_at[1] > REPORT_INTERVAL_SECONDS
         ):
-            self._told = (str(error), now)
+            self._reported_at = (str(error), now)
             log.warning("rows held back", stream=self._stream, why=str(error), remedy=error.remedy)
 
     async def close(self) -> None:

@@ -26,34 +26,34 @@ _REFUSED_BY_PROXY = re.compile(r"(\d{3}), message='[^']*', url='http://")
 def why_unreached(error: BaseException) -> str:
     """Return the reason in one line, without URLs and secrets; the type's name for others."""
     last = error
-    for one in _causes(error):
-        name = type(one).__name__
+    for link in _causes(error):
+        name = type(link).__name__
         if name == "ClientHttpProxyError":
-            return _told_by_proxy(getattr(one, "status", None))
+            return _proxy_response(getattr(link, "status", None))
         if name == "ClientProxyConnectionError":
             return _NO_PROXY
         if name in ("ClientConnectorCertificateError", "SSLCertVerificationError"):
             return _UNTRUSTED
         if name in ("ClientConnectorDNSError", "gaierror"):
             return _NO_NAME
-        last = one
+        last = link
     return getattr(last, "strerror", None) or type(last).__name__
 
 
 def why_no_token(error: BaseException) -> str:
     """Return ``no token could be had``, and why where that was the network."""
     text = str(error)
-    told = "no token could be had"
+    description = "no token could be had"
     if found := _REFUSED_BY_PROXY.search(text):
-        return f"{told}: {_told_by_proxy(int(found[1]))}"
+        return f"{description}: {_proxy_response(int(found[1]))}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{told} from Entra ID: {_UNTRUSTED}"
+        return f"{description} from Entra ID: {_UNTRUSTED}"
     if "Cannot connect to host" in text:
-        return f"{told}: Entra ID is out of reach, or the proxy before it"
-    return told
+        return f"{description}: Entra ID is out of reach, or the proxy before it"
+    return description
 
 
-def _told_by_proxy(status: int | None) -> str:
+def _proxy_response(status: int | None) -> str:
     if status == 407:
         return "the proxy answers 407: HTTPS_PROXY needs another user and password"
     return f"the proxy answers {status}: it does not let us through to this host"
@@ -64,14 +64,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     due = [error]
     while due:
-        one = due.pop(0)
-        if id(one) in seen:
+        link = due.pop(0)
+        if id(link) in seen:
             continue
-        seen.add(id(one))
-        yield one
+        seen.add(id(link))
+        yield link
         inner = (
-            one.__cause__,
-            *(getattr(one, name, None) for name in ("inner_exception", "error", "os_error")),
-            one.__context__,
+            link.__cause__,
+            *(getattr(link, name, None) for name in ("inner_exception", "error", "os_error")),
+            link.__context__,
         )
         due += [cause for cause in inner if isinstance(cause, BaseException)]

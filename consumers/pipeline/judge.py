@@ -70,7 +70,7 @@ class Judge:
         row = finding_row(
             details=details,
             address=address,
-            told=merged,
+            merged=merged,
             line=decision,
             reputation=reputation,
             address_class=address_class,

@@ -39,10 +39,12 @@ class CrowdSecStandIn:
         return _json(item)
 
     async def _several(self, request: web.Request) -> web.Response:
-        asked = [one for one in request.query.get("ips", "").split(",") if one][:MAX_BATCH_SIZE]
-        items = [self._items[one] for one in asked if one in self._items]
-        found = {"total": len(items), "not_found": len(asked) - len(items), "items": items}
-        return _json(found) if asked else web.Response(status=400)
+        requested = [text for text in request.query.get("ips", "").split(",") if text][
+            :MAX_BATCH_SIZE
+        ]
+        items = [self._items[text] for text in requested if text in self._items]
+        found = {"total": len(items), "not_found": len(requested) - len(items), "items": items}
+        return _json(found) if requested else web.Response(status=400)
 
 
 def _json(value: object, status: int = 200) -> web.Response:

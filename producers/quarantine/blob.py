@@ -195,10 +195,10 @@ class BlobQuarantine:
         pages = blobs.by_page(token or None)
         found = []
         async for page in pages:
-            async for one in page:
-                ours = _OURS.fullmatch(one.name)
-                if ours and one.blob_type == BlobType.BLOCKBLOB:
-                    found.append(_Blob(one.name, ours[1], one.size))
+            async for read in page:
+                ours = _OURS.fullmatch(read.name)
+                if ours and read.blob_type == BlobType.BLOCKBLOB:
+                    found.append(_Blob(read.name, ours[1], read.size))
             break
         return found, getattr(pages, "continuation_token", None) or None
 
@@ -229,7 +229,9 @@ class BlobQuarantine:
         for _ in range(MAX_CONCURRENT_CHANGES):
             lines, etag = await self._read(blob)
             items = {line: item for line in lines if (item := read_line(line)) is not None}
-            leaving = {line: one.id for line, one in items.items() if is_selected(one, ids, before)}
+            leaving = {
+                line: read.id for line, read in items.items() if is_selected(read, ids, before)
+            }
             if not leaving or etag is None:
                 return set()
             rest = b"".join(line for line in lines if line not in leaving)

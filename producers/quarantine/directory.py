@@ -203,14 +203,14 @@ def _encodable(text: str) -> str:
 def read_line(line: bytes) -> QuarantineItem | None:
     """Return the item of a line; None for one that was cut off, or that somebody else wrote."""
     try:
-        told = orjson.loads(line)
-        encoded = told.get("base64")
-        body = base64.b64decode(encoded) if encoded else told["body"].encode()
-        texts = [told[name] for name in ("kind", "reason", "position", "id")]
+        result = orjson.loads(line)
+        encoded = result.get("base64")
+        body = base64.b64decode(encoded) if encoded else result["body"].encode()
+        texts = [result[name] for name in ("kind", "reason", "position", "id")]
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
     if not all(isinstance(text, str) for text in texts):
         return None
     kind, reason, position, id_ = texts
-    timestamp = parse_time(told.get("time")) or datetime.now(UTC)
+    timestamp = parse_time(result.get("time")) or datetime.now(UTC)
     return QuarantineItem(kind, reason, position, body, timestamp, id_)

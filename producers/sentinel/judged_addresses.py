@@ -134,7 +134,7 @@ class IndicatorExport:
         self._known: OrderedDict[str, tuple[float, UploadedIndicator]] = OrderedDict()
         self._doubtful: set[str] = set()
         """Addresses of uploads that are in flight or have an unknown result."""
-        self._one_flush = asyncio.Lock()
+        self._flush_lock = asyncio.Lock()
         self._held_back: tuple[float, SinkHeldBack] | None = None
         self._unwell = False
 
@@ -206,7 +206,7 @@ class IndicatorExport:
         Pauses after the service has accepted nothing. The queue is kept then, and also if
         LedgerFailed is raised.
         """
-        async with self._one_flush:
+        async with self._flush_lock:
             await self._look_up()
             if self._resting() is not None:
                 return
@@ -318,16 +318,16 @@ class IndicatorExport:
             self._rest(error)
             raise
 
-    def _fed(self, feed: str, one: Indicator, before: Indicator | None) -> Iterable[StixObject]:
+    def _fed(self, feed: str, entry: Indicator, before: Indicator | None) -> Iterable[StixObject]:
         """Return the STIX objects for a change of an indicator."""
         now, valid = self._clock.now(), self._settings.valid_for
-        why = "feed withdrawn" if one.withdrawn else self._why_not(one)
+        why = "feed withdrawn" if entry.withdrawn else self._why_not(entry)
         result: list[StixObject] = []
         if why is None:
-            result = feed_indicators(feed, one, now=now, valid=valid)
-        elif one.withdrawn and one.keys:
-            result = feed_indicators(feed, one, now=now, valid=valid, withdrawn=True)
-        elif one.withdrawn and before is None:
+            result = feed_indicators(feed, entry, now=now, valid=valid)
+        elif entry.withdrawn and entry.keys:
+            result = feed_indicators(feed, entry, now=now, valid=valid, withdrawn=True)
+        elif entry.withdrawn and before is None:
             why = "nameless"
         self.counts[why or "fed"] += 1
         if before is None or before.withdrawn or self._why_not(before) is not None:
@@ -335,13 +335,13 @@ class IndicatorExport:
         ended = feed_indicators(feed, before, now=now, valid=valid, withdrawn=True)
         return [*result, *ended[len(result) :]]
 
-    def _why_not(self, one: Indicator) -> str | None:
+    def _why_not(self, entry: Indicator) -> str | None:
         """Return why an indicator is not shared, or None: Sentinel's rules match on any upload."""
-        if for_readers_only(one.tlp):
+        if for_readers_only(entry.tlp):
             return "marked"
-        if one.valid_until is not None and one.valid_until <= self._clock.now():
+        if entry.valid_until is not None and entry.valid_until <= self._clock.now():
             return "expired"
-        return "benign" if reputation_of(one) is Reputation.BENIGN else None
+        return "benign" if reputation_of(entry) is Reputation.BENIGN else None
 
     # --- both ---
 

@@ -210,7 +210,7 @@ class Decoder:
         if body.find(b'"records"', 0, 256) < 0:
             return [typed.bare.decode(body)], True
         wrapper = typed.wrapper.decode(body)
-        tells_its_table = self._form_told(wrapper.Type, wrapper.category) is not None
+        tells_its_table = self._known_format(wrapper.Type, wrapper.category) is not None
         return None if tells_its_table else wrapper.records, False
 
     def _guess(self, body: bytes) -> FastDecoder | None:
@@ -291,14 +291,14 @@ class Decoder:
         try:
             if not _ends_deep(raw):
                 head = _head.decode(raw)
-                return self._form_told(head.type_name, head.category) is not None
+                return self._known_format(head.type_name, head.category) is not None
         except INVALID:
             pass
         try:
             record = _loaded(raw)
         except ValueError:
             return False
-        return self._form_told(record.get("Type"), record.get("category")) is not None
+        return self._known_format(record.get("Type"), record.get("category")) is not None
 
     def _add_record(self, raw: bytes, decoded: Decoded) -> None:
         try:
@@ -307,7 +307,7 @@ class Decoder:
             decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
             return
         if isinstance(record, dict) and (name := records_name(record)) is not None:
-            known = self._form_told(record.get("Type"), record.get("category"))
+            known = self._known_format(record.get("Type"), record.get("category"))
             record = record if known is not None else record[name]  # an envelope of one
         if record is None:
             decoded.skips[NULL_ITEM] += 1
@@ -318,7 +318,7 @@ class Decoder:
 
     def _add_as_typed(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> bool:
         """Add a record as the fast way would; return False if that would not take it."""
-        form = self._form_told(record.get("Type"), record.get("category"))
+        form = self._known_format(record.get("Type"), record.get("category"))
         if form is None:
             return False
         if not form.enabled:
@@ -340,10 +340,10 @@ class Decoder:
         decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
         return True
 
-    def _form_told(self, type_name: object, category: object) -> RecordFormat | None:
+    def _known_format(self, type_name: object, category: object) -> RecordFormat | None:
         """Return the form that a record's exactly spelled ``Type`` or ``category`` tells."""
         names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
-        return next((form for name, forms in names if (form := _told(name, forms))), None)
+        return next((form for name, forms in names if (form := _named_format(name, forms))), None)
 
     def _add_object(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> None:
         """Add a record whose names may be spelled in any case."""
@@ -363,7 +363,7 @@ class Decoder:
             decoded.signins.append(SignIn(form, table, found, None, source, 0, risk))
         else:
             known = (answer for answer in answers if isinstance(answer, Unusable))
-            reason = next((one for one in known if one is not Unusable.MISSING), Unusable.MISSING)
+            reason = next((why for why in known if why is not Unusable.MISSING), Unusable.MISSING)
             decoded.skips[reason.value] += 1
 
     def _answer(self, value: object) -> str | Unusable:
@@ -388,5 +388,5 @@ def _lost_its_type(record: dict[str, Any], form: RecordFormat) -> bool:
     return nested and "properties" not in record and "ipaddress" in record
 
 
-def _told(name: object, forms: Mapping[object, RecordFormat | None]) -> RecordFormat | None:
+def _named_format(name: object, forms: Mapping[object, RecordFormat | None]) -> RecordFormat | None:
     return forms[name] if isinstance(name, str) else None

@@ -256,7 +256,7 @@ class SignIn(msgspec.Struct, gc=False):
             return reader.first(columns.get(column, ()))
 
         texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
-        times = (parse_time(reader.first((one,))) for one in columns.get("event_time", ()))
+        times = (parse_time(reader.first((paths,))) for paths in columns.get("event_time", ()))
         event_time = next((time for time in times if time), None) or enqueued or fallback_time
         return Details(
             table=self.table,
@@ -323,14 +323,14 @@ def _shallow(value: Any, depth: int) -> Any:
     if depth == 0:
         return None
     if isinstance(value, dict):
-        return {name: _shallow(one, depth - 1) for name, one in value.items()}
-    return [_shallow(one, depth - 1) for one in value]
+        return {name: _shallow(inner, depth - 1) for name, inner in value.items()}
+    return [_shallow(inner, depth - 1) for inner in value]
 
 
 def outcome_of(reader: RecordReader, form: RecordFormat) -> Outcome:
     """Return how far the sign-in got, told differently in each table."""
     places = form.columns.get("result", ())
-    results = [reader.first((one,)) for one in places]
+    results = [reader.first((paths,)) for paths in places]
     match form.outcome:
         case "code":
             return outcome_of_code(*results)
@@ -375,15 +375,15 @@ def _audit_outcome(reader: RecordReader, form: RecordFormat) -> Outcome:
     if operation == "userloggedin":
         return Outcome.SUCCESS
     if operation == "userloginfailed":
-        told = outcome_of_code(number_of(reader.at(("ErrorNumber",))))
+        given = outcome_of_code(number_of(reader.at(("ErrorNumber",))))
         known = (Outcome.PASSWORD_ACCEPTED, Outcome.INTERRUPTED)
-        return told if told in known else Outcome.FAILURE
+        return given if given in known else Outcome.FAILURE
     return outcome_of_word(reader.at(("ResultStatus",)))
 
 
 def _cloudtrail_outcome(error: Scalar, console: Scalar) -> Outcome:
     """AWS: a console sign-in tells in its response; any other call by the lack of an error."""
-    told = outcome_of_word(console)
-    if told is not Outcome.UNKNOWN:
-        return told
+    given = outcome_of_word(console)
+    if given is not Outcome.UNKNOWN:
+        return given
     return Outcome.SUCCESS if error is None else Outcome.FAILURE

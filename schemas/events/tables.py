@@ -79,8 +79,8 @@ class FastDecoder:
     def __init__(self, columns: Columns, *, noted: bool = False) -> None:
         noted_places = _first_places(columns) if noted else ()
         tree: dict[str, Any] = {"Type": {}, "category": {}}
-        of_every_one = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
-        for place in (*of_every_one, *noted_places):
+        of_all = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
+        for place in (*of_all, *noted_places):
             node = tree
             for part in place:
                 node = node.setdefault(part, {})

@@ -37,7 +37,7 @@ def finding_row(
     *,
     details: Details,
     address: str,
-    told: MergedVerdict,
+    merged: MergedVerdict,
     line: Line,
     reputation: Reputation,
     address_class: AddressClass,
@@ -59,7 +59,7 @@ def finding_row(
         "SignInSucceeded": details.outcome.succeeded,
         "Reputation": reputation.value,
         "Severity": line.severity.value,
-        "Sources": list(told.sources),
+        "Sources": list(merged.sources),
         "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
         "Origin": origin,
         "DelaySeconds": round(delay, 3),
@@ -90,10 +90,10 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(told.intel, looked_up=told.looked_up is not None),
-        "VerdictTime": iso_of(told.looked_up),
-        "ReportUrl": REPORT_URL + address if told.looked_up is not None else None,
-        "Evidence": told.evidence,
+        **_intel_columns(merged.intel, looked_up=merged.looked_up is not None),
+        "VerdictTime": iso_of(merged.looked_up),
+        "ReportUrl": REPORT_URL + address if merged.looked_up is not None else None,
+        "Evidence": merged.evidence,
     }
 
 

@@ -166,7 +166,7 @@ def test_every_sign_in_makes_a_row_that_fits(
             row = finding_row(
                 details=details,
                 address=address,
-                told=merge_verdicts([VERDICT]),
+                merged=merge_verdicts([VERDICT]),
                 line=line,
                 reputation=Reputation.MALICIOUS,
                 address_class=address_class,

@@ -50,7 +50,7 @@ class Arrival(NamedTuple):
     """Sign-ins from one IP address within a minute, by kind as in :data:`SIGN_IN_KINDS`."""
 
     address: str
-    moment: float
+    timestamp: float
     signins: tuple[int, ...]
 
 
@@ -193,11 +193,11 @@ class PlanCoverage:
         for arrival in arrivals:
             for kind, count in enumerate(arrival.signins):
                 self.kinds[kind].of += count
-            if arrival.moment < self._until.get(arrival.address, -math.inf):
+            if arrival.timestamp < self._until.get(arrival.address, -math.inf):
                 self._count(arrival, 0)
                 continue
             waiting = self._waiting.setdefault(arrival.address, deque())
-            while waiting and before - waiting[0].moment > self._limit:
+            while waiting and before - waiting[0].timestamp > self._limit:
                 waiting.popleft()  # expired
             waiting.append(arrival)
 
@@ -212,8 +212,8 @@ class PlanCoverage:
     def _answer(self, address: str, waiting: deque[Arrival], now: float, until: float) -> None:
         later: deque[Arrival] = deque()
         for arrival in waiting:
-            waited = now - arrival.moment
-            if arrival.moment >= until:
+            waited = now - arrival.timestamp
+            if arrival.timestamp >= until:
                 later.append(arrival)
             elif waited <= self._limit:
                 minutes = 0 if waited <= NO_WAIT_SECONDS else int(waited // MINUTE_SECONDS)
@@ -230,7 +230,7 @@ class PlanCoverage:
         """Count the sign-ins still waiting at *now*, the end of the input."""
         for waiting in self._waiting.values():
             for arrival in waiting:
-                if now - arrival.moment <= self._limit:
+                if now - arrival.timestamp <= self._limit:
                     for kind, count in enumerate(arrival.signins):
                         self.kinds[kind].waiting += count
         self._waiting.clear()

@@ -237,7 +237,7 @@ def finding(*words: Verdict) -> FindingRow:
     return finding_row(
         details=DETAILS,
         address=V4,
-        told=told,
+        merged=told,
         line=line,
         reputation=told.reputation,
         address_class=told.address_class,

@@ -36,7 +36,7 @@ def finding(record: Record) -> FindingRow:
     return finding_row(
         details=details,
         address=details.addresses[0][0],
-        told=merge_verdicts([VERDICT]),
+        merged=merge_verdicts([VERDICT]),
         line=Policy().decide(*args, false_positive=False),
         reputation=Reputation.MALICIOUS,
         address_class=AddressClass.UNKNOWN,
