@@ -1,4 +1,4 @@
-"""Message bodies into an event hub, through azure-eventhub: the edge to it for sending.
+"""Send message bodies to an event hub with azure-eventhub.
 
 The SDK's own retries are off: they repeat everything, a refused key too, and their number would
 multiply with ours. Retries here end after :data:`RETRY_SECONDS`, have jitter, and cap the wait that
@@ -31,27 +31,26 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 RETRY_SECONDS = 60.0
-"""Seconds for which a hub that is busy or away is tried."""
+"""How long a busy or unreachable hub is retried."""
 FIRST_RETRY_SECONDS = 15.0
-"""The same before anything was sent: then a wrong setting is the likelier reason."""
+"""The same before the first success, when a wrong setting is more likely."""
 MAX_SEND_BACKOFF_SECONDS = 10.0
-"""Seconds between two tries, and up to a second of jitter."""
+"""Maximum time between two attempts, plus up to a second of jitter."""
 TRY_TIMEOUT_SECONDS = 30.0
-"""Seconds that one try may take; the SDK knows traps in which it waits for ever."""
+"""Time limit of an attempt; the SDK may otherwise wait forever."""
 CLOSE_TIMEOUT_SECONDS = 5.0
 OVERHEAD_BYTES = 1_024
-"""Bytes that a message of its own takes beside its body, and some to spare."""
+"""Bytes that a message needs besides its body, with a margin."""
 SDK_OPTIONS: dict[str, Any] = {"retry_total": 0}
-"""What the clients that :class:`EventHubSink` takes are made with."""
+"""Options of the clients for :class:`EventHubSink`."""
 _BUSY_ERRORS = ("server-busy", "resource-limit-exceeded")
 
 
 class EventHubSink:
-    """See :class:`schemas.ports.MessageSink`. Sends bodies to one event hub, in order.
+    """See :class:`schemas.ports.MessageSink`. Sends bodies to an event hub, in order.
 
-    Without *partition* the hub gives its partitions their turns, batch by batch. *connect* makes a
-    client; after trouble it is asked for another one. *explain* says what an error means, and
-    whether it may pass by itself.
+    Without *partition* the hub distributes batches over its partitions. *connect* creates a client,
+    again after an error. *explain* translates an error and says whether a retry may help.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class EventHubSink:
         self._patience = FIRST_RETRY_SECONDS
 
     async def open(self) -> None:
-        """Connect. ConfigurationError for a partition that the hub does not have; HubFailed."""
+        """Connect. ConfigurationError for an unknown partition; HubFailed if unreachable."""
         if self._partition is not None:
             partitions = await self._patiently(lambda client: client.get_partition_ids())
             if self._partition not in partitions:
@@ -84,16 +83,16 @@ class EventHubSink:
 
     @property
     def room(self) -> int:
-        """Return the bytes that a body may surely have."""
+        """Return the size in bytes that a body may have at least."""
         return self._current.max_size_in_bytes - OVERHEAD_BYTES
 
     @property
     def waiting(self) -> int:
-        """Return how many bodies the batch holds."""
+        """Return the number of bodies in the batch."""
         return len(self._current)
 
     def add(self, body: bytes) -> bool:
-        """Put a body into the batch; False if it has no room for it."""
+        """Add a body to the batch; return False if it does not fit."""
         try:
             self._current.add(EventData(body))
         except ValueError:
@@ -101,18 +100,18 @@ class EventHubSink:
         return True
 
     async def flush(self) -> None:
-        """Send the batch and begin another one."""
+        """Send the batch and start the next."""
         batch = self._current
-        following = await self._patiently(self._new_batch)  # first, so that nothing fails after
+        following = await self._patiently(self._new_batch)  # first: nothing may fail after
         await self._patiently(lambda client: client.send_batch(batch))
         self._batch = following
         self._patience = RETRY_SECONDS
 
     async def close(self) -> None:
-        """Let go of the connection. What is in the batch is not sent."""
+        """Close the connection. The current batch is not sent."""
         client, self._client = self._client, None
         if client is not None:
-            with suppress(EventHubError, AzureError, OSError):  # it may be what is broken
+            with suppress(EventHubError, AzureError, OSError):  # it may be broken itself
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await client.close()
 
@@ -126,7 +125,7 @@ class EventHubSink:
         return await client.create_batch(partition_id=self._partition)
 
     async def _patiently(self, work: Callable[[EventHubProducerClient], Awaitable[T]]) -> T:
-        """Do *work*, again and again while its trouble may pass; HubFailed when patience ends."""
+        """Do *work* and retry transient errors; HubFailed when the time is up."""
         async for attempt in stamina.retry_context(
             on=_may_pass,
             attempts=None,
@@ -145,7 +144,7 @@ class EventHubSink:
         raise RuntimeError("retries end with a result or an error")
 
     async def _try(self, work: Callable[[EventHubProducerClient], Awaitable[T]]) -> T:
-        """Do *work* once. After an error the client is not used again."""
+        """Do *work* once. The client is not used again after an error."""
         if self._client is None:
             self._client = self._connect()
         try:
@@ -160,7 +159,7 @@ class EventHubSink:
             raise HubFailed(text, again=again) from None
 
     def _tell(self, error: HubFailed) -> None:
-        """Warn of the same trouble once."""
+        """Log a problem once."""
         if error.again and self._reported != str(error):
             self._reported = str(error)
             log.warning("trying again", why=str(error))

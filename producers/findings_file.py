@@ -1,4 +1,4 @@
-"""Findings as lines of JSON, in a file or on standard output; or kept to be shown."""
+"""Sinks for JSON Lines in a file or on standard output, and for the most severe findings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def open_for_writing(name: str, *, append: bool) -> BinaryIO:
-    """Open a file whose life does not end with a block of code."""
+    """Open a file that outlives the current block."""
     return Path(name).open("ab" if append else "wb")
 
 
 class FileSink:
-    """See :class:`schemas.ports.Sink`. Starts the file anew, or appends to it.
+    """See :class:`schemas.ports.Sink`. Overwrites the file, or appends to it.
 
     ``-`` is standard output.
     """
@@ -40,7 +40,7 @@ class FileSink:
             raise ConfigurationError(f"--findings {name}: {error.strerror}") from None
 
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
-        """Write *rows*; none is ever refused."""
+        """Write *rows*; nothing is ever rejected."""
         try:
             self._file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             self._file.flush()
@@ -57,19 +57,19 @@ class FileSink:
 
 
 class TopFindings:
-    """Keeps the worst findings in memory, to be shown at the end; forgets the rest."""
+    """Keeps the most severe findings in memory for display."""
 
     def __init__(self, most: int = 200) -> None:
         self.rows: list[FindingRow] = []
         self._most = most
 
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
-        """Keep the worst of all rows seen so far."""
+        """Keep the most severe of all rows so far."""
         self.rows = sorted([*self.rows, *rows], key=worst_first)[: self._most]
         return []
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 _ORDER = {"High": 0, "Medium": 1, "Low": 2, "Informational": 3}

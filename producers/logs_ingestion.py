@@ -1,11 +1,10 @@
 """Findings to Azure Monitor's Logs Ingestion API, through azure-monitor-ingestion.
 
-The SDK's own list form over-fills the limit of 1 MB a call (it does not count separators), sizes
-each row twice and compresses slowly; so the bodies are made here and handed over as a stream. Its
-retries are switched off: they miss 429 without Retry-After and lost connections, and know no
-bound that a person would set.
+The SDK's list interface exceeds the limit of 1 MB a call (it ignores separators), measures each row
+twice and compresses slowly, so bodies are built here and passed as a stream. Its retries are off:
+they miss 429 without Retry-After and lost connections, and have no usable time limit.
 
-Limits and answers: Microsoft's "Logs Ingestion API in Azure Monitor" and "Azure Monitor service
+Limits and responses: Microsoft's "Logs Ingestion API in Azure Monitor" and "Azure Monitor service
 limits" (1 MB a call, compressed and not; 204 accepted; 429 with Retry-After).
 """
 
@@ -49,11 +48,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_REQUEST_BYTES = 1_000_000
-"""Bytes a call, compressed or not. Microsoft says 1 MB; the smaller reading is the safe one."""
+"""Maximum bytes of a call, compressed or not. Microsoft says 1 MB; this is the smaller reading."""
 TARGET_FILL = 900_000
-"""Bytes of JSON that a body is planned for."""
+"""Planned bytes of JSON in a body."""
 MAX_UPLOAD_BACKOFF_SECONDS = 30.0
-"""Seconds between two tries."""
+"""Maximum time between two attempts."""
 MAX_UPLOAD_RETRY_AFTER_SECONDS = 60.0
 REPORT_INTERVAL_SECONDS = 300.0
 """Interval between log warnings about the same problem."""
@@ -65,7 +64,7 @@ _UPLOAD_REMEDIES = {
     404: "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule "
     "declares the stream",
 }
-_BUSY_STATUSES = "no action needed; the service is busy or unreachable"
+_BUSY_REMEDY = "no action needed; the service is busy or unreachable"
 _NO_RESPONSE_REMEDY = "no action if it clears by itself; else check LOGS__ENDPOINT and the network"
 _TOO_LARGE = 413
 REQUEST_ERROR_CODES = frozenset(
@@ -92,9 +91,9 @@ REQUEST_ERROR_CODES = frozenset(
 """Error codes of a 400 that no other row could avoid (Logs Ingestion API and Azure's common REST
 error codes)."""
 ACCEPTED_RECENTLY_SECONDS = 600.0
-"""Seconds for which an accepted upload shows that endpoint, rule and stream are right."""
+"""How long an accepted upload proves that endpoint, rule and stream are right."""
 MAX_REFUSED_IN_A_ROW = 3
-"""Rows refused one after the other, with none accepted, after which it is not about the rows."""
+"""Consecutive rejected rows after which the request, not the rows, is at fault."""
 _REQUEST_REMEDY = (
     "check LOGS__RULE_ID (the immutable id, dcr-…), LOGS__ENDPOINT, and that the rule declares the "
     "stream and its columns; findings are kept until then"
@@ -102,7 +101,7 @@ _REQUEST_REMEDY = (
 
 
 class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
-    """Stands in for Entra ID's token on a loopback endpoint, where there is nobody to ask."""
+    """Placeholder for an Entra ID token on a loopback endpoint."""
 
     def on_request(self, request: Any) -> None:
         """Add the header."""
@@ -110,20 +109,20 @@ class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
 
 
 class MissingCredential:
-    """The credential of a loopback endpoint: the client insists on one and never asks it."""
+    """The credential for a loopback endpoint: the client requires it and never uses it."""
 
     async def get_token(self, *_: str, **__: Any) -> AccessToken:
-        """Return what the policy above sends."""
+        """Return the placeholder."""
         return AccessToken("placeholder", 0)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     async def __aenter__(self) -> MissingCredential:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class LogsIngestionSink:
@@ -160,7 +159,7 @@ class LogsIngestionSink:
         self._client = LogsIngestionClient(endpoint, self._credential, **options)
         self._rule_id = rule_id
         self.errors = 0
-        """Uploads that failed and were tried again."""
+        """Failed uploads that were retried."""
         self._stream = f"Custom-{table}"
         self._patience = patience
         self._health = health
@@ -170,7 +169,7 @@ class LogsIngestionSink:
         self._malformed_in_a_row = 0
 
     async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
-        """Upload *rows*; return those refused for good. SinkHeldBack when patience ends."""
+        """Upload *rows*; return those permanently rejected. SinkHeldBack when the time is up."""
         refused: list[tuple[FindingRow, str]] = []
         for part, body in _bodies(rows):
             bad = await self._send_part(part, body)
@@ -181,7 +180,7 @@ class LogsIngestionSink:
         return refused
 
     def _is_about_the_request(self, rows: int) -> bool:
-        """Return True if all *rows* of an upload were refused through no fault of theirs."""
+        """Return True if all *rows* were rejected because of the request, not the rows."""
         recently = self._monotonic() - self._accepted_at < ACCEPTED_RECENTLY_SECONDS
         enough = min(rows, MAX_REFUSED_IN_A_ROW) if rows > 1 else MAX_REFUSED_IN_A_ROW
         return not recently and self._malformed_in_a_row >= enough
@@ -247,7 +246,7 @@ class LogsIngestionSink:
             self._health.resolve(Problem.FINDINGS_HELD_BACK)
 
     async def _upload(self, body: bytes) -> None:
-        """Send one body once, and translate what the SDK raises."""
+        """Send a body once, and translate the errors of the SDK."""
         packed = BytesIO(igzip.compress(body, compresslevel=1))
         try:
             await self._client.upload(self._rule_id, self._stream, packed)
@@ -259,7 +258,7 @@ class LogsIngestionSink:
             ) from None
         except AzureError as error:
             raise SinkHeldBack(
-                f"LOGS__ENDPOINT: {type(error).__name__}", remedy=_BUSY_STATUSES
+                f"LOGS__ENDPOINT: {type(error).__name__}", remedy=_BUSY_REMEDY
             ) from None
 
     def _tell(self, error: SinkHeldBack) -> None:
@@ -303,13 +302,13 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
         return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", remedy=_UPLOAD_REMEDIES[401])
     return SinkHeldBack(
         f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
-        remedy=_UPLOAD_REMEDIES.get(status or 0, _BUSY_STATUSES),
+        remedy=_UPLOAD_REMEDIES.get(status or 0, _BUSY_REMEDY),
         retry_after=_retry_after(error),
     )
 
 
 def _code(error: HttpResponseError) -> str:
-    """Return the code of an error's body, if it names one as Azure does."""
+    """Return the error code in Azure's error body, or an empty text."""
     code = getattr(error.error, "code", None)
     return code if isinstance(code, str) and code.isalnum() and len(code) <= 60 else ""
 
@@ -327,9 +326,9 @@ def _json(rows: Sequence[FindingRow]) -> bytes:
 
 
 def _bodies(rows: Sequence[FindingRow]) -> Iterator[tuple[Sequence[FindingRow], bytes]]:
-    """Yield slices of *rows* with the JSON array of each, planned to stay below the limit.
+    """Yield slices of *rows*, each with its JSON array below the size limit.
 
-    Slices are encoded whole: one bytes object for each row costs many times as much.
+    Slices are encoded whole, since a bytes object for each row is many times slower.
     """
     body = _json(rows)
     if len(body) <= MAX_REQUEST_BYTES or len(rows) == 1:

@@ -1,8 +1,8 @@
-"""Why a peer was not reached, in words for the person who looks after the network.
+"""Describe why a peer was not reached, for the person who runs the network.
 
-Libraries wrap each other's errors, and their texts may hold credentials; so errors are told apart
-by the names of their types along the chain of causes, and no text of theirs is shown. The identity
-library keeps no causes: there the text is looked into, and not shown either.
+Libraries wrap each other's errors, and their texts may contain credentials. Errors are therefore
+recognised by the type names in the chain of causes, and their texts are never shown. The identity
+library keeps no causes; its text is searched, but not shown either.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _UNTRUSTED = (
 _NO_PROXY = "the proxy of HTTPS_PROXY is out of reach"
 _NO_NAME = "its name cannot be resolved here; a proxy would be named by HTTPS_PROXY"
 _REFUSED_BY_PROXY = re.compile(r"(\d{3}), message='[^']*', url='http://")
-"""How aiohttp tells what a proxy answered. Tokens are asked for at https:// URLs."""
+"""How aiohttp reports the response of a proxy. Tokens are requested from https:// URLs."""
 
 
 def why_unreached(error: BaseException) -> str:
-    """Return the reason in one line, without URLs and secrets; the type's name for others."""
+    """Return the reason in a line without URLs or secrets; the type name if unknown."""
     last = error
     for link in _causes(error):
         name = type(link).__name__
@@ -41,7 +41,7 @@ def why_unreached(error: BaseException) -> str:
 
 
 def why_no_token(error: BaseException) -> str:
-    """Return ``no token could be had``, and why where that was the network."""
+    """Return ``no token could be had``, with the reason if it was the network."""
     text = str(error)
     description = "no token could be had"
     if found := _REFUSED_BY_PROXY.search(text):
@@ -60,7 +60,7 @@ def _proxy_response(status: int | None) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it comes from; some libraries keep that in a field of their own."""
+    """Yield an error and its causes; some libraries store a cause in a field of their own."""
     seen: set[int] = set()
     due = [error]
     while due:

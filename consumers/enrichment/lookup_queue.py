@@ -80,7 +80,7 @@ class LookupQueue:
             self._flushing = self._flushing or waited >= LOOKUP_LINGER_SECONDS[self._clock.kind]
         self._start()
 
-    async def in_flight(self) -> None:
+    async def wait_for_in_flight(self) -> None:
         """Wait until no request is running. Addresses in a partial batch stay queued."""
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)

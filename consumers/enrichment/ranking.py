@@ -86,7 +86,7 @@ WEIGHTS: dict[str, Weight] = {
 POINTS = {name: weight.points for name, weight in WEIGHTS.items()}
 LOCATION_REASONS = frozenset(("spray",))
 """Reasons about the location; their points change as other accounts sign in from it."""
-MAX_SPRAY_POINTS = 6
+MAX_SPRAYED_ACCOUNTS = 6
 _LEGACY = (
     "imap",
     "pop",
@@ -162,7 +162,7 @@ def _tenant(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, fl
     hosting = signals.as_number in HOSTING_NETWORKS
     if not hosting:
         yield "shared place", min(history.known_others, 3) / 3
-    yield "spray", min(history.spraying, MAX_SPRAY_POINTS)
+    yield "spray", min(history.spraying, MAX_SPRAYED_ACCOUNTS)
     if signals.as_number:
         yield "rare network", max(0.0, 5 - log2(1 + history.network_accounts)) / 5
         if hosting and signals.person:

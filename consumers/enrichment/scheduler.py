@@ -97,7 +97,7 @@ class LookupScheduler:
         """Return True if new addresses may be looked up immediately."""
         now = self._clock.now()
         self._demand.record(
-            now, sum(not self._pending.capacity.is_full(address, now) for address in addresses)
+            now, sum(not self._pending.capacity.has_pending(address, now) for address in addresses)
         )
         self._over_budget = not await self._budget.can_afford(self._demand.per_day(now))
         if self._budget.is_paced and not self.constrained:

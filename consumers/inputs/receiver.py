@@ -141,7 +141,7 @@ class Receiver:
         """Accept no more batches; a batch that arrives now is redelivered to the next owner."""
         self._stopping = True
 
-    async def drained(self) -> None:
+    async def wait_until_drained(self) -> None:
         """Wait until the pipeline has taken all received batches."""
         while self._processing:
             await asyncio.wait(self._processing)

@@ -64,7 +64,7 @@ class Evaluator:
             verdicts.extend(match.verdicts)
         return all(map(self._judge.cannot_alert, verdicts))
 
-    def matched_by_feed(
+    def split_by_feed_validity(
         self, address: str, sightings: Sequence[Sighting], match: LocalMatch
     ) -> tuple[list[Sighting], list[Sighting]]:
         """Split sign-ins: those that local sources match at their event time, and the rest."""
@@ -129,7 +129,7 @@ class Evaluator:
                 )
         return acknowledged
 
-    async def split_by_feed_validity(self, matches: Mapping[str, LocalMatch]) -> dict[str, int]:
+    async def evaluate_matched(self, matches: Mapping[str, LocalMatch]) -> dict[str, int]:
         """Evaluate and acknowledge pending sign-ins that local sources match now; count them."""
         acknowledged = {}
         cached = await self._ledger.get_verdicts(list(matches)) if matches else {}

@@ -66,7 +66,7 @@ class CapacityHint:
         heapreplace(capacity.weights, weight)
         return True
 
-    def is_full(self, address: str, now: float) -> bool:
+    def has_pending(self, address: str, now: float) -> bool:
         """Return True if sign-ins are pending for an address, as far as this process knows."""
         capacity = self._capacities.get(address)
         return capacity is not None and 0 <= now - capacity.since < self._ttl

@@ -293,7 +293,7 @@ class Pipeline:
         await self._enqueue(waiting, {address: [tracker] for address in waiting})
         await self.guard.flush()
         if self._lookups is not None and self._clock.kind == "event":
-            await self._lookups.in_flight()  # the clock must not advance during a lookup
+            await self._lookups.wait_for_in_flight()  # the clock must not advance during a lookup
 
     async def _recheck(
         self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]

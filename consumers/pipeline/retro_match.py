@@ -59,16 +59,14 @@ class RetroMatch:
         """
         matches = self._local_sources.match(await self._pending_addresses(observables))
         self._on_verdict({}, self.verdicts_of(matches))
-        for address, acknowledged in (
-            await self._evaluator.split_by_feed_validity(matches)
-        ).items():
+        for address, acknowledged in (await self._evaluator.evaluate_matched(matches)).items():
             self._counts.resolved_late(address, acknowledged)
             self._pending.capacity.clear(address)
         async for signins in self._recent.match(observables):
             self._on_verdict({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
         await self._outbox.flush()
 
-    async def match_recent(self, observables: Collection[str]) -> None:
+    async def match_own_recent(self, observables: Collection[str]) -> None:
         """Match the sign-ins of this instance only; another instance searches the store."""
         signins = self._recent.match_own(observables)
         if signins:

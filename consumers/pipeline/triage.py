@@ -79,7 +79,9 @@ class Triage:
                 continue
             unmatched = sightings
             if (match := matches.get(address)) is not None:
-                matched, unmatched = self._evaluator.matched_by_feed(address, sightings, match)
+                matched, unmatched = self._evaluator.split_by_feed_validity(
+                    address, sightings, match
+                )
                 if matched:
                     triaged.in_feed[address] = matched
             if unmatched and not self._filter(address, unmatched, triaged):

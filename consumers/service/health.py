@@ -80,7 +80,7 @@ class Health:
         return self._monotonic() - problem.monotonic >= grace
 
     @property
-    def overdue(self) -> bool:
+    def is_blocked(self) -> bool:
         """True if an external problem blocks the service."""
         return any(what in OUTSIDE for what, _ in list(self._problems))
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DISPATCH_INTERVAL_SECONDS = 0.1
+LOOKUP_FLUSH_INTERVAL_SECONDS = 0.1
 OUTBOX_INTERVAL_SECONDS = 0.25
 PARTITION_CHECK_INTERVAL_SECONDS = 5.0
 HUB_CHECK_INTERVAL_SECONDS = 15.0
@@ -46,7 +46,7 @@ VERDICTS_INTERVAL_SECONDS = 10.0
 PURGE_INTERVAL_SECONDS = 3_600.0
 SOURCES_INTERVAL_SECONDS = 5.0
 """Seconds between checks whether feeds or the replica are due."""
-EXPORT_INTERVAL_SECONDS = 10.0
+INDICATOR_EXPORT_INTERVAL_SECONDS = 10.0
 """Seconds between checks whether indicators are due for upload to Sentinel."""
 SOURCES_STARTUP_WAIT_SECONDS = 20.0
 """Seconds for which the stream waits for local sources at startup: their matches are free."""
@@ -130,8 +130,8 @@ class Service:
         for action in self._sources.actions():
             self._start(_every(SOURCES_INTERVAL_SECONDS, action))
         for action in self._sentinel.actions() if self._sentinel is not None else ():
-            self._start(_every(EXPORT_INTERVAL_SECONDS, action))
-        await self._sources.attempted(SOURCES_STARTUP_WAIT_SECONDS)
+            self._start(_every(INDICATOR_EXPORT_INTERVAL_SECONDS, action))
+        await self._sources.wait_until_attempted(SOURCES_STARTUP_WAIT_SECONDS)
         for receiver in self.receivers:
             self._start(receiver.run())
         for seconds, action in self._actions():
@@ -150,7 +150,7 @@ class Service:
 
     def is_stalled(self) -> str | None:
         """Return what is stalled without an external cause, or None."""
-        held_up = self.health.overdue
+        held_up = self.health.is_blocked
         stalled = (receiver.is_stalled(held_up=held_up) for receiver in self.receivers)
         return next((name for name in stalled if name is not None), None)
 
@@ -165,7 +165,7 @@ class Service:
 
     def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         return [
-            (DISPATCH_INTERVAL_SECONDS, self._dispatch),
+            (LOOKUP_FLUSH_INTERVAL_SECONDS, self._dispatch),
             (OUTBOX_INTERVAL_SECONDS, self._send),
             (PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
             (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
@@ -253,7 +253,7 @@ class Service:
             log.warning("partitions were not released in time; their ownership will expire")
 
     async def _drain(self) -> None:
-        await _each(receiver.drained for receiver in self.receivers)
+        await _each(receiver.wait_until_drained for receiver in self.receivers)
         await self._pipeline.flush()
 
 

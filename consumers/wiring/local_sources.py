@@ -238,7 +238,7 @@ class SourceManager:
             actions.append(self.refresh.refresh_if_due)
         return [*actions, self.purge_expired]
 
-    async def attempted(self, seconds: float) -> None:
+    async def wait_until_attempted(self, seconds: float) -> None:
         """Wait up to *seconds* until every feed was tried once."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

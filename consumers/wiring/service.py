@@ -204,7 +204,7 @@ def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | 
         if reports is not None and (addresses := reports.filter_reported(keys)):
             await retro_match.retract(addresses)
 
-    sources.listen(retro_match.match_new_indicators, retro_match.match_recent, retract)
+    sources.listen(retro_match.match_new_indicators, retro_match.match_own_recent, retract)
 
 
 def tell_all(*listeners: VerdictListener) -> VerdictListener:

@@ -1,4 +1,4 @@
-"""The demo: a recording of an invented company, what CrowdSec would say, and the truth."""
+"""The demo data: a recording of a fictional company, CrowdSec verdicts, and seeded attacks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the package brings along."""
+    """The files of the package."""
 
     recording: Traversable
     """Newline-delimited event hub messages, gzipped."""
     crowdsec: dict[str, dict[str, Any]]
-    """CrowdSec's item for each address that it knows."""
+    """CrowdSec's item for each known address."""
     planted: dict[str, str]
-    """The bad addresses, each with its story."""
+    """The seeded malicious addresses, each with its story."""
 
 
 def load_demo() -> Demo:
-    """Read the package's own files."""
+    """Load the files of the package."""
     folder = resources.files("producers.demo")
 
     def read(name: str) -> Any:

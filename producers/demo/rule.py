@@ -1,8 +1,8 @@
-"""The shipped rules, evaluated on one machine: a small workspace that understands KQL.
+"""Evaluate the shipped rules locally, in a small workspace that runs KQL.
 
-DuckDB stands in for Log Analytics, and three things that only Log Analytics has are put in their
-place: ``ingestion_time()`` is a column of the rows, a watchlist is a table, and a column of it is
-taken to be there (``column_ifexists``). All else runs as it is shipped.
+DuckDB replaces Log Analytics. Three features that only Log Analytics has are substituted:
+``ingestion_time()`` is a column of the rows, a watchlist is a table, and its columns are assumed to
+exist (``column_ifexists``). All other KQL runs as shipped.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from schemas.rows.findings import FindingRow
 
 INGESTED = "_IngestionTime"
-"""The column that stands for ``ingestion_time()``; text like any other moment of a row."""
+"""The column for ``ingestion_time()``; a text like all times of a row."""
 WATCHLIST = "SignInWatchExceptions"
 WATCHLIST_COLUMNS = tuple(
     "SearchKey Address Account Application AsNumber Action SeverityCap Expires Owner Reason".split()
 )
 RULE = "SuspiciousSignIn.yaml"
 FUNCTIONS = ("SignInExceptions", "SignInFindings", "SignInFindingsForRules")
-"""The saved functions, each before those that call it."""
+"""The saved functions, each before its callers."""
 _SETTLED = timedelta(minutes=2)
-"""Rules leave the last minute for the next run; the demo looks a little later."""
+"""Rules leave the last minute to the next run, so the demo evaluates slightly later."""
 _SQL_TYPES = {
     "string": "VARCHAR",
     "datetime": "TIMESTAMP",
@@ -49,9 +49,9 @@ _FILLED_IN = re.compile(r"\{\{(\w+)\}\}")
 
 
 class Workspace:
-    """Tables in memory and saved functions, asked in KQL.
+    """Tables in memory and saved functions, queried with KQL.
 
-    Raises ConfigurationError where the parts of the extra ``demo`` are not installed.
+    ConfigurationError if the extra ``demo`` is not installed.
     """
 
     def __init__(self, functions: Mapping[str, str], exceptions: Iterable[FindingRow] = ()) -> None:
@@ -72,10 +72,10 @@ class Workspace:
         self.table(WATCHLIST, dict.fromkeys(WATCHLIST_COLUMNS, "string"), exceptions)
 
     def table(self, name: str, columns: Mapping[str, str], rows: Iterable[FindingRow]) -> None:
-        """Make a table of *columns* (name to Log Analytics type) with *rows*.
+        """Create a table of *columns* (name to Log Analytics type) with *rows*.
 
-        Moments are text, as in the rows we send. A row without ``_IngestionTime`` was ingested
-        at its TimeGenerated. A text that is missing is empty, as Kusto has it.
+        Times are texts, as in uploaded rows. A row without ``_IngestionTime`` was ingested at its
+        TimeGenerated. A missing text is empty, as in Kusto.
         """
         kinds = {**columns, INGESTED: "datetime"}
         head = ", ".join(f'"{column}" {_SQL_TYPES[kind]}' for column, kind in kinds.items())
@@ -85,14 +85,14 @@ class Workspace:
             for row in rows
         ]
         form = orjson.dumps([{column: _SQL_TYPES[kind] for column, kind in kinds.items()}])
-        # One statement with one parameter: a value at a time takes a second for a few hundred rows.
+        # A statement with a parameter: value by value, a few hundred rows take a second.
         self._connection.execute(
             f'INSERT INTO "{name}" SELECT unnest(from_json(?, ?), recursive := true)',
             [orjson.dumps(values).decode(), form.decode()],
         )
 
     def ask(self, query: str, now: datetime) -> list[dict[str, Any]]:
-        """Return the rows that *query* gives at the moment *now*; lists and objects are read."""
+        """Return the rows of *query* at the time *now*; lists and objects are parsed."""
         found = self._ask(
             self._connection, _put_in_place(query), query_now=now, functions=self._functions
         )
@@ -135,21 +135,21 @@ def _value(kind: str, value: Any) -> Any:
 
 
 def require_parts() -> None:
-    """Raise ConfigurationError where the extra ``demo`` is not installed; loads none of it."""
+    """Raise ConfigurationError if the extra ``demo`` is not installed, without loading it."""
     if not all(find_spec(name) for name in ("duckdb", "duckdb_kql", "yaml")):
         raise _missing()
 
 
 def packaged_functions() -> dict[str, str]:
-    """Return the text of each saved function, in the order in which they build on each other."""
+    """Return the text of each saved function, each before its callers."""
     folder = resources.files("producers.demo").joinpath("sentinel")
     return {name: folder.joinpath(f"{name}.kql").read_text("utf-8") for name in FUNCTIONS}
 
 
 def packaged_rule() -> dict[str, Any]:
-    """Return the rule on sign-ins that succeeded, as shipped.
+    """Return the shipped rule for successful sign-ins.
 
-    Raises ConfigurationError where the extra ``demo`` is not installed.
+    ConfigurationError if the extra ``demo`` is not installed.
     """
     try:
         import yaml
@@ -161,12 +161,12 @@ def packaged_rule() -> dict[str, Any]:
 
 
 def filled_in(form: str, row: Mapping[str, Any]) -> str:
-    """Return *form* with each ``{{Column}}`` replaced by its value, as the service does."""
+    """Return *form* with each ``{{Column}}`` replaced by its value, as Sentinel does."""
     return _FILLED_IN.sub(lambda item: str(row[item[1]]), form)
 
 
 def alerts_of(rule: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the alerts that *rule* makes of the rows its query gave, one for each.
+    """Return the alert that *rule* creates for each row of its query.
 
     An alert has ``title``, ``description``, ``severity``, ``entities`` (a list of pairs of entity
     type and identifiers) and ``details``.
@@ -199,12 +199,12 @@ def _entities(rule: Mapping[str, Any], row: Mapping[str, Any]) -> list[tuple[str
 
 
 def alerts(findings: Sequence[FindingRow], now: datetime) -> list[dict[str, Any]]:
-    """Return the alerts that the shipped rule on successes makes of *findings*, the worst first.
+    """Return the alerts of the shipped rule for *findings*, the most severe first.
 
     Each has ``title``, ``severity``, ``count`` (sign-ins), ``entities`` and ``reasons``. The rule
-    leaves findings of replays out; here they are taken as if they had come live, all within one
-    run: whoever shows the alerts should say so. *now* is later than any row's TimeGenerated.
-    Raises ConfigurationError where the extra ``demo`` is not installed.
+    ignores replayed findings; here they count as live, within one run, which the caller should
+    state. *now* is later than any row's TimeGenerated. ConfigurationError if the extra ``demo`` is
+    not installed.
     """
     stamp = now.astimezone(UTC).isoformat()
     live = [

@@ -1,4 +1,4 @@
-"""A stand-in for CrowdSec's API on loopback: the documented answers, from a dictionary."""
+"""A mock of CrowdSec's API on loopback: the documented responses, from a dictionary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_BATCH_SIZE = 100
 
 
 class CrowdSecStandIn:
-    """Serves ``/v2/smoke``; use as an async context manager, which gives the base URL."""
+    """Serves ``/v2/smoke``; an async context manager that yields the base URL."""
 
     def __init__(self, items: Mapping[str, Mapping[str, Any]]) -> None:
         self._items = items

@@ -1,1 +1,1 @@
-"""Where records and findings are kept that could not be read or were refused."""
+"""Quarantine of unreadable records and rejected findings."""

@@ -1,10 +1,10 @@
-"""What could not be read or was refused for good, in Azure Blob Storage beside the checkpoints.
+"""The quarantine in Azure Blob Storage, beside the checkpoints.
 
-One block blob for each put, under ``quarantine/YYYY-MM-DD/``, never appended to: writers need not
-know of each other, and a blob is there whole or not at all. The SDK's retries are switched off:
-they know neither "without end" nor anybody to tell.
+Each put writes a block blob below ``quarantine/YYYY-MM-DD/``, never appended to: writers need no
+coordination, and a blob is complete or absent. The SDK's retries are off: they cannot retry without
+limit and report no problems.
 
-Answers of the service: Microsoft's "Put Blob", "List Blobs", "Status and error codes of the Blob
+Responses of the service: Microsoft's "Put Blob", "List Blobs", "Status and error codes of the Blob
 service" (404 ContainerNotFound, 409 BlobAlreadyExists, 412 ConditionNotMet, 503 ServerBusy).
 """
 
@@ -63,23 +63,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = structlog.get_logger()
-# It warns of every error that is not XML, as a gateway's; what matters of it is told by us.
+# The SDK warns about every error that is not XML, such as a gateway's; we report it ourselves.
 logging.getLogger("azure.storage").setLevel(logging.ERROR)
 
 BLOB_PREFIX = "quarantine/"
 PAGE_BLOBS = 1_000
 REQUEST_BYTES = 1024 * 1024
-"""Bytes that one request writes; aiohttp warns beyond. Several lines never need more: the SDK
-stages more in blocks, by ids that two writers of one blob would share. A longer line lies alone in
-its blob, which is written once and then deleted, but never rewritten."""
+"""Bytes that a request writes; aiohttp warns beyond. Larger uploads would be staged in blocks whose
+ids two writers of a blob would share. A longer line is alone in its blob, which is written once and
+later deleted, but never rewritten."""
 MAX_BLOB_BYTES = 16 * 1024 * 1024
-"""Bytes of a blob that is read; ours stay below, whatever they hold."""
+"""Maximum bytes of a blob that is read; blobs of this class are always smaller."""
 LIMITS_INTERVAL_SECONDS = 3_600.0
-"""How often what is too old or too much is looked for."""
+"""Interval between two checks of age and total size."""
 MAX_TRIES = 3
-"""Tries of a command, with a person waiting for it."""
+"""Attempts of a command, where a person waits for the result."""
 MAX_CONCURRENT_CHANGES = 10
-"""Times that others may change a blob under our hands before we say so."""
+"""Attempts to change a blob that other writers change at the same time."""
 
 _OURS = re.compile(r"quarantine/(\d{4}-\d\d-\d\d)/\d{6}\.\d{6}-[\w.-]+-[0-9a-f]{16}-\d+\.ndjson")
 
@@ -91,7 +91,7 @@ class _Blob(NamedTuple):
 
 
 class BlobQuarantine:
-    """See :class:`schemas.ports.Quarantine`. The container must exist; it is never made here.
+    """See :class:`schemas.ports.Quarantine`. The container must exist.
 
     With *patient*, every problem is reported to *health* and retried forever. Otherwise
     ConfigurationError names the setting to fix, and LedgerFailed means that the service does not
@@ -112,7 +112,7 @@ class BlobQuarantine:
         largest: int = MAX_DIRECTORY_BYTES,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Give a connection string, or an account URL and the *credential*, closed with this."""
+        """Take a connection string, or an account URL and a *credential*, closed with this."""
         self._setting = "CONNECTION_STRING" if connection_string else "ACCOUNT_URL"
         self._credential = credential
         self._client = _client(container, connection_string, account_url, credential, new_transport)
@@ -126,13 +126,13 @@ class BlobQuarantine:
 
     @property
     def endpoint(self) -> str:
-        """Scheme and host of the storage account."""
+        """Return scheme and host of the storage account."""
         return f"{self._client.scheme}://{self._client.primary_hostname}"
 
     async def put(self, items: Sequence[QuarantineItem]) -> None:
-        """Write items, then remove what is too old or too much, about once an hour.
+        """Write items; about once an hour, remove items beyond the limits of age and size.
 
-        When it raises, some may have been written: put again, they are still one thing each.
+        If it raises, some items may be stored: a second put does not duplicate them.
         """
         for lines in bodies_of(items, REQUEST_BYTES):
             await self._steadily(partial(self._write_new, self._new_name(), lines))
@@ -142,7 +142,7 @@ class BlobQuarantine:
             await self._trim(now)
 
     async def items(self) -> AsyncIterator[QuarantineItem]:
-        """Yield what is kept, oldest first, each thing once."""
+        """Yield the items, oldest first, each once."""
         seen: set[str] = set()
         async for blob in self._blobs(self._patient):
             lines, _ = await self._read(blob)
@@ -178,12 +178,12 @@ class BlobQuarantine:
         try:
             await self._client.upload_blob(name, lines, length=len(lines), overwrite=False)
         except ResourceExistsError as error:
-            # The name is ours alone: an earlier try got through and its answer was lost.
+            # The name is unique: an earlier attempt succeeded and its response was lost.
             if _code(error) != StorageErrorCode.BLOB_ALREADY_EXISTS:
                 raise
 
     async def _blobs(self, patient: bool) -> AsyncIterator[_Blob]:
-        """Yield our blobs, oldest first, a page at a time: there may be many."""
+        """Yield the quarantine's blobs, oldest first, page by page."""
         token: str | None = ""
         while token is not None:
             page, token = await self._steadily(partial(self._page, token), patient)
@@ -203,7 +203,7 @@ class BlobQuarantine:
         return found, getattr(pages, "continuation_token", None) or None
 
     async def _read(self, blob: _Blob) -> tuple[list[bytes], str | None]:
-        """Return the lines of a blob and its ETag; no lines where it is gone or cannot be ours."""
+        """Return the lines of a blob and its ETag; no lines if it is gone or not ours."""
         if blob.size > MAX_BLOB_BYTES:
             log.warning("a blob is too large to be of the quarantine", blob=blob.name)
             return [], None
@@ -216,7 +216,7 @@ class BlobQuarantine:
         except HttpResponseError as error:
             if _is_gone(error):
                 return [], None
-            if error.status_code == 409:  # archived, say
+            if error.status_code == 409:  # for example archived
                 log.warning("a blob cannot be read now", blob=name, why=_code(error))
                 return [], None
             raise
@@ -225,7 +225,7 @@ class BlobQuarantine:
     async def _remove_from(
         self, blob: _Blob, ids: Collection[str] | None, before: datetime | None
     ) -> set[str]:
-        """Take items out of a blob, again if somebody else has changed it; return their ids."""
+        """Remove items from a blob, again after a concurrent change; return their ids."""
         for _ in range(MAX_CONCURRENT_CHANGES):
             lines, etag = await self._read(blob)
             items = {line: item for line in lines if (item := read_line(line)) is not None}
@@ -243,7 +243,7 @@ class BlobQuarantine:
         raise LedgerFailed(f"{blob.name}: is leased, or being changed by others; try again")
 
     async def _replace(self, name: str, rest: bytes, etag: str) -> bool:
-        """Write *rest* over a blob, or delete it; False when it is no longer the one of *etag*."""
+        """Replace a blob by *rest*, or delete it; return False if its ETag changed."""
         unchanged: dict[str, Any] = {
             "etag": etag,
             "match_condition": MatchConditions.IfNotModified,
@@ -261,10 +261,10 @@ class BlobQuarantine:
             raise
         return True
 
-    # --- bounds ---
+    # --- limits ---
 
     async def _trim(self, now: float) -> None:
-        """Remove what is too old or too much. The items are safe by now: failing costs nothing."""
+        """Remove items beyond the limits. New items are stored by now: a failure is harmless."""
         try:
             removed = await self._trim_to(self._largest, oldest_day(now))
         except (ConfigurationError, LedgerFailed) as error:
@@ -295,15 +295,18 @@ class BlobQuarantine:
         try:
             await self._client.delete_blob(name, delete_snapshots="include")
         except HttpResponseError as error:
-            if _is_gone(error) or error.status_code in (409, 412):  # kept, or leased, by others
+            if _is_gone(error) or error.status_code in (
+                409,
+                412,
+            ):  # retained, or leased
                 return 0
             raise
         return 1
 
-    # --- trouble ---
+    # --- errors ---
 
     async def _steadily(self, call: Callable[[], Awaitable[T]], patient: bool | None = None) -> T:
-        """Call until it works; where nobody is *patient*, a few times, and once if refused."""
+        """Retry until success; without *patient* a few times, and once if access is denied."""
         patient = self._patient if patient is None else patient
 
         def again(error: Exception) -> bool | float:
@@ -356,7 +359,7 @@ def _client(
     if connection_string:
         try:
             return ContainerClient.from_connection_string(connection_string, container, **options)
-        except ValueError:  # its text may hold a part of it
+        except ValueError:  # its text may contain part of the secret
             raise ConfigurationError(
                 f"{SETTING}CONNECTION_STRING: is no connection string of a storage account"
             ) from None
@@ -381,7 +384,7 @@ def _is_gone(error: HttpResponseError) -> bool:
 
 
 def _translated(error: AzureError, setting: str) -> ConfigurationError | NoResponse:
-    """Say what went wrong. The SDK's own text, which may tell secrets, is not shown."""
+    """Translate an error. The SDK's text may contain secrets and is not shown."""
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if isinstance(error, HttpResponseError) and status is not None:
         headers = getattr(error.response, "headers", None) or {}

@@ -22,7 +22,7 @@ _MISNAMED = ("InvalidResourceName", "InvalidUri", "OutOfRangeInput")
 
 
 class NoResponse(LedgerFailed):
-    """Out of reach or busy: worth another try."""
+    """The service is unreachable or busy; a retry may help."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
@@ -32,7 +32,7 @@ class NoResponse(LedgerFailed):
 def refusal(
     setting: str, status: int, code: str, headers: Mapping[str, str]
 ) -> ConfigurationError | NoResponse:
-    """Return the error for an answer. *setting* is how the account is reached."""
+    """Return the error for a response. *setting* names how the account is reached."""
     if status == 404 and code in _MISSING:
         return ConfigurationError(f"{SETTING}CONTAINER: there is no such container; create it")
     if code in _MISNAMED:
@@ -44,7 +44,7 @@ def refusal(
 
 
 def denial(setting: str, what: str) -> ConfigurationError:
-    """Return the error for a key or an identity that is not let in."""
+    """Return the error for a key or identity without access."""
     remedy = (
         "check its key or signature, and the account's firewall"
         if setting == "CONNECTION_STRING"
@@ -55,12 +55,12 @@ def denial(setting: str, what: str) -> ConfigurationError:
 
 
 def silence(setting: str, what: str) -> NoResponse:
-    """Return the error for a request without an answer."""
+    """Return the error for a request without a response."""
     return NoResponse(f"{SETTING}{setting}: the storage account does not answer ({what})")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return what the service asks for, unless that is so little that it is no wait at all."""
+    """Return the requested wait, unless it is too short to matter."""
     try:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What could not be read or was refused for good, in a directory: a file of lines for each day."""
+"""The quarantine in a directory: a file of JSON lines for each day."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 FOLDER = "quarantine"
 KEEP_DAYS = 14
 MAX_ITEM_BYTES = 1024 * 1024
-"""Bytes of a body that are kept; an event hub message of the Standard tier is no larger."""
+"""Maximum stored bytes of a body; the size of a message in the Standard tier."""
 MAX_DIRECTORY_BYTES = 512 * 1024 * 1024
-"""Bytes of lines in all; beyond that the oldest give way."""
+"""Maximum total bytes; beyond it the oldest days are deleted."""
 
 
 class DirectoryQuarantine:
-    """See :class:`schemas.ports.Quarantine`. What gives way is a whole day, never today."""
+    """See :class:`schemas.ports.Quarantine`. Whole days are deleted, never the current day."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class DirectoryQuarantine:
         self._today = ""
 
     async def put(self, items: Sequence[QuarantineItem]) -> None:
-        """Append items to the file of today."""
+        """Append items to the file of the current day."""
         lines = b"".join(map(line_of, items))
         path = self._folder / f"{day_of(self._now())}.ndjson"
         with _edge("written"):
@@ -55,7 +55,7 @@ class DirectoryQuarantine:
                 file.write(b"\n" + lines if _ends_half_way(path) else lines)
 
     def _make_room(self, wanted: int, keep: Path) -> None:
-        """Remove days that are too old, and the oldest others while there is too much."""
+        """Delete expired days, then the oldest days while the total is too large."""
         if self._size is None or self._today != keep.stem:
             self._today = keep.stem
             oldest = oldest_day(self._now())
@@ -74,7 +74,7 @@ class DirectoryQuarantine:
         return sorted(self._folder.glob("*.ndjson")) if self._folder.is_dir() else []
 
     async def items(self) -> AsyncIterator[QuarantineItem]:
-        """Yield what is kept, oldest first, each thing once."""
+        """Yield the items, oldest first, each once."""
         seen: set[str] = set()
         for path in self._days():
             for line in _lines(path):
@@ -93,7 +93,7 @@ class DirectoryQuarantine:
         return len(removed)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing; no file stays open."""
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _rewrite(path: Path, leaves: Callable[[QuarantineItem], bool]) -> set[str]:
-    """Drop the lines of what leaves, and the file with the last of them; return their ids."""
+    """Remove the selected lines, and an empty file; return their ids."""
     removed: set[str] = set()
     rest = path.with_suffix(".rest")
     with path.open("rb") as file, rest.open("wb") as kept:
@@ -137,28 +137,28 @@ def _rewrite(path: Path, leaves: Callable[[QuarantineItem], bool]) -> set[str]:
     return removed
 
 
-# --- what every quarantine shares ---
+# --- shared by all quarantines ---
 
 
 def day_of(timestamp: float) -> str:
-    """Return the day under which things of *timestamp* are kept."""
+    """Return the day under which items of *timestamp* are stored."""
     return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
 
 
 def oldest_day(now: float) -> str:
-    """Return the first day that is kept."""
+    """Return the oldest day that is kept."""
     return f"{datetime.fromtimestamp(now, UTC) - timedelta(days=KEEP_DAYS):%Y-%m-%d}"
 
 
 def is_selected(item: QuarantineItem, ids: Collection[str] | None, before: datetime | None) -> bool:
-    """Return True if ``remove(ids, before)`` means *item*."""
+    """Return True if ``remove(ids, before)`` selects *item*."""
     return (ids is None or item.id in ids) and (before is None or item.time < before)
 
 
 def line_of(item: QuarantineItem) -> bytes:
-    """Return *item* as a line of JSON, its body cut at :data:`MAX_ITEM_BYTES`.
+    """Return *item* as a JSON line, its body cut to :data:`MAX_ITEM_BYTES`.
 
-    The id depends on kind, position and the whole body: the same thing has the same one again.
+    The id depends on kind, position and the whole body: the same item has the same id.
     """
     body = item.body[:MAX_ITEM_BYTES]
     written: dict[str, Any] = {
@@ -177,7 +177,7 @@ def line_of(item: QuarantineItem) -> bytes:
 
 
 def bodies_of(items: Sequence[QuarantineItem], full: int) -> Iterator[bytes]:
-    """Yield the lines of *items* in parts of at most *full* bytes; a longer line goes alone."""
+    """Yield the lines of *items* in parts of at most *full* bytes; a longer line is alone."""
     lines: list[bytes] = []
     size = 0
     for line in map(line_of, items):
@@ -196,12 +196,12 @@ def _identity(item: QuarantineItem) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Replace what no UTF-8 can say, as a file's name may hold."""
+    """Replace characters without a UTF-8 form, as in file names."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_line(line: bytes) -> QuarantineItem | None:
-    """Return the item of a line; None for one that was cut off, or that somebody else wrote."""
+    """Return the item of a line; None for a truncated or foreign line."""
     try:
         result = orjson.loads(line)
         encoded = result.get("base64")

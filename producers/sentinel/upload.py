@@ -1,10 +1,10 @@
-"""Indicators to Sentinel's threat intelligence, by the STIX objects upload API.
+"""Upload indicators to Sentinel threat intelligence with the STIX objects upload API.
 
-An upload replaces what was uploaded before under the same id, so it may be repeated safely.
+An upload replaces the object with the same id, so it may be repeated safely.
 
-Path, limits and answers: Microsoft's "Import threat intelligence to Microsoft Sentinel with the
+Path, limits and responses: Microsoft's "Import threat intelligence to Microsoft Sentinel with the
 upload API" (preview, 2024-02-01): 100 objects a request, 100 requests a minute for each user; a
-200 may tell that single objects were refused; 404 for an unknown workspace.
+200 may report individually rejected objects; 404 for an unknown workspace.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ SCOPE = "https://management.azure.com/.default"
 API_VERSION = "2024-02-01-preview"
 MAX_REQUEST_OBJECTS = 100
 MAX_REQUESTS_PER_MINUTE = 100
-"""Requests in a minute."""
+"""Maximum requests per minute."""
 MAX_INDICATOR_REQUEST_BYTES = 1_000_000
-"""Bytes of a request. No limit is documented; this is the one of Azure's other ingestion."""
+"""Maximum bytes of a request. No limit is documented; this is the limit of Logs Ingestion."""
 MAX_INDICATOR_RESPONSE_BYTES = 1_000_000
 FIRST_PAUSE_SECONDS = 0.5
 MAX_INDICATOR_PAUSE_SECONDS = 30.0
-"""Seconds between two tries."""
+"""Maximum time between two attempts."""
 MAX_INDICATOR_RETRY_AFTER_SECONDS = 120.0
 MAX_REASON_LENGTH = 300
-DEFINITE_STATUSES = 8
-"""Objects refused one by one, all of them, of which not each can be wrong by itself."""
+MIN_ALL_REJECTED = 8
+"""From this number on, objects that are all rejected cannot all be invalid."""
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RETRY_IN = re.compile(rb"[Tt]ry again in (\d{1,5}) seconds")
-"""How a 429 tells its wait in the body."""
+"""The wait in the body of a 429."""
 _RESTRICTED = "microsoft sentinel"
 _REFUSED = (400, 413)
 _INDICATOR_REMEDIES = {
@@ -80,8 +80,8 @@ _INDICATOR_REMEDIES = {
     404: "check SENTINEL__WORKSPACE_ID (the Log Analytics workspace's id), and that Sentinel is "
     "enabled on it",
 }
-_BUSY_STATUSES = "no action needed; the service is busy or unreachable"
-_NO_RESPONSE = "no action if it clears by itself; else check SENTINEL__URL and the network"
+_BUSY_REMEDY = "no action needed; the service is busy or unreachable"
+_NO_RESPONSE_REMEDY = "no action if it clears by itself; else check SENTINEL__URL and the network"
 _STRANGE = "check SENTINEL__URL, and whether a proxy answers in its place"
 _CHANGED = "see whether the upload API has changed; a newer version of signinwatch may be needed"
 
@@ -143,8 +143,8 @@ class IndicatorUpload:
     ) -> None:
         """*source* is what Sentinel shows as the source system.
 
-        Without a *credential* (loopback only) a placeholder token is sent. The credential stays
-        its owner's, to close. ConfigurationError for a workspace or source that cannot be.
+        Without a *credential* (loopback only) a placeholder token is sent. The caller
+        closes the credential. ConfigurationError for an invalid workspace or source.
         """
         if credential is not None and not _GUID.fullmatch(workspace_id):
             raise ConfigurationError(
@@ -177,13 +177,13 @@ class IndicatorUpload:
         self._monotonic = monotonic
         self._sleep = sleep
         self.errors = 0
-        """Uploads that failed, whether or not they were tried again."""
+        """Failed uploads, whether or not they were retried."""
 
     async def send(self, objects: Sequence[StixObject]) -> list[tuple[StixObject, str]]:
-        """Upload *objects*; return those refused for good, each with the reason.
+        """Upload *objects*; return those permanently rejected, each with the reason.
 
-        All others are kept by Sentinel when this returns. SinkHeldBack when patience ends; any of
-        them may have arrived then.
+        Sentinel has stored all others. SinkHeldBack when the time is up; any of the objects may
+        have arrived then.
         """
         refused: list[tuple[StixObject, str]] = []
         for part in _parts([(item, orjson.dumps(item)) for item in objects], len(self._head) + 2):
@@ -216,7 +216,7 @@ class IndicatorUpload:
             return [(part[0][0], str(error))]
         middle = len(part) // 2
         refused = await self._send_part(part[:middle]) + await self._send_part(part[middle:])
-        if len(refused) == len(part) >= DEFINITE_STATUSES:
+        if len(refused) == len(part) >= MIN_ALL_REJECTED:
             raise SinkHeldBack(f"SENTINEL__URL: every object is {error}", remedy=_CHANGED)
         return refused
 
@@ -244,7 +244,7 @@ class IndicatorUpload:
             pause = min(2 * pause, MAX_INDICATOR_PAUSE_SECONDS)
 
     async def _post(self, body: bytes) -> list[_Refusal]:
-        """Send one body once, and translate what the SDK raises."""
+        """Send a body once, and translate the errors of the SDK."""
         request = HttpRequest(
             "POST",
             self._url,
@@ -261,10 +261,10 @@ class IndicatorUpload:
             raise SinkHeldBack(result, remedy=_INDICATOR_REMEDIES[401]) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             result = f"SENTINEL__URL: no answer: {why_unreached(error)}"
-            raise SinkHeldBack(result, remedy=_NO_RESPONSE) from None
+            raise SinkHeldBack(result, remedy=_NO_RESPONSE_REMEDY) from None
         except AzureError as error:
             raise SinkHeldBack(
-                f"SENTINEL__URL: {type(error).__name__}", remedy=_BUSY_STATUSES
+                f"SENTINEL__URL: {type(error).__name__}", remedy=_BUSY_REMEDY
             ) from None
         if response.status_code != 200:
             raise _translated(response, answer)
@@ -272,7 +272,7 @@ class IndicatorUpload:
 
 
 async def _bounded(response: AsyncHttpResponse) -> bytes:
-    """Return what of the answer may be kept; the rest is not even read."""
+    """Return the response up to the size limit; the rest is not read."""
     result = b""
     async for chunk in response.iter_raw():
         result += chunk
@@ -292,7 +292,7 @@ def _refusals(answer: bytes) -> list[_Refusal]:
 
 
 def _reason(refusal: _Refusal) -> str:
-    """Return the service's own words, bounded."""
+    """Return the service's reason, bounded."""
     words = "; ".join(str(item) for item in refusal.reasons[:5])
     return clean_text(words, MAX_REASON_LENGTH) or "no reason given"
 
@@ -301,7 +301,7 @@ def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | Si
     status = response.status_code
     if status in _REFUSED:
         return SinkRefused(f"refused by the upload API ({status})")
-    fallback = _BUSY_STATUSES if status in (408, 429) or status >= 500 else _STRANGE
+    fallback = _BUSY_REMEDY if status in (408, 429) or status >= 500 else _STRANGE
     return SinkHeldBack(
         f"SENTINEL__URL: the upload API answers {status}",
         remedy=_INDICATOR_REMEDIES.get(status, fallback),
@@ -310,7 +310,7 @@ def _translated(response: AsyncHttpResponse, answer: bytes) -> SinkHeldBack | Si
 
 
 def _retry_after(header: str | None, answer: bytes) -> float | None:
-    """Return the seconds that the service asks for, in a header or in words, within reason."""
+    """Return the wait that the service requests, in a header or the body, capped."""
     result = _RETRY_IN.search(answer[:1_000])
     try:
         wanted = float(header if header is not None else result[1] if result else "")
@@ -322,7 +322,7 @@ def _retry_after(header: str | None, answer: bytes) -> float | None:
 def _parts(
     objects: Sequence[tuple[StixObject, bytes]], around: int
 ) -> Iterator[Sequence[tuple[StixObject, bytes]]]:
-    """Yield slices that one request may hold, by number and by bytes."""
+    """Yield slices that fit a request, by number and by bytes."""
     start, size = 0, around
     for end, (_, encoded) in enumerate(objects):
         larger = size + len(encoded) + 1

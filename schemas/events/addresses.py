@@ -1,8 +1,8 @@
-"""Client addresses: their canonical form, and which of them are worth a question.
+"""Client addresses: their canonical form, and which of them can be looked up.
 
 The special ranges are those of the IANA special-purpose address registries (RFC 6890 and its
-updates). They are listed here, not taken from :mod:`ipaddress`, whose answer for the same address
-changes between Python releases, and which calls multicast, NAT64 and 6to4 global.
+updates). They are listed here, not taken from :mod:`ipaddress`, which classifies the same address
+differently in different Python releases, and calls multicast, NAT64 and 6to4 global.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_ADDRESS_LENGTH = 64
-"""No way of writing an address, with brackets, zone and port, is longer."""
+"""Longest notation of an address with brackets, zone and port."""
 
 
 class Unusable(Enum):
-    """Why a text in an address field is not an address to ask about."""
+    """Why a text in an address field is not an address that can be looked up."""
 
     MISSING = "address missing"
     NOT_AN_ADDRESS = "not an address"
@@ -118,11 +118,11 @@ def _without_port_and_zone(text: str) -> str:
 
 
 def usable_address(value: object) -> str | Unusable:
-    """Return the canonical public address that *value* writes, or why there is none.
+    """Return the canonical public address in *value*, or the reason that there is none.
 
-    Accepted are ``a.b.c.d``, IPv6 in any spelling, either with a port (``a.b.c.d:port``,
-    ``[v6]:port``) or a zone. Addresses that carry an IPv4 address (mapped, NAT64, 6to4) become
-    that address. Canonical is dotted decimal, or RFC 5952 for IPv6. Never raises.
+    Accepts ``a.b.c.d`` and IPv6 in any notation, with or without a port (``a.b.c.d:port``,
+    ``[v6]:port``) or a zone. Addresses that embed an IPv4 address (mapped, NAT64, 6to4) become
+    that address. The canonical form is dotted decimal, or RFC 5952 for IPv6. Never raises.
     """
     if value is None:
         return Unusable.MISSING
@@ -145,11 +145,11 @@ def usable_address(value: object) -> str | Unusable:
 
 
 class AddressMemo(dict[object, "str | Unusable"]):
-    """Remembers what :func:`usable_address` said of each text; bounded.
+    """Caches the result of :func:`usable_address` by text; bounded.
 
     Look up with ``memo[text]``: a hit costs one dictionary access, which is what makes this step
-    cheaper than everything around it. The memo empties itself when full, because keeping an order
-    of use would cost more than parsing again.
+    cheaper than everything around it. A full cache is emptied, because tracking the order of use
+    would cost more than parsing again.
     """
 
     def __init__(self, most: int = 65_536) -> None:
@@ -167,9 +167,9 @@ class AddressMemo(dict[object, "str | Unusable"]):
 
 
 class AddressesMemo(dict[tuple[object, ...], tuple[str, ...]]):
-    """Remembers which distinct addresses the address fields of a record hold; bounded.
+    """Caches the distinct addresses of a combination of address fields; bounded.
 
-    Keyed by the values of all fields together, because most records repeat them.
+    The key is the values of all fields together, because most records repeat them.
     """
 
     def __init__(self, single: AddressMemo, most: int = 65_536) -> None:
@@ -192,7 +192,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _unmapped(network: Network) -> Network:
-    """Return the IPv4 network that a mapped one stands for, as addresses are unmapped too."""
+    """Return the IPv4 network of a mapped IPv6 network, since addresses are unmapped too."""
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         inner = network.network_address.ipv4_mapped
         if inner is not None:
@@ -201,10 +201,10 @@ def _unmapped(network: Network) -> Network:
 
 
 class Networks:
-    """A set of networks that answers whether a canonical address lies in one of them."""
+    """A set of networks; ``address in networks`` tests a canonical address."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """Take networks in CIDR form; ValueError names the one that is none."""
+        """*networks* are CIDRs; ValueError names an invalid one."""
         parsed = [_unmapped(ipaddress.ip_network(text.strip(), strict=False)) for text in networks]
         self._by_version: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for network in parsed:

@@ -1,9 +1,9 @@
 """From the bytes of a message body to sign-ins, skips and rejects. Pure, and total: never raises.
 
-What a record becomes depends on its own bytes alone. Two ways lead there. The fast one decodes a
-whole body into typed records, when it is one of the known wrappers and all its records are of one
-form. Whatever the fast way does not take is cut into records, and each is read by itself; that
-slow way reads the same typed columns first, so that both say the same of a record that both read.
+The result for a record depends on its own bytes alone. There are two paths. The fast path decodes
+a whole body into typed records if it has a known wrapper and all records have the same format. Any
+other body is cut into records that are read individually. This slow path reads the same typed
+columns first, so that both paths give the same result for a record that both can read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from schemas.events.tables import FastDecoder, RecordFormat, Tables
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may hold more."""
+"""Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may be larger."""
 
 MAX_REJECTS = 100
-"""Rejects of one body that are kept one by one."""
+"""Rejects of a body that are kept individually."""
 
 NULL_ITEM = "null item"
 UNKNOWN_TABLE = "unknown table"
@@ -39,22 +39,22 @@ NOT_AN_OBJECT = "not an object"
 TOO_DEEP = "nested too deeply"
 
 _WINDOW = 2_048
-"""Bytes at either end of a body in which a name that tells its form is looked for."""
+"""Bytes at either end of a body that are searched for a name that identifies its format."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 _DEEP = 600
 _DEEP_LIST, _DEEP_OBJECT = b"]" * _DEEP, b"}" * _DEEP
-"""How deep nesting mostly ends. The fast way leaves such a body to the slow one, which rejects the
-record unless it is strict JSON. Depth itself cannot decide: msgspec passes over nested values that
-nobody reads, as deep as the stack of the moment lets it."""
+"""How deeply nested JSON usually ends. The fast path leaves such a body to the slow path, which
+rejects the record unless it is strict JSON. Depth cannot decide: msgspec skips nested values that
+are not read, as deep as the current stack permits."""
 _SAMPLE = _DEEP // 3
-"""Bytes between two that are looked at first: another pass over all bytes costs too much."""
+"""Distance in bytes of a first sample: a pass over all bytes would cost too much."""
 
 
 class _RecordHead(msgspec.Struct):
-    """The two names by which a record tells its table."""
+    """The two fields that identify the table of a record."""
 
     type_name: Any = msgspec.field(default=None, name="Type")
     category: Any = None
@@ -73,9 +73,9 @@ class Reject:
 
 @dataclass(slots=True)
 class Decoded:
-    """What one message body holds. ``records`` is the sum of the three kinds.
+    """The content of a message body. ``records`` is the sum of the three kinds.
 
-    ``rejects`` holds the first :data:`MAX_REJECTS`; if there are more, the last one stands for
+    ``rejects`` holds the first :data:`MAX_REJECTS`; if there are more, the last item represents
     all others and holds the whole body.
     """
 
@@ -86,7 +86,7 @@ class Decoded:
 
     @property
     def records(self) -> int:
-        """How many records the body held; an unreadable message counts as one."""
+        """Number of records in the body; an unreadable message counts as a record."""
         return len(self.signins) + self.skips.total() + self.rejected
 
     def reject(self, reason: str, body: bytes) -> None:
@@ -96,7 +96,7 @@ class Decoded:
             self.rejects.append(Reject(reason, body))
 
     def closed(self, body: bytes) -> Decoded:
-        """Let one last reject stand for those beyond the first, if there are any."""
+        """Add a reject that represents those beyond the limit, if any."""
         more = self.rejected - len(self.rejects)
         if more > 0:
             self.rejects.append(Reject(f"{more} more unreadable items", body))
@@ -109,7 +109,7 @@ def _ends_deep(raw: bytes) -> bool:
 
 
 def _loaded(raw: bytes) -> Any:
-    """Return the value of a record, with null for what is nested too deeply; see load_json."""
+    """Return the value of a record, with null for values nested too deeply; see load_json."""
     try:
         return load_json(raw)
     except TooDeep:
@@ -125,43 +125,43 @@ def _rejected(reason: str, body: bytes) -> Decoded:
 
 
 class _Body:
-    """A body that was decoded the fast way, kept to read single records of it again."""
+    """A body decoded on the fast path, kept so that single records can be read again."""
 
     __slots__ = ("_data", "_items", "size")
 
     def __init__(self, data: bytes, *, bare: bool = False) -> None:
-        """Keep *data*: an envelope or, with *bare*, one record."""
+        """Keep *data*: an envelope or, with *bare*, a record."""
         self._data = data
         self._items = [data] if bare else None
         self.size = len(data)
 
     def raw(self, index: int) -> bytes:
-        """Return the bytes of one record."""
+        """Return the bytes of a record."""
         if self._items is None:
             self._items = records_in(self._data.strip()) or []
         return self._items[index]
 
     def record(self, index: int) -> dict[str, Any]:
-        """Read one record again, with null for what msgspec passed over and nothing else reads."""
+        """Read a record again, with null for values that msgspec skipped and nothing else reads."""
         record = _loaded(self.raw(index))
         return record if isinstance(record, dict) else {}
 
 
 class _Single:
-    """A record that was decoded the slow way."""
+    """A record decoded on the slow path."""
 
     __slots__ = ("_raw", "_record", "size")
 
     def __init__(self, record: dict[str, Any], raw: bytes) -> None:
         self._record = record
         self._raw = raw
-        self.size = len(raw) + 100 * len(record)  # near enough; counting would cost more
+        self.size = len(raw) + 100 * len(record)  # an estimate; counting would cost more
 
-    def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is only one
+    def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is a single record
         """Return the record."""
         return self._record
 
-    def raw(self, index: int) -> bytes:  # noqa: ARG002 - there is only one
+    def raw(self, index: int) -> bytes:  # noqa: ARG002 - there is a single record
         """Return its bytes."""
         return self._raw
 
@@ -183,13 +183,13 @@ class Decoder:
         self._addresses = AddressesMemo(self._address)
 
     def decode(self, body: bytes) -> Decoded:
-        """Return what *body* holds; see :class:`Decoded`. Never raises on any bytes."""
+        """Return the content of *body*. Never raises, whatever the bytes."""
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if len(body) > MAX_BODY_BYTES:
             return _rejected("message too large", body)
         return (self._decode_quickly(body) or self._decode_slowly(body)).closed(body)
 
-    # --- the fast way ---
+    # --- fast path ---
 
     def _decode_quickly(self, body: bytes) -> Decoded | None:
         typed = self._guess(body)
@@ -199,12 +199,12 @@ class Decoder:
             rows, bare = self._rows(body, typed)
         except INVALID:
             return None
-        if rows is None or _ends_deep(body):  # looked at last, when the body is in the cache
+        if rows is None or _ends_deep(body):  # last, when the body is in the CPU cache
             return None
         return self._decode_rows(rows, typed, _Body(body, bare=bare))
 
     def _rows(self, body: bytes, typed: FastDecoder) -> tuple[list[Any] | None, bool]:
-        """Return the typed rows of a body, and whether it is one bare record."""
+        """Return the typed rows of a body, and whether it is a bare record."""
         if body.lstrip()[:1] == b"[":
             return typed.array.decode(body), False
         if body.find(b'"records"', 0, 256) < 0:
@@ -214,7 +214,7 @@ class Decoder:
         return None if tells_its_table else wrapper.records, False
 
     def _guess(self, body: bytes) -> FastDecoder | None:
-        """Guess the form of a body from the first name in it that could tell. Verified later."""
+        """Guess the format of a body from the first identifying name in it. Verified later."""
         tables = self._tables
         for name, form_of, find in (
             (b'"Type"', tables.form_of_type, _near_the_end),
@@ -249,11 +249,14 @@ class Decoder:
             else:
                 try:
                     values = addresses_of(row)
-                    # Without a value of first choice, another spelling of its name may hold it.
+                    # If the first path has no value, its name in another case may have one.
                     found = () if values[0] is None else addresses[values]
                     written, risk = written_of(row), risk_of(row)
                     noted = noted_of(row) if noted_of is not None else None
-                except (AttributeError, TypeError):  # no object on the way, or one at its end
+                except (
+                    AttributeError,
+                    TypeError,
+                ):  # no object on the path, or one at its end
                     found = ()
                 if found:
                     name = form.table or type_of(row)
@@ -262,7 +265,7 @@ class Decoder:
                     self._add_item(source.raw(index), decoded)
         return decoded
 
-    # --- the slow way ---
+    # --- slow path ---
 
     def _decode_slowly(self, body: bytes) -> Decoded:
         decoded = Decoded()
@@ -285,7 +288,7 @@ class Decoder:
                 self._add_item(item, decoded, wrappers - 1)
 
     def _tells_its_table(self, raw: bytes) -> bool:
-        """Return True for a record of a known table; its own ``records`` are no envelope's."""
+        """Return True for a record of a known table: its field ``records`` is not an envelope."""
         if raw[:1] != b"{":
             return False
         try:
@@ -308,7 +311,7 @@ class Decoder:
             return
         if isinstance(record, dict) and (name := records_name(record)) is not None:
             known = self._known_format(record.get("Type"), record.get("category"))
-            record = record if known is not None else record[name]  # an envelope of one
+            record = record if known is not None else record[name]  # an envelope of a single record
         if record is None:
             decoded.skips[NULL_ITEM] += 1
         elif not isinstance(record, dict):
@@ -317,7 +320,7 @@ class Decoder:
             self._add_object(record, raw, decoded)
 
     def _add_as_typed(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> bool:
-        """Add a record as the fast way would; return False if that would not take it."""
+        """Add a record as the fast path would; return False if that path would not accept it."""
         form = self._known_format(record.get("Type"), record.get("category"))
         if form is None:
             return False
@@ -341,12 +344,12 @@ class Decoder:
         return True
 
     def _known_format(self, type_name: object, category: object) -> RecordFormat | None:
-        """Return the form that a record's exactly spelled ``Type`` or ``category`` tells."""
+        """Return the format that a record's exact ``Type`` or ``category`` identifies."""
         names = (type_name, self._tables.exact_types), (category, self._tables.exact_categories)
         return next((form for name, forms in names if (form := _named_format(name, forms))), None)
 
     def _add_object(self, record: dict[str, Any], raw: bytes, decoded: Decoded) -> None:
-        """Add a record whose names may be spelled in any case."""
+        """Add a record whose field names may have any case."""
         reader = RecordReader(record)
         form, table = self._form_of(reader.record)
         if form is None:
@@ -370,7 +373,7 @@ class Decoder:
         return self._address[value] if isinstance(value, str) else usable_address(value)
 
     def _form_of(self, record: dict[str, Any]) -> tuple[RecordFormat | None, str]:
-        """Return the form of a record of lower-case names, and the name of its table."""
+        """Return the format of a record with lower-case names, and the name of its table."""
         tables = self._tables
         if form := tables.form_of_type(record.get("type")):
             return form, form.table or str(record["type"])
@@ -383,7 +386,7 @@ class Decoder:
 
 
 def _lost_its_type(record: dict[str, Any], form: RecordFormat) -> bool:
-    """Return True if a record of lower-case names is a row that is told by its category alone."""
+    """Return True if a record with lower-case names is a row with a category but no type."""
     nested = any("properties" in place for (place,) in form.columns["address"])
     return nested and "properties" not in record and "ipaddress" in record
 

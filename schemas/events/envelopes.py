@@ -1,4 +1,4 @@
-"""Message bodies as envelopes of records: counted, and split, without a change to any record."""
+"""Count and split the records of a message body without changing a record."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _encode = msgspec.json.encode
 
 
 def count_records(body: bytes) -> int:
-    """Return how many records a body holds; one that is no envelope counts as one."""
+    """Return the number of records in a body; a body without an envelope counts as a record."""
     found = _opened(body)
     return 1 if found is None else len(found[1])
 
 
 def split_envelope(body: bytes, room: int) -> list[bytes]:
-    """Return the body as several of at most *room* bytes, each in the same envelope.
+    """Split a body into bodies of at most *room* bytes, each in the same envelope.
 
-    The envelope is ``{"records":[…]}``, with whatever else stands in it, or a bare list. Records
-    keep their bytes and their order. One record that needs more than *room* gets a body of its
-    own. What is no such envelope, or holds fewer than two records, comes back as it is.
+    The envelope is ``{"records":[…]}``, with any other fields, or a bare list. Records keep their
+    bytes and order. A record larger than *room* gets a body of its own. A body without such an
+    envelope, or with fewer than two records, is returned unchanged.
     """
     found = _opened(body)
     if found is None or len(found[1]) < 2:
@@ -61,12 +61,12 @@ def _opened(body: bytes) -> tuple[dict[str, msgspec.Raw] | None, list[msgspec.Ra
 
 
 def _records_name(fields: Iterable[str]) -> str:
-    """Return the name of the records, however it is written."""
+    """Return the field name of the records, in any case."""
     return next((name for name in fields if name.lower() == "records"), "records")
 
 
 def _groups(records: Sequence[msgspec.Raw], room: int) -> Iterator[list[msgspec.Raw]]:
-    """Yield the records in groups that fit, commas counted; at least one in each."""
+    """Yield groups of records that fit with their commas; each has at least one record."""
     group: list[msgspec.Raw] = []
     size = 0
     for record in records:

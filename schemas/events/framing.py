@@ -1,8 +1,8 @@
-"""Where one record of a message body ends and the next begins, told by brackets and texts alone.
+"""Find the boundaries of the records in a message body.
 
-A record is cut out without being read, so that nothing inside one record changes another. Valid
-JSON is split by msgspec; what it refuses, by a scanner that knows texts, brackets and commas. Both
-keep the record's own bytes. The scanner is linear and does not recurse.
+A record is cut out without being read, so that the content of a record cannot affect another. Valid
+JSON is split by msgspec, anything else by a scanner that knows strings, brackets and commas. Both
+keep the bytes of the record. The scanner is linear and does not recurse.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_WRAPPERS = 4
-"""Wrappers that may lie within each other."""
+"""Maximum depth of nested envelopes."""
 INVALID = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises on a text that is not what its type says, or that nests too deeply."""
+"""Raised by msgspec on text of the wrong type, or nested too deeply."""
 
 _value = msgspec.json.Decoder(msgspec.Raw)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -28,7 +28,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _PASSED_OVER = rb'(?:[^"\[\]{},]++|' + STRING + rb")*+"
 _MARK = re.compile(_PASSED_OVER + rb"([\[\]{},])", re.DOTALL)
-"""Up to and with the next bracket or comma that stands in no text."""
+"""Matches up to and including the next bracket or comma outside a string."""
 _BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + STRING + rb")*+([\[\]{}])", re.DOTALL)
 _NAME_OR_BRACKET = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
 _ARRAY_FOLLOWS = re.compile(rb"\s*:\s*\[")
@@ -37,7 +37,7 @@ _OPENING = b"[{"
 
 
 def texts_in(body: bytes) -> list[bytes]:
-    """Return the JSON texts of a body: its lines, or values one after another; mostly one."""
+    """Return the JSON texts of a body: its lines, or concatenated values; usually one."""
     text = body.strip(_BLANK) or body
     if _is_valid(text):
         return [text]
@@ -51,10 +51,10 @@ def texts_in(body: bytes) -> list[bytes]:
 
 
 def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
-    """Return the items of an envelope: an array, or the array that an object holds as ``records``.
+    """Return the items of an envelope: an array, or the ``records`` array of an object.
 
-    None if *text* is no envelope; with ``arrays=False`` a bare array is none. The last item of an
-    envelope that is cut off may be incomplete.
+    None if *text* is not an envelope; with ``arrays=False`` a bare array is not. The last item of a
+    truncated envelope may be incomplete.
     """
     if text[:1] == b"[":
         return array_items(text) if arrays else None
@@ -71,7 +71,7 @@ def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
 
 
 def records_of(body: bytes) -> list[bytes]:
-    """Return every record of a body, out of the envelopes around it."""
+    """Return every record of a body, without its envelopes."""
     found: list[bytes] = []
     for text in texts_in(body):
         items = records_in(text)
@@ -86,9 +86,9 @@ def _unwrapped(items: Iterable[bytes], wrappers: int) -> Iterator[bytes]:
 
 
 def array_items(array: bytes) -> list[bytes] | None:
-    """Return the items of an array, and one item more for what follows its end, if anything.
+    """Return the items of an array, and an extra item for text after its end, if any.
 
-    None for a broken array without an object: nothing of it is worth telling apart.
+    None for a broken array without an object: it has no records to separate.
     """
     try:
         return [bytes(item) for item in _list.decode(array)]
@@ -113,13 +113,13 @@ def _is_bracketed(line: bytes) -> bool:
 
 
 def _items(text: bytes) -> Iterator[bytes]:
-    """Yield the values of *text* that brackets or commas part at its outermost level."""
+    """Yield the values of *text* that brackets or commas separate at the outermost level."""
     start = place = 0
     while (mark := _MARK.match(text, place)) is not None:
         place = mark.end()
         if mark[1] in _OPENING:
             place = _end_of_value(text, place)
-            yield from _filled(text[start:place])  # with what stands before it, if it is broken
+            yield from _filled(text[start:place])  # including the text before it, if that is broken
             start = place
         elif mark[1] == b",":
             yield from _filled(text[start : place - 1])
@@ -133,13 +133,13 @@ def _filled(text: bytes) -> Iterator[bytes]:
 
 
 def records_name(names: Iterable[str]) -> str | None:
-    """Return which of an object's names is ``records``, in any case, its usual one first."""
+    """Return the name of an object that is ``records`` in any case, lower case first."""
     found = [name for name in names if name.lower() == "records"]
     return "records" if "records" in found else next(iter(found), None)
 
 
 def _records_value(text: bytes) -> bytes | None:
-    """Return the ``records`` array of an object that is no valid JSON, or None."""
+    """Return the ``records`` array of an object that is not valid JSON, or None."""
     arrays: dict[str, bytes] = {}
     place = 1
     while (token := _NAME_OR_BRACKET.search(text, place)) is not None:
@@ -154,12 +154,12 @@ def _records_value(text: bytes) -> bytes | None:
 
 
 def _end_of_value(text: bytes, start: int) -> int:
-    """Return where a value ends whose first bracket ends at *start*; the end of a text cut off."""
+    """Return the end of a value whose first bracket ends at *start*, or of truncated text."""
     return _closing_of(text, start) or len(text)
 
 
 def _closing_of(text: bytes, start: int) -> int | None:
-    """Return the end of the bracket that closes the one before *start*; None if none does."""
+    """Return the end of the bracket that closes the bracket before *start*, or None."""
     depth = 1
     place = start
     while (bracket := _BRACKET.match(text, place)) is not None:

@@ -1,4 +1,4 @@
-"""Reading JSON that may be slightly broken, without ever raising more than ValueError."""
+"""Read JSON that may be slightly broken. Raises nothing but ValueError."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 200
-"""Nesting beyond which the patient reader does not follow; real records are below ten."""
+"""Maximum nesting of the lenient parser; real records have fewer than ten levels."""
 MAX_NUMBER_LENGTH = 400
-"""Digits of a whole number; Python refuses to read very long ones, and nothing needs them."""
+"""Maximum digits of an integer; Python refuses longer numbers, and no record needs them."""
 
 _MAX_CACHED_TEXTS = 10_000
 _MAX_CACHED_LENGTH = 1_024
-"""Characters of texts that are remembered, and how many."""
+"""Maximum length of a cached text, and the size of the cache."""
 
 STRING = rb'"(?:[^"\\]|\\.)*+"?'
-"""Matches a JSON text; one that never ends goes on to the end, so that none is scanned twice."""
+"""Matches a JSON string; an unterminated string extends to the end, so nothing is scanned twice."""
 _TOKENS = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
 
 
 class TooDeep(ValueError):
-    """A text nests deeper than can be read."""
+    """The text is nested too deeply to be read."""
 
 
 def load_json(raw: bytes | memoryview | str) -> Any:
-    """Return the value that *raw* writes.
+    """Return the JSON value in *raw*.
 
-    What strict JSON refuses but a person can read is read: bytes that are not UTF-8 (replaced),
-    lone surrogates, NaN, numbers that no double holds. TooDeep for such a text that nests deeper
-    than :data:`MAX_DEPTH`, ValueError for everything else, however broken.
+    Also accepts what strict JSON does not: bytes that are not UTF-8 (replaced), lone surrogates,
+    NaN, numbers beyond a double. TooDeep for such text with more than :data:`MAX_DEPTH` levels,
+    ValueError for all other errors.
     """
     try:
         return orjson.loads(raw)
@@ -67,7 +67,7 @@ def too_deep(text: str) -> bool:
 
 
 def truncate_depth(raw: bytes) -> bytes:
-    """Return *raw* with null for what is nested deeper than :data:`MAX_DEPTH`, in linear time."""
+    """Return *raw* with null for values below :data:`MAX_DEPTH` levels, in linear time."""
     kept, depth, start = [], 0, 0
     for token in _TOKENS.finditer(raw):
         if token[0] in b"[{":
@@ -83,7 +83,7 @@ def truncate_depth(raw: bytes) -> bytes:
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
-    """Return the object that *text* writes, or None."""
+    """Return the JSON object in *text*, or None."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -94,7 +94,7 @@ def parse_object(text: str) -> dict[str, Any] | None:
 
 
 class _Texts(dict[str, "dict[str, Any] | None"]):
-    """Remembers which objects texts write, as devices and places repeat; bounded."""
+    """Caches the objects in texts, since devices and locations repeat; bounded."""
 
     def __missing__(self, text: str) -> dict[str, Any] | None:
         found = parse_object(text)
@@ -109,7 +109,7 @@ _texts = _Texts()
 
 
 def embedded_object(value: object) -> dict[str, Any] | None:
-    """Return the object that a text writes, or that a list begins with, as it is; else None."""
+    """Return *value* as an object, also parsed from a text or the first of a list; else None."""
     if isinstance(value, str):
         return _texts[value]
     first = value[0] if isinstance(value, list) and value else None

@@ -1,4 +1,4 @@
-"""Results of sign-ins, from success over intermediate results to failure."""
+"""Outcomes of sign-ins: success, intermediate outcomes and failure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class Outcome(StrEnum):
 
     SUCCESS = "Success"
     PASSWORD_ACCEPTED = "PasswordAccepted"  # noqa: S105 - a word, not a password
-    """The first factor was right and something later stopped it: the early sign of a stolen one."""
+    """Valid first factor, blocked later, e.g. by MFA: an early sign of stolen credentials."""
     INTERRUPTED = "Interrupted"
-    """The service asked for something more and nothing tells whether a secret was right."""
+    """The service requires another step; whether the secret was valid is not recorded."""
     FAILURE = "Failure"
     UNKNOWN = "Unknown"
     """The record has no result. Never treated as success."""
 
     @property
     def succeeded(self) -> bool | None:
-        """True or False, or None where the record does not tell."""
+        """True or False, or None if the record does not say."""
         return None if self is Outcome.UNKNOWN else self is Outcome.SUCCESS
 
 
 ENTRA_CODES: dict[int, tuple[Outcome, str]] = {
     0: (Outcome.SUCCESS, "signed in"),
-    # The password (or another first factor) was right; something later stopped the sign-in.
+    # The password (or another first factor) was valid; the sign-in was blocked later.
     50055: (Outcome.PASSWORD_ACCEPTED, "password expired"),
     50072: (Outcome.PASSWORD_ACCEPTED, "must enrol for multifactor authentication"),
     50074: (Outcome.PASSWORD_ACCEPTED, "strong authentication required"),
@@ -43,7 +43,7 @@ ENTRA_CODES: dict[int, tuple[Outcome, str]] = {
     65001: (Outcome.PASSWORD_ACCEPTED, "consent missing"),
     500121: (Outcome.PASSWORD_ACCEPTED, "multifactor authentication not passed"),
     530032: (Outcome.PASSWORD_ACCEPTED, "blocked by a security policy"),
-    # The service broke off to ask for something; no secret was tried, or nothing tells.
+    # The service interrupted for another step; no secret was tried, or that is not recorded.
     16000: (Outcome.INTERRUPTED, "account selection"),
     16001: (Outcome.INTERRUPTED, "account selection"),
     50058: (Outcome.INTERRUPTED, "no session to use silently"),
@@ -52,7 +52,7 @@ ENTRA_CODES: dict[int, tuple[Outcome, str]] = {
     50173: (Outcome.INTERRUPTED, "fresh sign-in needed"),
     70043: (Outcome.INTERRUPTED, "sign-in frequency reached"),
     70044: (Outcome.INTERRUPTED, "session expired"),
-    # Failures that people meet most. Any number that is not in this table is a failure too.
+    # The most common failures. Any number that is not in this table is a failure too.
     50034: (Outcome.FAILURE, "account does not exist"),
     50053: (Outcome.FAILURE, "account locked or address blocked"),
     50056: (Outcome.FAILURE, "no password or a wrong one"),
@@ -71,14 +71,14 @@ _WORDS = {
 RESULT_WORDS: dict[str, Outcome] = {
     word: outcome for outcome, words in _WORDS.items() for word in words.split()
 }
-"""Result words of tables that tell the result in words, lower case. Any other word is Unknown."""
+"""Result words of tables without result codes, in lower case. Any other word is Unknown."""
 
 
 _WHOLE = re.compile(r"\s*-?[0-9]{1,19}\s*")
 
 
 def number_of(value: object) -> int | None:
-    """Return the whole number that *value* is or writes, else None."""
+    """Return *value* as an integer, also parsed from a text, else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -91,7 +91,7 @@ def number_of(value: object) -> int | None:
 
 
 def outcome_of_word(value: object) -> Outcome:
-    """Return what a result word says; Unknown for any word that is not in the table."""
+    """Return the outcome of a result word; Unknown for a word that is not in the table."""
     if isinstance(value, bool):
         return Outcome.SUCCESS if value else Outcome.FAILURE
     if not isinstance(value, str):
@@ -100,10 +100,10 @@ def outcome_of_word(value: object) -> Outcome:
 
 
 def outcome_of_code(*values: object) -> Outcome:
-    """Return what Entra's result says, from the first of *values* that is a number.
+    """Return the outcome of Entra's result, from the first number in *values*.
 
-    Numbers win over words, because recordings hold words beside a contradicting number. Without
-    any number the first known word decides; without that the result is Unknown, never a success.
+    Numbers take precedence over words, because recorded words may contradict the number. Without
+    a number the first known word decides; without a known word the outcome is Unknown.
     """
     for value in values:
         number = number_of(value)
@@ -117,7 +117,7 @@ def outcome_of_code(*values: object) -> Outcome:
 
 
 def outcome_of_status(value: object) -> Outcome:
-    """Return what an HTTP status says: 2xx is success, any other number failure."""
+    """Return the outcome of an HTTP status: 2xx is success, any other number failure."""
     number = number_of(value)
     if number is None:
         return Outcome.UNKNOWN

@@ -1,7 +1,7 @@
-"""What a sign-in says about how much its address deserves a question.
+"""The properties of a sign-in that rank its address for a lookup.
 
-Read for every sign-in whose address is unanswered while lookups are scarce: so it is read quickly,
-by the names as they mostly stand, and only where those tell nothing without regard to their case.
+Read for every sign-in without a verdict while lookups are scarce, so reading is fast: by the usual
+field names first, and ignoring case only if those have no value.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from schemas.events.tables import FieldPath
 
 MAX_SIGNAL_LENGTH = 200
-"""Characters kept of a name."""
+"""Maximum length of a name."""
 PEOPLE = ("", "member", "guest", "user")
-"""Account types of people; any other is a program."""
+"""Account types of people; any other type is a program."""
 
 
 class Signals(msgspec.Struct, frozen=True, gc=False):
-    """What the ranking reads of a sign-in. Texts are lower case; empty where it tells nothing."""
+    """What the ranking reads from a sign-in. Texts are in lower case, empty if not recorded."""
 
     account: str
     outcome: Outcome
@@ -45,11 +45,11 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     country: str
     client: str
     event: str
-    """The event's own id, where it has one."""
+    """The id of the event, if it has one."""
 
 
 class _ExactReader(RecordReader):
-    """Reads places by their exact names, which spares folding the names of a whole record."""
+    """Reads fields by their exact names, which avoids folding all names of a record."""
 
     __slots__ = ()
 
@@ -58,7 +58,7 @@ class _ExactReader(RecordReader):
         self._parsed = {}
 
     def at(self, place: FieldPath) -> Any:
-        """Return what stands at *place*, or None."""
+        """Return the value at *place*, or None."""
         value: Any = self.record
         for part in place:
             if type(value) is not dict:

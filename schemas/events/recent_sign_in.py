@@ -1,4 +1,4 @@
-"""The little that is noted of every sign-in, for the case that its address turns out bad later."""
+"""A short record of each sign-in, for indicators that are published later."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from schemas.events.tables import Scalar
 
 LAST_TIMESTAMP = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
-"""Services write the last moment there is for none, and a float rounds it up beyond."""
+"""Latest accepted time. Services write the maximum date for "none"; a float rounds it up."""
 _PLAIN = 200
-"""Characters of a text that needs no cleaning."""
+"""Maximum length of a text that needs no cleaning."""
 _BETWEEN = "\x1f"
-"""Stands between texts that are looked at together; not printable."""
+"""Separator of texts that are checked together; not printable."""
 _PRINTABLE = bytes(range(ord(" "), ord("~") + 1))
 
 
 _CODES = {str, int}
-"""What a result code is; to a dictionary 1 is also True and 1.0."""
+"""Types of a result code; as a dictionary key 1 also equals True and 1.0."""
 
 
 class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A sign-in from one address, as far as a late finding needs it.
+    """A sign-in from an address, with the fields that a late finding needs.
 
-    ``time`` is that of the event: seconds since the epoch, or a text that ``parse_time`` reads.
+    ``time`` is the event time: seconds since the epoch, or a text for ``parse_time``.
     """
 
     address: str
@@ -46,7 +46,7 @@ class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     time: float | str
 
     def details(self) -> Details:
-        """Return it the way the judge takes it; all else is unknown."""
+        """Return the details for the judge; all other fields are unknown."""
         return Details(
             table=self.table,
             event_id=self.event_id,
@@ -58,7 +58,7 @@ class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RecentSegment(msgspec.Struct, array_like=True):
-    """Sign-ins by column, in order: all are noted, and hardly one is ever looked at again."""
+    """Recent sign-ins by column, in order: all are recorded, few are ever read again."""
 
     addresses: list[str] = []
     tables: list[str] = []
@@ -68,7 +68,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
     times: list[float | str] = []
 
     def __post_init__(self) -> None:
-        """Refuse columns that do not belong together; ValueError."""
+        """ValueError if the columns have different lengths."""
         if len({len(column) for column in msgspec.structs.astuple(self)}) != 1:
             raise ValueError("columns of different lengths")
 
@@ -79,15 +79,15 @@ class RecentSegment(msgspec.Struct, array_like=True):
         return cls(*map(list, columns))
 
     def __len__(self) -> int:
-        """Return how many sign-ins there are."""
+        """Return the number of sign-ins."""
         return len(self.addresses)
 
     def __iter__(self) -> Iterator[RecentSignIn]:
-        """Yield them one by one."""
+        """Yield the sign-ins in order."""
         return starmap(RecentSignIn, zip(*msgspec.structs.astuple(self), strict=True))
 
     def part(self, start: int, end: int) -> RecentSegment:
-        """Return some of them."""
+        """Return the sign-ins from *start* to before *end*."""
         return RecentSegment(*(column[start:end] for column in msgspec.structs.astuple(self)))
 
     def add(
@@ -97,18 +97,17 @@ class RecentSegment(msgspec.Struct, array_like=True):
         enqueued: Sequence[datetime | None],
         fallback_time: datetime,
     ) -> int:
-        """Note sign-ins; of each its address, the record, and when its message arrived.
+        """Record sign-ins, each with its address, record and arrival time.
 
-        Those whose first places hold what is surely the same after cleaning are taken together.
-        One that is odd is parted from the others by halves, and read whole. Return how many could
-        not be read.
+        Sign-ins whose first fields certainly need no cleaning are added together. An unusual
+        sign-in is isolated by halving and read in full. Return how many could not be read.
         """
         if not addresses or self._added_quickly(addresses, signins):
             return 0
         if len(addresses) == 1:
             try:
                 details = signins[0].details(enqueued=enqueued[0], fallback_time=fallback_time)
-            except Exception:  # noqa: BLE001 - set aside, with its reason, by who judges it
+            except Exception:  # noqa: BLE001 - quarantined with its reason when it is evaluated
                 return 1
             self.addresses += addresses
             self.tables.append(details.table)
@@ -124,7 +123,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
         )
 
     def _added_quickly(self, addresses: Sequence[str], signins: Sequence[SignIn]) -> bool:
-        """Note plain sign-ins; return False, with nothing done, if one of them is not."""
+        """Record plain sign-ins; return False and change nothing if any is not plain."""
         if {signin.form.outcome for signin in signins} != {"code"}:
             return False
         try:
@@ -136,7 +135,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
             outcomes = [_outcomes[result] for result in results]
             if not (_plain(event_ids) and _plain(accounts) and _are_times(times)):
                 return False
-        except (TypeError, ValueError, KeyError):  # nothing decoded; no text, no time, no number
+        except (TypeError, ValueError, KeyError):  # not decoded, or not a text, time or number
             return False
         self.addresses += addresses
         self.tables += [signin.table for signin in signins]
@@ -148,7 +147,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
 
 
 def _plain(texts: Collection[str]) -> bool:
-    """Return True if texts are as they would be after cleaning; TypeError where one is none."""
+    """Return True if cleaning would not change the texts; TypeError if an item is not a text."""
     joined = _BETWEEN.join(texts)
     if not joined.isascii() or "<null>" in joined:
         return False
@@ -161,9 +160,9 @@ def _plain(texts: Collection[str]) -> bool:
 
 
 def _are_times(texts: Collection[str]) -> bool:
-    """Return True if ``parse_time`` reads all; TypeError or ValueError where one is no time.
+    """Return True if ``parse_time`` reads all; TypeError or ValueError if an item is not a time.
 
-    At the ends of time a zone may lead beyond what can be told.
+    Near the first and last date a zone offset may leave the representable range.
     """
     deque(map(datetime.fromisoformat, texts), maxlen=0)
     return max(map(len, texts)) <= MAX_TIME_LENGTH and min(texts) > "0002" and max(texts) < "9999"
@@ -176,7 +175,7 @@ def _timestamp(time: float | str) -> datetime:
 
 
 class _Outcomes(dict["Scalar", Outcome]):
-    """The outcomes that result codes tell. KeyError where another place has to be read too."""
+    """The outcomes of result codes. KeyError if another field has to be read as well."""
 
     def __missing__(self, result: Scalar) -> Outcome:
         if number_of(result) is None:

@@ -1,4 +1,4 @@
-"""Telling records apart that name neither a table nor a category."""
+"""Recognise records that name neither a table nor a category."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _GRAPH_KINDS = {
 
 
 def shape_of(record: dict[str, Any]) -> str | None:
-    """Return what a record of lower-case names looks like, as a table's form calls it, or None.
+    """Return the shape of a record with lower-case names, as table formats name it, or None.
 
-    Known are Microsoft Graph sign-ins, Microsoft 365 audit records, Activity Log events of the
+    Known shapes: Microsoft Graph sign-ins, Microsoft 365 audit records, Activity Log events of the
     REST API, Okta System Log events and bare Defender hunting rows.
     """
     if "recordtype" in record and "operation" in record:

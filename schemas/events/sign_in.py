@@ -1,7 +1,7 @@
-"""From one record to a sign-in, and from a sign-in to all that is known of it.
+"""Sign-ins, and their details, which are read from the record on demand.
 
-A :class:`SignIn` is cheap: most are from addresses known to be harmless and need no more than
-their address. Everything else is read from the record when somebody asks.
+A :class:`SignIn` is cheap: most come from addresses with a benign verdict and need no more than
+their address.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from schemas.events.tables import FieldPath, JoinedPaths
 
 MAX_VALUE_LENGTH = 1_024
-"""Characters kept of any text of an event. Far below the 64 KB at which the service cuts."""
+"""Maximum length of a text from an event. The service truncates at 64 KB."""
 
 _EMPTY_VALUES = frozenset(("", "-", "<null>"))
 _DEEPEST_NAMES = 8
-"""How deep :func:`fold_names` goes; the deepest place of any layout has four names."""
+"""Depth of :func:`fold_names`; the longest field path of a layout has four names."""
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Control characters, marks that turn the direction of text, and halves of characters."""
+"""Control characters, bidirectional marks and lone surrogates."""
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that is kept of a sign-in: what a finding needs, and what waits in the ledger.
+    """The details of a sign-in: what a finding needs, and what the ledger stores while it waits.
 
-    ``addresses`` pairs each canonical address with its text as it came, first choice first.
+    ``addresses`` pairs each canonical address with its original text, first choice first.
     Times are UTC. Missing, null and empty all become None.
     """
 
@@ -108,7 +108,7 @@ _TEXT_COLUMNS = [
 
 
 def clean_text(value: object, longest: int = MAX_VALUE_LENGTH) -> str | None:
-    """Return *value* as bounded text without control characters, or None for nothing."""
+    """Return *value* as bounded text without control characters, or None if empty."""
     if type(value) is str:
         text = value[:longest].strip()
         if not (text.isascii() and text.isprintable()):
@@ -124,7 +124,7 @@ def clean_text(value: object, longest: int = MAX_VALUE_LENGTH) -> str | None:
 
 
 def clean_bool(value: object) -> bool | None:
-    """Return the truth that *value* tells, as boolean, 0 or 1, or a word; else None."""
+    """Return *value* as a boolean, from a boolean, 0 or 1, or a word; else None."""
     if isinstance(value, bool):
         return value
     if number_of(value) in (0, 1):
@@ -135,15 +135,15 @@ def clean_bool(value: object) -> bool | None:
 
 @cache
 def lowered(place: FieldPath) -> FieldPath:
-    """Return a place in lower case."""
+    """Return a field path in lower case."""
     return tuple(part.lower() for part in place)
 
 
 class RecordReader:
-    """Reads places in one record without regard to the case of names.
+    """Reads fields of a record, ignoring the case of names.
 
-    An object written as text is read like an object, and of a list of objects the first one
-    tells. An empty value counts as missing.
+    An object in a text is read like an object. Of a list of objects the first is used. An empty
+    value counts as missing.
     """
 
     __slots__ = ("_parsed", "record")
@@ -153,7 +153,7 @@ class RecordReader:
         self._parsed: dict[str, dict[str, Any] | None] = {}
 
     def at(self, place: FieldPath) -> Any:
-        """Return what stands at *place*, or None."""
+        """Return the value at *place*, or None."""
         value: Any = self.record
         for part in lowered(place):
             if type(value) is not dict:
@@ -164,7 +164,7 @@ class RecordReader:
         return value
 
     def _object_in(self, value: Any) -> dict[str, Any] | None:
-        """Return the object that a text writes or that a list begins with, else None."""
+        """Return an object: itself, parsed from a text, or the first of a list; else None."""
         if isinstance(value, str):
             if value not in self._parsed:
                 found = parse_object(value)
@@ -174,7 +174,7 @@ class RecordReader:
         return fold_names(first) if isinstance(first, dict) else None
 
     def first(self, alternatives: Iterable[JoinedPaths]) -> Scalar:
-        """Return the first of *alternatives* that holds a value, or None."""
+        """Return the value of the first of *alternatives* that has one, or None."""
         for alternative in alternatives:
             if len(alternative) == 1:
                 value = self.at(alternative[0])
@@ -191,7 +191,7 @@ class RecordReader:
 
 
 def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:
-    """Lower the names of *record* and of the objects in it; of two like names a filled one wins."""
+    """Return *record* with names in lower case; of equal names the first with a value is used."""
     folded: dict[str, Any] = {}
     for name, value in record.items():
         low = name.lower()
@@ -202,12 +202,12 @@ def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str,
 
 
 def is_risky(level: Scalar) -> bool:
-    """Return True if a risk level says that Entra ID itself finds the sign-in risky."""
+    """Return True if Entra ID itself rates the sign-in as risky."""
     return isinstance(level, str) and level.lower() in ("low", "medium", "high")
 
 
 class Records(Protocol):
-    """Where the records of one message body can be read again; ``size`` is its bytes, about."""
+    """Access to the records of a message body; ``size`` is its approximate size in bytes."""
 
     size: int
 
@@ -215,15 +215,15 @@ class Records(Protocol):
         """Return the record at *index*. Never raises."""
 
     def raw(self, index: int) -> bytes:
-        """Return the bytes of that record."""
+        """Return the bytes of the record at *index*."""
 
 
 class SignIn(msgspec.Struct, gc=False):
     """A readable record of an enabled table that has a usable public address.
 
-    ``addresses`` are the distinct canonical ones, first choice first; ``written`` is when the
-    record was written, as it stands there, if the fast way met it. A structure rather than a
-    class, because one is made for every record.
+    ``addresses`` are the distinct canonical addresses, first choice first. ``written`` is the raw
+    time at which the record was written, if the fast path decoded it. A struct rather than a
+    class, because every record needs an instance.
     """
 
     form: RecordFormat
@@ -233,12 +233,12 @@ class SignIn(msgspec.Struct, gc=False):
     source: Records
     index: int
     risk: Scalar = None
-    """Entra ID's risk level, as it stands there."""
+    """Entra ID's risk level, raw."""
     late_columns: tuple[Scalar, ...] | None = None
-    """What stands at the first places of ``tables.NOTED``, if those were decoded."""
+    """The raw first values of ``tables.LATE_COLUMNS``, if they were decoded."""
 
     def record_time(self) -> datetime | None:
-        """Return when the record was written, else when the event began; None if it tells none."""
+        """Return when the record was written, else the event time; None without either."""
         time = parse_time(self.raw_address)
         if time is None:
             reader = RecordReader(self.source.record(self.index))
@@ -292,7 +292,7 @@ def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | 
 
 
 def as_number(value: object) -> int | None:
-    """Return the number of an autonomous system that *value* tells, or None."""
+    """Return *value* as the number of an autonomous system, or None."""
     number = number_of(value)
     return number if number is not None and 0 < number < 2**31 else None
 
@@ -308,16 +308,16 @@ def _event_id(own: Scalar, reader: RecordReader, form: RecordFormat) -> str:
 
 
 def record_hash(record: dict[str, Any]) -> str:
-    """Return a hash that does not depend on the order of names or on white space."""
+    """Return a hash that is independent of the order of names and of white space."""
     try:
         canonical = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # half a character, a number beyond 64 bits, or nesting beyond orjson's
+    except TypeError:  # a lone surrogate, a number beyond 64 bits, or too deep for orjson
         canonical = json.dumps(_shallow(record, MAX_DEPTH), sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()[:32]
 
 
 def _shallow(value: Any, depth: int) -> Any:
-    """Return *value* with None for what nests deeper: json recurses as far as the stack lets it."""
+    """Return *value* with None below *depth* levels, because json recurses on the stack."""
     if not isinstance(value, dict | list):
         return value
     if depth == 0:
@@ -328,7 +328,7 @@ def _shallow(value: Any, depth: int) -> Any:
 
 
 def outcome_of(reader: RecordReader, form: RecordFormat) -> Outcome:
-    """Return how far the sign-in got, told differently in each table."""
+    """Return the outcome of the sign-in, which each table records differently."""
     places = form.columns.get("result", ())
     results = [reader.first((paths,)) for paths in places]
     match form.outcome:
@@ -382,7 +382,7 @@ def _audit_outcome(reader: RecordReader, form: RecordFormat) -> Outcome:
 
 
 def _cloudtrail_outcome(error: Scalar, console: Scalar) -> Outcome:
-    """AWS: a console sign-in tells in its response; any other call by the lack of an error."""
+    """AWS: a console sign-in has a response; any other call succeeded if it has no error."""
     given = outcome_of_word(console)
     if given is not Outcome.UNKNOWN:
         return given

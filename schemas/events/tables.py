@@ -1,4 +1,4 @@
-"""Which tables exist, how their records are told apart, and which column holds what.
+"""The tables, how their records are recognised, and which fields hold what.
 
 The data is ``tables.toml``; this module turns it into :class:`RecordFormat` objects. A format is
 one way in which the records of a table arrive: the table, its layout with absolute field paths, and
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool | None
 FieldPath = tuple[str, ...]
-"""The names on the way from a record to one value."""
+"""The names on the path from a record to a value."""
 JoinedPaths = tuple[FieldPath, ...]
-"""Places whose values belong together; mostly one."""
+"""Paths whose values are joined; usually one."""
 Columns = dict[str, tuple[JoinedPaths, ...]]
 
 COLUMNS = [
@@ -59,22 +59,22 @@ COLUMNS = [
     "sign_in_city",
     "sign_in_as_number",
 ]
-"""What a layout may name."""
+"""The columns that a layout may define."""
 
 EVERY_SIGN_IN = ("address", "emitted", "risk_level")
-"""The columns decoded for each sign-in. Each one costs time on millions of harmless ones; the
-others are read from the record when a sign-in turns out to matter."""
+"""The columns decoded for each sign-in. Each column costs time on millions of benign sign-ins; the
+other columns are read from the record on demand."""
 
 LATE_COLUMNS = ("event_id", "account", "result", "event_time")
-"""The columns decoded besides for each sign-in where it is noted for a late match: of each the
-place of first choice. Whatever stands elsewhere is read from the record."""
+"""The columns also decoded where sign-ins are recorded for retro-matching: the first path of each.
+Other paths are read from the record."""
 
 OWN_OUTCOMES = ("code", "word", "status", "none")
-"""How a user's own table may tell its outcome."""
+"""The ways in which a custom table may record the outcome."""
 
 
 class FastDecoder:
-    """Decoders for one set of columns, shared by all forms that have the same ones."""
+    """Decoders for a set of columns, shared by all formats with the same columns."""
 
     def __init__(self, columns: Columns, *, noted: bool = False) -> None:
         noted_places = _first_places(columns) if noted else ()
@@ -135,7 +135,7 @@ class FastDecoder:
 
 
 def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
-    """Return the place of first choice of each noted column; nothing if one has no simple one."""
+    """Return the first path of each late column; empty if any first path is not simple."""
     firsts = [columns.get(name, ((),))[0] for name in LATE_COLUMNS]
     if any(len(places) != 1 for places in firsts):
         return ()
@@ -143,30 +143,30 @@ def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
 
 
 def joined(values: Iterable[object]) -> str | None:
-    """Join values that identify an event together; None unless all are there."""
+    """Join values that identify an event together; None unless all are present."""
     texts = [str(value) if isinstance(value, str | int | float) else "" for value in values]
     return ":".join(texts) if all(texts) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordFormat:
-    """One way in which the records of one table arrive."""
+    """A way in which the records of a table arrive."""
 
     table: str
-    """The Log Analytics table name; empty for one whose records name it themselves."""
+    """The Log Analytics table name; empty if the records name their table."""
     enabled: bool
     outcome: str
     account_type: str | None
     columns: Columns
     typed: FastDecoder
     row: bool
-    """Whether this is a row of a workspace table, told by its ``Type``."""
+    """Whether this is a row of a workspace table, identified by its ``Type``."""
     success: frozenset[str] = frozenset()
     failure: frozenset[str] = frozenset()
 
 
 class _AnyCase(dict[object, "RecordFormat | None"]):
-    """Finds forms by name in any case; remembers the spellings seen, within reason."""
+    """Finds formats by name in any case; caches the spellings seen, up to a limit."""
 
     def __init__(self, forms: dict[str, RecordFormat]) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class _AnyCase(dict[object, "RecordFormat | None"]):
 
 @dataclass(slots=True)
 class Tables:
-    """All forms, by what tells them apart. Names are lower case."""
+    """All formats, by what identifies them. Names are in lower case."""
 
     by_type: dict[str, RecordFormat] = field(default_factory=dict)
     by_category: dict[str, RecordFormat] = field(default_factory=dict)
@@ -194,11 +194,11 @@ class Tables:
         self.exact_categories = _AnyCase(self.by_category)
 
     def form_of_type(self, name: object) -> RecordFormat | None:
-        """Return the form whose ``Type`` is *name*, whatever its case."""
+        """Return the format whose ``Type`` is *name*, in any case."""
         return self.by_type.get(name.lower()) if isinstance(name, str) else None
 
     def form_of_category(self, name: object) -> RecordFormat | None:
-        """Return the form whose ``category`` is *name*, whatever its case."""
+        """Return the format whose ``category`` is *name*, in any case."""
         return self.by_category.get(name.lower()) if isinstance(name, str) else None
 
 
@@ -209,7 +209,7 @@ def _shipped() -> dict[str, Any]:
 
 
 def table_names() -> dict[str, bool]:
-    """Return the shipped tables and whether each is on by default."""
+    """Return the shipped tables and whether each is enabled by default."""
     return {name: table["on"] for name, table in _shipped()["tables"].items()}
 
 
@@ -221,9 +221,9 @@ def load_tables(
 ) -> Tables:
     """Build the tables.
 
-    *chosen* names the tables that count (``all``, or any shipped or own name, in any case); None
-    takes the shipped defaults. *own* holds the user's tables: column names as in a layout (a text
-    or a list), with ``success`` and ``failure`` words; they count unless *chosen* leaves them out.
+    *chosen* are the names of the enabled tables (``all``, or shipped or custom names in any case);
+    None means the shipped defaults. *own* are custom tables: columns as in a layout (a text or a
+    list), with ``success`` and ``failure`` words; they are enabled unless *chosen* omits them.
     *noted* has :data:`LATE_COLUMNS` decoded as well. ConfigurationError names what is wrong.
     """
     own = own or {}
@@ -319,7 +319,7 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> R
         if any(len(alternative) > 1 for alternative in columns.get(column, ())):
             raise _wrong(name, column, "cannot be joined from two columns")
     typed = FastDecoder(columns, noted=noted)
-    spelled = "" if name == name.lower() else name  # a variable's name has lost its capitals
+    spelled = "" if name == name.lower() else name  # an environment variable lost its case
     return RecordFormat(spelled, on, outcome, None, columns, typed, True, success, failure)
 
 

@@ -1,4 +1,4 @@
-"""Times as Microsoft's services write them. All results are UTC."""
+"""Parse and format times. All results are UTC."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ISO_FORM = re.compile(
 def parse_time(value: object) -> datetime | None:
     """Return the timestamp in *value*, in UTC, or None if it has none.
 
-    Read are ISO 8601 with any number of fraction digits (cut to microseconds), an unpadded hour
-    and any offset, and the US form ``5/6/2031 3:03:58 PM``, month first. A time without a zone
-    is UTC. Forms seen in recorded events of Entra ID, AD FS and Log Analytics. Never raises.
+    Accepts ISO 8601 with any number of fraction digits (cut to microseconds), an unpadded hour and
+    any offset, and the US format ``5/6/2031 3:03:58 PM``, month first. A time without a zone is
+    UTC. The formats come from recorded events of Entra ID, AD FS and Log Analytics. Never raises.
     """
     if not isinstance(value, str) or len(value) > MAX_TIME_LENGTH:
         return None
@@ -83,7 +83,7 @@ def _zone(text: str | None) -> timezone:
 
 
 def iso_of(seconds: float | None) -> str | None:
-    """Write seconds since the epoch like :func:`iso`; None for none, or what no calendar has."""
+    """Format seconds since the epoch like :func:`iso`; None for None or out of range."""
     if seconds is None:
         return None
     try:
@@ -93,5 +93,5 @@ def iso_of(seconds: float | None) -> str | None:
 
 
 def iso(timestamp: datetime) -> str:
-    """Write *timestamp* the way every row and file of the project does: UTC, microseconds, Z."""
+    """Format *timestamp* as in every row and file: UTC, microseconds, Z."""
     return timestamp.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

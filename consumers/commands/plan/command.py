@@ -148,7 +148,7 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     runs = _PlanRuns(settings, planned)
     async with AsyncExitStack() as stack:
         for coverage in planned.coverages:
-            opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.resolved)
+            opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.record_verdicts)
             runs.pipelines.append(await stack.enter_async_context(opened))
         for name in files:
             await _read(name, runs, planned, progress)

@@ -201,7 +201,7 @@ class PlanCoverage:
                 waiting.popleft()  # expired
             waiting.append(arrival)
 
-    def resolved(self, answers: Mapping[str, Answer], now: float) -> None:
+    def record_verdicts(self, answers: Mapping[str, Answer], now: float) -> None:
         """Count the verdicts that arrived at *now*."""
         for address, answer in answers.items():
             if isinstance(answer, Verdict):

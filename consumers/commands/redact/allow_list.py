@@ -190,7 +190,7 @@ class AllowList:
                 self.names.add(name)
                 self._rules.setdefault(name, set()).update(_rules_of(column))
 
-    def allows(self, name: str, text: str) -> str | None:
+    def kept_part(self, name: str, text: str) -> str | None:
         """Return the kept part of a text under *name* (lower case), or None."""
         rules = self._rules.get(name, set())
         bare = text.strip()
@@ -208,7 +208,7 @@ class AllowList:
             return found[1]
         return None
 
-    def allows_number(self, name: str, number: float) -> bool:
+    def keeps_number(self, name: str, number: float) -> bool:
         """Return True if a number under *name* is kept."""
         rules = self._rules.get(name, set())
         return ("code" in rules and abs(number) < 10**7) or (

@@ -159,7 +159,7 @@ class Redactor:
             return 0.0 if isinstance(number, float) else 0
         if isinstance(number, float) and not (math.isfinite(number) and number.is_integer()):
             return 0.5  # still not an integer and not zero; nothing else of it is read
-        if abs(number) < 1_000 or self._keep.allows_number(name, number):
+        if abs(number) < 1_000 or self._keep.keeps_number(name, number):
             return number
         new = int(self._digits(str(abs(int(number)))[:18])) * (-1 if number < 0 else 1)
         return float(new) if isinstance(number, float) else new
@@ -181,7 +181,7 @@ class Redactor:
             return bare
         if self._keep.is_place(name):
             return "0"
-        found = self._address(bare) or self._keep.allows(name, text)
+        found = self._address(bare) or self._keep.kept_part(name, text)
         if found is not None:
             return found
         if bare[0] in "{[" and (inside := self._json(text, name, depth)) is not None:

@@ -33,14 +33,9 @@ def test_a_former_name_is_refused_with_the_new_one(
     monkeypatch.setenv(f"SIGNINWATCH_{old}", "1")
     with pytest.raises(ConfigurationError, match=wanted):
         load_settings()
+    monkeypatch.delenv(f"SIGNINWATCH_{old}")
     group, name = new.lower().split("__")
-    assert hasattr(getattr(load_of_nothing(monkeypatch, old), group), name)
-
-
-def load_of_nothing(monkeypatch: pytest.MonkeyPatch, variable: str) -> object:
-    """Return the default settings."""
-    monkeypatch.delenv(f"SIGNINWATCH_{variable}")
-    return load_settings()
+    assert hasattr(getattr(load_settings(), group), name)
 
 
 def test_the_environment_wins_over_the_file(

@@ -167,6 +167,6 @@ def test_what_holds_work_up_from_outside(setup: Setup) -> None:
     """Not what follows from work that stands."""
     for what in (Problem.STREAM_STANDS, Problem.PARTITIONS_UNOWNED, Problem.QUOTA_SPENT):
         setup.health.report(what, "x")
-    assert not setup.health.overdue
+    assert not setup.health.is_blocked
     setup.health.report(Problem.LEDGER_UNREACHABLE, "x")
-    assert setup.health.overdue
+    assert setup.health.is_blocked

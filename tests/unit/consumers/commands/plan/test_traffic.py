@@ -71,7 +71,7 @@ def test_an_answer_counts_for_who_waits_and_for_who_comes_while_it_lasts() -> No
     """At once within minutes, late within a day; and not a second longer than the answer lasts."""
     one = coverage()
     one.arrive([came(HERE, NOW, 2), came(HERE, NOW + 3 * 3_600, 5, risky=1)], NOW)
-    one.resolved({HERE: knows()}, NOW + 3 * 3_600 + NO_WAIT_SECONDS)
+    one.record_verdicts({HERE: knows()}, NOW + 3 * 3_600 + NO_WAIT_SECONDS)
     one.arrive([came(HERE, NOW + WEEK - MINUTE_SECONDS, 7), came(HERE, NOW + WEEK, 11)], NOW)
     waited = one.kinds[0].waited
     assert waited == {0: 12, 186: 2}
@@ -85,9 +85,9 @@ def test_the_order_within_a_batch_does_not_matter() -> None:
     """All of a batch is counted before it is asked about: what is yet to come has not waited."""
     one = coverage()
     one.arrive([came(HERE, NOW), came(HERE, NOW + DAY_SECONDS), came(HERE, NOW + 2 * WEEK)], NOW)
-    one.resolved({HERE: knows()}, NOW)
+    one.record_verdicts({HERE: knows()}, NOW)
     assert one.kinds[0].waited == {0: 2}
-    one.resolved({HERE: knows(NOW + 3 * WEEK)}, NOW + 2 * WEEK)
+    one.record_verdicts({HERE: knows(NOW + 3 * WEEK)}, NOW + 2 * WEEK)
     assert one.kinds[0].waited == {0: 3}
 
 
@@ -95,7 +95,7 @@ def test_who_waited_for_longer_than_a_day_is_given_up() -> None:
     """Whether the address is answered in the end, or never; who still waits is told apart."""
     one = coverage()
     one.arrive([came(HERE, NOW), came(HERE, NOW + DAY_SECONDS)], NOW)
-    one.resolved({HERE: knows()}, NOW + DAY_SECONDS + 10 * MINUTE_SECONDS)
+    one.record_verdicts({HERE: knows()}, NOW + DAY_SECONDS + 10 * MINUTE_SECONDS)
     one.arrive([came(THERE, NOW), came(THERE, NOW + DAY_SECONDS)], NOW)
     one.arrive([came(THERE, NOW + 3 * DAY_SECONDS)], NOW + 3 * DAY_SECONDS)
     one.end(NOW + 3 * DAY_SECONDS + MINUTE_SECONDS)
@@ -115,7 +115,7 @@ def test_only_answers_answer() -> None:
     one = coverage()
     one.arrive([came(HERE, NOW), came(THERE, NOW)], NOW)
     quota = Unanswered(why=WhyUnanswered.QUOTA, expires=0)
-    one.resolved({HERE: quota, THERE: knows()}, NOW)
+    one.record_verdicts({HERE: quota, THERE: knows()}, NOW)
     assert (figures(one), one.addresses) == ((2, 1, 0), 1)
 
 
@@ -124,7 +124,7 @@ def test_waits_are_those_within_which_a_share_was_answered() -> None:
     one = coverage()
     for number, minutes in enumerate([0] * 50 + [10] * 44 + [60] * 5 + [600]):
         one.arrive([came(address(number), NOW)], NOW)
-        one.resolved({address(number): knows()}, NOW + minutes * MINUTE_SECONDS)
+        one.record_verdicts({address(number): knows()}, NOW + minutes * MINUTE_SECONDS)
     assert [one.kinds[0].wait(share) for share in (0.5, 0.51, 0.94, 0.95, 1)] == [
         *(0, 10, 10, 60, 600)
     ]
