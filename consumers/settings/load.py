@@ -105,6 +105,7 @@ def _first_problem(error: ValidationError) -> str:
     """Describe the first wrong setting under the name of its variable. Never shows a value."""
     problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
     name = "__".join(part.upper() for part in problem["loc"] if isinstance(part, str))
+    name = name.removeprefix(PREFIX)  # an unknown group in a file of variables keeps it
     return f"{PREFIX}{name}: {_problem_text(name, problem)}"
 
 

@@ -65,3 +65,25 @@ def test_an_error_names_the_setting_and_hides_its_value(
     with pytest.raises(ConfigurationError, match=text) as caught:
         load_settings()
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("SIGNINWATCH_CROWDSECS__X=s3cret", "SIGNINWATCH_CROWDSECS__X: no such setting"),
+        (
+            "SIGNINWATCH_LOGS__PATIENCE=s3cret",
+            "SIGNINWATCH_LOGS__PATIENCE: was renamed; set SIGNINWATCH_LOGS__RETRY_LIMIT instead",
+        ),
+    ],
+)
+def test_a_file_of_variables_is_checked_in_the_same_way(
+    line: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An unknown or former name in it is never ignored."""
+    file = tmp_path / "variables.env"
+    file.write_text(f"{line}\n", "utf-8")
+    monkeypatch.setenv("SIGNINWATCH_ENV_FILE", str(file))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert str(caught.value) == text
