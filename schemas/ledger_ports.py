@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -72,20 +73,11 @@ class LedgerSize:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
-class Leases(Protocol):
-    """Short locks by name, by which instances agree on who looks up an address or reads a feed."""
+class VerdictStore(Protocol):
+    """Verdicts, and the leases by which instances agree on who looks an address up.
 
-    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
-        """See :meth:`Ledger.acquire`."""
-
-    async def release(self, addresses: Sequence[str]) -> None:
-        """See :meth:`Ledger.release`."""
-
-
-class Ledger(Protocol):
-    """One entry per address: its verdict, the expiry, and its pending sign-ins.
-
-    Every method is atomic, and durable when it returns. Times are those of the ledger's clock.
+    Every method of a ledger is atomic for each address, and durable when it returns. Times are
+    those of the ledger's clock. A method raises LedgerFailed, or waits until the store responds.
     """
 
     async def get_verdicts(self, addresses: Sequence[str]) -> dict[str, Answer]:
@@ -109,15 +101,20 @@ class Ledger(Protocol):
     async def release(self, addresses: Sequence[str]) -> None:
         """End this instance's leases without an answer: no lookup was made."""
 
+
+class PendingQueue(Protocol):
+    """Pending sign-ins, and the queue of their addresses."""
+
     async def enqueue_unless_answered(
         self, waiting: Sequence[PendingSignIn], crowded: int = 0
     ) -> dict[str, Verdict]:
         """Enqueue sign-ins; return the verdicts of addresses that were answered meanwhile.
 
         Sign-ins of answered addresses are not enqueued, unless a recheck of the address is
-        pending. Enqueueing the same key again changes nothing. Above the maximum of sign-ins per
-        address, those with the lowest score are evicted and counted as dropped. *crowded* is the
-        number of sign-ins rejected earlier for lack of capacity; it is added to that count.
+        pending. Enqueueing the same key again changes nothing. Above the maximum of sign-ins that
+        an instance may hold for an address, those with the lowest score are evicted and counted as
+        dropped. *crowded* is the number of sign-ins rejected earlier for lack of capacity; it is
+        added to that count.
         """
 
     async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
@@ -139,11 +136,28 @@ class Ledger(Protocol):
         """Return up to *most* addresses with pending sign-ins that may be looked up, best first.
 
         Addresses are ordered by score. A recheck needs a higher score than a first lookup, see
-        :func:`consumers.enrichment.ranking.recheck_penalty`.
+        :func:`consumers.ledger.rules.recheck_penalty`. Leased addresses are not due.
         """
+
+    async def pending_addresses(self, most: int) -> list[str]:
+        """Return up to *most* addresses with pending sign-ins, due or not."""
 
     async def expire_pending(self, enqueued_before: float) -> int:
         """Drop sign-ins enqueued before a time, and count them as dropped; return their number."""
+
+
+class Leases(Protocol):
+    """Leases by name: which instance reads a feed, uploads it, or tidies up."""
+
+    async def take_lease(self, name: str, seconds: float) -> bool:
+        """Take or renew a lease; return False if another instance holds it."""
+
+    async def end_lease(self, name: str) -> None:
+        """End this instance's lease."""
+
+
+class LookupCounter(Protocol):
+    """Lookups spent by account and period, and how many are wanted."""
 
     async def reserve(self, account: str, period: str, wanted: int, quota: int) -> int:
         """Reserve up to *wanted* lookups of *account*'s quota in the period; return the number."""
@@ -154,13 +168,52 @@ class Ledger(Protocol):
     async def spent(self, account: str, period: str) -> int:
         """Return the number of lookups reserved in the period."""
 
-    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return entries stored by :meth:`put_history`."""
+    async def count_demand(self, account: str, new: Mapping[int, int]) -> int:
+        """Add numbers of new addresses by hour since the epoch; return those of the last 24 hours.
 
-    async def put_history(
-        self, entries: Mapping[str, bytes], merge: Callable[[str, bytes, bytes], bytes]
+        All instances add to the same numbers.
+        """
+
+
+class EntrySpace(Enum):
+    """Kinds of keyed entries."""
+
+    HISTORY = "history"
+    """What the ranking has learned of accounts, locations and networks."""
+    UPLOADS = "uploads"
+    """Indicators uploaded to Sentinel, by address."""
+    NOTES = "notes"
+    BUDGETS = "budgets"
+    LEASES = "leases"
+
+
+class Entries(Protocol):
+    """Entries by key, merged between instances."""
+
+    async def get_entries(self, space: EntrySpace, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the stored entries among *keys*."""
+
+    async def put_entries(
+        self,
+        space: EntrySpace,
+        entries: Mapping[str, bytes],
+        merge: Callable[[str, bytes, bytes], bytes],
     ) -> None:
-        """Store history entries; *merge* combines an entry with that of another instance."""
+        """Store entries; *merge* combines an entry with that of another instance."""
+
+
+class Notes(Protocol):
+    """Small texts by name."""
+
+    async def get_value(self, name: str) -> str | None:
+        """Return the text stored by :meth:`put_value`, or None."""
+
+    async def put_value(self, name: str, text: str) -> None:
+        """Store a small text under a name."""
+
+
+class Ledger(VerdictStore, PendingQueue, Leases, LookupCounter, Entries, Notes, Protocol):
+    """Everything that survives a restart."""
 
     async def forget(
         self,
@@ -174,17 +227,11 @@ class Ledger(Protocol):
         *revise* returns the remaining content of a history entry, or None to delete the entry.
         """
 
-    async def get_value(self, name: str) -> str | None:
-        """Return the text stored by :meth:`put_value`, or None."""
-
-    async def put_value(self, name: str, text: str) -> None:
-        """Store a small text under a name."""
-
     async def purge_expired(self) -> None:
         """Delete expired entries and the budgets of past periods. Call it periodically."""
 
     async def size(self) -> LedgerSize:
-        """Return the size of the ledger. May be some minutes old where counting is expensive."""
+        """Return the size of the ledger. Expired verdicts count until they are purged."""
 
     async def close(self) -> None:
         """Close the state."""

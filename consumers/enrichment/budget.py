@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from consumers.coalesce import Coalescer
-from schemas.durations import DAY_SECONDS
+from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from schemas.ports import Clock
 
 PERIOD_DAYS = 30
+SHARE_DEMAND_SECONDS = 60.0
+"""Seconds between two additions of new addresses to the numbers that all instances share."""
 _FIRST_RECORD = "first record"
 
 
@@ -85,6 +87,11 @@ class Budget:
         self._paced = paced
         self._pace: tuple[str, Pacing] | None = None
         self._spent = 0
+        self._demand = 0
+        """New addresses of the last 24 hours, of all instances."""
+        self._new_demand: dict[int, int] = {}
+        """New addresses by hour that are not shared yet."""
+        self._demand_shared: float | None = None
         self._reserving: Coalescer[int, Reservation] = Coalescer(self._reserve)
 
     @property
@@ -128,8 +135,25 @@ class Budget:
             return 0
         return max(0, await self._spendable(period) - self._spent)
 
-    async def can_afford(self, a_day: float) -> bool:
-        """Return True if the rest of the period's quota covers *a_day* lookups per day."""
+    def record_demand(self, addresses: int) -> None:
+        """Count new addresses, each of which would need a lookup."""
+        if addresses:
+            hour = int(self._clock.now() // HOUR_SECONDS)
+            self._new_demand[hour] = self._new_demand.get(hour, 0) + addresses
+
+    async def share_demand(self) -> None:
+        """Add this instance's new addresses to those of all, and learn the sum."""
+        now = self._clock.now()
+        due = SHARE_DEMAND_SECONDS if self._new_demand else HOUR_SECONDS
+        if self._demand_shared is not None and 0 <= now - self._demand_shared < due:
+            return
+        self._demand_shared = now
+        new, self._new_demand = self._new_demand, {}
+        self._demand = await self._ledger.count_demand(self._account, new)
+
+    async def can_afford_demand(self) -> bool:
+        """Return True if the rest of the period's quota covers a day like the last, each day."""
+        a_day = self._demand + sum(self._new_demand.values())
         period = await self._period()
         if not self._paced:
             return True

@@ -33,12 +33,13 @@ from consumers.enrichment.history_entries import (
 )
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 from schemas.events.outcomes import Outcome
+from schemas.ledger_ports import EntrySpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.events.ranking_signals import Signals
-    from schemas.ledger_ports import Ledger
+    from schemas.ledger_ports import Entries
     from schemas.ports import Clock
 
 MAX_HISTORY_ENTRIES = 100_000
@@ -84,7 +85,7 @@ class History:
     """
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, *, max_entries: int = MAX_HISTORY_ENTRIES
+        self, ledger: Entries, clock: Clock, *, max_entries: int = MAX_HISTORY_ENTRIES
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -114,7 +115,7 @@ class History:
         missing = [key for key in keys if self._cached(key) is None]
         if not missing:
             return
-        found = await self._ledger.get_history(missing)
+        found = await self._ledger.get_entries(EntrySpace.HISTORY, missing)
         for key in missing:
             if self._cached(key) is None:  # another batch may have fetched and updated it
                 body = found.get(key)
@@ -269,7 +270,7 @@ class History:
             entries = {key: msgspec.msgpack.encode(entry) for key, entry in self._flushing.items()}
             try:
                 if entries:
-                    await self._ledger.put_history(entries, merged)
+                    await self._ledger.put_entries(EntrySpace.HISTORY, entries, merged)
             except BaseException:
                 self._changed = self._flushing | self._changed
                 raise

@@ -30,8 +30,6 @@ MAX_COUNTED_ATTEMPTS = 3
 
 Days = tuple[int, int]
 """The last day on which a value was seen, and the number of days."""
-UPLOADED_KEY_PREFIX = "ti|"
-"""Key prefix, before an address, of the upload record (:mod:`producers.sentinel`)."""
 
 
 class AttemptCounts(msgspec.Struct, array_like=True):
@@ -132,8 +130,6 @@ def without(key: str, body: bytes, *, account: str | None, address: str | None) 
 
     Return None for an unreadable entry as well.
     """
-    if key.startswith(UPLOADED_KEY_PREFIX):
-        return None if key == f"{UPLOADED_KEY_PREFIX}{address}" else body
     if account is not None:
         name = pseudonym(account.lower())
         if key == f"a|{name}":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumers.enrichment.budget import Budget, Reservation
-    from schemas.ledger_ports import Leases
+    from schemas.ledger_ports import VerdictStore
     from schemas.ports import Clock, Source, SourceVerdict
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class LookupCounts:
 class AddressLease:
     """Leases that let instances share the lookups of a ledger."""
 
-    ledger: Leases
+    ledger: VerdictStore
     lease: float
     """Seconds that a lease lasts; longer than any request."""
 

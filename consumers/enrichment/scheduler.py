@@ -6,7 +6,6 @@ wait, and each lookup goes to the pending address with the highest score until n
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,9 +15,8 @@ from consumers.enrichment.ranking import (
     MIN_RECHECK_SCORE_UNCONSTRAINED,
     MIN_STALE_RECHECK_SCORE,
     STALE_VERDICT_SECONDS,
-    next_recheck,
 )
-from schemas.durations import HOUR_SECONDS
+from consumers.ledger.rules import next_recheck
 from schemas.events.sign_in import is_risky
 from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
 
@@ -38,25 +36,6 @@ MAX_DISPATCHED = 10_000
 """Maximum number of dispatched addresses whose pending entry is kept in memory."""
 MAY_TURN_WORSE = (Reputation.UNKNOWN, Reputation.BENIGN)
 """Reputations that may turn worse."""
-
-
-class DemandEstimate:
-    """Number of new addresses in the last day, as far as this process knows."""
-
-    def __init__(self) -> None:
-        self._hours: deque[list[float]] = deque()
-
-    def record(self, now: float, addresses: int) -> None:
-        """Record new addresses."""
-        if not self._hours or now - self._hours[-1][0] >= HOUR_SECONDS:
-            self._hours.append([now, 0])
-        self._hours[-1][1] += addresses
-
-    def per_day(self, now: float) -> float:
-        """Return the number of new addresses in the last 24 hours."""
-        while self._hours and now - self._hours[0][0] > 24 * HOUR_SECONDS:
-            self._hours.popleft()
-        return sum(count for _, count in self._hours)
 
 
 class LookupScheduler:
@@ -80,7 +59,6 @@ class LookupScheduler:
         self._clock = clock
         self._waiting_limit = waiting_limit
         self._dispatched: dict[str, PendingAddress] = {}
-        self._demand = DemandEstimate()
         self._backlogged = False
         self._over_budget = False
 
@@ -96,10 +74,10 @@ class LookupScheduler:
     async def dispatch_now(self, addresses: Sequence[str]) -> bool:
         """Return True if new addresses may be looked up immediately."""
         now = self._clock.now()
-        self._demand.record(
-            now, sum(not self._pending.capacity.has_pending(address, now) for address in addresses)
+        self._budget.record_demand(
+            sum(not self._pending.capacity.has_pending(address, now) for address in addresses)
         )
-        self._over_budget = not await self._budget.can_afford(self._demand.per_day(now))
+        self._over_budget = not await self._budget.can_afford_demand()
         if self._budget.is_paced and not self.constrained:
             left = await self._budget.allowance() - self._lookups.pending
             self._backlogged = left < len(addresses) and await self._lookups.may_look_up()
@@ -113,6 +91,7 @@ class LookupScheduler:
 
     async def dispatch(self) -> None:
         """Look up the pending addresses with the highest scores, as many as the pace allows now."""
+        await self._budget.share_demand()
         if not await self._lookups.may_look_up():
             return
         await self._budget.look()

@@ -1,4 +1,4 @@
-"""Pending sign-ins: scored, and enqueued in the ledger within bounds."""
+"""Scores of sign-ins that wait for a lookup, and the room for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from heapq import heappush, heapreplace
 from typing import TYPE_CHECKING
 
 from consumers.enrichment.ranking import score_breakdown, total_points
-from consumers.ledger.rules import weight
+from consumers.ledger.rules import weight_of
 from consumers.pipeline.evaluator import row_time
 from schemas.events.ranking_signals import signals_of
 from schemas.ledger_ports import PendingSignIn
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.ranking_signals import Signals
-    from schemas.intel.verdicts import Verdict
-    from schemas.ledger_ports import Ledger
     from schemas.ports import Clock
 
     _Read = dict[str, list[tuple[Sighting, Signals]]]
@@ -77,11 +75,10 @@ class CapacityHint:
 
 
 class PendingSignIns:
-    """Scores and enqueues sign-ins."""
+    """Scores sign-ins that may have to wait."""
 
     def __init__(
         self,
-        ledger: Ledger,
         history: History,
         clock: Clock,
         guard: RecordGuard,
@@ -90,13 +87,14 @@ class PendingSignIns:
         lasts: float,
     ) -> None:
         self._guard = guard
-        self._ledger = ledger
         self._history = history
         self._clock = clock
         self.capacity = CapacityHint(per_address, lasts)
 
-    async def enqueue(self, waiting: Mapping[str, Sequence[Sighting]]) -> dict[str, Verdict]:
-        """Enqueue sign-ins by address; return verdicts of addresses resolved in the meantime."""
+    async def scored(
+        self, waiting: Mapping[str, Sequence[Sighting]]
+    ) -> tuple[list[PendingSignIn], int]:
+        """Score sign-ins by address; return those to enqueue, and how many find no room."""
         read = self._read(waiting)
         await self._history.fetch(_pairs(read))
         now = self._clock.now()
@@ -110,7 +108,7 @@ class PendingSignIns:
                     self._history.learn(address, signals)
                     event_score, location_score = total_points(parts)
                     if not self.capacity.has_room(
-                        address, weight(signals.outcome, event_score), now
+                        address, weight_of(signals.outcome, event_score), now
                     ):
                         evicted += 1
                         continue
@@ -122,7 +120,7 @@ class PendingSignIns:
                         )
                     )
         await self._guard.flush()
-        return await self._ledger.enqueue_unless_answered(accepted, evicted)
+        return accepted, evicted
 
     async def learn_history(self, group: Mapping[str, Sequence[Sighting]]) -> dict[str, float]:
         """Learn from sign-ins that do not wait; return the scores of their addresses."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consumers.clock import EventClock
 from consumers.event_time import advance, leap
 from consumers.pipeline.batch import BatchTracker
+from consumers.pipeline.enqueuer import ENQUEUE_LINGER_SECONDS, Enqueuer
 from consumers.pipeline.evaluator import Evaluator
 from consumers.pipeline.in_flight import InFlight, group_by_address
 from consumers.pipeline.retro_match import RetroMatch
@@ -17,7 +18,7 @@ from schemas.durations import DAY_SECONDS
 from schemas.intel.verdicts import Answer, Unanswered, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from consumers.enrichment.history import History
     from consumers.enrichment.local_sources import LocalSources
@@ -90,6 +91,15 @@ class Pipeline:
         self._evaluator = Evaluator(judge, history, outbox, ledger, clock, local_sources, guard)
         self._triage = Triage(
             self.counts, self.in_flight, self._evaluator, local_sources, lookups, own_networks
+        )
+        self._enqueuer = Enqueuer(
+            pending,
+            ledger,
+            self._evaluator,
+            cache,
+            local_sources,
+            self.counts,
+            linger=ENQUEUE_LINGER_SECONDS[clock.kind],
         )
         self._outbox = outbox
         self.guard = guard
@@ -171,9 +181,11 @@ class Pipeline:
 
     async def flush(self) -> None:
         """Wait for lookups in flight, and send all findings. Pending sign-ins stay pending."""
+        await self._enqueuer.flush()
         await self._evaluator.flush_aggregates(None)
         if self._lookups is not None:
             await self._lookups.wait_until_idle()
+        await self._enqueuer.flush()
         await self._evaluator.flush_aggregates(None)
         await self._outbox.flush()
         await self._history.flush()
@@ -198,6 +210,7 @@ class Pipeline:
 
     async def run_maintenance(self) -> None:
         """Run periodic work that is due; cheap if none is."""
+        self._enqueuer.raise_failure()
         now = self._clock.now()
         breaker = None if self._lookups is None else self._lookups.paid_lookup.breaker
         if breaker is not None and breaker.times_closed > self._times_closed:
@@ -289,14 +302,17 @@ class Pipeline:
         verdicts = triaged.verdicts
         if matches:
             verdicts = {address: v for address, v in verdicts.items() if address not in matches}
-        await self._recheck(verdicts, group)
-        await self._enqueue(waiting, {address: [tracker] for address in waiting})
+        await self._recheck(verdicts, group, tracker)
+        await self._enqueuer.add(waiting, {address: [tracker] for address in waiting})
         await self.guard.flush()
         if self._lookups is not None and self._clock.kind == "event":
             await self._lookups.wait_for_in_flight()  # the clock must not advance during a lookup
 
     async def _recheck(
-        self, verdicts: Mapping[str, Verdict], group: Mapping[str, list[Sighting]]
+        self,
+        verdicts: Mapping[str, Verdict],
+        group: Mapping[str, list[Sighting]],
+        tracker: BatchTracker,
     ) -> None:
         """Enqueue sign-ins whose address awaits, or deserves, a recheck."""
         if self._scheduler is None or not verdicts:
@@ -317,8 +333,11 @@ class Pipeline:
             if due:
                 await self._cache.put_verdicts(due)
                 rechecks |= due
-        if rechecks:
-            await self._pending.enqueue({address: group[address] for address in rechecks})
+        await self._enqueuer.add(
+            {address: group[address] for address in rechecks},
+            {address: [tracker] for address in rechecks},
+            evaluated=True,
+        )
 
     async def _look_up(
         self, new: dict[str, list[Sighting]], tracker: BatchTracker
@@ -362,11 +381,11 @@ class Pipeline:
                 waiting[address] = sightings
                 self.counts.reasons[answer.why.value] += firsts(sightings)
         await self._evaluate_pending(late)
-        await self._enqueue(waiting, trackers)
-        if any(rechecks.values()):
-            await self._pending.enqueue(
-                {address: sightings for address, sightings in rechecks.items() if sightings}
-            )
+        await self._enqueuer.add(waiting, {address: trackers[address] for address in waiting})
+        again = {address: sightings for address, sightings in rechecks.items() if sightings}
+        await self._enqueuer.add(
+            again, {address: trackers[address] for address in again}, evaluated=True
+        )
         for tracker in chain.from_iterable(trackers.values()):
             tracker.done()
 
@@ -374,23 +393,3 @@ class Pipeline:
         for address, acknowledged in (await self._evaluator.evaluate_pending(answered)).items():
             self.counts.resolved_late(address, acknowledged)
             self._pending.capacity.clear(address)
-
-    async def _enqueue(
-        self,
-        waiting: Mapping[str, Sequence[Sighting]],
-        trackers: Mapping[str, Sequence[BatchTracker]],
-    ) -> None:
-        """Enqueue sign-ins; evaluate those whose address was resolved in the meantime."""
-        if not waiting:
-            return
-        answered = await self._pending.enqueue(waiting)
-        self._cache.remember(answered)
-        matches = self._local_sources.match(list(answered))
-        for address, sightings in waiting.items():
-            if (verdict := answered.get(address)) is not None:
-                self.counts.cache_hits += firsts(sightings)
-                await self._evaluator.evaluate_in_flight(
-                    address, sightings, verdict, trackers[address], matches.get(address)
-                )
-            else:
-                self.counts.enqueued(address, firsts(sightings))

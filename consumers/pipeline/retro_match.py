@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     VerdictListener = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
     """Receives new answers by address, and local verdicts that add to or replace them."""
 
-MATCH_BATCH = 500
-"""Addresses per query to the ledger."""
+MAX_EXACT_MATCHES = 200
+"""Addresses that are looked for one by one; beyond, all pending addresses are read."""
 MAX_PENDING_SCANNED = 100_000
 """Maximum number of pending addresses to scan for a new network indicator."""
 
@@ -91,9 +91,9 @@ class RetroMatch:
     async def _pending_addresses(self, observables: Collection[str] | None) -> list[str]:
         """Return the pending addresses that *observables* may match."""
         if observables is None or any("/" in observable for observable in observables):
-            return [pending.address for pending in await self._ledger.due(MAX_PENDING_SCANNED)]
-        found: set[str] = set()
-        exact = list(observables)
-        for start in range(0, len(exact), MATCH_BATCH):
-            found |= await self._ledger.waiting_among(exact[start : start + MATCH_BATCH])
-        return list(found)
+            return await self._ledger.pending_addresses(MAX_PENDING_SCANNED)
+        if len(observables) > MAX_EXACT_MATCHES:
+            wanted = set(observables)
+            pending = await self._ledger.pending_addresses(MAX_PENDING_SCANNED)
+            return [address for address in pending if address in wanted]
+        return list(await self._ledger.waiting_among(list(observables)))

@@ -37,7 +37,6 @@ OUTBOX_INTERVAL_SECONDS = 0.25
 PARTITION_CHECK_INTERVAL_SECONDS = 5.0
 HUB_CHECK_INTERVAL_SECONDS = 15.0
 MAINTENANCE_INTERVAL_SECONDS = 5.0
-RECOVERY_INTERVAL_SECONDS = 60.0
 ORPHANED_AFTER_SECONDS = 120.0
 """Age in seconds of a verdict from which its waiting sign-ins count as orphaned."""
 KEY_RELOAD_INTERVAL_SECONDS = 5.0
@@ -92,6 +91,8 @@ class Service:
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._owned: set[str] = set()
+        self._recover_at: float | None = None
         self.ready = False
         """True while all loops run and the service is not draining."""
 
@@ -171,7 +172,6 @@ class Service:
             (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
             (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.run_maintenance),
-            (RECOVERY_INTERVAL_SECONDS, self._recover),
             (KEY_RELOAD_INTERVAL_SECONDS, self._keys.reload_if_changed),
             (VERDICTS_INTERVAL_SECONDS, self._send_verdicts),
             (self.settings.report_interval, self._send_health),
@@ -188,6 +188,21 @@ class Service:
 
     async def _check_partitions(self) -> None:
         await _each(receiver.check_partitions for receiver in self.receivers)
+        await self._recover_after_takeover()
+
+    async def _recover_after_takeover(self) -> None:
+        """Evaluate what the former owner of a partition left, if it has not been restarted.
+
+        The owner may be ending in good order, so its verdicts get some time.
+        """
+        owned = {claim.name for claim in self.claims()}
+        now = time.monotonic()
+        if owned - self._owned:
+            self._recover_at = now + ORPHANED_AFTER_SECONDS
+        self._owned = owned
+        if self._recover_at is not None and now >= self._recover_at:
+            self._recover_at = None
+            await self._pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
 
     async def _check_hubs(self) -> None:
         connected = (receiver for receiver in self.receivers if receiver.connected.is_set())
@@ -203,9 +218,6 @@ class Service:
 
     async def _checkpoint(self) -> None:
         await _each(receiver.checkpoint for receiver in self.receivers)
-
-    async def _recover(self) -> None:
-        await self._pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -177,7 +177,6 @@ class Core:
         self.in_flight = InFlight()
         self.history = History(ledger, clock)
         self.pending = PendingSignIns(
-            ledger,
             self.history,
             clock,
             guard,

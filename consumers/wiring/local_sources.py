@@ -215,7 +215,7 @@ class SourceManager:
         if self._leases is None or self.replica is None:
             return True
         name = f"late {REPLICA} {self.replica.built}"
-        return name in (await self._leases.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
+        return await self._leases.take_lease(name, PUBLISH_LEASE_SECONDS)
 
     async def bring_up_to_date(self) -> list[str]:
         """Refresh all sources that are due, one after the other; return the failures."""

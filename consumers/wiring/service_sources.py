@@ -14,7 +14,6 @@ from consumers.ledger.table.journal import TableJournal
 from consumers.ledger.table.recent import TableRecentStore
 from consumers.service.clock_check import ClockCheck
 from consumers.sources.feeds.sync import SharedFeed
-from consumers.wiring.azure import transports
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ def make_table(
         connection_string=secret.get_secret_value() if secret else None,
         account_url=state.account_url,
         credential=credentials.get() if secret is None else None,
-        new_transport=transports(settings.ca_bundle, ClockCheck(health).observe),
+        ca_bundle=settings.ca_bundle,
+        answered=ClockCheck(health).observe,
     )
 
 

@@ -87,16 +87,13 @@ class FeedExport:
             return  # already reported as a health problem
         finally:
             if self._shared:
-                await self._ledger.release([self._claim])
+                await self._ledger.end_lease(self._claim)
 
     async def _mine(self) -> bool:
         """Acquire or renew the lease; return True if this instance holds it."""
         if not self._shared:
             return True
-        return (
-            self._claim
-            in (await self._ledger.acquire([self._claim], EXPORT_LEASE_SECONDS)).acquired
-        )
+        return await self._ledger.take_lease(self._claim, EXPORT_LEASE_SECONDS)
 
     async def _due(self) -> bool:
         """Return True if indicators without an end need renewal before Sentinel expires them."""

@@ -27,6 +27,7 @@ from schemas.health import Problem
 from schemas.intel.indicators import reputation_of
 from schemas.intel.stix_export import feed_indicators, for_readers_only, malicious_indicator
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
+from schemas.ledger_ports import Entries, EntrySpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -34,13 +35,10 @@ if TYPE_CHECKING:
     from schemas.health import HealthReporter
     from schemas.intel.indicators import Indicator
     from schemas.intel.stix_export import StixObject
-    from schemas.ledger_ports import Ledger
     from schemas.ports import Clock
 
 log = structlog.get_logger()
 
-UPLOADED_KEY_PREFIX = "ti|"
-"""Prefix of the history key of an address."""
 MAX_QUEUED_UPLOADS = 50_000
 MAX_REMEMBERED_UPLOADS = 100_000
 """Maximum addresses whose upload record is cached in memory."""
@@ -54,7 +52,7 @@ READ_BATCH = 500
 HELD_BACK_PAUSE_SECONDS = 30.0
 """Minimum pause after the service has accepted nothing."""
 RENEW_RECORD_SECONDS = 30 * 86_400.0
-"""Age at which a ledger entry is renewed, before the history expires it."""
+"""Age of an upload that is renewed when a later end is known."""
 
 
 class Uploader(Protocol):
@@ -112,7 +110,7 @@ class IndicatorExport:
     def __init__(
         self,
         uploader: Uploader,
-        ledger: Ledger,
+        ledger: Entries,
         clock: Clock,
         settings: ExportSettings,
         *,
@@ -225,11 +223,11 @@ class IndicatorExport:
         unknown = [address for address in self._queue if self._remembered(address) is None]
         for start in range(0, len(unknown), READ_BATCH):
             batch = unknown[start : start + READ_BATCH]
-            keys = [UPLOADED_KEY_PREFIX + address for address in batch]
-            found = await self._ledger.get_history(keys)
+            found = await self._ledger.get_entries(EntrySpace.UPLOADS, batch)
             for address in batch:
-                key = UPLOADED_KEY_PREFIX + address
-                shared = decoded_upload(key, found[key]) if key in found else NEVER_UPLOADED
+                shared = (
+                    decoded_upload(address, found[address]) if address in found else NEVER_UPLOADED
+                )
                 self._remember(address, shared)
                 wanted = self._queue.get(address)
                 if wanted is not None and self._kind(address, wanted, shared) is None:
@@ -272,12 +270,9 @@ class IndicatorExport:
         self._doubtful.update(change.address for change in changes)
         refused = await self._send([change.indicator for change in changes])
         accepted = [change for change in changes if change.indicator["id"] not in refused]
-        entries = {
-            UPLOADED_KEY_PREFIX + change.address: msgspec.msgpack.encode(change.shared)
-            for change in accepted
-        }
+        entries = {change.address: msgspec.msgpack.encode(change.shared) for change in accepted}
         if entries:
-            await self._ledger.put_history(entries, merged)
+            await self._ledger.put_entries(EntrySpace.UPLOADS, entries, merged)
         for change in accepted:
             self._remember(change.address, change.shared)
             self.counts[change.what] += 1

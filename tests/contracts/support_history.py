@@ -10,6 +10,7 @@ from consumers.enrichment.history_entries import AccountEntry, GroupEntry, Locat
 from schemas.durations import DAY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
+from schemas.ledger_ports import EntrySpace
 
 if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
@@ -43,19 +44,19 @@ def failed(account: str = ADA, **more: Any) -> Signals:
 async def account_in(ledger: Ledger, name: str) -> AccountEntry | None:
     """Return what is kept of an account."""
     key = f"a|{pseudonym(name)}"
-    found = await ledger.get_history([key])
+    found = await ledger.get_entries(EntrySpace.HISTORY, [key])
     return msgspec.msgpack.decode(found[key], type=AccountEntry) if found else None
 
 
 async def place_in(ledger: Ledger, place: str) -> LocationEntry | None:
     """Return what is kept of a place."""
-    found = await ledger.get_history([f"p|{place}"])
+    found = await ledger.get_entries(EntrySpace.HISTORY, [f"p|{place}"])
     return msgspec.msgpack.decode(found[f"p|{place}"], type=LocationEntry) if found else None
 
 
 async def group_in(ledger: Ledger, key: str) -> GroupEntry | None:
     """Return what is kept of a network or a bad address."""
-    found = await ledger.get_history([key])
+    found = await ledger.get_entries(EntrySpace.HISTORY, [key])
     return msgspec.msgpack.decode(found[key], type=GroupEntry) if found else None
 
 

@@ -13,6 +13,7 @@ from consumers.enrichment.history_entries import (
     MAX_BAD_ADDRESS_ACCOUNTS,
     MAX_LOCATION_ACCOUNTS,
 )
+from schemas.ledger_ports import EntrySpace
 from tests.contracts.support_history import (
     ADA,
     BO,
@@ -133,18 +134,17 @@ async def test_the_bounds_hold_over_instances(azurite: Azurite, clock: Clock) ->
 async def test_forgetting_what_is_gone_by_then(azurite: Azurite, clock: Clock) -> None:
     """An entry that another instance deletes between reading and writing is forgotten as well."""
     async with instances(azurite.connection_string, clock, 2) as (one, other):
-        await one.put_history({"p|x": b"1"}, never)
-        read = one._table.rows
+        await one.put_entries(EntrySpace.HISTORY, {"p|x": b"1"}, never)
+        read = one._entries.scan
 
-        async def rows(*arguments: Any, **more: Any) -> Any:
-            found = await read(*arguments, **more)
-            if found and found[0].row.startswith("h|"):
+        async def scan(*arguments: Any, **more: Any) -> Any:
+            async for found in read(*arguments, **more):
                 await other.forget(lambda *_: None)
-            return found
+                yield found
 
-        one._table.rows = rows  # type: ignore[method-assign]
+        one._entries.scan = scan  # type: ignore[method-assign]
         await one.forget(lambda *_: b"2")
-        assert await one.get_history(["p|x"]) == {}
+        assert await one.get_entries(EntrySpace.HISTORY, ["p|x"]) == {}
 
 
 async def test_keys_beyond_ascii_reach_who_revises(azurite: Azurite, clock: Clock) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.ledger.table.rows import Write
+from consumers.ledger.table.entities import Write
 from schemas.errors import LedgerFailed
 from schemas.feed_ports import JournalPosition
 from tests.contracts.support_journal import (

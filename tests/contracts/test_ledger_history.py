@@ -18,7 +18,7 @@ from consumers.enrichment.history_entries import (
 from consumers.ledger.rules import HISTORY_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import Unanswered, WhyUnanswered
-from schemas.ledger_ports import ErasedCounts, Ledger
+from schemas.ledger_ports import EntrySpace, ErasedCounts, Ledger
 from tests.contracts.support_history import (
     ADA,
     BO,
@@ -89,22 +89,25 @@ async def test_history_survives(opened: Open) -> None:
     """Byte for byte, over a restart; a key that was never kept is not told."""
     kept = {key: bytes(range(256)) * (number + 1) for number, key in enumerate(ODD)}
     ledger = await opened()
-    assert await ledger.get_history([]) == {}
-    await ledger.put_history({}, never)
-    await ledger.put_history(kept, never)
+    assert await ledger.get_entries(EntrySpace.HISTORY, []) == {}
+    await ledger.put_entries(EntrySpace.HISTORY, {}, never)
+    await ledger.put_entries(EntrySpace.HISTORY, kept, never)
     await ledger.close()
     ledger = await opened()
-    assert await ledger.get_history([*ODD, "a|never"]) == kept
-    await ledger.put_history({ODD[0]: b"other"}, mine)
-    assert await ledger.get_history(ODD[:2]) == {ODD[0]: b"other", ODD[1]: kept[ODD[1]]}
+    assert await ledger.get_entries(EntrySpace.HISTORY, [*ODD, "a|never"]) == kept
+    await ledger.put_entries(EntrySpace.HISTORY, {ODD[0]: b"other"}, mine)
+    assert await ledger.get_entries(EntrySpace.HISTORY, ODD[:2]) == {
+        ODD[0]: b"other",
+        ODD[1]: kept[ODD[1]],
+    }
 
 
 async def test_more_entries_than_one_statement_takes(opened: Open) -> None:
     """Any number at once."""
     ledger = await opened()
     many = {f"p|81.2.{n // 250}.{n % 250}": b"%d" % n for n in range(1_100)}
-    await ledger.put_history(many, never)
-    assert await ledger.get_history(list(many)) == many
+    await ledger.put_entries(EntrySpace.HISTORY, many, never)
+    assert await ledger.get_entries(EntrySpace.HISTORY, list(many)) == many
 
 
 async def test_learning_twice_changes_nothing(opened: Open, clock: Clock) -> None:
@@ -114,13 +117,13 @@ async def test_learning_twice_changes_nothing(opened: Open, clock: Clock) -> Non
     first = await learned(ledger, clock, *seen, bad=(A, ADA))
     people = [f"a|{one}" for one in names(ADA, BO)]
     keys = [f"p|{A}", f"b|{A}", "n|3320", "p|2a02810800000000", *people]
-    before = await ledger.get_history(keys)
+    before = await ledger.get_entries(EntrySpace.HISTORY, keys)
     assert sorted(before) == sorted(keys)
     for address, one in seen:
         first.learn(address, one)
     await first.flush()
     second = await learned(ledger, clock, *seen[::-1], *seen, bad=(A, ADA))
-    assert await ledger.get_history(keys) == before
+    assert await ledger.get_entries(EntrySpace.HISTORY, keys) == before
     assert second.seen(*seen[0]) == first.seen(*seen[0])
 
 
@@ -145,20 +148,22 @@ async def test_what_is_learned_is_known_after_a_restart(opened: Open, clock: Clo
 async def test_sweeping_forgets_what_nobody_used(opened: Open, clock: Clock) -> None:
     """After HISTORY_SECONDS without a change, and not before."""
     ledger = await opened()
-    await ledger.put_history({"p|old": b"1", "p|used": b"2"}, never)
-    await ledger.put_history({f"n|{n}": b"" for n in range(700)}, never)
+    await ledger.put_entries(EntrySpace.HISTORY, {"p|old": b"1", "p|used": b"2"}, never)
+    await ledger.put_entries(EntrySpace.HISTORY, {f"n|{n}": b"" for n in range(700)}, never)
     clock.time += 1_000.0
-    await ledger.put_history({"p|used": b"3"}, mine)
+    await ledger.put_entries(EntrySpace.HISTORY, {"p|used": b"3"}, mine)
     clock.time += HISTORY_SECONDS - 1_001.0
     await ledger.purge_expired()
-    assert await ledger.get_history(["p|old", "p|used", "n|1"]) == {
+    assert await ledger.get_entries(EntrySpace.HISTORY, ["p|old", "p|used", "n|1"]) == {
         "p|old": b"1",
         "p|used": b"3",
         "n|1": b"",
     }
     clock.time += 2.0
     await ledger.purge_expired()
-    kept = await ledger.get_history(["p|old", "p|used", *(f"n|{n}" for n in range(700))])
+    kept = await ledger.get_entries(
+        EntrySpace.HISTORY, ["p|old", "p|used", *(f"n|{n}" for n in range(700))]
+    )
     assert kept == {"p|used": b"3"}
 
 
@@ -208,14 +213,19 @@ async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
     await plant(ledger, clock)
     for address, expected in (
         (A, ErasedCounts(1, 0, 4)),
-        (B, ErasedCounts(1, 2, 3)),
+        (B, ErasedCounts(0, 2, 3)),  # what was known once ended when somebody came again
         (C, ErasedCounts(1, 1, 2)),
     ):
         revise = partial(without, account=None, address=address)
         assert await ledger.forget(revise, address=address) == expected
         assert await ledger.forget(revise, address=address) == ErasedCounts()
     assert await ledger.get_verdicts([A, B, C]) == {}
-    assert await ledger.get_history([f"p|{A}", f"b|{A}", f"p|{C}", "p|2a02810800000000"]) == {}
+    assert (
+        await ledger.get_entries(
+            EntrySpace.HISTORY, [f"p|{A}", f"b|{A}", f"p|{C}", "p|2a02810800000000"]
+        )
+        == {}
+    )
     assert {one.address for one in await ledger.due(9)} == {"93.184.216.35", "93.184.216.36"}
     for name in (ADA, BO):
         account = await account_in(ledger, name)
@@ -256,12 +266,12 @@ async def test_every_key_reaches_who_revises(opened: Open, key: str) -> None:
     """As it was kept, whatever its characters; and what is left is found by it."""
     ledger = await opened()
     await revised(ledger, key)
-    assert await ledger.get_history([key]) == {}
+    assert await ledger.get_entries(EntrySpace.HISTORY, [key]) == {}
 
 
 async def revised(ledger: Ledger, key: str) -> None:
     """Have an entry revised, and hold what is told of it."""
-    await ledger.put_history({key: b"body"}, never)
+    await ledger.put_entries(EntrySpace.HISTORY, {key: b"body"}, never)
     told: list[tuple[str, bytes]] = []
 
     def revise(key: str, body: bytes) -> bytes | None:
@@ -270,9 +280,9 @@ async def revised(ledger: Ledger, key: str) -> None:
 
     assert await ledger.forget(revise) == ErasedCounts(history=1)
     assert told == [(key, b"body")]
-    assert await ledger.get_history([key]) == {key: b"left"}
+    assert await ledger.get_entries(EntrySpace.HISTORY, [key]) == {key: b"left"}
     assert await ledger.forget(lambda *_: None) == ErasedCounts(history=1)
-    assert await ledger.get_history([key]) == {}
+    assert await ledger.get_entries(EntrySpace.HISTORY, [key]) == {}
 
 
 async def test_the_bounds_hold(opened: Open, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import stamina
 from aiohttp import web
+from azure.data.tables.aio import TableClient
 
 from consumers.ledger.table.client import StateTable
 from schemas.errors import ConfigurationError, LedgerFailed
@@ -17,6 +18,7 @@ from schemas.health import Problem
 from tests.contracts.support_ledger import (
     A,
     B,
+    C,
     Clock,
     Told,
     instances,
@@ -175,6 +177,23 @@ async def test_a_missing_table_is_told(azurite: Azurite, clock: Clock) -> None:
         assert not health.troubles
         assert await store.get_verdicts([A]) == {}
     await store.close()
+
+
+async def test_a_ledger_that_is_deleted_makes_itself_anew(azurite: Azurite, clock: Clock) -> None:
+    """What it held is lost and may be looked up again; nothing else goes wrong."""
+    name, text = f"t{uuid4().hex}", azurite.connection_string
+    health = Told()
+    async with instances(text, clock, table=name, health=health) as (store,):
+        await store.enqueue_unless_answered([waiting("1", A)])
+        await store.put_verdicts({B: verdict()})
+        async with TableClient.from_connection_string(text, name) as table:
+            await table.delete_table()
+        assert await store.enqueue_unless_answered([waiting("2", A), waiting("3", C)]) == {}
+        assert not health.troubles
+        assert [found.key for found in await store.waiting_for(A, 9)] == ["2"]
+        assert await store.waiting_among([A, C]) == {A, C}
+        assert (await store.acquire([A], 60.0)).acquired == {A}
+        assert await store.reserve("key", "march", 1, 1) == 1
 
 
 async def test_reading_well_does_not_end_the_trouble_of_writing(

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import Answer, Intel, Unanswered, WhyUnanswered
+from schemas.ledger_ports import LedgerSize
 from tests.contracts.support_ledger import LIMIT, A, B, C, Clock, instances, verdict, waiting
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def test_what_another_instance_asks_about_is_not_due(azurite: Azurite, clo
     async with instances(azurite.connection_string, clock, 2) as (one, two):
         await one.enqueue_unless_answered([waiting("1", A, parked=900.0), waiting("2", B)])
         await one.acquire([A], 60.0)
-        assert [one.address for one in await one.due(10)] == [A, B]
+        assert [one.address for one in await one.due(10)] == [B]
         assert [one.address for one in await two.due(10)] == [B]
         clock.time = 1_060.0
         assert [one.address for one in await two.due(10)] == [A, B]
@@ -125,8 +126,12 @@ async def test_the_bound_of_waiting_holds_over_instances(azurite: Azurite, clock
                 for store, one in zip(stores, success, strict=True)
             )
         )
-        assert await stores[0].waiting_for(A, 100) == [*signins[:2], *success]
+        kept = [*signins[: LIMIT - 1], *success]  # the bound is that of one instance
+        assert await stores[0].waiting_for(A, 100) == kept
         assert (await stores[0].size()).dropped == {"crowded out": 3}
+        await stores[1].acknowledge(kept)
+        assert await stores[2].waiting_among([A]) == set()
+        assert (await stores[0].size()).waiting == 0
 
 
 async def test_several_may_sweep_and_give_up_at_once(azurite: Azurite, clock: Clock) -> None:
@@ -161,14 +166,16 @@ async def test_budgets_of_long_ago_are_forgotten(azurite: Azurite, clock: Clock)
         assert await store.spent("key/other", "april#2") == 5
 
 
-async def test_size_is_counted_now_and_then(azurite: Azurite, clock: Clock) -> None:
-    """Counting is a scan of all that waits."""
-    async with instances(azurite.connection_string, clock) as (store,):
-        assert (await store.size()).waiting == 0
-        await store.enqueue_unless_answered([waiting("1")])
-        assert (await store.size()).waiting == 0
-        clock.time += 300.0
-        assert (await store.size()).waiting == 1
+async def test_size_is_that_of_all_instances(azurite: Azurite, clock: Clock) -> None:
+    """Each counts what it adds and removes; the sum is what there is, however it is asked."""
+    async with instances(azurite.connection_string, clock, 2) as (one, two):
+        await one.enqueue_unless_answered([waiting("1", A), waiting("2", B)])
+        await two.enqueue_unless_answered([waiting("3", A), waiting("4", C)])
+        size = await one.size()
+        assert (size.waiting, size.waiting_addresses) == (4, 3)
+        await two.put_verdicts({A: verdict()})
+        await two.acknowledge_addresses([A, B])
+        assert await one.size() == await two.size() == LedgerSize(1, 1, 1)
 
 
 # --- much at once, and large things ---

@@ -18,7 +18,6 @@ from consumers.sources.taxii.stix_objects import indicator_of
 from schemas.errors import FeedFailed
 from schemas.events.times import iso_of
 from schemas.intel.indicators import Indicator
-from schemas.ledger_ports import LeaseResult
 from tests.servers.taxii import CUT, LOST, RESET, TRUNCATE, TaxiiServer, indicator
 from tests.servers.taxii_client import http
 from tests.support.feeds import FEED
@@ -198,23 +197,21 @@ class Instance:
         self._perhaps_die(WRITTEN)
         return end
 
-    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def take_lease(self, name: str, seconds: float) -> bool:
         """Claim what nobody else has."""
         self._check()
-        now, claimed, mine = self.world.fake.clock, self.world.claimed, set[str]()
-        for name in addresses:
-            owner, until = claimed.get(name, ("", 0.0))
-            if owner in ("", self.name) or until <= now:
-                claimed[name] = (self.name, now + seconds)
-                mine.add(name)
-        return LeaseResult(mine, {})
+        now, claimed = self.world.fake.clock, self.world.claimed
+        owner, until = claimed.get(name, ("", 0.0))
+        if owner not in ("", self.name) and until > now:
+            return False
+        claimed[name] = (self.name, now + seconds)
+        return True
 
-    async def release(self, addresses: Sequence[str]) -> None:
-        """Let go of our claims."""
+    async def end_lease(self, name: str) -> None:
+        """Let go of our claim."""
         self._check()
-        for name in addresses:
-            if self.world.claimed.get(name, ("",))[0] == self.name:
-                del self.world.claimed[name]
+        if self.world.claimed.get(name, ("",))[0] == self.name:
+            del self.world.claimed[name]
 
     def _perhaps_die(self, where: str) -> None:
         if self.world.dies(where):

@@ -12,7 +12,6 @@ from consumers.sources.feeds.sync import MAX_FEED_INDICATORS, FeedSync, SharedFe
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.events.times import iso_of
 from schemas.feed_ports import JournalEntry, JournalPosition
-from schemas.ledger_ports import LeaseResult
 from tests.servers.taxii import indicator
 
 if TYPE_CHECKING:
@@ -138,21 +137,19 @@ class Claims:
         self.failure: Exception | None = None
         self.asked: list[str] = []
 
-    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def take_lease(self, name: str, seconds: float) -> bool:
         """Give what nobody else has."""
-        self.asked += addresses
+        self.asked.append(name)
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
         assert seconds > 0
-        mine = {one for one in addresses if self.claimed.setdefault(one, self._name) == self._name}
-        return LeaseResult(mine, {})
+        return self.claimed.setdefault(name, self._name) == self._name
 
-    async def release(self, addresses: Sequence[str]) -> None:
+    async def end_lease(self, name: str) -> None:
         """Let go."""
-        for one in addresses:
-            if self.claimed.get(one) == self._name:
-                del self.claimed[one]
+        if self.claimed.get(name) == self._name:
+            del self.claimed[name]
 
 
 class World:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from schemas.ledger_ports import EntrySpace
     from tests.servers.threat_intelligence import ThreatIntelligence
 
 NOW = 1_772_000_000.0
@@ -36,16 +37,16 @@ class Store(SqliteLedger):
     reads: int = 0
     broken: bool = False
 
-    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_entries(self, space: EntrySpace, keys: Sequence[str]) -> dict[str, bytes]:
         """Count and read."""
         self.reads += len(keys)
-        return await super().get_history(keys)
+        return await super().get_entries(space, keys)
 
-    async def put_history(self, *args: Any) -> None:
+    async def put_entries(self, *args: Any) -> None:
         """Write, or fail."""
         if self.broken:
             raise LedgerFailed("broken")
-        await super().put_history(*args)
+        await super().put_entries(*args)
 
 
 class Taker:

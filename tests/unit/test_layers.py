@@ -33,8 +33,6 @@ EXCEPTIONS = {
         "consumers/pipeline/in_flight.py",
         "consumers/pipeline/pending.py",
     },
-    "consumers/ledger/sqlite/pending.py": {"consumers/enrichment/ranking.py"},
-    "consumers/ledger/table/pending.py": {"consumers/enrichment/ranking.py"},
     "consumers/service/metrics.py": {"consumers/wiring/local_sources.py"},
     "consumers/service/service.py": {
         "consumers/wiring/local_sources.py",

@@ -18,6 +18,7 @@ OUTER = ("consumers/wiring", "consumers/commands")
 PURE_SCHEMAS_MAY = {"msgspec", "orjson"}
 EDGES = {
     "aiohttp": {
+        "consumers/ledger/table/service.py",
         "consumers/wiring/azure.py",
         "consumers/service/http_endpoints.py",
         "consumers/sources/http.py",
@@ -30,6 +31,7 @@ EDGES = {
         "consumers/inputs/eventhub_client.py",
         "consumers/ledger/table/client.py",
         "consumers/ledger/table/endpoint.py",
+        "consumers/ledger/table/service.py",
         "consumers/inputs/receiver.py",
         "consumers/service/azure_monitor.py",
         "consumers/wiring/replay.py",
@@ -124,11 +126,12 @@ def test_only_settings_read_the_environment() -> None:
 
 
 def test_tasks_start_in_few_places() -> None:
-    """Concurrency has its homes: the queue of lookups, receiving, and the service's loops."""
+    """Concurrency has its homes: lookups, receiving, what is stored later, and the loops."""
     starting = re.compile(r"create_task|TaskGroup|ensure_future")
     assert [_name(path) for path in MODULES if starting.search(path.read_text("utf-8"))] == [
         "consumers/enrichment/lookup_queue.py",
         "consumers/inputs/eventhub_client.py",
         "consumers/inputs/receiver.py",
+        "consumers/pipeline/enqueuer.py",
         "consumers/service/service.py",
     ]

@@ -21,34 +21,28 @@ if TYPE_CHECKING:
 
 LEDGER_FILE = "ledger.sqlite"
 LEDGER_LOCK_FILE = "ledger.lock"
-LEDGER_SCHEMA_VERSION = 1
+LEDGER_SCHEMA_VERSION = 2
 """Increment it with every schema change."""
 
 STATEMENT_BATCH = 500
 """Values in one statement. SQLite's own limit is higher in every version that Python ships."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    address TEXT PRIMARY KEY, expires REAL NOT NULL, answered INTEGER NOT NULL, body BLOB NOT NULL,
-    again REAL NOT NULL DEFAULT 0
+CREATE TABLE IF NOT EXISTS addresses (
+    address TEXT PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL, held BLOB,
+    kept REAL, unanswered INTEGER NOT NULL, place TEXT, score REAL, postponed REAL, enqueued REAL,
+    looked_up REAL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS waiting (
-    address TEXT, key TEXT, weight REAL NOT NULL, parked REAL NOT NULL, own REAL NOT NULL,
-    place REAL NOT NULL, parts BLOB NOT NULL, details BLOB NOT NULL, PRIMARY KEY (address, key)
+CREATE INDEX IF NOT EXISTS unanswered ON addresses (address) WHERE unanswered;
+CREATE INDEX IF NOT EXISTS ranked ON addresses (score DESC, enqueued) WHERE place = 'ranked';
+CREATE INDEX IF NOT EXISTS postponed ON addresses (postponed) WHERE place = 'postponed';
+CREATE INDEX IF NOT EXISTS answered ON addresses (address) WHERE place = 'answered';
+CREATE INDEX IF NOT EXISTS queued ON addresses (enqueued) WHERE enqueued IS NOT NULL;
+CREATE TABLE IF NOT EXISTS totals (instance TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entries (
+    space TEXT, key TEXT, used REAL NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (space, key)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS queue (
-    address TEXT PRIMARY KEY, own REAL, place REAL NOT NULL, parked REAL, asked REAL, rank REAL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS queue_by_rank ON queue (asked, rank DESC, parked);
-CREATE TABLE IF NOT EXISTS history (
-    key TEXT PRIMARY KEY, used REAL NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS history_by_age ON history (used);
-CREATE TABLE IF NOT EXISTS dropped (reason TEXT PRIMARY KEY, signins INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS budget (
-    account TEXT, period TEXT, spent INTEGER NOT NULL, PRIMARY KEY (account, period)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -59,10 +53,12 @@ def clock_of(folder: Path) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            row = database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()
+            row = database.execute(
+                "SELECT body FROM entries WHERE space = 'notes' AND key = 'clock'"
+            ).fetchone()
     except sqlite3.Error:
         return None  # opening the ledger reports the error
-    return str(row[0]) if row else None
+    return str(row[0], "ascii") if row else None
 
 
 def locked(
@@ -141,7 +137,11 @@ def transaction(
 
 
 class SqliteFile:
-    """The ledger's open file, locked for this process."""
+    """The ledger's open file, locked for this process.
+
+    Calls are short and run on the event loop. Moving them to a thread would cost more than the
+    calls themselves.
+    """
 
     def __init__(self, folder: Path, clock: Clock, *, keep: bool = True) -> None:
         """Open or create the state in *folder*; ``keep=False`` trades durability for speed.
@@ -149,45 +149,43 @@ class SqliteFile:
         Raises StateRefused if another process holds it, or if it was written with another kind of
         clock or another schema version.
         """
-        self._clock = clock
         self._lock = locked(folder)
         try:
             with edge("opening"):
-                self._database = opened(folder / LEDGER_FILE, keep=keep)
-                self._bind_clock()
-                self._purge_stale()
+                self.database = opened(folder / LEDGER_FILE, keep=keep)
+                self._bind_clock(clock.kind)
         except BaseException:
             self._lock.close()
             raise
 
-    def _purge_stale(self) -> None:
-        """Delete expired verdicts, and addresses that the last process must not retry by itself.
-
-        A new process may retry them, because an operator has started it.
-        """
-        self._database.execute(
-            "DELETE FROM answers WHERE NOT answered OR expires <= ?", (self._clock.now(),)
-        )
-
-    def _bind_clock(self) -> None:
-        with self._transaction("binding the clock"):
-            self._database.execute(
-                "INSERT OR IGNORE INTO notes VALUES ('clock', ?)", (self._clock.kind,)
+    def _bind_clock(self, wanted: str) -> None:
+        with self.transaction("binding the clock"):
+            self.database.execute(
+                "INSERT OR IGNORE INTO entries VALUES ('notes', 'clock', 0, 0, ?)",
+                (wanted.encode(),),
             )
-        kind = self._database.execute("SELECT text FROM notes WHERE name = 'clock'").fetchone()[0]
-        if kind != self._clock.kind:
+        query = "SELECT body FROM entries WHERE space = 'notes' AND key = 'clock'"
+        kind = str(self.database.execute(query).fetchone()[0], "ascii")
+        if kind != wanted:
             raise StateRefused(
                 f"the state was written with the {kind} clock and cannot be used with the "
-                f"{self._clock.kind} clock; use --clock {kind} or another directory"
+                f"{wanted} clock; use --clock {kind} or another directory"
             )
 
-    def _transaction(self, operation: str) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._database, operation)
+    def transaction(self, operation: str) -> AbstractContextManager[sqlite3.Connection]:
+        """Run a block in one transaction."""
+        return transaction(self.database, operation)
 
-    async def close(self) -> None:
+    def erase(self) -> None:
+        """Overwrite what was deleted."""
+        with edge("overwriting erased data"):
+            self.database.execute("VACUUM")
+            self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
         """Close the file, then release the lock."""
         with edge("closing"):
-            self._database.close()
+            self.database.close()
         self._lock.close()
 
 

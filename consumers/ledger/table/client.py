@@ -1,7 +1,6 @@
 """One Azure table: reads and transactions that wait until the service responds.
 
-The SDK's own retries are disabled, because they end after a few attempts without a report. Here
-every request is retried until it gets a response. The caller waits, which is the back-pressure.
+Every request is retried until it gets a response. The caller waits, which is the back-pressure.
 """
 
 from __future__ import annotations
@@ -9,46 +8,47 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import aclosing, contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 import structlog
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.data.tables import UpdateMode
 
-from consumers.ledger.table.endpoint import client_by_account_url, client_by_connection_string
-from consumers.ledger.table.rows import Entity, MissingRow, WriteConflict
+from consumers.ledger.table.endpoint import endpoint_by_account_url, endpoint_by_connection_string
+from consumers.ledger.table.entities import MissingRow, WriteConflict
+from consumers.ledger.table.service import (
+    MAX_CONNECTIONS,
+    NoToken,
+    TableError,
+    TableService,
+    Unreached,
+)
 from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.health import Problem
-from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.core.pipeline.transport import AsyncHttpTransport
-    from azure.data.tables import TableEntity
-    from azure.data.tables.aio import TableClient
 
-    from consumers.ledger.table.rows import Value, Write
+    from consumers.ledger.table.entities import Entity, Write
+    from consumers.ledger.table.service import Page
     from schemas.health import HealthReporter
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
-MAX_CONCURRENT_REQUESTS = 64
-"""Concurrent requests of all callers together."""
 MAX_TABLE_RETRY_AFTER_SECONDS = 60.0
 _MAX_BACKOFF_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _ABSENT = frozenset({"ResourceNotFound", "EntityNotFound"})
 _NO_TABLE = frozenset({"TableNotFound", "TableBeingDeleted"})
+_CONFLICTS = frozenset({"UpdateConditionNotSatisfied", "ConditionNotMet", "EntityAlreadyExists"})
 _TRANSIENT_STATUSES = frozenset({408, 429})
-MAX_UNCONDITIONAL_CONFLICTS = 6
-"""Attempts of an unconditional request that is answered with a conflict."""
+MAX_UNEXPLAINED_CONFLICTS = 6
+"""Attempts of a request that is answered with a conflict which no condition explains."""
 
 _TABLE_REMEDIES = {
     Problem.LEDGER_UNREACHABLE: "no action if it clears by itself; otherwise check "
@@ -62,10 +62,19 @@ _TABLE_REMEDIES = {
 class _Retryable(Exception):
     """The request got no usable response and must be retried."""
 
-    def __init__(self, problem: Problem, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        unexplained: bool = False,
+    ) -> None:
+        """*unexplained* is True for a conflict that no condition of the request explains."""
         super().__init__(message)
         self.problem = problem
         self.retry_after = retry_after
+        self.unexplained = unexplained
 
 
 class StateTable:
@@ -75,11 +84,12 @@ class StateTable:
     no request has it any more.
     """
 
-    def __init__(self, client: TableClient, health: HealthReporter) -> None:
-        self._client = client
+    def __init__(self, service: TableService, health: HealthReporter) -> None:
+        self._service = service
         self._health = health
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._failing: Counter[Problem] = Counter()
+        self._creates = False
 
     @classmethod
     def at(
@@ -90,32 +100,33 @@ class StateTable:
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: AsyncTokenCredential | None = None,
-        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
+        ca_bundle: Path | None = None,
+        answered: Callable[[str | None], None] | None = None,
     ) -> StateTable:
         """Return the table *name* without sending a request.
 
         Pass a *connection_string*, or an *account_url* and a *credential*. The caller closes the
-        credential. *new_transport* creates the HTTP transport; by default the SDK does. Raises
+        credential. *answered* gets the ``Date`` header of each response. Raises
         ConfigurationError with the name of the invalid setting.
         """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 "STATE__TABLE: invalid table name; use 3 to 63 letters and digits, a letter first"
             )
-        options: dict[str, Any] = {
-            "retry_total": 0,
-            "permit_redirects": False,
-            "connection_timeout": 10,
-            "read_timeout": 30,
-        }
-        if new_transport is not None:
-            options["transport"] = new_transport(**options)
-        if connection_string is not None:
-            return cls(client_by_connection_string(connection_string, name, options), health)
-        return cls(client_by_account_url(account_url or "", name, credential, options), health)
+        endpoint = (
+            endpoint_by_connection_string(connection_string)
+            if connection_string is not None
+            else endpoint_by_account_url(account_url or "", credential)
+        )
+        service = TableService(endpoint, name, ca_bundle=ca_bundle, answered=answered)
+        return cls(service, health)
 
     async def open(self, *, create: bool) -> None:
-        """Wait until the table responds. With *create*, create it if it does not exist."""
+        """Wait until the table responds. With *create*, create it if it does not exist.
+
+        It is then created again as well if somebody deletes it later.
+        """
+        self._creates = create
         if create:
             await self._retry_forever(self._create_if_missing)
         else:
@@ -123,35 +134,31 @@ class StateTable:
 
     async def _probe(self) -> None:
         try:
-            await self._client.get_entity("meta", "opened", select=["RowKey"])
-        except HttpResponseError as error:
-            if _code(error) not in _ABSENT:
+            await self._service.get("meta", "opened", ())
+        except TableError as error:
+            if error.code not in _ABSENT:
                 raise
 
     async def _create_if_missing(self) -> None:
         """Check before creating, because the identity may lack the permission to create tables."""
         try:
             await self._probe()
-        except HttpResponseError as error:
-            if _code(error) != "TableNotFound":
+        except TableError as error:
+            if error.code != "TableNotFound":
                 raise
             try:
-                await self._client.create_table()
-            except HttpResponseError as refused:
-                if _code(refused) != "TableAlreadyExists":  # another instance has just created it
+                await self._service.create_table()
+            except TableError as refused:
+                if refused.code != "TableAlreadyExists":  # another instance has just created it
                     raise
-            log.debug("ledger table created", table=self._client.table_name)
+            log.debug("ledger table created", table=self._service.table)
 
     async def get(
         self, partition: str, row: str, columns: Sequence[str] | None = None
     ) -> Entity | None:
         """Return a row, or None if it does not exist."""
-
-        async def read() -> Entity:
-            return _entity(await self._client.get_entity(partition, row, select=_select(columns)))
-
         try:
-            return await self._retry_forever(read)
+            return await self._retry_forever(lambda: self._service.get(partition, row, columns))
         except MissingRow:
             return None
 
@@ -170,19 +177,20 @@ class StateTable:
         Only the page that failed is requested again, so a long scan survives an outage.
         """
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{low}' and RowKey lt '{high}'"
-        pages = self._client.query_entities(
-            f"{condition} and {where}" if where else condition,
-            select=_select(columns),
-            results_per_page=page_size,
-        ).by_page()
+        if where:
+            condition = f"{condition} and {where}"
+        continuation: Mapping[str, str] = {}
+        while True:
 
-        async def read() -> list[Entity] | None:
-            async for page in pages:
-                return [_entity(entity) async for entity in page]
-            return None
+            async def read(after: Mapping[str, str] = continuation) -> Page:
+                return await self._service.query(condition, columns, page_size, after)
 
-        while (found := await self._retry_forever(read)) is not None:
-            yield found
+            page = await self._retry_forever(read)
+            if page.entities:
+                yield page.entities
+            continuation = page.continuation
+            if not continuation:
+                return
 
     async def first(self, partition: str, low: str, high: str) -> str | None:
         """Return the key of the first row from *low* up to but excluding *high*, or None."""
@@ -205,29 +213,58 @@ class StateTable:
         pages = self.pages(partition, low, high, columns, where=where)
         return [entity async for page in pages for entity in page]
 
-    async def write(self, partition: str, writes: Sequence[Write]) -> None:
-        """Apply all *writes* or, with WriteConflict, none of them. The rows must be distinct."""
-        operations = [_operation(partition, write) for write in writes]
+    async def write(self, partition: str, writes: Sequence[Write]) -> list[str]:
+        """Apply all *writes* or, with WriteConflict, none of them; return the new ETags.
+
+        The rows must be distinct. A deleted row has the ETag "".
+        """
         conditional = any(write.etag is not None or write.kind == "create" for write in writes)
-
-        async def send() -> None:
-            await self._client.submit_transaction(operations)
-
-        await self._retry_forever(send, conditional=conditional)
+        return await self._retry_forever(
+            lambda: self._service.submit(partition, writes), conditional=conditional
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._service.close()
 
     async def _retry_forever(
         self, request: Callable[[], Awaitable[Result]], *, conditional: bool = False
     ) -> Result:
         """Send a request until it gets a response.
 
-        For a *conditional* request, WriteConflict is a response. An unconditional request is
-        retried after a conflict. After :data:`MAX_UNCONDITIONAL_CONFLICTS` attempts it raises
+        For a *conditional* request, WriteConflict is a response. After an unexplained conflict
+        the request is retried. After :data:`MAX_UNEXPLAINED_CONFLICTS` attempts it raises
         LedgerFailed, because something else writes to the table.
         """
+        try:
+            # the common case, without the cost of retries
+            return await self._attempt(request, conditional=conditional)
+        except _Retryable as error:
+            return await self._retry(request, error, conditional=conditional)
+
+    async def _attempt(
+        self, request: Callable[[], Awaitable[Result]], *, conditional: bool
+    ) -> Result:
+        try:
+            async with self._slots:
+                with _edge():
+                    result = await request()
+        except WriteConflict as conflict:
+            if not conditional and not isinstance(conflict, MissingRow):
+                raise _unexplained_conflict() from None
+            self._resolve_ended()
+            raise
+        self._resolve_ended()
+        return result
+
+    async def _retry(
+        self,
+        request: Callable[[], Awaitable[Result]],
+        first: _Retryable | None,
+        *,
+        conditional: bool,
+    ) -> Result:
+        """Repeat a request whose *first* attempt has failed."""
         reported: Problem | None = None
         answered = False
         try:
@@ -240,19 +277,20 @@ class StateTable:
                 wait_jitter=0.3,
             ):
                 with attempt:
+                    if first is not None:
+                        failed, first = first, None
+                        raise failed
                     try:
-                        async with self._slots:
-                            with _edge():
-                                result = await request()
+                        result = await self._attempt(request, conditional=conditional)
                     except _Retryable as error:
-                        if attempt.num > 1:
-                            reported = self._report(reported, error)
+                        if error.unexplained and attempt.num >= MAX_UNEXPLAINED_CONFLICTS:
+                            raise _unexplained_conflicts() from None
+                        reported = self._report(reported, error)
+                        if error.problem is Problem.LEDGER_MISSING and self._creates:
+                            await self._create_again()
                         raise
                     except WriteConflict as conflict:
-                        if not conditional and not isinstance(conflict, MissingRow):
-                            raise _unexplained_conflict(attempt.num) from None
-                        answered = True
-                        conflict.doubtful = attempt.num > 1
+                        conflict.doubtful = answered = True
                         raise
                     answered = True
                     return result
@@ -262,6 +300,12 @@ class StateTable:
                 self._failing[reported] -= 1
             if answered:
                 self._resolve_ended()
+
+    async def _create_again(self) -> None:
+        """Create a table that was deleted. Its name is free only some time after the deletion."""
+        with suppress(TableError, Unreached, NoToken):
+            await self._service.create_table()
+            log.warning("ledger table was deleted, created again", table=self._service.table)
 
     def _report(self, reported: Problem | None, error: _Retryable) -> Problem:
         """Report the problem of a request. A request has one problem at a time."""
@@ -282,15 +326,15 @@ class StateTable:
             self._health.resolve(problem)
 
 
-def _unexplained_conflict(attempt: int) -> Exception:
-    message = "the storage account reports a conflict (409 or 412) for an unconditional request"
-    if attempt < MAX_UNCONDITIONAL_CONFLICTS:
-        return _Retryable(Problem.LEDGER_UNREACHABLE, message)
-    return LedgerFailed(f"STATE__TABLE: {message}; use a separate table for each deployment")
+_UNEXPLAINED = "the storage account reports a conflict (409 or 412) that no condition explains"
 
 
-def _select(columns: Sequence[str] | None) -> list[str] | None:
-    return None if columns is None else ["RowKey", *columns]
+def _unexplained_conflict() -> _Retryable:
+    return _Retryable(Problem.LEDGER_UNREACHABLE, _UNEXPLAINED, unexplained=True)
+
+
+def _unexplained_conflicts() -> LedgerFailed:
+    return LedgerFailed(f"STATE__TABLE: {_UNEXPLAINED}; use a separate table for each deployment")
 
 
 def _retry_delay(error: Exception) -> bool | float:
@@ -301,70 +345,39 @@ def _retry_delay(error: Exception) -> bool | float:
 
 @contextmanager
 def _edge() -> Iterator[None]:
-    """Translate the SDK's errors. Drop their texts, which may contain signed URLs."""
+    """Translate errors by what the caller does."""
     try:
         yield
-    except HttpResponseError as error:
+    except TableError as error:
         raise _translated(error) from None
-    except AzureError as error:
-        raise _Retryable(
-            Problem.LEDGER_UNREACHABLE,
-            f"no response from the storage account: {why_unreached(error)}",
-        ) from None
-    except (OSError, TimeoutError) as error:
-        raise _Retryable(
-            Problem.LEDGER_UNREACHABLE,
-            f"the storage account is unreachable: {why_unreached(error)}",
-        ) from None
+    except NoToken as error:
+        message = f"for the storage account {error}"
+        raise _Retryable(Problem.LEDGER_REFUSED, message) from None
+    except Unreached as error:
+        message = f"no response from the storage account: {error}"
+        raise _Retryable(Problem.LEDGER_UNREACHABLE, message) from None
 
 
-def _translated(error: HttpResponseError) -> Exception:
-    status, code = error.status_code, _code(error)
-    message = f"the storage account responded with {status} {code}".rstrip()
-    if code in _NO_TABLE:
+def _translated(error: TableError) -> Exception:
+    status, message = error.status, f"the storage account responded with {error}"
+    if error.code in _NO_TABLE:
         return _Retryable(Problem.LEDGER_MISSING, message)
-    if status == 404 and code in _ABSENT:
-        return MissingRow()
-    if status in (409, 412):
+    if status in (409, 412) and error.code in _CONFLICTS:
         return WriteConflict()
-    if isinstance(error, ClientAuthenticationError) or status in (401, 403):
-        if status is None:
-            message = f"for the storage account {why_no_token(error)}"
+    if status in (409, 412):
+        return _unexplained_conflict()
+    if status == 404 and error.code in _ABSENT:
+        return MissingRow()
+    if status in (401, 403):
         return _Retryable(Problem.LEDGER_REFUSED, message)
-    if status is not None and 400 <= status < 500 and status not in (404, *_TRANSIENT_STATUSES):
+    if 300 <= status < 500 and status not in (404, *_TRANSIENT_STATUSES):
         return LedgerFailed(f"STATE__TABLE: {message}")
-    return _Retryable(Problem.LEDGER_UNREACHABLE, message, _retry_after(error))
+    return _Retryable(Problem.LEDGER_UNREACHABLE, message, _retry_after(error.retry_after))
 
 
-def _code(error: HttpResponseError) -> str:
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
-
-
-def _retry_after(error: HttpResponseError) -> float | None:
-    headers = getattr(error.response, "headers", None) or {}
+def _retry_after(value: str | None) -> float | None:
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(value or "")
     except ValueError:
         return None
     return min(max(seconds, 0.0), MAX_TABLE_RETRY_AFTER_SECONDS) if seconds == seconds else None
-
-
-def _entity(found: TableEntity) -> Entity:
-    """Convert a row. The SDK returns None for missing columns; they are left out."""
-    values = {name: value for name, value in found.items() if value is not None}
-    return Entity(values.pop("RowKey"), values, str(found.metadata["etag"]))
-
-
-def _operation(partition: str, write: Write) -> tuple[str, dict[str, Value], dict[str, Any]]:
-    entity: dict[str, Value] = {"PartitionKey": partition, "RowKey": write.row, **write.values}
-    unchanged: dict[str, Any] = {}
-    if write.etag is not None:
-        unchanged = {"etag": write.etag, "match_condition": MatchConditions.IfNotModified}
-    if write.kind == "replace":
-        if write.etag is None:
-            return "upsert", entity, {"mode": UpdateMode.REPLACE}
-        return "update", entity, {"mode": UpdateMode.REPLACE, **unchanged}
-    if write.kind == "merge":
-        return "update", entity, {"mode": UpdateMode.MERGE, **unchanged}
-    return write.kind, entity, unchanged

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from consumers.ledger.table.rows import Write, WriteConflict, in_transactions, safe
+from consumers.ledger.table.entities import Write, WriteConflict, in_transactions, safe
 from schemas.errors import LedgerFailed
 from schemas.feed_ports import FeedJournal, JournalEntry, JournalPosition
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from consumers.ledger.table.rows import MissingRow, Write, WriteConflict, in_transactions, put
+from consumers.ledger.table.entities import MissingRow, Write, WriteConflict, in_transactions, put
 from schemas.errors import LedgerFailed
 from schemas.ledger_ports import RecentChunk, RecentCoverage, RecentStore
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from consumers.ledger.table.client import StateTable
-    from consumers.ledger.table.rows import Entity, Value
+    from consumers.ledger.table.entities import Entity, Value
     from schemas.ports import Clock
 
 Result = TypeVar("Result")

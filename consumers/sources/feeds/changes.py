@@ -80,7 +80,7 @@ class FeedChanges:
         if self._claims is not None and ours:
             generation, number = state.place
             name = f"late {self._feed} {generation}-{number}"
-            ours = name in (await self._claims.acquire([name], PUBLISH_LEASE_SECONDS)).acquired
+            ours = await self._claims.take_lease(name, PUBLISH_LEASE_SECONDS)
         if ours:
             await self.on_added(frozenset(self._keys))
         elif self._keys and self.on_network_added is not None:

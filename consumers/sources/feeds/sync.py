@@ -381,8 +381,8 @@ class FeedSync:
         if self._shared is None:
             return True
         name = f"feed {self.name}"
-        return name in (await self._shared.leases.acquire([name], FEED_LEASE_SECONDS)).acquired
+        return await self._shared.leases.take_lease(name, FEED_LEASE_SECONDS)
 
     async def _release(self) -> None:
         if self._shared is not None:
-            await self._shared.leases.release([f"feed {self.name}"])
+            await self._shared.leases.end_lease(f"feed {self.name}")

@@ -12,6 +12,7 @@ from consumers.enrichment.history_entries import merged
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.durations import DAY_SECONDS
 from schemas.errors import LedgerFailed
+from schemas.ledger_ports import EntrySpace
 from tests.contracts.support_history import NOON, signals
 from tests.contracts.support_ledger import Clock
 
@@ -98,9 +99,9 @@ class _Slow:
         self.asked = 0
         self.answers: list[asyncio.Event] = []
 
-    async def get_history(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def get_entries(self, space: EntrySpace, keys: Sequence[str]) -> dict[str, bytes]:
         """Return nothing, later."""
-        del keys
+        del space, keys
         event = asyncio.Event()
         self.answers.append(event)
         await event.wait()
@@ -132,9 +133,11 @@ class _Failing:
         self.kept: dict[str, bytes] = {}
         self.fails = True
 
-    async def put_history(self, entries: dict[str, bytes], merge: object) -> None:
+    async def put_entries(
+        self, space: EntrySpace, entries: dict[str, bytes], merge: object
+    ) -> None:
         """Keep, or fail once."""
-        del merge
+        del space, merge
         if self.fails:
             self.fails = False
             raise LedgerFailed("disk full")
@@ -154,7 +157,7 @@ async def test_what_could_not_be_flushed_is_flushed_again(clock: Clock) -> None:
 
 async def test_an_unreadable_entry_is_told(ledger: SqliteLedger, clock: Clock) -> None:
     """Without the name that it is of."""
-    await ledger.put_history({f"p|{A}": b"nonsense"}, merged)
+    await ledger.put_entries(EntrySpace.HISTORY, {f"p|{A}": b"nonsense"}, merged)
     with pytest.raises(LedgerFailed, match=r"history of p\|… is unreadable") as failed:
         await History(ledger, clock).fetch([(A, signals())])
     assert A not in str(failed.value)

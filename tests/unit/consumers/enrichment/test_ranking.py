@@ -10,12 +10,10 @@ from msgspec.structs import replace
 from consumers.enrichment.history import NEVER_SEEN_DAYS, HistorySummary
 from consumers.enrichment.ranking import (
     POINTS,
-    RECHECKS,
-    next_recheck,
-    recheck_penalty,
     score_breakdown,
     total_points,
 )
+from consumers.ledger.rules import RECHECKS, next_recheck, recheck_penalty
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 

@@ -12,7 +12,6 @@ from producers.sentinel.feed_export import EXPORT_LEASE_SECONDS, FeedExport
 from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
-from schemas.ledger_ports import LeaseResult
 from tests.contracts.support_ledger import A
 
 if TYPE_CHECKING:
@@ -47,21 +46,18 @@ class Ledger:
         """See the port."""
         self.shared.notes[name] = text
 
-    async def acquire(self, addresses: Sequence[str], seconds: float) -> LeaseResult:
+    async def take_lease(self, name: str, seconds: float) -> bool:
         """See the port."""
-        mine = set()
-        for one in addresses:
-            owner, until = self.shared.claimed.get(one, (self.name, 0.0))
-            if owner == self.name or until <= self.shared.time:
-                self.shared.claimed[one] = (self.name, self.shared.time + seconds)
-                mine.add(one)
-        return LeaseResult(mine, {})
+        owner, until = self.shared.claimed.get(name, (self.name, 0.0))
+        if owner != self.name and until > self.shared.time:
+            return False
+        self.shared.claimed[name] = (self.name, self.shared.time + seconds)
+        return True
 
-    async def release(self, addresses: Sequence[str]) -> None:
+    async def end_lease(self, name: str) -> None:
         """See the port."""
-        for one in addresses:
-            if self.shared.claimed.get(one, ("",))[0] == self.name:
-                del self.shared.claimed[one]
+        if self.shared.claimed.get(name, ("",))[0] == self.name:
+            del self.shared.claimed[name]
 
 
 class World:
