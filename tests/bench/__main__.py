@@ -13,10 +13,21 @@ from tests.bench.goals import (
     goal4_ledger,
     goal5_upload,
     goal7_service,
+    goal8_shared,
+    goal10_idle,
 )
 from tests.bench.measure import print_outcomes
 
-GOALS = (goal1_decode, goal2_verdict, goal3_lookups, goal4_ledger, goal5_upload, goal7_service)
+GOALS = (
+    goal1_decode,
+    goal2_verdict,
+    goal3_lookups,
+    goal4_ledger,
+    goal5_upload,
+    goal7_service,
+    goal8_shared,
+    goal10_idle,
+)
 
 
 def main() -> int:

@@ -94,8 +94,10 @@ _ALIKE: Record = {
 class Writer:
     """Writes records one after the other, each with ids, a user and a time of its own."""
 
-    def __init__(self, seed: int = 3) -> None:
+    def __init__(self, seed: int = 3, people: int | None = None) -> None:
+        """Every record is of another user, or of one of *people*, who sign in again and again."""
         self._dice = random.Random(seed)
+        self._people = people
         self._count = 0
 
     def _guid(self) -> str:
@@ -106,14 +108,15 @@ class Writer:
         """Return the properties of a user's sign-in, as diagnostic settings write them."""
         self._count += 1
         dice, number = self._dice, self._count
+        person = dice.randrange(self._people) if self._people else number
         time = START + timedelta(seconds=number * 0.05)
         city, country, asn = dice.choice(_CITIES)
         failed = dice.random() < 0.2
         return {
             "id": self._guid(),
             "createdDateTime": f"{time:%Y-%m-%dT%H:%M:%S.%f}1+00:00",
-            "userDisplayName": f"Ada Example {number}",
-            "userPrincipalName": f"ada.example{number}@contoso.example",
+            "userDisplayName": f"Ada Example {person}",
+            "userPrincipalName": f"ada.example{person}@contoso.example",
             "userId": self._guid(),
             "appId": self._guid(),
             "appDisplayName": dice.choice(_APPLICATIONS),

@@ -38,6 +38,8 @@ LOOK = 0.02
 HEARTBEAT = 3.0
 """As long as the service lets the SDK wait for messages."""
 MOST_SECONDS = 120.0
+SETTLE_SECONDS = 15.0
+"""Until connections are open and partitions owned."""
 
 
 async def measured(done: Callable[[], int], messages: int) -> dict[str, float]:
@@ -55,6 +57,14 @@ async def measured(done: Callable[[], int], messages: int) -> dict[str, float]:
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
     }
+
+
+async def resting(seconds: float) -> dict[str, float]:
+    """Measure a time in which nothing arrives, some time after the start."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    cpu = time.process_time()
+    await asyncio.sleep(seconds)
+    return {"cpu": time.process_time() - cpu, "wall": seconds}
 
 
 def _settled(service: Service) -> int:
@@ -79,8 +89,8 @@ async def of_service(messages: int) -> dict[str, float]:
     return told
 
 
-async def of_idle(messages: int) -> dict[str, float]:
-    """Measure the bare client; received is what counts as done."""
+async def of_idle(messages: int, seconds: float) -> dict[str, float]:
+    """Measure the bare client; received is what counts as done. With *seconds*, while idle."""
     count = 0
 
     async def take(_: Any, events: list[EventData]) -> None:
@@ -102,7 +112,7 @@ async def of_idle(messages: int) -> dict[str, float]:
             starting_position="-1",
         )
     )
-    told = await measured(lambda: count, messages)
+    told = await (resting(seconds) if seconds else measured(lambda: count, messages))
     await client.close()
     receiving.cancel()
     await asyncio.gather(receiving, return_exceptions=True)
@@ -114,10 +124,15 @@ def main() -> None:
     """Measure one client."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=["service", "idle"])
-    parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--messages", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="measure while nothing comes")
     given = parser.parse_args()
-    measure = of_service if given.kind == "service" else of_idle
-    print(orjson.dumps(asyncio.run(measure(given.messages))).decode())
+    measure = (
+        of_service(given.messages)
+        if given.kind == "service"
+        else of_idle(given.messages, given.seconds)
+    )
+    print(orjson.dumps(asyncio.run(measure)).decode())
 
 
 if __name__ == "__main__":

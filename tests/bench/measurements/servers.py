@@ -19,6 +19,7 @@ from aiohttp import web
 
 from schemas.rows.columns import FINDINGS_TABLE
 from tests.bench.measurements.data import item, reputations
+from tests.bench.measurements.storage import StorageFront
 from tests.servers.loopback import Loopback
 
 if TYPE_CHECKING:
@@ -36,17 +37,21 @@ class Cti:
         self._items = {address: item(address, word) for address, word in known.items()}
         self._delay = delay
         self._counts: Counter[str] = Counter()
+        self._asked: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         if request.path == "/told":
             told, self._counts = self._counts, Counter()
-            return web.json_response(told)
+            asked, self._asked = self._asked, []
+            return web.json_response({**told, "asked": asked})
         if self._delay:
             await asyncio.sleep(self._delay)
         self._counts["requests"] += 1
         if wanted := request.query.get("ips"):
+            self._asked += wanted.split(",")
             return self._several(wanted.split(","))
+        self._asked.append(request.path.rpartition("/")[2])
         self._counts["addresses"] += 1
         found = self._items.get(request.path.rpartition("/")[2])
         return _json(_NOT_FOUND, 404) if found is None else _json(found)
@@ -106,18 +111,21 @@ async def _serve(handler: Handler) -> None:
 def main() -> None:
     """Run one server."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["cti", "ingestion"])
+    parser.add_argument("kind", choices=["cti", "ingestion", "storage"])
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--known", type=float, default=0.05)
     parser.add_argument("--spread", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--arrivals", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
     handler: Handler
     if given.kind == "cti":
         known = reputations(given.count, given.seed, given.known, spread=bool(given.spread))
         handler = Cti(known, given.delay)
+    elif given.kind == "storage":
+        handler = StorageFront(given.port, given.delay)
     else:
         handler = Ingestion(arrivals=bool(given.arrivals))
     asyncio.run(_serve(handler))
