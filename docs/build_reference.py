@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from consumers.cli import cli
 from consumers.enrichment.ranking import WEIGHTS
-from consumers.ledger.rules import RECHECKS
+from consumers.ledger.rechecks import RECHECKS
 from consumers.settings import FeedSettings, Settings
 from consumers.settings.model import PREFIX
 from schemas.events.addresses import Unusable

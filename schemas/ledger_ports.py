@@ -117,8 +117,14 @@ class PendingQueue(Protocol):
         added to that count.
         """
 
-    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
-        """Return the addresses that have pending sign-ins."""
+    async def waiting_among(
+        self, addresses: Sequence[str], *, just_answered: bool = False
+    ) -> set[str]:
+        """Return the addresses that have pending sign-ins.
+
+        With *just_answered*, this instance has stored their verdicts a moment ago. An answered
+        address gets no new sign-ins, so what is known then need not be read again.
+        """
 
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* pending sign-ins of *address*, oldest first."""
@@ -136,7 +142,7 @@ class PendingQueue(Protocol):
         """Return up to *most* addresses with pending sign-ins that may be looked up, best first.
 
         Addresses are ordered by score. A recheck needs a higher score than a first lookup, see
-        :func:`consumers.ledger.rules.recheck_penalty`. Leased addresses are not due.
+        :func:`consumers.ledger.rechecks.recheck_penalty`. Leased addresses are not due.
         """
 
     async def pending_addresses(self, most: int) -> list[str]:

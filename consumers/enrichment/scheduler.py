@@ -16,7 +16,7 @@ from consumers.enrichment.ranking import (
     MIN_STALE_RECHECK_SCORE,
     STALE_VERDICT_SECONDS,
 )
-from consumers.ledger.rules import next_recheck
+from consumers.ledger.rechecks import next_recheck
 from schemas.events.sign_in import is_risky
 from schemas.intel.verdicts import Reputation, Verdict, WhyUnanswered
 

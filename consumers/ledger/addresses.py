@@ -146,13 +146,17 @@ class StoredAddresses(VerdictStore, PendingQueue):
             self._totals[partition] = (await self._store.save(partition, [], totals)).totals
 
     @override
-    async def waiting_among(self, addresses: Sequence[str]) -> set[str]:
-        unsure = [address for address in addresses if not self._is_settled(address)]
+    async def waiting_among(
+        self, addresses: Sequence[str], *, just_answered: bool = False
+    ) -> set[str]:
+        unsure = [
+            address for address in addresses if not (just_answered and self._is_settled(address))
+        ]
         records = await self._records(list(dict.fromkeys(unsure)), fresh=True)
         return {address for address, found in records.items() if found.state.queue is not None}
 
     def _is_settled(self, address: str) -> bool:
-        """Return True if nothing can be pending: an answered address gets no new sign-ins."""
+        """Return True if an answered address has nothing pending, by what is known of it."""
         record = self._known.get(address)
         if record is None or record.state.queue is not None:
             return False

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from schemas.durations import DAY_SECONDS, HOUR_SECONDS
+from consumers.ledger.rechecks import recheck_penalty
+from schemas.durations import DAY_SECONDS
 from schemas.errors import LedgerFailed
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
@@ -31,16 +32,11 @@ HISTORY_SECONDS = 45 * DAY_SECONDS
 SCORE_STEP = 5.0
 """Points. The event score and the location score of an address count in steps of this size, rounded
 down. Small changes therefore cost no write, and a stored score is at most two steps too low."""
+MAX_HELD_BYTES = 500_000
+"""Bytes of the sign-ins that an instance holds for an address; they are one row of a table. Beyond,
+sign-ins are evicted as beyond their maximum number."""
 MAX_DUE_RECHECKS = 1_000
 """Postponed addresses that are considered at a time; those that are due the longest."""
-RECHECKS: tuple[tuple[float, float], ...] = (
-    (3 * HOUR_SECONDS, 50.0),
-    (8 * HOUR_SECONDS, 35.0),
-    (22.5 * HOUR_SECONDS, 12.0),
-)
-"""Delays in seconds from the first lookup of an address with an unknown result to each recheck,
-and the score penalty against addresses that were never looked up. Intelligence lists learn of an
-attack within hours, and sign-ins wait for a day: so the last recheck has the lowest penalty."""
 _OUTCOME_PRIORITY = {Outcome.SUCCESS: 2_000.0, Outcome.PASSWORD_ACCEPTED: 1_000.0}
 """Higher than any score, so that successful sign-ins are evicted last."""
 
@@ -182,16 +178,22 @@ def is_about(details: Details, address: str | None, account: str | None) -> bool
 
 
 def _within_limit(held: Sequence[PackedSignIn], limit: int) -> tuple[tuple[PackedSignIn, ...], int]:
-    """Keep the *limit* sign-ins of the highest weight, and count the others.
+    """Keep the sign-ins of the highest weight, up to *limit* and MAX_HELD_BYTES; count the others.
 
     Successful sign-ins are evicted last. At equal weight the latest sign-in is evicted first.
     """
-    over = len(held) - limit
-    if over <= 0:
-        return tuple(held), 0
-    order = sorted(held, key=lambda sign_in: (sign_in.weight, -sign_in.enqueued_at, sign_in.key))
-    evicted = {sign_in.key for sign_in in order[:over]}
-    return tuple(sign_in for sign_in in held if sign_in.key not in evicted), over
+    fitting = [sign_in for sign_in in held if len(sign_in.body) <= MAX_HELD_BYTES]
+    size, left = sum(len(sign_in.body) for sign_in in fitting), len(fitting)
+    evicted: set[str] = set()
+    if left > limit or size > MAX_HELD_BYTES:
+        fitting.sort(key=lambda sign_in: (sign_in.weight, -sign_in.enqueued_at, sign_in.key))
+    for sign_in in fitting:
+        if left <= limit and size <= MAX_HELD_BYTES:
+            break
+        evicted.add(sign_in.key)
+        left, size = left - 1, size - len(sign_in.body)
+    kept = {sign_in.key for sign_in in fitting} - evicted
+    return tuple(sign_in for sign_in in held if sign_in.key in kept), len(held) - len(kept)
 
 
 # --- the queue ---
@@ -222,6 +224,8 @@ def enqueued(
     if not fresh:
         return Enqueued(state, tuple(held))
     kept, evicted = _within_limit([*held, *fresh.values()], limit)
+    if not kept:
+        return Enqueued(state, (), evicted)
     entry = _entry_with(state.queue, list(fresh.values()), instance)
     if answer is not None and answer.expires <= now and first_lookup(answer) is None:
         answer = None  # what was known once must not keep the address from being looked up
@@ -293,21 +297,6 @@ def due_addresses(
         PendingAddress(address, place.score, place.enqueued_at, place.first_lookup or None)
         for _, address, place in due[:most]
     ]
-
-
-def recheck_penalty(first_lookup_at: float | None, now: float) -> float:
-    """Return the points to subtract at the time *now* if the address was looked up before."""
-    if first_lookup_at is None:
-        return 0.0
-    penalties = [points for after, points in RECHECKS if now - first_lookup_at >= after]
-    return penalties[-1] if penalties else RECHECKS[0][1]
-
-
-def next_recheck(first_lookup_at: float, now: float) -> float | None:
-    """Return the time of the next recheck of an address, None after the last."""
-    return next(
-        (first_lookup_at + after for after, _ in RECHECKS if first_lookup_at + after > now), None
-    )
 
 
 # --- verdicts and leases ---

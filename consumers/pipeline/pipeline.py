@@ -357,7 +357,7 @@ class Pipeline:
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
         """Process lookup results; called by the lookup queue."""
         answered = [address for address, answer in answers.items() if isinstance(answer, Verdict)]
-        pending = await self._ledger.waiting_among(answered) if answered else set()
+        pending = await self._ledger.waiting_among(answered, just_answered=True)
         late: dict[str, Verdict] = {}
         matches = self._local_sources.match(list(answers))
         self._on_verdict(answers, self.retro_match.verdicts_of(matches))

@@ -241,7 +241,8 @@ class PolicySettings(_Group):
     """How long a sign-in waits for the lookup of its address. It then expires and is counted in the
     metric `dropped`."""
     waiting_per_address: Annotated[int, "sign-ins"] = Field(200, ge=1)
-    """Sign-ins that wait for an address; successes take precedence. The rest is only counted."""
+    """Sign-ins of an address that may wait in each instance; successes take precedence. The rest is
+    only counted."""
     findings_per_hour: Annotated[int, "findings"] = Field(100, ge=1)
     """Findings per hour for the same address, account, table and outcome before the rest is
     aggregated into a counted row. Successful sign-ins are never aggregated."""

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -38,8 +37,8 @@ _EMULATOR = (
 class RequestSigner(Protocol):
     """Authenticates requests."""
 
-    async def headers(self, path: str) -> Mapping[str, str]:
-        """Return the headers that authenticate a request to an encoded *path*."""
+    async def headers(self, path: str, date: str) -> Mapping[str, str]:
+        """Return the headers that authenticate a request to an encoded *path* with its *date*."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,12 +48,11 @@ class SharedKey:
     account: str
     key: bytes
 
-    async def headers(self, path: str) -> Mapping[str, str]:
-        """Return the date and the signature."""
-        date = formatdate(usegmt=True)
+    async def headers(self, path: str, date: str) -> Mapping[str, str]:
+        """Return the signature."""
         text = f"{date}\n/{self.account}{path}".encode()
         signature = base64.b64encode(hmac.digest(self.key, text, hashlib.sha256)).decode()
-        return {"x-ms-date": date, "Authorization": f"SharedKeyLite {self.account}:{signature}"}
+        return {"Authorization": f"SharedKeyLite {self.account}:{signature}"}
 
 
 class BearerToken:
@@ -64,9 +62,9 @@ class BearerToken:
         self._credential = credential
         self._token: AccessToken | None = None
 
-    async def headers(self, path: str) -> Mapping[str, str]:
+    async def headers(self, path: str, date: str) -> Mapping[str, str]:
         """Return the token. Raises AzureError if there is none."""
-        del path
+        del path, date
         if self._token is None or self._token.expires_on - time.time() < TOKEN_MARGIN_SECONDS:
             self._token = await self._credential.get_token(TOKEN_SCOPE)
         return {"Authorization": f"Bearer {self._token.token}"}
@@ -75,9 +73,9 @@ class BearerToken:
 class SignedUrl:
     """Adds no headers: the URL carries a shared access signature."""
 
-    async def headers(self, path: str) -> Mapping[str, str]:
+    async def headers(self, path: str, date: str) -> Mapping[str, str]:
         """Return nothing."""
-        del path
+        del path, date
         return {}
 
 

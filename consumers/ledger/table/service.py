@@ -4,7 +4,7 @@ azure-data-tables spends 0.35 ms of CPU on each entity of a transaction and 1.4 
 would make the ledger the most expensive part of the service. This module sends the same requests
 with aiohttp and orjson. It never repeats a request; see :mod:`consumers.ledger.table.client`.
 
-Source: the REST reference of the table service, version 2019-02-02.
+Source: the REST reference of the table service, version 2020-12-06, the first that takes tokens.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import ssl
 from base64 import b64decode, b64encode
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -28,20 +29,21 @@ from consumers.settings.proxies import proxy_for
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from consumers.ledger.table.endpoint import TableEndpoint
 
-API_VERSION = "2019-02-02"
+API_VERSION = "2020-12-06"
 MAX_CONNECTIONS = 64
 MAX_RESPONSE_BYTES = 64 * 1_048_576
-"""A page holds at most 1,000 entities and 4 MiB; this leaves room for base64 and annotations."""
+"""A page holds at most 4 MiB before base64. A longer response is none of this service."""
 _JSON = "application/json;odata=minimalmetadata"
 _TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=10, sock_read=30)
 _STATUS_LINE = re.compile(rb"^HTTP/1\.1 (\d{3})", re.MULTILINE)
 _ETAG_LINE = re.compile(rb"^ETag: *([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
 _ERROR_BODY = re.compile(rb"\{.*\}", re.DOTALL)
+_NOT_ITS_ANSWER = "the answer is not that of a table service; is a proxy in between?"
 _METHODS = {"create": "POST", "replace": "PUT", "merge": "PATCH", "delete": "DELETE"}
 
 
@@ -121,7 +123,11 @@ class TableService:
         queries = "&".join(part for part in (query, endpoint.signature) if part)
         url = f"{endpoint.url}/{resource}" + (f"?{queries}" if queries else "")
         try:
-            headers = dict(await endpoint.signer.headers(f"{self._path}/{resource}"))
+            date = formatdate(usegmt=True)
+            headers = {
+                "x-ms-date": date,
+                **await endpoint.signer.headers(f"{self._path}/{resource}", date),
+            }
             if body is not None:
                 headers["Content-Type"] = content_type
             async with self._open().request(
@@ -132,7 +138,7 @@ class TableService:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                content = await response.read()
+                content = await _limited(response)
         except AzureError as error:
             raise NoToken(why_no_token(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -147,7 +153,8 @@ class TableService:
         """Return an entity."""
         query = "" if columns is None else f"$select={','.join(('RowKey', *columns))}"
         _, body = await self._send("GET", self._entity(partition, row), query=query)
-        return _parsed(orjson.loads(body))
+        with _readable():
+            return _parsed(orjson.loads(body))
 
     async def query(
         self,
@@ -169,7 +176,9 @@ class TableService:
             for name in ("NextPartitionKey", "NextRowKey")
             if headers.get(f"x-ms-continuation-{name}")
         }
-        return Page([_parsed(entity) for entity in orjson.loads(body)["value"]], continuation)
+        with _readable():
+            entities = [_parsed(entity) for entity in orjson.loads(body)["value"]]
+        return Page(entities, continuation)
 
     async def submit(self, partition: str, writes: Sequence[Write]) -> list[str]:
         """Apply all *writes* or none in one transaction; return the new ETags, "" for deletes."""
@@ -215,6 +224,28 @@ class TableService:
             self._session = None
 
 
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body. Raises Unreached if it is too long."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_RESPONSE_BYTES:
+            response.close()
+            raise Unreached(f"a response beyond {MAX_RESPONSE_BYTES:,} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Translate a body that no table service sends, such as a proxy's page with status 200."""
+    try:
+        yield
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
+        raise Unreached(_NOT_ITS_ANSWER) from None
+
+
 def _quoted(key: str) -> str:
     return quote(key.replace("'", "''"), safe="")
 
@@ -253,6 +284,8 @@ def _results(body: bytes, writes: Sequence[Write]) -> list[str]:
     failed = next((status for status in statuses if status >= 300), None)
     if failed is not None:
         raise _error(failed, {}, body)
+    if len(statuses) != len(writes):
+        raise Unreached(_NOT_ITS_ANSWER)  # a proxy's page must not pass for a write
     etags = iter(_ETAG_LINE.findall(body))
     return ["" if write.kind == "delete" else next(etags, b"").decode() for write in writes]
 

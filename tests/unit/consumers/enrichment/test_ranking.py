@@ -13,7 +13,7 @@ from consumers.enrichment.ranking import (
     score_breakdown,
     total_points,
 )
-from consumers.ledger.rules import RECHECKS, next_recheck, recheck_penalty
+from consumers.ledger.rechecks import RECHECKS, next_recheck, recheck_penalty
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
 
