@@ -204,8 +204,8 @@ class Entries(Protocol):
         space: EntrySpace,
         entries: Mapping[str, bytes],
         merge: Callable[[str, bytes, bytes], bytes],
-    ) -> None:
-        """Store entries; *merge* combines an entry with that of another instance."""
+    ) -> dict[str, bytes]:
+        """Store entries; return those that *merge* has combined with another instance's."""
 
 
 class Notes(Protocol):

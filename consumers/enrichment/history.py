@@ -264,13 +264,18 @@ class History:
         return 1 + sum(0 <= timestamp - last <= DAY_SECONDS for last in others)
 
     async def flush(self) -> None:
-        """Write the changes to the ledger."""
+        """Write the changes to the ledger, and learn what other instances have written."""
         async with self._flush_lock:
             self._flushing, self._changed = self._changed, {}
             entries = {key: msgspec.msgpack.encode(entry) for key, entry in self._flushing.items()}
             try:
                 if entries:
-                    await self._ledger.put_entries(EntrySpace.HISTORY, entries, merged)
+                    combined = await self._ledger.put_entries(EntrySpace.HISTORY, entries, merged)
+                    self._young |= {
+                        key: decoded(key, body)
+                        for key, body in combined.items()
+                        if key not in self._changed
+                    }
             except BaseException:
                 self._changed = self._flushing | self._changed
                 raise

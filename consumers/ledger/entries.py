@@ -153,21 +153,24 @@ class StoredEntries:
         space: EntrySpace,
         entries: Mapping[str, bytes],
         merge: Callable[[str, bytes, bytes], bytes],
-    ) -> None:
-        """Store entries; *merge* combines an entry with that of another instance."""
+    ) -> dict[str, bytes]:
+        """Store entries; return those that *merge* has combined with another instance's."""
         names = list(entries)
+        combined: dict[str, bytes] = {}
         for start in range(0, len(names), _ENTRY_BATCH):
-            await self._put(
+            combined |= await self._put(
                 space, {key: entries[key] for key in names[start : start + _ENTRY_BATCH]}, merge
             )
+        return combined
 
     async def _put(
         self,
         space: EntrySpace,
         entries: Mapping[str, bytes],
         merge: Callable[[str, bytes, bytes], bytes],
-    ) -> None:
+    ) -> dict[str, bytes]:
         left = dict(entries)
+        combined: dict[str, bytes] = {}
 
         async def attempt() -> None:
             now = self._clock.now()
@@ -185,7 +188,7 @@ class StoredEntries:
                     found = stored.get(key)
                     self._remember(space, {key: found.version if found else None})
                     if found is not None:
-                        left[key] = merge(key, entries[key], found.body)
+                        left[key] = combined[key] = merge(key, entries[key], found.body)
             if left:
                 raise VersionConflict
 
@@ -194,6 +197,7 @@ class StoredEntries:
             self._history_keys.update(entries)
             if len(self._history_keys) > MAX_KNOWN_KEYS:
                 self._history_keys = None
+        return combined
 
     def _remember(self, space: EntrySpace, versions: Mapping[str, str | None]) -> None:
         if len(self._versions) > MAX_KNOWN_VERSIONS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.enrichment.history import History
+from consumers.enrichment.history import NEVER_SEEN_DAYS, History
 from consumers.enrichment.history_entries import (
     MAX_ACCOUNT_LOCATIONS,
     MAX_BAD_ADDRESS_ACCOUNTS,
@@ -26,7 +26,7 @@ from tests.contracts.support_history import (
     place_in,
     signals,
 )
-from tests.contracts.support_ledger import A, C, Clock, instances
+from tests.contracts.support_ledger import A, B, C, Clock, instances
 from tests.contracts.test_ledger_history import ODD, revised
 
 if TYPE_CHECKING:
@@ -129,6 +129,20 @@ async def test_the_bounds_hold_over_instances(azurite: Azurite, clock: Clock) ->
             MAX_LOCATION_ACCOUNTS,
         )
         assert len(bad.accounts) == MAX_BAD_ADDRESS_ACCOUNTS
+
+
+async def test_an_instance_learns_what_another_has_learned(azurite: Azurite, clock: Clock) -> None:
+    """With its own next write of the entry, also when it had looked for it before."""
+    async with instances(azurite.connection_string, clock, 2) as stores:
+        one, two = (History(store, clock) for store in stores)
+        for history in (one, two):
+            await history.fetch([(A, signals())])
+        one.learn(A, signals())
+        await one.flush()
+        assert two.seen(A, signals()).place_days == NEVER_SEEN_DAYS
+        two.learn(B, signals())
+        await two.flush()
+        assert two.seen(A, signals()).place_days == 0
 
 
 async def test_forgetting_what_is_gone_by_then(azurite: Azurite, clock: Clock) -> None:

@@ -42,11 +42,11 @@ class Store(SqliteLedger):
         self.reads += len(keys)
         return await super().get_entries(space, keys)
 
-    async def put_entries(self, *args: Any) -> None:
+    async def put_entries(self, *args: Any) -> dict[str, bytes]:
         """Write, or fail."""
         if self.broken:
             raise LedgerFailed("broken")
-        await super().put_entries(*args)
+        return await super().put_entries(*args)
 
 
 class Taker:

@@ -135,13 +135,14 @@ class _Failing:
 
     async def put_entries(
         self, space: EntrySpace, entries: dict[str, bytes], merge: object
-    ) -> None:
+    ) -> dict[str, bytes]:
         """Keep, or fail once."""
         del space, merge
         if self.fails:
             self.fails = False
             raise LedgerFailed("disk full")
         self.kept |= entries
+        return {}
 
 
 async def test_what_could_not_be_flushed_is_flushed_again(clock: Clock) -> None:
