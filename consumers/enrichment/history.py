@@ -42,8 +42,12 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Entries
     from schemas.ports import Clock
 
-MAX_HISTORY_ENTRIES = 100_000
+MAX_HISTORY_ENTRIES = 40_000
 """Entries kept in memory; all entries are in the ledger."""
+HISTORY_FLUSH_SECONDS = {"event": 600.0, "wall": 60.0}
+"""Seconds between writes, by the clock's kind. Instances that see the same accounts learn from each
+other this late, and meet in every entry, so that writing more often costs much."""
+MAX_UNWRITTEN_ENTRIES = 50_000
 NEVER_SEEN_DAYS = -1
 NO_ATTEMPTS = AttemptCounts()
 
@@ -94,6 +98,7 @@ class History:
         self._old: dict[str, Entry] = {}
         self._changed: dict[str, Entry] = {}
         self._flushing: dict[str, Entry] = {}
+        self._flushed: float | None = None
         self._flush_lock = asyncio.Lock()
 
     async def fetch(self, signins: Iterable[tuple[str, Signals]]) -> None:
@@ -262,6 +267,17 @@ class History:
             self._changed[key] = group
         others = (last for who, last in group.accounts.items() if who != name)
         return 1 + sum(0 <= timestamp - last <= DAY_SECONDS for last in others)
+
+    async def flush_if_due(self) -> None:
+        """Write the changes from time to time, earlier if they are many."""
+        now = self._clock.now()
+        if self._flushed is None:
+            self._flushed = now
+        if len(self._changed) >= MAX_UNWRITTEN_ENTRIES or not (
+            0 <= now - self._flushed < HISTORY_FLUSH_SECONDS[self._clock.kind]
+        ):
+            self._flushed = now
+            await self.flush()
 
     async def flush(self) -> None:
         """Write the changes to the ledger, and learn what other instances have written."""

@@ -7,7 +7,7 @@ write that meets the change of another instance is repeated on what that instanc
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
@@ -35,7 +35,7 @@ RETENTION_SECONDS = {
     EntrySpace.LEASES: DAY_SECONDS,
 }
 """Age at which an unchanged entry is deleted. Notes are kept."""
-_ENTRY_BATCH = 200
+_ENTRY_BATCH = 2_000
 """Entries that are merged together."""
 
 
@@ -58,15 +58,15 @@ class EntryWrite:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """The result of writes: new versions by key, and keys whose version was another.
 
     The version of a deleted row means nothing.
     """
 
-    versions: Mapping[str, str]
-    conflicts: Sequence[str]
+    versions: dict[str, str] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)
     doubtful: bool = False
     """Whether an earlier attempt of a write in conflict got no response, and may have been
     applied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -21,8 +22,10 @@ STATE = ""
 """The name of the state among the versions of a record; all others are instances."""
 MAX_KNOWN_ADDRESSES = 40_000
 """States in memory. A state that is known costs no read before the next write."""
-MAX_KNOWN_SIGN_INS = 80_000
-"""Pending sign-ins in memory, about half a kilobyte each."""
+MAX_KNOWN_BYTES = 96_000_000
+"""Bytes of pending sign-ins in memory, about a kilobyte each."""
+_RECORD_BYTES, _SIGN_IN_BYTES = 700, 250
+"""What a record, and a sign-in beside its body, take in memory."""
 
 
 EMPTY_MAPPING: Mapping[str, Record] = MappingProxyType({})
@@ -219,7 +222,7 @@ class KnownRecords:
 
     def __init__(self) -> None:
         self._states: _Generations[Record] = _Generations(MAX_KNOWN_ADDRESSES)
-        self._held: _Generations[Record] = _Generations(MAX_KNOWN_SIGN_INS)
+        self._held: _Generations[Record] = _Generations(MAX_KNOWN_BYTES)
 
     def get(self, address: str) -> Record | None:
         """Return a known record, with the pending sign-ins that are known."""
@@ -246,7 +249,9 @@ class KnownRecords:
                 else record,
             )
             if record.holdings:
-                self._held.put(address, record, sum(map(len, record.holdings.values())))
+                held = chain.from_iterable(record.holdings.values())
+                size = sum(len(sign_in.body) + _SIGN_IN_BYTES for sign_in in held)
+                self._held.put(address, record, _RECORD_BYTES + size)
             elif record.state.queue is None:
                 self._held.drop(address)
 

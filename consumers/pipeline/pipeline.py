@@ -218,7 +218,6 @@ class Pipeline:
             self._dispatched = 0.0  # dispatch what waited for the source at once
         if not 0 <= now - self._dispatched < DISPATCH_INTERVAL_SECONDS[self._clock.kind]:
             self._dispatched = now
-            await self._history.flush()
             if self._clock.kind == "event":
                 await self._evaluator.flush_aggregates(now - 3_600)
             if self._scheduler is not None:
@@ -230,6 +229,7 @@ class Pipeline:
         ):
             self._aggregates_flushed = now
             await self._evaluator.flush_aggregates(None)
+        await self._history.flush_if_due()
         await self._recent.flush_if_due()
         await self._outbox.flush_if_due()
 

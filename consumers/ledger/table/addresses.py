@@ -46,18 +46,16 @@ from consumers.ledger.rules import (
     position,
 )
 from consumers.ledger.table.entities import (
-    MAX_TRANSACTION_BYTES,
-    MAX_TRANSACTION_WRITES,
     Entity,
     Value,
     Write,
-    WriteConflict,
     joined_body,
     safe,
     split_body,
     unsafe,
     within,
 )
+from consumers.ledger.table.transactions import Unit, apply, in_transactions
 from schemas.errors import LedgerFailed
 
 if TYPE_CHECKING:
@@ -138,22 +136,22 @@ class TableAddresses(AddressStore):
     @override
     async def save(self, partition: str, changes: Sequence[Change], totals: Totals) -> Saved:
         saved = Saved(totals=totals)
-        for part in _transactions(changes):
-            after = saved.totals.after([change for change, _ in part])
-            writes = [*chain.from_iterable(writes for _, writes in part), self._totals_write(after)]
-            try:
-                etags = await self._table.write(partition, writes)
-            except WriteConflict:
-                saved.conflicts += [change.address for change, _ in part]
-                continue
-            saved.totals = after
-            versions = dict(zip((write.row for write in writes), etags, strict=True))
-            for change, _ in part:
-                saved.records[change.address] = _saved(change, versions)
-        return saved
 
-    def _totals_write(self, totals: Totals) -> Write:
-        return Write("replace", _TOTALS + safe(self._instance), {"body0": _encode(totals)})
+        def totals_write(of: Sequence[Change]) -> list[Write]:
+            body = _encode(saved.totals.after(of))
+            return [Write("replace", _TOTALS + safe(self._instance), {"body0": body})]
+
+        # apart, because instances compete for the state alone
+        own = [change for change in changes if change.state == change.before.state]
+        shared = [change for change in changes if change.state != change.before.state]
+        parts = [*_transactions(own), *_transactions(shared)]
+        for part in parts or [[]]:  # without changes, the totals alone
+            applied = await apply(self._table, partition, part, totals_write)
+            saved.totals = saved.totals.after(applied.keys)
+            saved.conflicts += [change.address for change in applied.conflicts]
+            for change in applied.keys:
+                saved.records[change.address] = _saved(change, applied.etags)
+        return saved
 
     @override
     async def ranked(self, most: int) -> list[tuple[str, QueuePosition]]:
@@ -293,26 +291,9 @@ def _packed_body(body: bytes) -> dict[str, Value]:
 # --- transactions ---
 
 
-def _transactions(changes: Sequence[Change]) -> Iterator[list[tuple[Change, list[Write]]]]:
-    """Group changes with their writes, as many as a transaction takes.
-
-    One more write is needed for the totals.
-    """
-    part: list[tuple[Change, list[Write]]] = []
-    count = size = 0
-    for change in changes:
-        writes = list(_writes(change))
-        more = sum(write.size for write in writes)
-        if part and (
-            count + len(writes) >= MAX_TRANSACTION_WRITES or size + more > MAX_TRANSACTION_BYTES
-        ):
-            yield part
-            part, count, size = [], 0, 0
-        part.append((change, writes))
-        count += len(writes)
-        size += more
-    if part or not changes:
-        yield part  # without changes, a transaction of the totals alone
+def _transactions(changes: Sequence[Change]) -> Iterator[list[Unit[Change]]]:
+    """Group changes with their writes; one more write is needed for the totals."""
+    return in_transactions((Unit(change, list(_writes(change))) for change in changes), reserved=1)
 
 
 def _writes(change: Change) -> Iterator[Write]:

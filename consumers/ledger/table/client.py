@@ -363,16 +363,21 @@ def _translated(error: TableError) -> Exception:
     if error.code in _NO_TABLE:
         return _Retryable(Problem.LEDGER_MISSING, message)
     if status in (409, 412) and error.code in _CONFLICTS:
-        return WriteConflict()
+        return _conflict(WriteConflict(), error)
     if status in (409, 412):
         return _unexplained_conflict()
     if status == 404 and error.code in _ABSENT:
-        return MissingRow()
+        return _conflict(MissingRow(), error)
     if status in (401, 403):
         return _Retryable(Problem.LEDGER_REFUSED, message)
     if 300 <= status < 500 and status not in (404, *_TRANSIENT_STATUSES):
         return LedgerFailed(f"STATE__TABLE: {message}")
     return _Retryable(Problem.LEDGER_UNREACHABLE, message, _retry_after(error.retry_after))
+
+
+def _conflict(conflict: WriteConflict, error: TableError) -> WriteConflict:
+    conflict.row = error.row
+    return conflict
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
 Value = str | int | float | bool | bytes
 
-MAX_TRANSACTION_WRITES = 100
-"""Writes per transaction, the service's limit."""
-MAX_TRANSACTION_BYTES = 1_000_000
-"""Planned size of a transaction. The service accepts 4 MiB, but sending more than 1 MiB at once
-would block the event loop."""
 MAX_PROPERTY_BYTES = 65_536
 """Bytes of a property, the service's limit."""
 
@@ -26,10 +21,11 @@ _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 class WriteConflict(Exception):
     """A row has changed since it was read; nothing was written.
 
-    If ``doubtful`` is true, an earlier attempt of the same write got no response. That attempt may
-    have made the change.
+    ``row`` is the first such row, "" if the response does not tell. If ``doubtful`` is true, an
+    earlier attempt of the same write got no response. That attempt may have made the change.
     """
 
+    row = ""
     doubtful = False
 
 
@@ -68,22 +64,6 @@ def put(row: str, found: Entity | None, **values: Value) -> Write:
     if found is None:
         return Write("create", row, values)
     return Write("replace", row, values, found.etag)
-
-
-def in_transactions(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Split *writes* into batches for one transaction each."""
-    batch: list[Write] = []
-    size = 0
-    for write in writes:
-        if batch and (
-            len(batch) == MAX_TRANSACTION_WRITES or size + write.size > MAX_TRANSACTION_BYTES
-        ):
-            yield batch
-            batch, size = [], 0
-        batch.append(write)
-        size += write.size
-    if batch:
-        yield batch
 
 
 def split_body(body: bytes, prefix: str = "body") -> dict[str, Value]:

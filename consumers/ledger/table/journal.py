@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from consumers.ledger.table.entities import Write, WriteConflict, in_transactions, safe
+from consumers.ledger.table.entities import Write, WriteConflict, safe
+from consumers.ledger.table.transactions import Unit, apply, in_transactions
 from schemas.errors import LedgerFailed
 from schemas.feed_ports import FeedJournal, JournalEntry, JournalPosition
 
@@ -177,8 +178,8 @@ class TableJournal(FeedJournal):
         before, ours = claim
         # Nobody else writes rows of a generation that was claimed, and nobody reads them yet.
         writes = _entries("replace", JournalPosition(ours), bodies, uuid4().hex)
-        for part in in_transactions(writes):
-            await self._table.write(partition, part)
+        for part in in_transactions(Unit(write.row, [write]) for write in writes):
+            await apply(self._table, partition, part)
         end = JournalPosition(ours, len(bodies))
         if not await self._switch(partition, before, end):
             await self._delete(partition, _row(ours, 0), _row(ours + 1, 0))

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from typing_extensions import override
 
-from consumers.ledger.table.entities import MissingRow, Write, WriteConflict, in_transactions, put
+from consumers.ledger.table.entities import MissingRow, Write, WriteConflict, put
+from consumers.ledger.table.transactions import Unit, apply, in_transactions
 from schemas.errors import LedgerFailed
 from schemas.ledger_ports import RecentChunk, RecentCoverage, RecentStore
 
@@ -167,15 +168,12 @@ class TableRecentStore(RecentStore):
 
     async def _delete(self, partition: str, rows: Sequence[str]) -> None:
         """Delete rows. Ignore rows that are already gone."""
-        for batch in in_transactions([Write("delete", row) for row in rows]):
-            try:
-                await self._table.write(partition, batch)
-            except MissingRow:
-                if len(batch) > 1:
-                    for delete in batch:
-                        await self._delete(partition, [delete.row])
+        for part in in_transactions(Unit(row, [Write("delete", row)]) for row in rows):
+            applied = await apply(self._table, partition, part)
+            for row in applied.conflicts if len(part) > 1 else ():  # one row is gone
+                with suppress(MissingRow):
+                    await self._table.write(partition, [Write("delete", row)])
 
-    @override
     async def coverage(self) -> RecentCoverage:
         """Return the coverage, at most five minutes old."""
         now = self._clock.now()

@@ -42,6 +42,8 @@ _JSON = "application/json;odata=minimalmetadata"
 _TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=10, sock_read=30)
 _STATUS_LINE = re.compile(rb"^HTTP/1\.1 (\d{3})", re.MULTILINE)
 _ETAG_LINE = re.compile(rb"^ETag: *([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
+_REFUSED_WRITE = re.compile(rb'"value":\s*"(\d+):')
+"""The message of a refused transaction begins with the number of the write."""
 _ERROR_BODY = re.compile(rb"\{.*\}", re.DOTALL)
 _NOT_ITS_ANSWER = "the answer is not that of a table service; is a proxy in between?"
 _METHODS = {"create": "POST", "replace": "PUT", "merge": "PATCH", "delete": "DELETE"}
@@ -49,6 +51,9 @@ _METHODS = {"create": "POST", "replace": "PUT", "merge": "PATCH", "delete": "DEL
 
 class TableError(Exception):
     """The service answered with an error."""
+
+    row = ""
+    """The row of a transaction that the service refused, "" if it does not tell."""
 
     def __init__(self, status: int, code: str, retry_after: str | None = None) -> None:
         super().__init__(f"{status} {code}".rstrip())
@@ -283,7 +288,10 @@ def _results(body: bytes, writes: Sequence[Write]) -> list[str]:
     statuses = [int(status) for status in _STATUS_LINE.findall(body)]
     failed = next((status for status in statuses if status >= 300), None)
     if failed is not None:
-        raise _error(failed, {}, body)
+        error = _error(failed, {}, body)
+        if (refused := _REFUSED_WRITE.search(body)) and int(refused[1]) < len(writes):
+            error.row = writes[int(refused[1])].row
+        raise error
     if len(statuses) != len(writes):
         raise Unreached(_NOT_ITS_ANSWER)  # a proxy's page must not pass for a write
     etags = iter(_ETAG_LINE.findall(body))
