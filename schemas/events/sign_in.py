@@ -47,7 +47,7 @@ _CONTROL = re.compile(
 """Control characters, bidirectional marks and lone surrogates."""
 
 
-class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
     """The details of a sign-in: what a finding needs, and what the ledger stores while it waits.
 
     ``addresses`` pairs each canonical address with its original text, first choice first.
