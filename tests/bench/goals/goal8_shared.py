@@ -14,7 +14,7 @@ import base64
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -64,10 +64,11 @@ class Tables:
     connection_string: str
 
 
-async def tables_of(stack: AsyncExitStack) -> Tables:
-    """Start a table service of its own, and the way to it."""
+async def tables_of(stack: AsyncExitStack, *, in_memory: bool = False) -> Tables:
+    """Start a table service of its own, and the way to it; with *in_memory* one without Azurite."""
     azurite = await stack.enter_async_context(Azurite())
-    url = stack.enter_context(served("storage", port=azurite.table_port, delay=DELAY))
+    port = 0 if in_memory else azurite.table_port
+    url = stack.enter_context(served("storage", port=port, delay=DELAY))
     port = int(url.rpartition(":")[2])
     return Tables(url, azurite.connection_string_at(azurite.blob_port, port))
 
@@ -173,6 +174,8 @@ async def together(
 
         await until(settled, "all settled", PATIENCE)
         cpu = sum(map(cpu_of, pids)) - cpu
+        for service in services:
+            assert await service.terminate() == 0, service.errors
     return cpu / records * 1e6
 
 
@@ -180,7 +183,7 @@ async def _several(rounds: int) -> list[Outcome]:
     """Compare two and four instances with one; lookups are scarce, and all see all addresses."""
     bodies = bodies_of(addresses(NEW), RECORDS)
     outcomes = []
-    async for place, tables in sites():
+    async with site_with_tables() as (place, tables):
         seen = {
             count: median(
                 [await together(place, tables, bodies, SCARCE, count) for _ in range(rounds)]
@@ -193,8 +196,9 @@ async def _several(rounds: int) -> list[Outcome]:
     return outcomes
 
 
-async def sites() -> AsyncIterator[tuple[Site, Tables]]:
-    """Yield one site with tables of its own."""
+@asynccontextmanager
+async def site_with_tables() -> AsyncIterator[tuple[Site, Tables]]:
+    """Run a site with tables of its own."""
     async with (
         site(dict.fromkeys(HUBS, PARTITIONS), count=NEW, seed=1, known=0.05) as place,
         AsyncExitStack() as stack,
@@ -229,7 +233,7 @@ async def _run(rounds: int, quotas: Sequence[int], paced: bool) -> tuple[list[Ou
     bodies = bodies_of(addresses(NEW), RECORDS)
     outcomes: list[Outcome] = []
     notes: list[str] = []
-    async for place, tables in sites():
+    async with site_with_tables() as (place, tables):
         for quota in quotas:
             shared: list[Seen] = []
             embedded: list[Seen] = []

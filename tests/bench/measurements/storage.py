@@ -12,7 +12,6 @@ import re
 import time
 from base64 import b64decode
 from collections import Counter, defaultdict
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,8 +19,10 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
+from tests.bench.measurements.tables import MemoryTables
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_OPERATIONS = 100
 MAX_TRANSACTION_BYTES = 4 * 1_048_576
@@ -33,15 +34,22 @@ _KEYS = re.compile(rb"PartitionKey='([^']*)',RowKey='([^']*)'")
 _ENTITY = re.compile(rb"^\{.*\}\r?$", re.MULTILINE)
 
 
+Operation = tuple[tuple[bytes, bytes], dict[str, str], tuple[bytes, bytes, bytes]]
+
+
 class Refused(Exception):
     """Azure would refuse this."""
 
 
 class StorageFront:
-    """Passes requests on to a port, after *delay* seconds; tells what it has passed."""
+    """Passes requests on to a port, after *delay* seconds; tells what it has passed.
+
+    Without a port, it answers from tables in memory.
+    """
 
     def __init__(self, port: int, delay: float) -> None:
         self._port = port
+        self._tables = MemoryTables()
         self._delay = delay
         self._counts: Counter[str] = Counter()
         self._seconds: defaultdict[tuple[int, bytes], int] = defaultdict(int)
@@ -57,9 +65,10 @@ class StorageFront:
         self._counts[request.method] += 1
         if self._delay:
             await asyncio.sleep(self._delay)
-        if request.path.endswith("$batch"):
+        operations = list(_operations(body)) if request.path.endswith("$batch") else []
+        if operations:
             try:
-                busy = self._checked(body)
+                busy = self._checked(body, operations)
             except Refused as error:
                 self._counts["refused"] += 1
                 return web.Response(
@@ -68,17 +77,18 @@ class StorageFront:
             if busy:
                 self._counts["busy"] += 1
                 return web.Response(status=503, headers={"x-ms-error-code": "ServerBusy"})
+        if not self._port:
+            return self._tables.answer(request, body, [sent for _, _, sent in operations])
         return await self._passed_on(request, body)
 
-    def _checked(self, body: bytes) -> bool:
+    def _checked(self, body: bytes, operations: Sequence[Operation]) -> bool:
         """Count a transaction's entities; return True if its partition is busy."""
-        operations = list(_operations(body))
         if len(operations) > MAX_OPERATIONS or len(body) > MAX_TRANSACTION_BYTES:
             raise Refused(f"{len(operations)} operations, {len(body)} bytes")
-        entities = [keys for keys, _ in operations]
+        entities = [keys for keys, _, _ in operations]
         if len(set(entities)) < len(entities) or len({key for key, _ in entities}) > 1:
             raise Refused("an entity twice, or two partitions")
-        for _, entity in operations:
+        for _, entity, _ in operations:
             for name, value in entity.items():
                 binary = entity.get(f"{name}@odata.type") == "Edm.Binary"
                 size = len(b64decode(value)) if binary else len(str(value)) * 2
@@ -105,17 +115,17 @@ class StorageFront:
             return web.Response(status=answer.status, body=await answer.read(), headers=kept)
 
 
-def _operations(body: bytes) -> Iterator[tuple[tuple[bytes, bytes], dict[str, str]]]:
-    """Yield the keys and the entity of each operation; none for a delete."""
+def _operations(body: bytes) -> Iterator[Operation]:
+    """Yield the keys and the entity of each operation, none for a delete, and what was sent."""
     found = list(_OPERATION.finditer(body))
     ends = [match.start() for match in found[1:]] + [len(body)]
-    for match, (start, end) in zip(found, pairwise([0, *ends]), strict=True):
-        del start
+    for match, end in zip(found, ends, strict=True):
+        sent = match[1], match[2], body[match.end() : end]
         entity: dict[str, str] = {}
         if match[1] != b"DELETE" and (text := _ENTITY.search(body, match.end(), end)):
             entity = orjson.loads(text[0])
         keys = _KEYS.search(match[2])
         if keys is not None:
-            yield (keys[1], keys[2]), entity
+            yield (keys[1], keys[2]), entity, sent
         else:
-            yield (entity["PartitionKey"].encode(), entity["RowKey"].encode()), entity
+            yield (entity["PartitionKey"].encode(), entity["RowKey"].encode()), entity, sent

@@ -62,7 +62,7 @@ async def _ask_and_settle(store: SqliteLedger, addresses: Sequence[str], now: fl
     verdict = Verdict(reputation=Reputation.UNKNOWN, source="x", time=now, expires=now + 604_800)
     answers: dict[str, Answer] = dict.fromkeys(addresses, verdict)
     await store.put_verdicts(answers)
-    await store.waiting_among(addresses)
+    await store.waiting_among(addresses, just_answered=True)
     await store.acknowledge_addresses(addresses)
 
 
