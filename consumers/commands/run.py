@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -34,5 +35,7 @@ async def run(config: Path | None, findings: str | None) -> None:
 
     settings = load_settings(config)
     calm_garbage_collector()
-    async with open_service(settings, lambda: load_settings(config), findings) as service:
-        await service.run()
+    with ExitStack() as stack:
+        async with open_service(settings, lambda: load_settings(config), findings) as service:
+            stack.callback(service.deadline.cancel)
+            await service.run()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from consumers.service.deadline import DrainDeadline
 from schemas.health import Problem
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class Service:
         self._recover_at: float | None = None
         self.ready = False
         """True while all loops run and the service is not draining."""
+        self.deadline = DrainDeadline(self.settings.drain)
+        """Cancel it once everything is closed."""
 
     def failed(self, error: BaseException) -> None:
         """Stop because of an error after which no guarantee holds."""
@@ -234,6 +237,7 @@ class Service:
     async def _end(self) -> None:
         """Stop receiving, drain, checkpoint and release the partitions, within the deadline."""
         self.ready = False
+        self.deadline.begin()
         self.health.report(Problem.DRAINING, "shutting down")
         for receiver in self.receivers:
             receiver.stop_receiving()
