@@ -161,6 +161,11 @@ class Budget:
         days = max(0.0, self._end() - self._clock.now()) / DAY_SECONDS
         return a_day * days <= self._quota - self._spent
 
+    @property
+    def left(self) -> int:
+        """Return the lookups left in the period, by the last known count."""
+        return max(0, self._quota - self._spent)
+
     async def look(self) -> None:
         """Refresh the count of spent lookups from the ledger."""
         self._spent = await self._ledger.spent(self._account, await self._period())

@@ -31,6 +31,7 @@ class CircuitBreaker:
         self._current_limit = 1  # until the first result proves the key, and batches, to work
         self._worked_once = False
         self._open_until = 0.0
+        self._was_open = False
 
     @property
     def is_open(self) -> bool:
@@ -57,7 +58,8 @@ class CircuitBreaker:
         if not self._worked_once:
             self._current_limit = self._concurrency
         self._worked_once = True
-        self.times_closed += bool(self.failures)
+        self.times_closed += self._was_open
+        self._was_open = False
         self.failures = 0
 
     def start_over(self) -> None:
@@ -84,6 +86,7 @@ class CircuitBreaker:
     def open(self, seconds: float) -> None:
         """Pause requests for *seconds* of wall time."""
         self._open_until = self._monotonic() + seconds
+        self._was_open = True
 
     def allow_probe(self) -> None:
         """End the pause to allow one probe; one failure opens the circuit again."""

@@ -50,6 +50,8 @@ class LookupQueue:
         self._deliver = deliver
         self._flushing = False
         self._queue: deque[tuple[str, float]] = deque()
+        self._ready: deque[list[str]] = deque()
+        """Batches of addresses whose request has failed before."""
         self._in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -67,10 +69,12 @@ class LookupQueue:
     def enqueue(self, addresses: Sequence[str]) -> None:
         """Look up *addresses* when a batch is full or has lingered long enough."""
         now = self._clock.now()
-        for address in addresses:
-            if address not in self._in_flight:
-                self._in_flight.add(address)
-                self._queue.append((address, now))
+        new = [address for address in dict.fromkeys(addresses) if address not in self._in_flight]
+        self._in_flight.update(new)
+        failed = [address for address in new if self.paid_lookup.has_failed(address)]
+        self._ready += self.paid_lookup.parts_of(failed)
+        others = set(new).difference(failed)
+        self._queue += [(address, now) for address in new if address in others]
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
@@ -106,7 +110,7 @@ class LookupQueue:
 
     async def wait_until_idle(self) -> None:
         """Wait until nothing is in flight. Re-raises a lookup task's error, such as KeyRefused."""
-        while self._queue or self._tasks:
+        while self._queue or self._ready or self._tasks:
             await self.wait_for_result()
         if self._failure is not None:
             raise self._failure
@@ -130,15 +134,23 @@ class LookupQueue:
     def _start(self) -> None:
         if self._failure is not None:
             raise self._failure
-        while self._queue and len(self._tasks) < self.paid_lookup.breaker.limit:
-            size = self.paid_lookup.batch_size
-            if not self._flushing and len(self._queue) < size:
-                return
-            batch = [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
+        while len(self._tasks) < self.paid_lookup.breaker.limit and (batch := self._next_batch()):
             task = asyncio.create_task(self._look_up(batch))
             self._tasks.add(task)
             task.add_done_callback(self._on_task_done)
         self._flushing = self._flushing and bool(self._queue)
+
+    def _next_batch(self) -> list[str]:
+        """Take the next batch; empty if none is to be looked up now."""
+        size = self.paid_lookup.batch_size
+        if self._ready:
+            batch = self._ready.popleft()
+            if len(batch) > size:
+                self._ready.appendleft(batch[size:])
+            return batch[:size]
+        if not self._flushing and len(self._queue) < size:
+            return []
+        return [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

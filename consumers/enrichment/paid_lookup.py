@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,14 @@ QUOTA_PAUSE_SECONDS = 3_600.0
 MAX_POSTPONED_SECONDS = 6 * 3_600.0
 MAX_REMEMBERED_FAILURES = 50_000
 """Addresses of failed requests kept in memory."""
-POSTPONED_SECONDS = {"event": 6 * 3_600.0, "wall": 15.0}
+POSTPONED_SECONDS = {"event": 6 * 3_600.0, "wall": 10.0}
 """Seconds, by the pipeline's clock, before an address is looked up again if its failed lookup may
 have counted: in a service once the source has recovered; in a replay not within the same replay.
-The delay grows fourfold with each failure of an address while other lookups succeed, because the
-address may be the cause."""
+The delay grows fourfold with each failure of a request for one address while other lookups
+succeed, because the address is the cause."""
+MAX_REPEATED_SHARE = 0.05
+"""Share of the lookups left in the period that may be spent on repeating lookups in batches after
+requests that may have counted. Beyond, each address is looked up again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ class AddressLease:
     ledger: VerdictStore
     lease: float
     """Seconds that a lease lasts; longer than any request."""
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Failed requests for an address that may have counted."""
+
+    requests: int = 0
+    alone: int = 0
+    """Those for no other address; those of one outage count once."""
+    successes: int = -1
+    """Successful requests at the time of the last of these."""
 
 
 @dataclass(slots=True)
@@ -131,9 +146,11 @@ class PaidLookup:
         self._batches_refused = 0
         self._single_unreported = False
         self._key_refused_since: float | None = None
-        self._failed: dict[str, tuple[int, int]] = {}
-        """Failures by address, and the number of successful requests at the last failure."""
+        self._failed: dict[str, _Failures] = {}
         self._successes = 0
+        self._repeated = 0
+        self._times_closed = 0
+        self._postponed_until: float | None = None
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         """Reason for no verdict while the circuit is open."""
 
@@ -143,6 +160,49 @@ class PaidLookup:
         if self.breaker.probing or self._monotonic() < self._batches_off_until:
             return 1
         return self.source.batch_size
+
+    def take_recovery(self) -> bool:
+        """Return True once when waiting addresses can be looked up that could not before.
+
+        The circuit has closed, or postponed addresses are due.
+        """
+        recovered = self.breaker.times_closed > self._times_closed
+        self._times_closed = self.breaker.times_closed
+        postponed_until = self._postponed_until if self._clock.kind == "wall" else None
+        if postponed_until is not None and self._clock.now() >= postponed_until:
+            self._postponed_until = None
+            recovered = True
+        return recovered
+
+    def parts_of(self, addresses: Sequence[str]) -> list[list[str]]:
+        """Divide addresses whose request has failed into parts that are looked up together.
+
+        The source may fail because of one of them. So the parts are halved with each failure,
+        until the address fails alone. If that would cost too many lookups, each is a part.
+        """
+        by_size: defaultdict[int, list[str]] = defaultdict(list)
+        for address in addresses:
+            failures = self._failed[address].requests if address in self._failed else 0
+            by_size[max(1, self.source.batch_size >> failures)].append(address)
+        parts: list[list[str]] = []
+        for size, of_size in by_size.items():
+            for start in range(0, len(of_size), size):
+                part = of_size[start : start + size]
+                if len(part) > 1 and self._may_repeat(len(part)):
+                    parts.append(part)
+                else:
+                    parts += [[address] for address in part]
+        return parts
+
+    def _may_repeat(self, lookups: int) -> bool:
+        if self._repeated + lookups > MAX_REPEATED_SHARE * self.budget.left:
+            return False
+        self._repeated += lookups
+        return True
+
+    def has_failed(self, address: str) -> bool:
+        """Return True if a request for this address failed and may have counted."""
+        return address in self._failed
 
     def use_key(self, key: str) -> None:
         """Switch to another key at once. Its quota is accounted separately."""
@@ -165,12 +225,12 @@ class PaidLookup:
             self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._lease is None:
-            return await self._look_up_suspects_alone(addresses)
+            return await self._look_up_within_budget(addresses)
         leases = await self._lease.ledger.acquire(addresses, self._lease.lease)
         result = LookupResult()
         if leases.acquired:
             try:
-                result = await self._look_up_suspects_alone(
+                result = await self._look_up_within_budget(
                     [address for address in addresses if address in leases.acquired]
                 )
             except asyncio.CancelledError:
@@ -184,22 +244,6 @@ class PaidLookup:
         handled = leases.acquired | leases.resolved.keys()
         others = [address for address in addresses if address not in handled]
         result.verdicts |= self._unanswered(others, WhyUnanswered.LOOKED_UP_ELSEWHERE)
-        return result
-
-    async def _look_up_suspects_alone(self, addresses: Sequence[str]) -> LookupResult:
-        """Look up addresses of failed batches individually: one of them may be the cause."""
-        suspects = [address for address in addresses if address in self._failed]
-        if not suspects:
-            return await self._look_up_within_budget(addresses)
-        fresh = [address for address in addresses if address not in self._failed]
-        result = await self._look_up_within_budget(fresh) if fresh else LookupResult()
-        for address in suspects:
-            if self.breaker.is_open:
-                result.verdicts |= self._unanswered([address], self.paused_because)
-                continue
-            single = await self._look_up_within_budget([address])
-            result.verdicts |= single.verdicts
-            result.retry_individually += single.retry_individually
         return result
 
     async def _look_up_within_budget(self, addresses: Sequence[str]) -> LookupResult:
@@ -266,6 +310,9 @@ class PaidLookup:
             self._key_refused_since = now
         in_doubt = now - self._key_refused_since < KEY_DOUBT_SECONDS
         self.breaker.start_over()
+        # the key was the cause, not its plan
+        self._batches_off_until, self._batches_refused = -math.inf, 0
+        self._single_unreported = False
         self.breaker.open(KEY_DOUBT_PAUSE_SECONDS if in_doubt else KEY_REFUSED_PAUSE_SECONDS)
         self.paused_because = WhyUnanswered.KEY_REFUSED
         self._health.report(Problem.KEY_REFUSED, str(error), part=self.source.name)
@@ -296,21 +343,25 @@ class PaidLookup:
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._health.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
-        for address in addresses:
-            postponed = self._clock.now() + self._postponement(address) if error.counted else 0.0
-            result.verdicts |= self._unanswered([address], WhyUnanswered.SOURCE_DOWN, postponed)
+        postponed = 0.0
+        if error.counted:
+            alone = len(addresses) == 1
+            postponed = self._clock.now() + max(
+                self._postponement(address, alone=alone) for address in addresses
+            )
+            self._postponed_until = min(self._postponed_until or postponed, postponed)
+        result.verdicts |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
 
-    def _postponement(self, address: str) -> float:
-        """Return the seconds before an address is looked up again.
-
-        The delay grows with each failure, but failures during one outage count once.
-        """
+    def _postponement(self, address: str, *, alone: bool) -> float:
+        """Return the seconds before an address is looked up again."""
         if len(self._failed) >= MAX_REMEMBERED_FAILURES:
             self._failed.clear()
-        failures, successes = self._failed.get(address, (0, -1))
-        failures += successes != self._successes
-        self._failed[address] = failures, self._successes
-        seconds = POSTPONED_SECONDS[self._clock.kind] * float(4 ** min(failures - 1, 8))
+        failures = self._failed.setdefault(address, _Failures())
+        failures.requests += 1
+        if alone and failures.successes != self._successes:
+            failures.alone += 1
+            failures.successes = self._successes
+        seconds = POSTPONED_SECONDS[self._clock.kind] * 4.0 ** min(max(failures.alone - 1, 0), 8)
         return min(seconds, MAX_POSTPONED_SECONDS)
 
     async def _wait_for_quota(self) -> None:

@@ -61,6 +61,8 @@ class LookupScheduler:
         self._dispatched: dict[str, PendingAddress] = {}
         self._backlogged = False
         self._over_budget = False
+        self.more_due = False
+        """Whether more addresses can be looked up than the last dispatch has taken."""
 
     @property
     def constrained(self) -> bool:
@@ -91,6 +93,7 @@ class LookupScheduler:
 
     async def dispatch(self) -> None:
         """Look up the pending addresses with the highest scores, as many as the pace allows now."""
+        self.more_due = False
         await self._budget.share_demand()
         if not await self._lookups.may_look_up():
             return
@@ -100,6 +103,7 @@ class LookupScheduler:
             return
         due = await self._ledger.due(min(DISPATCH_BATCH, allowance))
         self._backlogged = len(due) == min(DISPATCH_BATCH, allowance)
+        self.more_due = len(due) == DISPATCH_BATCH
         if self._over_budget:  # reserve a day's share for successful sign-ins
             spare = max(0, allowance - self._budget.share)
             risky = [pending for pending in due if pending.score >= 0]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
     from schemas.ports import Clock, Message, Position
 
+MIN_BACKLOG_IN_FLIGHT = 100
+"""Addresses in flight below which the next part of a backlog is dispatched."""
 DISPATCH_INTERVAL_SECONDS = {"event": 600.0, "wall": 15.0}
 """Seconds, by the pipeline's clock, between two dispatches of pending addresses."""
 EXPIRY_INTERVAL_SECONDS = 600.0
@@ -121,7 +123,6 @@ class Pipeline:
         self._aggregates_flushed = 0.0
         self._dispatched = 0.0
         self._expired_at: float | None = None
-        self._times_closed = 0
         self._budget_begun = False
 
     # --- public interface ---
@@ -212,10 +213,10 @@ class Pipeline:
         """Run periodic work that is due; cheap if none is."""
         self._enqueuer.raise_failure()
         now = self._clock.now()
-        breaker = None if self._lookups is None else self._lookups.paid_lookup.breaker
-        if breaker is not None and breaker.times_closed > self._times_closed:
-            self._times_closed = breaker.times_closed
-            self._dispatched = 0.0  # dispatch what waited for the source at once
+        if self._lookups is not None and (
+            self._lookups.paid_lookup.take_recovery() or self._has_backlog()
+        ):
+            self._dispatched = 0.0
         if not 0 <= now - self._dispatched < DISPATCH_INTERVAL_SECONDS[self._clock.kind]:
             self._dispatched = now
             if self._clock.kind == "event":
@@ -232,6 +233,16 @@ class Pipeline:
         await self._history.flush_if_due()
         await self._recent.flush_if_due()
         await self._outbox.flush_if_due()
+
+    def _has_backlog(self) -> bool:
+        """Return True if more addresses can be dispatched because nearly all others are done."""
+        return (
+            self._clock.kind == "wall"
+            and self._scheduler is not None
+            and self._lookups is not None
+            and self._scheduler.more_due
+            and self._lookups.pending < MIN_BACKLOG_IN_FLIGHT
+        )
 
     async def _advance_to(self, timestamp: float) -> None:
         """Run the periodic work that would have been due before the event clock advances.

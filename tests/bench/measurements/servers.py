@@ -31,13 +31,20 @@ _NOT_FOUND = b'{"message":"IP address information not found"}'
 
 
 class Cti:
-    """CrowdSec's enrichment API: knows a share of the addresses, takes *delay* seconds each."""
+    """CrowdSec's enrichment API: knows a share of the addresses, takes *delay* seconds each.
+
+    It fails as told at ``/fail``: the next requests with these statuses, and all of them with 403
+    for some seconds. At ``/answered`` it tells when each address was answered, at the latest.
+    """
 
     def __init__(self, known: dict[str, str], delay: float) -> None:
         self._items = {address: item(address, word) for address, word in known.items()}
         self._delay = delay
         self._counts: Counter[str] = Counter()
         self._asked: list[str] = []
+        self._failures: list[int] = []
+        self._refused_until = 0.0
+        self._answered: dict[str, float] = {}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -45,15 +52,31 @@ class Cti:
             told, self._counts = self._counts, Counter()
             asked, self._asked = self._asked, []
             return web.json_response({**told, "asked": asked})
+        if request.path == "/answered":
+            return web.json_response(self._answered)
+        if request.path == "/fail":
+            given = await request.json()
+            self._failures += given.get("statuses", [])
+            self._refused_until = time.monotonic() + given.get("refused", 0.0)
+            return web.Response()
         if self._delay:
             await asyncio.sleep(self._delay)
         self._counts["requests"] += 1
-        if wanted := request.query.get("ips"):
-            self._asked += wanted.split(",")
-            return self._several(wanted.split(","))
-        self._asked.append(request.path.rpartition("/")[2])
+        several = request.query.get("ips")
+        wanted = several.split(",") if several else [request.path.rpartition("/")[2]]
+        status = 403 if time.monotonic() < self._refused_until else 0
+        if not status and self._failures:
+            status = self._failures.pop(0)
+        if status:
+            self._counts[f"status {status}"] += 1
+            self._counts["failed"] += len(wanted) if status >= 500 else 0
+            return web.Response(status=status, headers={"Retry-After": "1"})
+        self._asked += wanted
+        self._answered |= dict.fromkeys(wanted, time.time())
+        if several:
+            return self._several(wanted)
         self._counts["addresses"] += 1
-        found = self._items.get(request.path.rpartition("/")[2])
+        found = self._items.get(wanted[0])
         return _json(_NOT_FOUND, 404) if found is None else _json(found)
 
     def _several(self, wanted: list[str]) -> web.Response:

@@ -52,12 +52,14 @@ class Source:
         self.batch_size = 3
         self.asked: Counter[str] = Counter()
         self.requests = 0
+        self.sizes: list[int] = []
         self.together = self.most_together = 0
         self._fault = fault
 
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Answer "unknown", or fail."""
         self.requests += 1
+        self.sizes.append(len(addresses))
         self.together += 1
         self.most_together = max(self.most_together, self.together)
         await asyncio.sleep(0)
@@ -328,6 +330,63 @@ async def test_one_address_that_always_fails_costs_no_other(
     assert isinstance(setup.delivered["y"], Verdict)
     assert isinstance(setup.delivered["poison"], Unanswered)
     assert setup.source.asked == Counter({"x": 2, "y": 2, "poison": 2})
+    await setup.close()
+
+
+@pytest.mark.parametrize(
+    ("quota", "batch", "sizes", "booked"),
+    [
+        (2_000, 8, [8, 4, 4, 2, 2, 1, 1], 8 + 8 + 4 + 2),
+        (100, 8, [8, 4, *[1] * 8], 8 + 8 + 4),  # 5 % of the 91 left: one half is repeated
+        (40, 8, [8, *[1] * 8], 8 + 8),
+        (5_000, 100, [100, 50, 50, 25, 25, 12, 12, 6, 6, 3, 3, 1, 1, 1, 1], 296),
+        (120, 100, [100, *[1] * 19], 119),
+    ],
+)
+async def test_the_part_with_a_poisonous_address_is_halved(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quota: int,
+    batch: int,
+    sizes: list[int],
+    booked: int,
+) -> None:
+    """Until it is alone, as far as five in a hundred of the lookups left allow it."""
+    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
+    source = Source(
+        lambda _, addresses: SourceUnavailable("status 500") if "poison" in addresses else None
+    )
+    source.batch_size = batch
+    setup = Setup(source, tmp_path, quota=quota)
+    await setup.ask("p")  # the source works
+    source.sizes.clear()
+    source.asked.clear()
+    left = ["poison", *(f"a{number}" for number in range(batch - 1))]
+    while len(left) > 1 and await setup.budget.remaining():
+        await setup.ask(*left)
+        left = [name for name in left if not isinstance(setup.delivered[name], Verdict)]
+    assert left == ["poison"] or not await setup.budget.remaining()
+    assert sorted(source.sizes, reverse=True) == sizes
+    assert source.asked.total() == booked == quota - 1 - await setup.budget.remaining()
+    await setup.close()
+
+
+async def test_after_an_outage_batches_are_repeated_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one by one, and side by side."""
+    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
+    source = Source(lambda n, _: SourceUnavailable("status 503") if 1 < n < 4 else None)
+    source.batch_size = 8
+    setup = Setup(source, tmp_path, quota=2_000)
+    await setup.ask("p")
+    names = [f"b{number}" for number in range(16)]
+    await setup.ask(*names)
+    source.sizes.clear()
+    await setup.ask(*names)
+    assert source.sizes == [4, 4, 4, 4]
+    assert source.most_together == 4
+    assert all(isinstance(setup.delivered[name], Verdict) for name in names)
     await setup.close()
 
 
