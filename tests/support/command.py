@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
-import sys
 from dataclasses import dataclass
+from functools import cache
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tests.servers.crowdsec import KEY
 from tests.servers.ingestion import RULE
+from tests.support.fork_server import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+PATIENCE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +45,27 @@ async def signinwatch(
     """Run a command; *settings* are environment variables without their prefix."""
     environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     environment |= {f"SIGNINWATCH_{name}": value for name, value in (settings or {}).items()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "consumers.cli",
-        *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
+    return await asyncio.to_thread(
+        _run, [str(argument) for argument in arguments], stdin, environment
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin), 100)
-    assert process.returncode is not None
-    return Ran(process.returncode, out, err.decode())
+
+
+def _run(arguments: list[str], stdin: bytes, environment: Mapping[str, str]) -> Ran:
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        status = fork_server().run(arguments, environment, (given, out, err), PATIENCE)
+        out.seek(0)
+        err.seek(0)
+        return Ran(status, out.read(), err.read().decode())
+
+
+@cache
+def fork_server() -> ForkServer:
+    """Start the process from which commands are forked, once."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 async def replay(recording: Path, *arguments: str | Path, **settings: str) -> Ran:
