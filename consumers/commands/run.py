@@ -30,12 +30,13 @@ def calm_garbage_collector() -> None:
 
 async def run(config: Path | None, findings: str | None) -> None:
     """Run the service until SIGTERM or SIGINT. Raise ConfigurationError for invalid settings."""
-    from consumers.settings import load_settings
+    from consumers.settings import SettingsReader
     from consumers.wiring.service import open_service
 
-    settings = load_settings(config)
+    reader = SettingsReader(config)
+    settings = reader.read()
     calm_garbage_collector()
     with ExitStack() as stack:
-        async with open_service(settings, lambda: load_settings(config), findings) as service:
+        async with open_service(settings, reader, findings) as service:
             stack.callback(service.deadline.cancel)
             await service.run()

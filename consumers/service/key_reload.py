@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumers.enrichment.lookup_queue import LookupQueue
-    from consumers.settings import Settings
+    from consumers.settings import Settings, SettingsReader
 
 log = structlog.get_logger()
 
@@ -23,25 +23,27 @@ class KeyReload:
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[], Settings],
+        reader: SettingsReader,
         lookups: LookupQueue | None,
         use_passwords: Callable[[Settings], Sequence[str]] = lambda _: (),
     ) -> None:
-        """*load* reads the settings again: environment file, mounted files, TOML.
+        """*reader* has read the *settings*: environment file, mounted files, TOML.
 
         *use_passwords* applies the passwords of feeds and returns the feeds that changed.
         """
         self._key = settings.crowdsec.api_key
-        self._load = load
+        self._reader = reader
         self._lookups = lookups
         self._use_passwords = use_passwords
 
     async def reload_if_changed(self) -> None:
         """Apply changed keys. Unreadable settings, e.g. half-written files, are retried later."""
         try:
-            settings = self._load()
+            settings = self._reader.read_if_changed()
         except ConfigurationError as error:
             log.debug("settings cannot be read again", why=str(error))
+            return
+        if settings is None:
             return
         for feed in self._use_passwords(settings):
             log.info("feed password reloaded", feed=feed)

@@ -14,6 +14,7 @@ from consumers.settings.model import (
     Settings,
     StateSettings,
 )
+from consumers.settings.reader import SettingsReader
 
 __all__ = [
     "CheckpointSettings",
@@ -26,6 +27,7 @@ __all__ = [
     "SentinelSettings",
     "ServiceSettings",
     "Settings",
+    "SettingsReader",
     "StateSettings",
     "load_settings",
 ]

@@ -39,8 +39,7 @@ def load_settings(config: Path | None = None) -> Settings:
     Also normalises the proxies of the environment, see :func:`normalise_proxies`.
     ConfigurationError names the setting that is wrong.
     """
-    from_variable = os.environ.get(CONFIG_VARIABLE)
-    path = config or (Path(from_variable) if from_variable else None)
+    path = _config_path(config)
     from_file = _read_file(path) if path else {}
     _refuse_unknown_variables()
     normalise_proxies()
@@ -53,6 +52,18 @@ def load_settings(config: Path | None = None) -> Settings:
         raise ConfigurationError(_first_problem(error)) from None
     except SettingsError as error:  # its text names the field alone, never the value
         raise ConfigurationError(f"{PREFIX}…: {error}; JSON was expected") from None
+
+
+def files_of_settings(config: Path | None = None) -> list[Path]:
+    """Return the files that :func:`load_settings` reads, except for a key's own."""
+    env_file = os.environ.get(ENV_FILE_VARIABLE)
+    named = (_config_path(config), Path(env_file) if env_file else None)
+    return [path for path in named if path is not None]
+
+
+def _config_path(config: Path | None) -> Path | None:
+    from_variable = os.environ.get(CONFIG_VARIABLE)
+    return config or (Path(from_variable) if from_variable else None)
 
 
 def disable_exporter_statistics() -> None:

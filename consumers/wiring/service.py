@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from consumers.pipeline.pipeline import Pipeline
     from consumers.pipeline.retro_match import RetroMatch, VerdictListener
-    from consumers.settings import Settings
+    from consumers.settings import Settings, SettingsReader
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
     from schemas.intel.verdicts import Answer, Verdict
@@ -282,11 +282,11 @@ def make_receivers(
 
 @asynccontextmanager
 async def open_service(
-    settings: Settings, load: Callable[[], Settings], findings: str | None
+    settings: Settings, reader: SettingsReader, findings: str | None
 ) -> AsyncIterator[Service]:
     """Build the service. Raise ConfigurationError for invalid settings.
 
-    *load* reads the settings again, for changed keys. *findings* is a file that replaces the
+    *reader* has read the settings, and reads changed keys. *findings* is a file that replaces the
     ingestion service, which then gets no reports either.
     """
     require_run_settings(settings)
@@ -329,7 +329,7 @@ async def open_service(
             health=health,
             metrics=metrics,
             reports=reports,
-            key_reload=KeyReload(settings, load, core.lookups, sources.use_passwords),
+            key_reload=KeyReload(settings, reader, core.lookups, sources.use_passwords),
             sources=sources,
             sentinel=sharing,
             opened=opened,

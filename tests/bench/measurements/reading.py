@@ -20,7 +20,7 @@ import orjson
 from consumers.inputs.checkpoint_container import CheckpointContainer
 from consumers.inputs.eventhub_client import EventHub, hub_names
 from consumers.service.health import Health
-from consumers.settings import load_settings
+from consumers.settings import SettingsReader
 from consumers.wiring.service import open_service
 from tests.bench.measurements.service import SIZE
 
@@ -78,7 +78,8 @@ def _settled(service: Service) -> int:
 
 async def of_service(messages: int) -> dict[str, float]:
     """Measure the service; settled is what counts as done."""
-    async with open_service(load_settings(), load_settings, None) as service:
+    reader = SettingsReader()
+    async with open_service(reader.read(), reader, None) as service:
         running = asyncio.create_task(service.run())
         told = await measured(lambda: _settled(service), messages)
         counts = {one.metric.name: one.value for one in service._metrics.samples()}
@@ -97,7 +98,7 @@ async def of_idle(messages: int, seconds: float) -> dict[str, float]:
         nonlocal count
         count += len(events)
 
-    settings = load_settings()
+    settings = SettingsReader().read()
     checkpoints = CheckpointContainer(settings.checkpoint, None, Health())
     assert await checkpoints.probe()
     prefetch = settings.eventhub.prefetch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.settings import load_settings
+from consumers.settings import SettingsReader, load_settings
 from consumers.settings.load import RENAMED
 from schemas.errors import ConfigurationError
 
@@ -87,3 +87,36 @@ def test_a_file_of_variables_is_checked_in_the_same_way(
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert str(caught.value) == text
+
+
+def test_settings_are_read_again_after_a_change_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of the file, of the file of variables, or of a mounted key; half a file is tried again."""
+    config, variables, key = (tmp_path / name for name in ("settings.toml", "variables", "key"))
+    config.write_text(f'[crowdsec]\napi_key_file = "{key}"\n', "utf-8")
+    variables.write_text("SIGNINWATCH_CROWDSEC__RESET_DAY=3\n", "utf-8")
+    key.write_text("first", "utf-8")
+    monkeypatch.setenv("SIGNINWATCH_ENV_FILE", str(variables))
+    reader = SettingsReader(config)
+    assert reader.read().crowdsec.reset_day == 3
+    assert reader.read_if_changed() is None
+    variables.write_text("SIGNINWATCH_CROWDSEC__RESET_DAY=12\n", "utf-8")
+    changed = reader.read_if_changed()
+    assert changed is not None
+    assert changed.crowdsec.reset_day == 12
+    other = tmp_path / "other"
+    other.write_text("later", "utf-8")  # of the same length
+    other.replace(key)
+    changed = reader.read_if_changed()
+    assert changed is not None
+    assert changed.crowdsec.api_key is not None
+    assert changed.crowdsec.api_key.get_secret_value() == "later"
+    complete = config.read_text("utf-8")
+    config.write_text(complete[:-3], "utf-8")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            reader.read_if_changed()
+    config.write_text(complete, "utf-8")
+    assert reader.read_if_changed() is not None
+    assert reader.read_if_changed() is None
