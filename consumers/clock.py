@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from schemas.durations import DAY_SECONDS
 from schemas.ports import Clock
+from schemas.run_mode import LIVE, RECORDED, RunMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,13 @@ Timestamps outside this range therefore never move a clock."""
 class WallClock(Clock):
     """The current wall time."""
 
-    kind = "wall"
+    def __init__(self, mode: RunMode = LIVE) -> None:
+        self._mode = mode
+
+    @property
+    @override
+    def mode(self) -> RunMode:
+        return self._mode
 
     @override
     def now(self) -> float:
@@ -40,7 +47,7 @@ class EventClock(Clock):
     too. Until a neighbour confirms it, each new timestamp replaces it.
     """
 
-    kind = "event"
+    mode = RECORDED
 
     def __init__(self) -> None:
         self._now: float | None = None

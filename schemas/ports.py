@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
     from schemas.intel.verdicts import AddressClass, Intel, Reputation
     from schemas.rows.findings import FindingRow
+    from schemas.run_mode import RunMode
 
 
 class Clock(Protocol):
     """Source of the current time: the wall clock, or the event time of a recording."""
 
     @property
-    def kind(self) -> str:
-        """``wall`` or ``event``."""
+    def mode(self) -> RunMode:
+        """How work is timed by this clock."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""

@@ -232,9 +232,9 @@ class Budget:
         now = self._clock.now()
         if self._first is None:
             self._first = await self._first_record(now)
-        if self._clock.kind == "wall":
-            return f"{self._reset_before(now):%Y-%m-%d}"
-        return f"period {self._number(now)}"
+        if self._clock.mode.by_events:
+            return f"period {self._number(now)}"
+        return f"{self._reset_before(now):%Y-%m-%d}"
 
     def _number(self, now: float) -> int:
         return max(0, int((now - (self._first or 0.0)) // (PERIOD_DAYS * DAY_SECONDS)))
@@ -249,7 +249,7 @@ class Budget:
     def _end(self) -> float:
         """Return the end of the current period, in seconds since the epoch."""
         now = self._clock.now()
-        if self._clock.kind == "event":
+        if self._clock.mode.by_events:
             return (self._first or 0.0) + (self._number(now) + 1) * PERIOD_DAYS * DAY_SECONDS
         return self._reset_before(
             self._reset_before(now).timestamp() + 40 * DAY_SECONDS

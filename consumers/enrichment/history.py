@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 MAX_HISTORY_ENTRIES = 40_000
 """Entries kept in memory; all entries are in the ledger."""
-HISTORY_FLUSH_SECONDS = {"event": 600.0, "wall": 60.0}
-"""Seconds between writes, by the clock's kind. Instances that see the same accounts learn from each
-other this late, and meet in every entry, so that writing more often costs much."""
 MAX_UNWRITTEN_ENTRIES = 50_000
 NEVER_SEEN_DAYS = -1
 NO_ATTEMPTS = AttemptCounts()
@@ -274,7 +271,7 @@ class History:
         if self._flushed is None:
             self._flushed = now
         if len(self._changed) >= MAX_UNWRITTEN_ENTRIES or not (
-            0 <= now - self._flushed < HISTORY_FLUSH_SECONDS[self._clock.kind]
+            0 <= now - self._flushed < self._clock.mode.history_interval
         ):
             self._flushed = now
             await self.flush()

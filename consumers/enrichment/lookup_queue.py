@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOKUP_LINGER_SECONDS = {"event": 86_400.0, "wall": 0.25}
-"""Seconds, by the pipeline's clock, that an address may wait for a full batch. In a replay, as long
-as a sign-in may wait; in a service, too short for a person to notice."""
-
 
 class LookupQueue:
     """Collects addresses and looks them up in full batches.
@@ -55,6 +51,7 @@ class LookupQueue:
         self._in_flight: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
+        self._queued = asyncio.Event()
 
     @property
     def counts(self) -> LookupCounts:
@@ -71,18 +68,38 @@ class LookupQueue:
         now = self._clock.now()
         new = [address for address in dict.fromkeys(addresses) if address not in self._in_flight]
         self._in_flight.update(new)
-        failed = [address for address in new if self.paid_lookup.has_failed(address)]
-        self._ready += self.paid_lookup.parts_of(failed)
+        failed = [address for address in new if address in self.paid_lookup.failed]
+        batch_size = self.paid_lookup.source.batch_size
+        self._ready += self.paid_lookup.failed.parts_of(failed, batch_size)
         others = set(new).difference(failed)
         self._queue += [(address, now) for address in new if address in others]
+        if self._queue:
+            self._queued.set()
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
         """Look up a partial batch if an address has lingered long enough."""
         if self._queue:
             waited = self._clock.now() - self._queue[0][1]
-            self._flushing = self._flushing or waited >= LOOKUP_LINGER_SECONDS[self._clock.kind]
+            self._flushing = self._flushing or waited >= self._clock.mode.lookup_linger
         self._start()
+
+    async def flush_lingering(self) -> None:
+        """Look up partial batches that have lingered long enough, until cancelled.
+
+        Raises the error of a failed lookup task.
+        """
+        while True:
+            await self._queued.wait()
+            if self._failure is not None:
+                raise self._failure
+            if not self._queue:
+                self._queued.clear()
+                continue
+            linger = self._clock.mode.lookup_linger
+            left = linger - (self._clock.now() - self._queue[0][1])
+            await asyncio.sleep(left if left > 0 else linger)
+            self.flush_if_due()
 
     async def wait_for_in_flight(self) -> None:
         """Wait until no request is running. Addresses in a partial batch stay queued."""
@@ -158,6 +175,7 @@ class LookupQueue:
             return
         if (error := task.exception()) is not None:
             self._failure = self._failure or error
+            self._queued.set()
         elif self._failure is None:
             self._start()
 
@@ -171,6 +189,7 @@ class LookupQueue:
             self._queue.extendleft(
                 (address, now) for address in reversed(result.retry_individually)
             )
+            self._queued.set()
         if answers and self._revise is not None:
             answers = await self._revise(answers)
         now = self._clock.now()

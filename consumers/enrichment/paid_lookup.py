@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import stamina
 import structlog
 
 from consumers.enrichment.circuit_breaker import CircuitBreaker
+from consumers.enrichment.failed_lookups import FailedLookups
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -46,17 +46,6 @@ KEY_DOUBT_SECONDS, KEY_DOUBT_PAUSE_SECONDS, KEY_REFUSED_PAUSE_SECONDS = 120.0, 1
 """Seconds for which a refused key is in doubt; seconds between attempts then, and later."""
 QUOTA_PAUSE_SECONDS = 3_600.0
 """Seconds between probes of a source that reports a spent quota."""
-MAX_POSTPONED_SECONDS = 6 * 3_600.0
-MAX_REMEMBERED_FAILURES = 50_000
-"""Addresses of failed requests kept in memory."""
-POSTPONED_SECONDS = {"event": 6 * 3_600.0, "wall": 10.0}
-"""Seconds, by the pipeline's clock, before an address is looked up again if its failed lookup may
-have counted: in a service once the source has recovered; in a replay not within the same replay.
-The delay grows fourfold with each failure of a request for one address while other lookups
-succeed, because the address is the cause."""
-MAX_REPEATED_SHARE = 0.05
-"""Share of the lookups left in the period that may be spent on repeating lookups in batches after
-requests that may have counted. Beyond, each address is looked up again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +78,6 @@ class AddressLease:
     ledger: VerdictStore
     lease: float
     """Seconds that a lease lasts; longer than any request."""
-
-
-@dataclass(slots=True)
-class _Failures:
-    """Failed requests for an address that may have counted."""
-
-    requests: int = 0
-    alone: int = 0
-    """Those for no other address; those of one outage count once."""
-    successes: int = -1
-    """Successful requests at the time of the last of these."""
 
 
 @dataclass(slots=True)
@@ -136,6 +114,7 @@ class PaidLookup:
         self.source = source
         self.budget = budget
         self.breaker = CircuitBreaker(concurrency, monotonic)
+        self.failed = FailedLookups(budget, clock)
         self._clock = clock
         self._lifetimes = lifetimes
         self._health = health
@@ -146,11 +125,7 @@ class PaidLookup:
         self._batches_refused = 0
         self._single_unreported = False
         self._key_refused_since: float | None = None
-        self._failed: dict[str, _Failures] = {}
-        self._successes = 0
-        self._repeated = 0
         self._times_closed = 0
-        self._postponed_until: float | None = None
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         """Reason for no verdict while the circuit is open."""
 
@@ -168,41 +143,7 @@ class PaidLookup:
         """
         recovered = self.breaker.times_closed > self._times_closed
         self._times_closed = self.breaker.times_closed
-        postponed_until = self._postponed_until if self._clock.kind == "wall" else None
-        if postponed_until is not None and self._clock.now() >= postponed_until:
-            self._postponed_until = None
-            recovered = True
-        return recovered
-
-    def parts_of(self, addresses: Sequence[str]) -> list[list[str]]:
-        """Divide addresses whose request has failed into parts that are looked up together.
-
-        The source may fail because of one of them. So the parts are halved with each failure,
-        until the address fails alone. If that would cost too many lookups, each is a part.
-        """
-        by_size: defaultdict[int, list[str]] = defaultdict(list)
-        for address in addresses:
-            failures = self._failed[address].requests if address in self._failed else 0
-            by_size[max(1, self.source.batch_size >> failures)].append(address)
-        parts: list[list[str]] = []
-        for size, of_size in by_size.items():
-            for start in range(0, len(of_size), size):
-                part = of_size[start : start + size]
-                if len(part) > 1 and self._may_repeat(len(part)):
-                    parts.append(part)
-                else:
-                    parts += [[address] for address in part]
-        return parts
-
-    def _may_repeat(self, lookups: int) -> bool:
-        if self._repeated + lookups > MAX_REPEATED_SHARE * self.budget.left:
-            return False
-        self._repeated += lookups
-        return True
-
-    def has_failed(self, address: str) -> bool:
-        """Return True if a request for this address failed and may have counted."""
-        return address in self._failed
+        return self.failed.take_due() or recovered
 
     def use_key(self, key: str) -> None:
         """Switch to another key at once. Its quota is accounted separately."""
@@ -268,13 +209,11 @@ class PaidLookup:
             await self._on_failure(error, allowed, reservation, result)
             return result
         self.breaker.record_success()
-        self._successes += 1
+        self.failed.record_success(verdicts)
         self._key_refused_since = None
         if len(allowed) > 1:
             self._batches_refused = 0
         self._report_recovery()
-        for address in verdicts:
-            self._failed.pop(address, None)
         self.counts.lookups += len(verdicts)
         result.verdicts |= self._verdicts(verdicts)
         return result
@@ -343,33 +282,15 @@ class PaidLookup:
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._health.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
-        postponed = 0.0
-        if error.counted:
-            alone = len(addresses) == 1
-            postponed = self._clock.now() + max(
-                self._postponement(address, alone=alone) for address in addresses
-            )
-            self._postponed_until = min(self._postponed_until or postponed, postponed)
+        postponed = self.failed.record_failure(addresses) if error.counted else 0.0
         result.verdicts |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
-
-    def _postponement(self, address: str, *, alone: bool) -> float:
-        """Return the seconds before an address is looked up again."""
-        if len(self._failed) >= MAX_REMEMBERED_FAILURES:
-            self._failed.clear()
-        failures = self._failed.setdefault(address, _Failures())
-        failures.requests += 1
-        if alone and failures.successes != self._successes:
-            failures.alone += 1
-            failures.successes = self._successes
-        seconds = POSTPONED_SECONDS[self._clock.kind] * 4.0 ** min(max(failures.alone - 1, 0), 8)
-        return min(seconds, MAX_POSTPONED_SECONDS)
 
     async def _wait_for_quota(self) -> None:
         """Pause lookups: in a replay for the rest of the period, in a service until the next probe.
 
         A request refused for quota costs nothing, and the source's period may differ from ours.
         """
-        if self._clock.kind == "event":
+        if self._clock.mode.by_events:
             await self.budget.exhaust()
         else:
             self.breaker.open(QUOTA_PAUSE_SECONDS)

@@ -117,7 +117,7 @@ class LookupScheduler:
         self._lookups.enqueue([pending.address for pending in due])
         if due:
             self._lookups.flush()
-            if self._clock.kind == "event":
+            if self._clock.mode.by_events:
                 await self._lookups.wait_until_idle()
 
     async def finish(self, *, spend_remaining: bool) -> None:

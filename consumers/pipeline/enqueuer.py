@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Verdict
     from schemas.ledger_ports import PendingQueue, PendingSignIn
 
-ENQUEUE_LINGER_SECONDS = {"event": 0.0, "wall": 1.0}
-"""Seconds, by the pipeline's clock, for which sign-ins are gathered. A write to a shared ledger
-costs nearly the same for one sign-in as for fifty. Less than the interval between checkpoints."""
 MAX_GATHERED_SIGN_INS = 2_000
 """Sign-ins that are gathered at most. Beyond, the stream waits until they are stored."""
 

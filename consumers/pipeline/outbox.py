@@ -28,6 +28,8 @@ REFUSED_PROBLEM_SECONDS = 3_600.0
 """Seconds for which a permanently rejected finding is reported as a problem."""
 UPLOAD_BATCH = 1_000
 """Rows that justify an upload."""
+OUTBOX_LINGER_SECONDS = 0.25
+"""Seconds for which findings are gathered before an upload."""
 
 
 class Outbox:
@@ -61,6 +63,7 @@ class Outbox:
         self._completed = 0
         self._sending = asyncio.Lock()
         self._failure: SinkHeldBack | None = None
+        self._filled = asyncio.Event()
 
     def __len__(self) -> int:
         """Return the number of findings that wait for the sink."""
@@ -81,11 +84,20 @@ class Outbox:
         if rows:
             self._rows.extend(zip(rows, enqueued or [None] * len(rows), strict=True))
             self._added += len(rows)
+            self._filled.set()
         if self._completed < self._added:
             for tracker in trackers:
                 tracker.add()
                 self._trackers.append((self._added, tracker))
         await self.flush_if_due()
+
+    async def send_lingering(self) -> None:
+        """Send findings soon after they were added, until cancelled."""
+        while True:
+            await self._filled.wait()
+            await asyncio.sleep(OUTBOX_LINGER_SECONDS)
+            self._filled.clear()
+            await self.flush()
 
     async def flush_if_due(self) -> None:
         """Send if the rows justify an upload."""

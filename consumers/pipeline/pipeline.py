@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from consumers.clock import EventClock
 from consumers.event_time import advance, leap
 from consumers.pipeline.batch import BatchTracker
-from consumers.pipeline.enqueuer import ENQUEUE_LINGER_SECONDS, Enqueuer
+from consumers.pipeline.enqueuer import Enqueuer
 from consumers.pipeline.evaluator import Evaluator
 from consumers.pipeline.in_flight import InFlight, group_by_address
 from consumers.pipeline.retro_match import RetroMatch
@@ -39,13 +39,8 @@ if TYPE_CHECKING:
 
 MIN_BACKLOG_IN_FLIGHT = 100
 """Addresses in flight below which the next part of a backlog is dispatched."""
-DISPATCH_INTERVAL_SECONDS = {"event": 600.0, "wall": 15.0}
-"""Seconds, by the pipeline's clock, between two dispatches of pending addresses."""
 EXPIRY_INTERVAL_SECONDS = 600.0
 """Seconds, by the pipeline's clock, between two expirations of pending sign-ins."""
-LIVE_GROUP_MESSAGES = 25
-"""Messages of a live stream that are matched together. More would keep more sign-ins in memory and
-block the event loop for longer. In a recording, event time decides."""
 AGGREGATES_INTERVAL_SECONDS = 60.0
 """Seconds, in a service, between two flushes of aggregates; batches wait for the flush."""
 RECOVERY_BATCH = 500
@@ -101,7 +96,7 @@ class Pipeline:
             cache,
             local_sources,
             self.counts,
-            linger=ENQUEUE_LINGER_SECONDS[clock.kind],
+            linger=clock.mode.enqueue_linger,
         )
         self._outbox = outbox
         self.guard = guard
@@ -120,6 +115,7 @@ class Pipeline:
             clock=clock,
             on_verdict=on_verdict,
         )
+        self._mode = clock.mode
         self._aggregates_flushed = 0.0
         self._dispatched = 0.0
         self._expired_at: float | None = None
@@ -170,7 +166,7 @@ class Pipeline:
             if decoded.rejects:
                 await self.guard.reject(message.position, decoded.rejects)
             group_by_address(decoded.signins, message.enqueued, group)
-            if count % LIVE_GROUP_MESSAGES == 0 and self._clock.kind == "wall":
+            if self._mode.group_messages and count % self._mode.group_messages == 0:
                 await self._match(group, tracker)
                 group = {}
                 await asyncio.sleep(0)  # let other tasks run: partitions, lookups, endpoints
@@ -213,18 +209,15 @@ class Pipeline:
         """Run periodic work that is due; cheap if none is."""
         self._enqueuer.raise_failure()
         now = self._clock.now()
-        if self._lookups is not None and (
-            self._lookups.paid_lookup.take_recovery() or self._has_backlog()
-        ):
-            self._dispatched = 0.0
-        if not 0 <= now - self._dispatched < DISPATCH_INTERVAL_SECONDS[self._clock.kind]:
+        soon = self._has_backlog()
+        if soon or not 0 <= now - self._dispatched < self._mode.dispatch_interval:
             self._dispatched = now
-            if self._clock.kind == "event":
+            if self._mode.by_events:
                 await self._evaluator.flush_aggregates(now - 3_600)
             if self._scheduler is not None:
                 await self._scheduler.dispatch()
             await self._expire(now)
-        if self._clock.kind == "wall" and (
+        if not self._mode.by_events and (
             self._evaluator.aggregating
             and now - self._aggregates_flushed >= AGGREGATES_INTERVAL_SECONDS
         ):
@@ -235,14 +228,13 @@ class Pipeline:
         await self._outbox.flush_if_due()
 
     def _has_backlog(self) -> bool:
-        """Return True if more addresses can be dispatched because nearly all others are done."""
-        return (
-            self._clock.kind == "wall"
-            and self._scheduler is not None
-            and self._lookups is not None
-            and self._scheduler.more_due
-            and self._lookups.pending < MIN_BACKLOG_IN_FLIGHT
-        )
+        """Return True if more can be looked up: the source is back, or most others are done."""
+        if self._scheduler is None or self._lookups is None:
+            return False
+        if self._lookups.paid_lookup.take_recovery():
+            return True
+        done = not self._mode.by_events and self._lookups.pending < MIN_BACKLOG_IN_FLIGHT
+        return done and self._scheduler.more_due
 
     async def _advance_to(self, timestamp: float) -> None:
         """Run the periodic work that would have been due before the event clock advances.
@@ -250,7 +242,7 @@ class Pipeline:
         Once sign-ins have waited for the maximum time, none is pending, and the clock can jump.
         """
         await self.run_maintenance()
-        step = DISPATCH_INTERVAL_SECONDS["event"]
+        step = self._mode.dispatch_interval
         until = min(
             timestamp, self._clock.now() + self._waiting_limit + 2 * EXPIRY_INTERVAL_SECONDS
         )
@@ -270,7 +262,7 @@ class Pipeline:
         if now - self._expired_at < EXPIRY_INTERVAL_SECONDS:
             return
         await self._ledger.expire_pending(now - self._waiting_limit)
-        if self._clock.kind == "event" and now // DAY_SECONDS > self._expired_at // DAY_SECONDS:
+        if self._mode.by_events and now // DAY_SECONDS > self._expired_at // DAY_SECONDS:
             await self._ledger.purge_expired()  # a service purges in a task of its own
         self._expired_at = now
 
@@ -316,7 +308,7 @@ class Pipeline:
         await self._recheck(verdicts, group, tracker)
         await self._enqueuer.add(waiting, {address: [tracker] for address in waiting})
         await self.guard.flush()
-        if self._lookups is not None and self._clock.kind == "event":
+        if self._lookups is not None and self._mode.by_events:
             await self._lookups.wait_for_in_flight()  # the clock must not advance during a lookup
 
     async def _recheck(

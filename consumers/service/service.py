@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOKUP_FLUSH_INTERVAL_SECONDS = 0.1
-OUTBOX_INTERVAL_SECONDS = 0.25
 PARTITION_CHECK_INTERVAL_SECONDS = 5.0
 HUB_CHECK_INTERVAL_SECONDS = 15.0
 MAINTENANCE_INTERVAL_SECONDS = 5.0
@@ -138,6 +136,9 @@ class Service:
         await self._sources.wait_until_attempted(SOURCES_STARTUP_WAIT_SECONDS)
         for receiver in self.receivers:
             self._start(receiver.run())
+        self._start(self._outbox.send_lingering())
+        if self._lookups is not None:
+            self._start(self._lookups.flush_lingering())
         for seconds, action in self._actions():
             self._start(_every(seconds, action))
         for receiver in self.receivers:
@@ -169,8 +170,6 @@ class Service:
 
     def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         return [
-            (LOOKUP_FLUSH_INTERVAL_SECONDS, self._dispatch),
-            (OUTBOX_INTERVAL_SECONDS, self._send),
             (PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
             (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
@@ -180,14 +179,6 @@ class Service:
             (self.settings.report_interval, self._send_health),
             (PURGE_INTERVAL_SECONDS, self._ledger.purge_expired),
         ]
-
-    async def _dispatch(self) -> None:
-        if self._lookups is not None:
-            self._lookups.flush_if_due()
-
-    async def _send(self) -> None:
-        if len(self._outbox):
-            await self._outbox.flush()
 
     async def _check_partitions(self) -> None:
         await _each(receiver.check_partitions for receiver in self.receivers)

@@ -15,6 +15,7 @@ from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import Intel, Reputation, Verdict
 from schemas.ledger_ports import Ledger, PendingSignIn
+from schemas.run_mode import LIVE
 
 if TYPE_CHECKING:
     from schemas.health import Problem
@@ -28,7 +29,7 @@ LIMIT = 5
 class Clock:
     """A clock that a test sets."""
 
-    kind = "wall"
+    mode = LIVE
 
     def __init__(self) -> None:
         self.time = 1_000.0

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from consumers.ledger.sqlite.recent import RECENT_FILE, SqliteRecentStore
 from schemas.errors import LedgerFailed
+from schemas.run_mode import RECORDED
 from tests.contracts.support_ledger import Clock
 from tests.contracts.support_recent import START, chunk, firsts, outlines
 
@@ -106,7 +107,7 @@ async def test_a_file_of_another_kind_gives_way(tmp_path: Path, clock: Clock) ->
     recent = SqliteRecentStore(tmp_path, clock)
     await recent.append(chunk(START))
     await recent.close()
-    clock.kind = "event"
+    clock.mode = RECORDED
     recent, reason = await _lost(tmp_path, clock)
     assert "wall clock" in reason
     await recent.close()

@@ -60,7 +60,7 @@ class SqliteRecentStore(RecentStore):
         self._path = folder / RECENT_FILE
         self._clock = clock
         try:
-            self._database = _opened(self._path, clock.kind)
+            self._database = _opened(self._path, clock.mode.clock)
         except _DamagedFile as error:
             self._recreate(str(error))
 
@@ -159,7 +159,7 @@ class SqliteRecentStore(RecentStore):
         try:
             for suffix in _DATABASE_SUFFIXES:
                 self._path.with_name(RECENT_FILE + suffix).unlink(missing_ok=True)
-            self._database = _opened(self._path, self._clock.kind)
+            self._database = _opened(self._path, self._clock.mode.clock)
         except (OSError, _DamagedFile) as error:
             raise LedgerFailed(f"STATE__DIR: {self._path} cannot be created: {error}") from None
 

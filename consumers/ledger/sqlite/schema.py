@@ -153,7 +153,7 @@ class SqliteFile:
         try:
             with edge("opening"):
                 self.database = opened(folder / LEDGER_FILE, keep=keep)
-                self._bind_clock(clock.kind)
+                self._bind_clock(clock.mode.clock)
         except BaseException:
             self._lock.close()
             raise

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consumers.clock import WallClock
-from consumers.enrichment import paid_lookup as asking
 from consumers.enrichment.budget import Budget
 from consumers.enrichment.lookup_queue import LookupQueue
 from consumers.enrichment.paid_lookup import Lifetimes, PaidLookup
@@ -34,6 +34,7 @@ from schemas.intel.verdicts import (
     WhyUnanswered,
 )
 from schemas.ports import SourceVerdict
+from schemas.run_mode import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,9 +85,15 @@ class Setup:
     """Lookups over a source, with what they delivered."""
 
     def __init__(
-        self, source: Source, folder: Path, quota: int = 100, *, degrade: bool = False
+        self,
+        source: Source,
+        folder: Path,
+        quota: int = 100,
+        *,
+        degrade: bool = False,
+        repeat_failed_after: float = LIVE.repeat_failed_after,
     ) -> None:
-        clock = WallClock()
+        clock = WallClock(replace(LIVE, repeat_failed_after=repeat_failed_after))
         self.time = 1_000.0
         """The monotonic clock."""
         self.source = source
@@ -94,6 +101,7 @@ class Setup:
         self.memory = VerdictCache(self.ledger, clock)
         self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1, paced=False)
         self.delivered: dict[str, Answer] = {}
+        self.heard = asyncio.Event()
         self.health = Health()
         self.lookups = LookupQueue(
             PaidLookup(
@@ -114,6 +122,7 @@ class Setup:
     async def deliver(self, answers: Mapping[str, Answer]) -> None:
         """Note what comes."""
         self.delivered.update(answers)
+        self.heard.set()
 
     async def ask(self, *addresses: str) -> dict[str, Answer]:
         """Ask and wait until all is done."""
@@ -132,6 +141,22 @@ class Setup:
 
 
 NAMES = tuple(f"a{n}" for n in range(10))
+
+
+async def test_a_partial_batch_is_asked_by_itself(tmp_path: Path) -> None:
+    """Soon, without anybody looking; and an error of a lookup is not kept a secret."""
+    source = Source(lambda _, addresses: ValueError("a bug") if "bug" in addresses else None)
+    setup = Setup(source, tmp_path)
+    flushing = asyncio.create_task(setup.lookups.flush_lingering())
+    setup.lookups.enqueue(["x"])
+    assert source.requests == 0
+    async with asyncio.timeout(10):
+        await setup.heard.wait()
+        assert set(setup.delivered) == {"x"}
+        setup.lookups.enqueue(["y", "z", "bug"])  # a full batch, for which no timer runs
+        with pytest.raises(ValueError, match="a bug"):
+            await flushing
+    await setup.close()
 
 
 async def test_two_batches_ask_once(tmp_path: Path) -> None:
@@ -313,15 +338,14 @@ async def test_a_refused_key_reaches_the_caller(tmp_path: Path) -> None:
 
 
 async def test_one_address_that_always_fails_costs_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Its batch fails once; then each is asked alone, and it alone is postponed longer."""
-    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
 
     def fault(_: int, addresses: Sequence[str]) -> Fault:
         return SourceUnavailable("status 500") if "poison" in addresses else None
 
-    setup = Setup(Source(fault), tmp_path)
+    setup = Setup(Source(fault), tmp_path, repeat_failed_after=0.0)
     await setup.ask("x", "poison", "y")
     assert setup.reasons() == {WhyUnanswered.SOURCE_DOWN}
     setup.lookups.reopen()
@@ -345,19 +369,17 @@ async def test_one_address_that_always_fails_costs_no_other(
 )
 async def test_the_part_with_a_poisonous_address_is_halved(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     quota: int,
     batch: int,
     sizes: list[int],
     booked: int,
 ) -> None:
     """Until it is alone, as far as five in a hundred of the lookups left allow it."""
-    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
     source = Source(
         lambda _, addresses: SourceUnavailable("status 500") if "poison" in addresses else None
     )
     source.batch_size = batch
-    setup = Setup(source, tmp_path, quota=quota)
+    setup = Setup(source, tmp_path, quota=quota, repeat_failed_after=0.0)
     await setup.ask("p")  # the source works
     source.sizes.clear()
     source.asked.clear()
@@ -372,13 +394,12 @@ async def test_the_part_with_a_poisonous_address_is_halved(
 
 
 async def test_after_an_outage_batches_are_repeated_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Not one by one, and side by side."""
-    monkeypatch.setitem(asking.POSTPONED_SECONDS, "wall", 0.0)
     source = Source(lambda n, _: SourceUnavailable("status 503") if 1 < n < 4 else None)
     source.batch_size = 8
-    setup = Setup(source, tmp_path, quota=2_000)
+    setup = Setup(source, tmp_path, quota=2_000, repeat_failed_after=0.0)
     await setup.ask("p")
     names = [f"b{number}" for number in range(16)]
     await setup.ask(*names)

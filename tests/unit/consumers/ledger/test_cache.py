@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from consumers.ledger.cache import VerdictCache
 from schemas.intel.verdicts import Answer, Reputation, Verdict
+from schemas.run_mode import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Store:
     """A ledger of answers that counts what it is asked for."""
 
-    kind = "wall"
+    mode = LIVE
 
     def __init__(self) -> None:
         self.time = 0.0
