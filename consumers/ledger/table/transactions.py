@@ -89,7 +89,7 @@ async def apply(
         try:
             etags = await table.write(partition, writes)
         except WriteConflict as conflict:
-            applied.doubtful = conflict.doubtful
+            applied.doubtful |= conflict.doubtful
             again = _worth_repeating(left, conflict, len(applied.conflicts))
             kept = set(map(id, again))
             applied.conflicts += [unit.key for unit in left if id(unit) not in kept]
@@ -109,8 +109,6 @@ def _worth_repeating(
 
     The service applies writes in order, so that those before the conflict have none.
     """
-    if conflict.doubtful:
-        return []
     for number, unit in enumerate(units):
         if any(write.row == conflict.row for write in unit.writes):
             likely = (earlier + 1) * (len(units) - number) / (number + 1)
