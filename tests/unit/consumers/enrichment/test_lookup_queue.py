@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.clock import WallClock
-from consumers.enrichment.budget import Budget
-from consumers.enrichment.lookup_queue import LookupQueue
-from consumers.enrichment.paid_lookup import Lifetimes, PaidLookup
-from consumers.ledger.cache import VerdictCache
-from consumers.ledger.sqlite.ledger import SqliteLedger
-from consumers.service.health import Health
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -25,120 +16,16 @@ from schemas.errors import (
     TooFast,
 )
 from schemas.intel.verdicts import (
-    AddressClass,
-    Answer,
-    Intel,
-    Reputation,
-    Unanswered,
     Verdict,
     WhyUnanswered,
 )
-from schemas.ports import SourceVerdict
-from schemas.run_mode import LIVE
+from tests.support.lookups import Fault, Setup, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-Fault = Exception | None
-
-
-class Source:
-    """A source that counts and fails as told."""
-
-    name = "crowdsec"
-
-    def __init__(self, fault: Callable[[int, Sequence[str]], Fault] = lambda *_: None) -> None:
-        self.batch_size = 3
-        self.asked: Counter[str] = Counter()
-        self.requests = 0
-        self.sizes: list[int] = []
-        self.together = self.most_together = 0
-        self._fault = fault
-
-    async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
-        """Answer "unknown", or fail."""
-        self.requests += 1
-        self.sizes.append(len(addresses))
-        self.together += 1
-        self.most_together = max(self.most_together, self.together)
-        await asyncio.sleep(0)
-        self.together -= 1
-        if (fault := self._fault(self.requests, addresses)) is not None:
-            if not (isinstance(fault, SourceFailed) and not fault.counted):
-                self.asked.update(addresses)
-            raise fault
-        self.asked.update(addresses)
-        return dict.fromkeys(
-            addresses, SourceVerdict(Reputation.UNKNOWN, Intel(), AddressClass.UNKNOWN)
-        )
-
-    def use_key(self, key: str) -> None:
-        """Any key will do."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class Setup:
-    """Lookups over a source, with what they delivered."""
-
-    def __init__(
-        self,
-        source: Source,
-        folder: Path,
-        quota: int = 100,
-        *,
-        degrade: bool = False,
-        repeat_failed_after: float = LIVE.repeat_failed_after,
-    ) -> None:
-        clock = WallClock(replace(LIVE, repeat_failed_after=repeat_failed_after))
-        self.time = 1_000.0
-        """The monotonic clock."""
-        self.source = source
-        self.ledger = SqliteLedger(folder, clock, waiting_per_address=5, keep=False)
-        self.memory = VerdictCache(self.ledger, clock)
-        self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1, paced=False)
-        self.delivered: dict[str, Answer] = {}
-        self.heard = asyncio.Event()
-        self.health = Health()
-        self.lookups = LookupQueue(
-            PaidLookup(
-                source,
-                self.budget,
-                clock,
-                lifetimes=Lifetimes(100.0, 100.0, 100.0, 100.0),
-                concurrency=4,
-                health=self.health,
-                degrade=degrade,
-                monotonic=lambda: self.time,
-            ),
-            clock,
-            cache=self.memory,
-            deliver=self.deliver,
-        )
-
-    async def deliver(self, answers: Mapping[str, Answer]) -> None:
-        """Note what comes."""
-        self.delivered.update(answers)
-        self.heard.set()
-
-    async def ask(self, *addresses: str) -> dict[str, Answer]:
-        """Ask and wait until all is done."""
-        self.lookups.enqueue(addresses)
-        await self.lookups.wait_until_idle()
-        return self.delivered
-
-    def reasons(self) -> set[WhyUnanswered]:
-        """Return why addresses are unanswered."""
-        return {one.why for one in self.delivered.values() if isinstance(one, Unanswered)}
-
-    async def close(self) -> None:
-        """Let go of the state."""
-        await self.lookups.close()
-        await self.ledger.close()
-
 
 NAMES = tuple(f"a{n}" for n in range(10))
 
@@ -325,89 +212,6 @@ async def test_a_single_call_decides_whether_the_key_is_refused(tmp_path: Path) 
     await setup.ask("x")
     assert isinstance(setup.delivered["x"], Verdict)
     assert setup.health.reasons() == []
-    await setup.close()
-
-
-async def test_a_refused_key_reaches_the_caller(tmp_path: Path) -> None:
-    """And costs nothing."""
-    setup = Setup(Source(lambda *_: KeyRefused("CROWDSEC__API_KEY: refused")), tmp_path)
-    with pytest.raises(KeyRefused):
-        await setup.ask(*NAMES)
-    assert await setup.budget.remaining() == 100
-    await setup.close()
-
-
-async def test_one_address_that_always_fails_costs_no_other(
-    tmp_path: Path,
-) -> None:
-    """Its batch fails once; then each is asked alone, and it alone is postponed longer."""
-
-    def fault(_: int, addresses: Sequence[str]) -> Fault:
-        return SourceUnavailable("status 500") if "poison" in addresses else None
-
-    setup = Setup(Source(fault), tmp_path, repeat_failed_after=0.0)
-    await setup.ask("x", "poison", "y")
-    assert setup.reasons() == {WhyUnanswered.SOURCE_DOWN}
-    setup.lookups.reopen()
-    await setup.ask("x", "y", "poison")
-    assert isinstance(setup.delivered["x"], Verdict)
-    assert isinstance(setup.delivered["y"], Verdict)
-    assert isinstance(setup.delivered["poison"], Unanswered)
-    assert setup.source.asked == Counter({"x": 2, "y": 2, "poison": 2})
-    await setup.close()
-
-
-@pytest.mark.parametrize(
-    ("quota", "batch", "sizes", "booked"),
-    [
-        (2_000, 8, [8, 4, 4, 2, 2, 1, 1], 8 + 8 + 4 + 2),
-        (100, 8, [8, 4, *[1] * 8], 8 + 8 + 4),  # 5 % of the 91 left: one half is repeated
-        (40, 8, [8, *[1] * 8], 8 + 8),
-        (5_000, 100, [100, 50, 50, 25, 25, 12, 12, 6, 6, 3, 3, 1, 1, 1, 1], 296),
-        (120, 100, [100, *[1] * 19], 119),
-    ],
-)
-async def test_the_part_with_a_poisonous_address_is_halved(
-    tmp_path: Path,
-    quota: int,
-    batch: int,
-    sizes: list[int],
-    booked: int,
-) -> None:
-    """Until it is alone, as far as five in a hundred of the lookups left allow it."""
-    source = Source(
-        lambda _, addresses: SourceUnavailable("status 500") if "poison" in addresses else None
-    )
-    source.batch_size = batch
-    setup = Setup(source, tmp_path, quota=quota, repeat_failed_after=0.0)
-    await setup.ask("p")  # the source works
-    source.sizes.clear()
-    source.asked.clear()
-    left = ["poison", *(f"a{number}" for number in range(batch - 1))]
-    while len(left) > 1 and await setup.budget.remaining():
-        await setup.ask(*left)
-        left = [name for name in left if not isinstance(setup.delivered[name], Verdict)]
-    assert left == ["poison"] or not await setup.budget.remaining()
-    assert sorted(source.sizes, reverse=True) == sizes
-    assert source.asked.total() == booked == quota - 1 - await setup.budget.remaining()
-    await setup.close()
-
-
-async def test_after_an_outage_batches_are_repeated_together(
-    tmp_path: Path,
-) -> None:
-    """Not one by one, and side by side."""
-    source = Source(lambda n, _: SourceUnavailable("status 503") if 1 < n < 4 else None)
-    source.batch_size = 8
-    setup = Setup(source, tmp_path, quota=2_000, repeat_failed_after=0.0)
-    await setup.ask("p")
-    names = [f"b{number}" for number in range(16)]
-    await setup.ask(*names)
-    source.sizes.clear()
-    await setup.ask(*names)
-    assert source.sizes == [4, 4, 4, 4]
-    assert source.most_together == 4
-    assert all(isinstance(setup.delivered[name], Verdict) for name in names)
     await setup.close()
 
 
