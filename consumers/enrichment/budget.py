@@ -83,6 +83,8 @@ class Budget:
         self._quota = quota
         self._reset_day = reset_day
         self._spent_period: str | None = None
+        self.period = ""
+        """The period of the last reservation."""
         self._first: float | None = None
         self._paced = paced
         self._pace: tuple[str, Pacing] | None = None
@@ -114,7 +116,7 @@ class Budget:
         return await self._reserving.submit(wanted)
 
     async def _reserve(self, wanted: Sequence[int]) -> list[Reservation]:
-        period = await self._period()
+        period = self.period = await self._period()
         left = 0
         if period != self._spent_period:
             limit = await self._spendable(period)

@@ -44,6 +44,7 @@ class FailedLookups:
         self._failed: dict[str, _Failures] = {}
         self._successes = 0
         self._repeated = 0
+        self._repeated_in = ""
         self._postponed_until: float | None = None
 
     def __contains__(self, address: str) -> bool:
@@ -101,6 +102,8 @@ class FailedLookups:
         return parts
 
     def _may_repeat(self, lookups: int) -> bool:
+        if self._repeated_in != self._budget.period:
+            self._repeated_in, self._repeated = self._budget.period, 0
         if self._repeated + lookups > MAX_REPEATED_SHARE * self._budget.left:
             return False
         self._repeated += lookups

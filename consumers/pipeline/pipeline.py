@@ -209,7 +209,7 @@ class Pipeline:
         """Run periodic work that is due; cheap if none is."""
         self._enqueuer.raise_failure()
         now = self._clock.now()
-        soon = self._has_backlog()
+        soon = self._dispatches_at_once()
         if soon or not 0 <= now - self._dispatched < self._mode.dispatch_interval:
             self._dispatched = now
             if self._mode.by_events:
@@ -227,7 +227,7 @@ class Pipeline:
         await self._recent.flush_if_due()
         await self._outbox.flush_if_due()
 
-    def _has_backlog(self) -> bool:
+    def _dispatches_at_once(self) -> bool:
         """Return True if more can be looked up: the source is back, or most others are done."""
         if self._scheduler is None or self._lookups is None:
             return False
