@@ -39,8 +39,7 @@ async def test_what_is_sent_is_received_unchanged() -> None:
     assert reading.events[2].properties == {b"number": 2, b"kind": b"sign-in"}
     assert reading.events[2].content_type == "application/json"
     assert {context.partition_id for context in reading.contexts} == {"1"}
-    assert broker.received.accepted == {"signins/1": 4}
-    assert broker.received.delivered == {"signins/1": 4}
+    assert broker.received.accepted == broker.received.delivered == {"signins/1": 4}
 
 
 async def test_a_key_has_one_partition_and_no_key_has_all() -> None:
@@ -53,9 +52,8 @@ async def test_a_key_has_one_partition_and_no_key_has_all() -> None:
             await client.send_event(EventData("any"))
         async with Reading(broker.connection_string()) as reading:
             await reading.until(8)
-    assert list(keyed.values()) == [4]
     assert {event.partition_key for event in reading.events} == {b"contoso", None}
-    assert len(broker.received.accepted) == 4
+    assert (list(keyed.values()), len(broker.received.accepted)) == ([4], 4)
 
 
 async def test_a_reader_starts_where_it_says() -> None:

@@ -145,10 +145,7 @@ async def test_the_dataset_is_picked(
     assert found.path.read_bytes() == DATABASE
 
 
-@pytest.mark.parametrize(
-    ("listed", "dataset", "told"),
-    LEADING_NOWHERE,
-)
+@pytest.mark.parametrize(("listed", "dataset", "told"), LEADING_NOWHERE)
 async def test_lists_that_lead_nowhere_are_refused(
     tmp_path: Path, listed: object, dataset: str | None, told: str
 ) -> None:

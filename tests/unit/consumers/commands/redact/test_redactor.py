@@ -84,9 +84,6 @@ def _text(text: str, name: str = "anything") -> str:
     return str(_redacted({name: text})[name])
 
 
-# --- shape ---
-
-
 def _told(body: bytes) -> dict[str, Any]:
     """Return what must be the same before and after."""
     found = decoded(body)
@@ -137,9 +134,6 @@ def _shape(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("{", "[{")):
         return "text", _shape(json.loads(value))
     return type(value)
-
-
-# --- leaks ---
 
 
 def _planted(value: Any, marker: str) -> Iterator[Any]:
@@ -267,9 +261,6 @@ def test_what_lies_too_deep_is_emptied() -> None:
     for _ in range(12):
         texts = json.dumps({"a": texts})
     assert not LEAKS.search(_text(texts))
-
-
-# --- pseudonyms ---
 
 
 @pytest.mark.parametrize(
