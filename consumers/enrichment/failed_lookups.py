@@ -20,7 +20,7 @@ MAX_POSTPONED_SECONDS = 6 * 3_600.0
 MAX_REMEMBERED_FAILURES = 50_000
 """Addresses of failed requests kept in memory."""
 MAX_REPEATED_SHARE = 0.05
-"""Share of the lookups left in the period that may be spent on repeating lookups in batches.
+"""Share of the lookups left in the period that an instance may spend on repeating them in batches.
 Beyond, each address is looked up again by itself."""
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 MAX_HISTORY_ENTRIES = 40_000
 """Entries kept in memory; all entries are in the ledger."""
 MAX_UNWRITTEN_ENTRIES = 50_000
+"""Changed entries that are written before their time, to bound memory and what a crash loses."""
 NEVER_SEEN_DAYS = -1
 NO_ATTEMPTS = AttemptCounts()
 

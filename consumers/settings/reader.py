@@ -23,10 +23,13 @@ class SettingsReader:
 
     def read(self) -> Settings:
         """Read the settings. Raises ConfigurationError."""
-        stamps = _stamps(files_of_settings(self._config))
+        # before reading, so that a change in the meantime is seen the next time
+        stamps = _stamps([*files_of_settings(self._config), *self._stamps])
         settings = load_settings(self._config)
-        if settings.crowdsec.api_key_file is not None:
-            stamps |= _stamps([settings.crowdsec.api_key_file])
+        key_file = settings.crowdsec.api_key_file
+        if key_file is not None and key_file not in stamps:
+            self._stamps = {key_file: None}
+            return self.read()
         self._stamps = stamps
         return settings
 
@@ -35,12 +38,12 @@ class SettingsReader:
 
         Raises ConfigurationError; then the next call reads again.
         """
-        if _stamps(self._stamps) == self._stamps:
+        if _stamps(list(self._stamps)) == self._stamps:
             return None
         return self.read()
 
 
-def _stamps(paths: list[Path] | dict[Path, Stamp]) -> dict[Path, Stamp]:
+def _stamps(paths: list[Path]) -> dict[Path, Stamp]:
     """Return what changes with a file. A mounted secret is replaced by another file."""
     stamps: dict[Path, Stamp] = {}
     for path in paths:

@@ -13,6 +13,8 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from consumers.settings import Settings
+
 
 def toml_of(variable: str, value: str = "1") -> str:
     """Return the TOML file that sets *variable*, named as in the environment without prefix."""
@@ -120,3 +122,27 @@ def test_settings_are_read_again_after_a_change_alone(
     config.write_text(complete, "utf-8")
     assert reader.read_if_changed() is not None
     assert reader.read_if_changed() is None
+
+
+def test_a_key_that_changes_while_it_is_read_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also when the settings are read for the first time."""
+    config, key = tmp_path / "settings.toml", tmp_path / "key"
+    config.write_text(f'[crowdsec]\napi_key_file = "{key}"\n', "utf-8")
+    key.write_text("first", "utf-8")
+    later = iter(range(9))
+
+    def load_and_replace(path: Path | None) -> Settings:
+        settings = load_settings(path)
+        key.write_text(f"key-{next(later)}", "utf-8")
+        return settings
+
+    reader = SettingsReader(config)
+    with monkeypatch.context() as patched:
+        patched.setattr("consumers.settings.reader.load_settings", load_and_replace)
+        reader.read()
+    changed = reader.read_if_changed()
+    assert changed is not None
+    assert changed.crowdsec.api_key is not None
+    assert changed.crowdsec.api_key.get_secret_value() == key.read_text("utf-8")
