@@ -24,7 +24,7 @@ from schemas.intel.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
 from schemas.rows.verdicts import verdict_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from consumers.enrichment.local_sources import LocalSources
@@ -136,8 +136,8 @@ async def look_up(
     lookup. Raise ConfigurationError without a key, unless *cached*.
     """
     from consumers.ledger.cache import VerdictCache
-    from consumers.wiring.core import may_look_up_paid
     from consumers.wiring.local_sources import wants_local_sources
+    from consumers.wiring.lookups import may_look_up_paid
     from consumers.wiring.replay import make_clock
 
     may_look_up = may_look_up_paid(settings)
@@ -246,27 +246,18 @@ async def _look_up_paid(
     *,
     shared: bool,
 ) -> dict[str, Answer]:
-    from consumers.wiring.core import make_lookup_queue
+    from consumers.wiring.lookups import LookupOptions, make_lookup_queue
     from consumers.wiring.replay import make_clock
 
-    results: dict[str, Answer] = {}
-
-    async def deliver(answers: Mapping[str, Answer]) -> None:
-        results.update(answers)
-
-    clock = make_clock("wall")
-    quota = settings.crowdsec.monthly_quota
-    lookups = make_lookup_queue(
-        settings, ledger, clock, quota, cache, deliver, paced=False, lease=shared
-    )
+    options = LookupOptions(settings.crowdsec.monthly_quota, paced=False, shared=shared)
+    lookups = make_lookup_queue(settings, ledger, cache, make_clock("wall"), options)
     if lookups is None:
         return {address: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for address in addresses}
     try:
-        lookups.enqueue(addresses)
-        await lookups.wait_until_idle()
+        results = await lookups.look_up_all(addresses)
     finally:
         await lookups.close()
-    return results
+    return {result.request.address: result.answer for result in results}
 
 
 async def _explained(ledger: Ledger, address: str, answer: Answer | None) -> LookupRow:

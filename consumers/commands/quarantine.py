@@ -233,7 +233,7 @@ async def retry(
     with an unanswered sign-in stays too.
     """
     from consumers.commands.replay import refuse_to_spend_unasked
-    from consumers.wiring.core import make_decoder
+    from consumers.wiring.pipeline import make_decoder
     from consumers.wiring.replay import StateFolder, open_chain
 
     decoder = make_decoder(settings)

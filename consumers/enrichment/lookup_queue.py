@@ -4,54 +4,68 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.coalesce import Coalescer
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from consumers.enrichment.paid_lookup import LookupCounts, PaidLookup
     from consumers.ledger.cache import VerdictCache
     from schemas.intel.verdicts import Answer
+    from schemas.ledger_ports import PendingAddress
     from schemas.ports import Clock
 
 log = structlog.get_logger()
 
 
-class LookupQueue:
-    """Collects addresses and looks them up in full batches.
+@dataclass(frozen=True, slots=True)
+class LookupRequest:
+    """An address to look up."""
 
-    An address is in flight once, no matter how many batches need it. Its result, a verdict or the
-    reason for none, is passed to *deliver* from a task of this queue.
+    address: str
+    pending: PendingAddress | None = None
+    """Its entry in the ledger's queue; None if its first sign-in has just arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupResult:
+    """What became of a request."""
+
+    request: LookupRequest
+    answer: Answer
+    """A verdict, or the reason for none."""
+    stored: bool = False
+    """Whether the ledger holds the answer already, from another instance or process."""
+
+
+class LookupQueue:
+    """Collects requests, looks them up in full batches, and keeps the results until taken.
+
+    An address is in flight once, no matter how many batches need it, from its request until
+    :meth:`release`.
     """
 
-    def __init__(
-        self,
-        paid_lookup: PaidLookup,
-        clock: Clock,
-        *,
-        cache: VerdictCache,
-        deliver: Callable[[Mapping[str, Answer]], Awaitable[None]],
-        revise: Callable[[Mapping[str, Answer]], Awaitable[dict[str, Answer]]] | None = None,
-    ) -> None:
-        """*revise* may change results before they are stored."""
+    def __init__(self, paid_lookup: PaidLookup, clock: Clock, cache: VerdictCache) -> None:
         self.paid_lookup = paid_lookup
-        self._revise = revise
         self._clock = clock
         self._cache = cache
-        self._storing: Coalescer[Mapping[str, Answer], None] = Coalescer(self._store)
-        self._deliver = deliver
         self._flushing = False
         self._queue: deque[tuple[str, float]] = deque()
         self._ready: deque[list[str]] = deque()
         """Batches of addresses whose request has failed before."""
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, LookupRequest] = {}
+        self._answered: set[str] = set()
+        """Addresses in flight that have a result."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[list[LookupResult]] = []
+        """Results by batch. A batch makes room for the next one when its results are taken."""
         self._failure: BaseException | None = None
         self._queued = asyncio.Event()
+        self._ended = asyncio.Event()
+        """Set when a request has ended."""
 
     @property
     def counts(self) -> LookupCounts:
@@ -59,29 +73,36 @@ class LookupQueue:
         return self.paid_lookup.counts
 
     @property
-    def pending(self) -> int:
+    def outstanding(self) -> int:
         """Number of addresses that are queued or being looked up."""
-        return len(self._in_flight)
+        return len(self._in_flight) - len(self._answered)
 
-    def enqueue(self, addresses: Sequence[str]) -> None:
-        """Look up *addresses* when a batch is full or has lingered long enough."""
+    @property
+    def running(self) -> bool:
+        """Whether requests are running, or have results to take. Not for a partial batch."""
+        return bool(self._tasks or self._finished)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or running, and all results are taken."""
+        return not (self._queue or self._ready or self.running)
+
+    def enqueue(self, requests: Iterable[LookupRequest]) -> None:
+        """Look up addresses when a batch is full or has lingered long enough."""
         now = self._clock.now()
-        new = [address for address in dict.fromkeys(addresses) if address not in self._in_flight]
-        self._in_flight.update(new)
-        failed = [address for address in new if address in self.paid_lookup.failed]
-        batch_size = self.paid_lookup.source.batch_size
-        self._ready += self.paid_lookup.failed.parts_of(failed, batch_size)
-        others = set(new).difference(failed)
-        self._queue += [(address, now) for address in new if address in others]
+        new: list[str] = []
+        for request in requests:
+            earlier = self._in_flight.get(request.address)
+            if earlier is None:
+                new.append(request.address)
+            if earlier is None or request.pending is not None:
+                self._in_flight[request.address] = request
+        failures = self.paid_lookup.failed
+        failed = [address for address in new if address in failures]
+        self._ready += failures.parts_of(failed, self.paid_lookup.source.batch_size)
+        self._queue += [(address, now) for address in new if address not in failures]
         if self._queue:
             self._queued.set()
-        self.flush_if_due()
-
-    def flush_if_due(self) -> None:
-        """Look up a partial batch if an address has lingered long enough."""
-        if self._queue:
-            waited = self._clock.now() - self._queue[0][1]
-            self._flushing = self._flushing or waited >= self._clock.mode.lookup_linger
         self._start()
 
     async def flush_lingering(self) -> None:
@@ -91,46 +112,61 @@ class LookupQueue:
         """
         while True:
             await self._queued.wait()
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             if not self._queue:
                 self._queued.clear()
                 continue
-            linger = self._clock.mode.lookup_linger
-            left = linger - (self._clock.now() - self._queue[0][1])
-            await asyncio.sleep(left if left > 0 else linger)
-            self.flush_if_due()
-
-    async def wait_for_in_flight(self) -> None:
-        """Wait until no request is running. Addresses in a partial batch stay queued."""
-        while self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        if self._failure is not None:
-            raise self._failure
-
-    async def begin(self) -> None:
-        """Start the budget's first period."""
-        await self.paid_lookup.budget.begin()
+            left = self._linger_left()
+            await asyncio.sleep(left if left > 0 else self._clock.mode.lookup_linger)
+            self._start()
 
     def flush(self) -> None:
         """Look up all queued addresses, the last batch perhaps partial."""
         self._flushing = True
         self._start()
 
-    async def wait_for_result(self) -> None:
-        """Wait until one queued lookup finishes. Re-raises the error of a failed lookup task."""
-        self.flush()
-        if self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        if self._failure is not None:
-            raise self._failure
+    async def wait_for_results(self) -> None:
+        """Wait until a request has ended, perhaps without results to take.
 
-    async def wait_until_idle(self) -> None:
-        """Wait until nothing is in flight. Re-raises a lookup task's error, such as KeyRefused."""
-        while self._queue or self._ready or self._tasks:
-            await self.wait_for_result()
-        if self._failure is not None:
-            raise self._failure
+        Raises the error of a failed lookup task.
+        """
+        if not self._finished and self._failure is None:
+            self._ended.clear()
+            await self._ended.wait()
+        self._raise_failure()
+
+    def take_results(self) -> list[LookupResult]:
+        """Return the results since the last call. Raises the error of a failed lookup task."""
+        self._raise_failure()
+        finished, self._finished = self._finished, []
+        self._start()
+        return [result for batch in finished for result in batch]
+
+    def release(self, addresses: Iterable[str]) -> None:
+        """End the flight of addresses. A further request looks them up again."""
+        for address in addresses:
+            self._in_flight.pop(address, None)
+            self._answered.discard(address)
+
+    async def look_up_all(self, addresses: Iterable[str]) -> list[LookupResult]:
+        """Look up addresses, store and return their results; for a command that does nothing else.
+
+        Raises the error of a failed lookup task, such as KeyRefused.
+        """
+        self.enqueue(map(LookupRequest, addresses))
+        results: list[LookupResult] = []
+        while not self.idle:
+            self.flush()
+            await self.wait_for_results()
+            results += self.take_results()
+        answers = {result.request.address: result.answer for result in results if not result.stored}
+        await self._cache.put_unexpired(answers)
+        self.release([result.request.address for result in results])
+        return results
+
+    async def begin(self) -> None:
+        """Start the budget's first period."""
+        await self.paid_lookup.budget.begin()
 
     async def close(self) -> None:
         """Cancel all lookups."""
@@ -148,14 +184,22 @@ class LookupQueue:
         """Allow one probe of a source that is down; one failure opens the circuit again."""
         self.paid_lookup.breaker.allow_probe()
 
-    def _start(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-        while len(self._tasks) < self.paid_lookup.breaker.limit and (batch := self._next_batch()):
+
+    def _start(self) -> None:
+        self._raise_failure()
+        limit = self.paid_lookup.breaker.limit
+        while len(self._tasks) + len(self._finished) < limit and (batch := self._next_batch()):
             task = asyncio.create_task(self._look_up(batch))
             self._tasks.add(task)
             task.add_done_callback(self._on_task_done)
         self._flushing = self._flushing and bool(self._queue)
+
+    def _linger_left(self) -> float:
+        """Return the seconds for which the first queued address may wait for a full batch."""
+        return self._queue[0][1] + self._clock.mode.lookup_linger - self._clock.now()
 
     def _next_batch(self) -> list[str]:
         """Take the next batch; empty if none is to be looked up now."""
@@ -165,7 +209,9 @@ class LookupQueue:
             if len(batch) > size:
                 self._ready.appendleft(batch[size:])
             return batch[:size]
-        if not self._flushing and len(self._queue) < size:
+        if not self._queue:
+            return []
+        if len(self._queue) < size and not self._flushing and self._linger_left() > 0:
             return []
         return [self._queue.popleft()[0] for _ in range(min(size, len(self._queue)))]
 
@@ -178,35 +224,28 @@ class LookupQueue:
             self._queued.set()
         elif self._failure is None:
             self._start()
+        self._ended.set()
 
     async def _look_up(self, addresses: list[str]) -> None:
-        cached = self._cache.cached(addresses)
-        missing = [address for address in addresses if address not in cached]
-        result = await self.paid_lookup.look_up(missing) if missing else None
-        answers = result.verdicts if result else {}
-        if result and result.retry_individually:
-            now = self._clock.now()
-            self._queue.extendleft(
-                (address, now) for address in reversed(result.retry_individually)
-            )
-            self._queued.set()
-        if answers and self._revise is not None:
-            answers = await self._revise(answers)
-        now = self._clock.now()
-        unexpired = {address: answer for address, answer in answers.items() if answer.expires > now}
-        if unexpired:
-            await self._storing.submit(unexpired)
-        if result and result.resolved:
-            self._cache.remember(result.resolved)
-            answers = answers | result.resolved
-        answers |= cached
-        self._in_flight.difference_update(answers)
-        log.debug("lookup results delivered", addresses=list(answers))
-        await self._deliver(answers)
-
-    async def _store(self, batches: Sequence[Mapping[str, Answer]]) -> list[None]:
+        stored = self._cache.cached(addresses)
+        missing = [address for address in addresses if address not in stored]
         answers: dict[str, Answer] = {}
-        for batch in batches:
-            answers.update(batch)
-        await self._cache.put_verdicts(answers)
-        return [None] * len(batches)
+        if missing:
+            outcome = await self.paid_lookup.look_up(missing)
+            self._retry_individually(outcome.retry_individually)
+            answers = outcome.answers
+            stored |= outcome.resolved
+        results = [
+            LookupResult(self._in_flight[address], answer, stored=address in stored)
+            for address, answer in (answers | stored).items()
+        ]
+        if results:
+            log.debug("lookup results", addresses=[*answers, *stored])
+            self._finished.append(results)
+            self._answered.update(result.request.address for result in results)
+
+    def _retry_individually(self, addresses: Sequence[str]) -> None:
+        if addresses:
+            now = self._clock.now()
+            self._queue.extendleft((address, now) for address in reversed(addresses))
+            self._queued.set()

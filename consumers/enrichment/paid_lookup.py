@@ -81,10 +81,10 @@ class AddressLease:
 
 
 @dataclass(slots=True)
-class LookupResult:
-    """Result of a batch: verdicts or reasons, and addresses to retry individually."""
+class BatchOutcome:
+    """What became of a batch: verdicts or reasons, and addresses to retry individually."""
 
-    verdicts: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     resolved: dict[str, Answer] = field(default_factory=dict)
     """Verdicts that the ledger held already, from another instance or process."""
     retry_individually: list[str] = field(default_factory=list)
@@ -158,36 +158,36 @@ class PaidLookup:
         """Return True if a lookup is possible now: the source is up and lookups are left."""
         return not self.breaker.is_open and await self.budget.open()
 
-    async def look_up(self, addresses: Sequence[str]) -> LookupResult:
+    async def look_up(self, addresses: Sequence[str]) -> BatchOutcome:
         """Look up *addresses* that no other instance is looking up, as far as the budget allows."""
         if self.breaker.is_open:
-            return LookupResult(self._unanswered(addresses, self.paused_because))
+            return BatchOutcome(self._unanswered(addresses, self.paused_because))
         if not await self.budget.open():
             self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
-            return LookupResult(self._unanswered(addresses, WhyUnanswered.QUOTA))
+            return BatchOutcome(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._lease is None:
             return await self._look_up_within_budget(addresses)
         leases = await self._lease.ledger.acquire(addresses, self._lease.lease)
-        result = LookupResult()
+        outcome = BatchOutcome()
         if leases.acquired:
             try:
-                result = await self._look_up_within_budget(
+                outcome = await self._look_up_within_budget(
                     [address for address in addresses if address in leases.acquired]
                 )
             except asyncio.CancelledError:
                 async with asyncio.timeout(LEASE_RELEASE_TIMEOUT_SECONDS):
                     await self._lease.ledger.release(list(leases.acquired))
                 raise
-            stored = {address for address, answer in result.verdicts.items() if answer.expires > 0}
+            stored = {address for address, answer in outcome.answers.items() if answer.expires > 0}
             if unresolved := [address for address in leases.acquired if address not in stored]:
                 await self._lease.ledger.release(unresolved)
-        result.resolved = leases.resolved
+        outcome.resolved = leases.resolved
         handled = leases.acquired | leases.resolved.keys()
         others = [address for address in addresses if address not in handled]
-        result.verdicts |= self._unanswered(others, WhyUnanswered.LOOKED_UP_ELSEWHERE)
-        return result
+        outcome.answers |= self._unanswered(others, WhyUnanswered.LOOKED_UP_ELSEWHERE)
+        return outcome
 
-    async def _look_up_within_budget(self, addresses: Sequence[str]) -> LookupResult:
+    async def _look_up_within_budget(self, addresses: Sequence[str]) -> BatchOutcome:
         reservation = await self.budget.reserve(len(addresses))
         allowed, refused = addresses[: reservation.lookups], addresses[reservation.lookups :]
         if await self.budget.open():
@@ -196,18 +196,18 @@ class PaidLookup:
         else:
             self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
             why = WhyUnanswered.QUOTA
-        result = LookupResult(self._unanswered(refused, why))
+        outcome = BatchOutcome(self._unanswered(refused, why))
         if not allowed:
-            return result
+            return outcome
         try:
             verdicts = await self._request(allowed)
         except KeyRefused as error:
             await self.budget.refund(reservation)
-            result.verdicts |= self._on_key_refused(error, allowed)
-            return result
+            outcome.answers |= self._on_key_refused(error, allowed)
+            return outcome
         except SourceFailed as error:
-            await self._on_failure(error, allowed, reservation, result)
-            return result
+            await self._on_failure(error, allowed, reservation, outcome)
+            return outcome
         self.breaker.record_success()
         self.failed.record_success(verdicts)
         self._key_refused_since = None
@@ -215,8 +215,8 @@ class PaidLookup:
             self._batches_refused = 0
         self._report_recovery()
         self.counts.lookups += len(verdicts)
-        result.verdicts |= self._verdicts(verdicts)
-        return result
+        outcome.answers |= self._verdicts(verdicts)
+        return outcome
 
     async def _request(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:
         """Send a request; repeat it only while it definitely does not count."""
@@ -262,7 +262,7 @@ class PaidLookup:
         error: SourceFailed,
         addresses: Sequence[str],
         reservation: Reservation,
-        result: LookupResult,
+        outcome: BatchOutcome,
     ) -> None:
         """Handle a failed request: refund or count its lookups, pause, postpone its addresses."""
         if error.counted:
@@ -270,20 +270,20 @@ class PaidLookup:
         else:
             await self.budget.refund(reservation)
         if isinstance(error, BatchRefused):
-            result.retry_individually = list(addresses)
+            outcome.retry_individually = list(addresses)
             self._pause_batches()
             return
         if isinstance(error, QuotaSpent):
             self._health.report(Problem.QUOTA_SPENT, str(error), part=self.source.name)
             await self._wait_for_quota()
-            result.verdicts |= self._unanswered(addresses, WhyUnanswered.QUOTA)
+            outcome.answers |= self._unanswered(addresses, WhyUnanswered.QUOTA)
             return
         self.breaker.record_failure(definite=isinstance(error, TooFast))
         self.paused_because = WhyUnanswered.SOURCE_DOWN
         if self.breaker.probing:
             self._health.report(Problem.SOURCE_DOWN, str(error), part=self.source.name)
         postponed = self.failed.record_failure(addresses) if error.counted else 0.0
-        result.verdicts |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
+        outcome.answers |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
 
     async def _wait_for_quota(self) -> None:
         """Pause lookups: in a replay for the rest of the period, in a service until the next probe.

@@ -85,6 +85,13 @@ class VerdictCache:
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
 
+    async def put_unexpired(self, answers: Mapping[str, Answer]) -> None:
+        """Store the answers that last beyond this moment; a reason to look up again does not."""
+        now = self._clock.now()
+        unexpired = {address: answer for address, answer in answers.items() if answer.expires > now}
+        if unexpired:
+            await self.put_verdicts(unexpired)
+
     async def put_verdicts(self, answers: Mapping[str, Answer]) -> None:
         """Store answers in the ledger, then in memory."""
         await self._ledger.put_verdicts(answers)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from consumers.pipeline.evaluator import Answered
 from consumers.pipeline.triage import firsts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumers.enrichment.local_sources import LocalSources
     from consumers.ledger.cache import VerdictCache
     from consumers.pipeline.batch import BatchTracker
     from consumers.pipeline.evaluator import Evaluator
@@ -47,7 +47,6 @@ class Enqueuer:
         ledger: PendingQueue,
         evaluator: Evaluator,
         cache: VerdictCache,
-        local_sources: LocalSources,
         counts: PipelineCounts,
         *,
         linger: float,
@@ -57,7 +56,6 @@ class Enqueuer:
         self._ledger = ledger
         self._evaluator = evaluator
         self._cache = cache
-        self._local_sources = local_sources
         self._counts = counts
         self._linger = linger
         self._gathered: list[_Gathered] = []
@@ -122,9 +120,7 @@ class Enqueuer:
                 await self._complete(part, answered)
 
     async def _complete(self, part: _Gathered, answered: Mapping[str, Verdict]) -> None:
-        matches = self._local_sources.match(
-            [address for address in part.sightings if address in answered]
-        )
+        resolved: list[Answered] = []
         for address, sightings in part.sightings.items():
             verdict = answered.get(address)
             if part.evaluated:
@@ -133,8 +129,7 @@ class Enqueuer:
                 self._counts.enqueued(address, firsts(sightings))
                 continue
             self._counts.cache_hits += firsts(sightings)
-            await self._evaluator.evaluate_in_flight(
-                address, sightings, verdict, part.trackers[address], matches.get(address)
-            )
+            resolved.append(Answered(address, sightings, verdict, part.trackers[address]))
+        await self._evaluator.evaluate_answered(resolved)
         for tracker in chain.from_iterable(part.trackers.values()):
             tracker.done()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from schemas.events.times import parse_time
@@ -17,15 +20,40 @@ if TYPE_CHECKING:
     from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
+    from consumers.pipeline.pending import CapacityHint
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.sign_in import Details, SignIn
     from schemas.intel.verdicts import Answer
-    from schemas.ledger_ports import Ledger
+    from schemas.ledger_ports import Ledger, PendingSignIn
     from schemas.ports import Clock
     from schemas.rows.findings import FindingRow
 
+RECOVERY_BATCH = 500
+"""Resolved addresses that are evaluated together after a start."""
+PENDING_ADDRESSES = 50
+"""Addresses whose pending sign-ins are evaluated together."""
 PENDING_BATCH = 500
-"""Pending sign-ins that are evaluated together."""
+"""Pending sign-ins of an address that are evaluated together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Sign-ins in flight, and the verdict on their address."""
+
+    address: str
+    sightings: Sequence[Sighting]
+    verdict: Verdict
+    trackers: Sequence[BatchTracker]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known now about the address of pending sign-ins."""
+
+    verdict: Verdict | None
+    match: LocalMatch | None
+    cached: Answer | None = None
+    """Adds to other verdicts, and does not count alone."""
 
 
 class Evaluator:
@@ -40,8 +68,10 @@ class Evaluator:
         clock: Clock,
         local_sources: LocalSources,
         guard: RecordGuard,
+        capacity: CapacityHint,
     ) -> None:
         self._guard = guard
+        self._capacity = capacity
         self._judge = judge
         self._local_sources = local_sources
         self._history = history
@@ -81,6 +111,15 @@ class Evaluator:
                 )
         return parts
 
+    async def evaluate_answered(self, answered: Sequence[Answered]) -> None:
+        """Evaluate in-flight sign-ins whose address has just got a verdict."""
+        matches = self._local_sources.match([item.address for item in answered])
+        for item in answered:
+            match = matches.get(item.address)
+            await self.evaluate_in_flight(
+                item.address, item.sightings, item.verdict, item.trackers, match
+            )
+
     async def evaluate_in_flight(
         self,
         address: str,
@@ -110,77 +149,111 @@ class Evaluator:
                 self._aggregated.append(tracker)
         await self._outbox.add(rows, enqueued=enqueued_at, trackers=trackers)
 
-    async def evaluate_pending(self, answered: Mapping[str, Verdict]) -> dict[str, int]:
+    async def recover(self, before: float | None) -> None:
+        """Evaluate resolved pending sign-ins that a previous process or a lost instance left.
+
+        With *before*, skip sign-ins resolved after that time: they are being processed.
+        """
+        answered = await self._ledger.answered_waiting()
+        for start in range(0, len(answered), RECOVERY_BATCH):
+            verdicts = await self._ledger.get_verdicts(answered[start : start + RECOVERY_BATCH])
+            await self.evaluate_pending(
+                {
+                    address: answer
+                    for address, answer in verdicts.items()
+                    if isinstance(answer, Verdict) and (before is None or answer.time < before)
+                }
+            )
+
+    async def evaluate_pending(
+        self, answered: Mapping[str, Verdict], *, just_answered: bool = False
+    ) -> None:
         """Evaluate and acknowledge the pending sign-ins of addresses that have a verdict now.
 
-        Return the number of acknowledged sign-ins by address.
+        With *just_answered*, many may have none: this instance has stored the verdicts a moment
+        ago.
         """
+        if just_answered:
+            pending = await self._ledger.waiting_among(list(answered), just_answered=True)
+            answered = {address: answered[address] for address in answered if address in pending}
         matches = self._local_sources.match(list(answered))
         unalertable = [
             address
             for address, verdict in answered.items()
             if self.cannot_alert(verdict, matches.get(address))
         ]
-        acknowledged = await self._ledger.acknowledge_addresses(unalertable) if unalertable else {}
-        for address, verdict in answered.items():
-            if address not in unalertable:
-                acknowledged[address] = await self._evaluate_waiting(
-                    address, verdict, matches.get(address)
-                )
-        return acknowledged
+        if unalertable:
+            self._resolve(await self._ledger.acknowledge_addresses(unalertable))
+        await self._evaluate_waiting(
+            {
+                address: _Known(verdict, matches.get(address))
+                for address, verdict in answered.items()
+                if address not in unalertable
+            }
+        )
 
-    async def evaluate_matched(self, matches: Mapping[str, LocalMatch]) -> dict[str, int]:
-        """Evaluate and acknowledge pending sign-ins that local sources match now; count them."""
-        acknowledged = {}
+    def _resolve(self, acknowledged: Mapping[str, int]) -> None:
+        """Count addresses as resolved by the number of their acknowledged sign-ins."""
+        for address, count in acknowledged.items():
+            self._guard.counts.resolved_late(address, count)
+            self._capacity.clear(address)
+
+    async def evaluate_matched(self, matches: Mapping[str, LocalMatch]) -> None:
+        """Evaluate and acknowledge pending sign-ins that local sources match now."""
         cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
-        for address, match in matches.items():
-            acknowledged[address] = await self._evaluate_waiting(
-                address, None, match, cached.get(address)
+        await self._evaluate_waiting(
+            {
+                address: _Known(None, match, cached.get(address))
+                for address, match in matches.items()
+            }
+        )
+
+    async def _evaluate_waiting(self, known: Mapping[str, _Known]) -> None:
+        """Evaluate the pending sign-ins of addresses. Those without any verdict stay pending."""
+        left = dict.fromkeys(known, 0)  # sign-ins that were read and stay
+        while left:
+            part = list(islice(left.items(), PENDING_ADDRESSES))
+            pages = await asyncio.gather(
+                *(self._ledger.waiting_for(address, PENDING_BATCH + stay) for address, stay in part)
             )
-        return {address: count for address, count in acknowledged.items() if count}
-
-    async def _evaluate_waiting(
-        self,
-        address: str,
-        verdict: Verdict | None,
-        match: LocalMatch | None,
-        cached: Answer | None = None,
-    ) -> int:
-        """Evaluate the pending sign-ins of an address in batches; return how many are done.
-
-        Sign-ins without any verdict stay pending. *cached* adds to other verdicts, and does not
-        count alone.
-        """
-        acknowledged = unmatched = 0
-        while True:
-            pending = await self._ledger.waiting_for(address, unmatched + PENDING_BATCH)
-            matched = []
-            rows, aggregates_before = [], self._judge.aggregates
-            await self._history.fetch_bad([address])
-            now, wall = self._clock.now(), datetime.now(UTC)
-            for signin in pending:
-                with self._guard.around(signin):
-                    verdicts = _with_cached(
-                        cached, self._verdicts(address, signin.details, verdict, match)
-                    )
-                    if not verdicts:
-                        continue
-                    row = self._finding(
-                        signin.details, address, verdicts, wall=wall, now=now, late=True
-                    )
-                    if row is not None:
-                        rows.append(row)
-                matched.append(signin)
-            if not matched and len(pending) < unmatched + PENDING_BATCH:
-                return acknowledged
+            await self._history.fetch_bad([address for address, _ in part])
+            aggregates_before = self._judge.aggregates
+            evaluated: dict[str, list[PendingSignIn]] = {}
+            rows: list[FindingRow] = []
+            for (address, stay), page in zip(part, pages, strict=True):
+                evaluated[address] = self._judge_waiting(known[address], page, rows)
+                del left[address]
+                if len(page) == PENDING_BATCH + stay:
+                    left[address] = len(page) - len(evaluated[address])
             await self._guard.flush()
             await self._outbox.add(rows)
             if self._judge.aggregates > aggregates_before:
                 await self.flush_aggregates(None)
             await self._outbox.flush()  # includes their findings from before they were enqueued
-            await self._ledger.acknowledge(matched)
-            acknowledged += len(matched)
-            unmatched = len(pending) - len(matched)
+            await self._ledger.acknowledge(list(chain.from_iterable(evaluated.values())))
+            self._resolve({address: len(done) for address, done in evaluated.items() if done})
+
+    def _judge_waiting(
+        self, known: _Known, pending: Sequence[PendingSignIn], rows: list[FindingRow]
+    ) -> list[PendingSignIn]:
+        """Add the findings of pending sign-ins to *rows*; return those that are evaluated."""
+        now, wall = self._clock.now(), datetime.now(UTC)
+        evaluated = []
+        for signin in pending:
+            with self._guard.around(signin):
+                verdicts = _with_cached(
+                    known.cached,
+                    self._verdicts(signin.address, signin.details, known.verdict, known.match),
+                )
+                if not verdicts:
+                    continue
+                row = self._finding(
+                    signin.details, signin.address, verdicts, wall=wall, now=now, late=True
+                )
+                if row is not None:
+                    rows.append(row)
+            evaluated.append(signin)
+        return evaluated
 
     async def evaluate_late(self, signins: Sequence[tuple[str, Details]]) -> dict[str, LocalMatch]:
         """Evaluate recent sign-ins that a local source may match only now.

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from consumers.enrichment.local_sources import LocalMatch, LocalSources
+    from consumers.enrichment.local_sources import LocalSources
     from consumers.pipeline.evaluator import Evaluator
     from consumers.pipeline.outbox import Outbox
-    from consumers.pipeline.pending import PendingSignIns
     from consumers.pipeline.recent_sign_ins import RecentSignIns
-    from consumers.pipeline.stats import PipelineCounts
-    from schemas.intel.verdicts import Answer, Verdict
+    from consumers.pipeline.verdict_publisher import VerdictPublisher
     from schemas.ledger_ports import Ledger
-    from schemas.ports import Clock
-
-    VerdictListener = Callable[[Mapping[str, Answer], Mapping[str, Sequence[Verdict]]], None]
-    """Receives new answers by address, and local verdicts that add to or replace them."""
 
 MAX_EXACT_MATCHES = 200
 """Addresses that are looked for one by one; beyond, all pending addresses are read."""
@@ -31,26 +25,19 @@ class RetroMatch:
 
     def __init__(
         self,
-        *,
         local_sources: LocalSources,
         evaluator: Evaluator,
         recent: RecentSignIns,
         ledger: Ledger,
-        pending: PendingSignIns,
         outbox: Outbox,
-        counts: PipelineCounts,
-        clock: Clock,
-        on_verdict: VerdictListener,
+        publisher: VerdictPublisher,
     ) -> None:
         self._local_sources = local_sources
         self._evaluator = evaluator
         self._recent = recent
         self._ledger = ledger
-        self._pending = pending
         self._outbox = outbox
-        self._counts = counts
-        self._clock = clock
-        self._on_verdict = on_verdict
+        self._publisher = publisher
 
     async def match_new_indicators(self, observables: Collection[str] | None) -> None:
         """Evaluate pending and recent sign-ins that local sources match only now.
@@ -58,35 +45,22 @@ class RetroMatch:
         *observables* are the addresses and networks that may be new; None if any may be.
         """
         matches = self._local_sources.match(await self._pending_addresses(observables))
-        self._on_verdict({}, self.verdicts_of(matches))
-        for address, acknowledged in (await self._evaluator.evaluate_matched(matches)).items():
-            self._counts.resolved_late(address, acknowledged)
-            self._pending.capacity.clear(address)
+        self._publisher.publish_matches(matches)
+        await self._evaluator.evaluate_matched(matches)
         async for signins in self._recent.match(observables):
-            self._on_verdict({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
+            self._publisher.publish_matches(await self._evaluator.evaluate_late(signins))
         await self._outbox.flush()
 
     async def match_own_recent(self, observables: Collection[str]) -> None:
         """Match the sign-ins of this instance only; another instance searches the store."""
         signins = self._recent.match_own(observables)
         if signins:
-            self._on_verdict({}, self.verdicts_of(await self._evaluator.evaluate_late(signins)))
+            self._publisher.publish_matches(await self._evaluator.evaluate_late(signins))
             await self._outbox.flush()
 
     async def retract(self, addresses: Sequence[str]) -> None:
         """Report addresses again that a feed has removed."""
-        verdicts = self.verdicts_of(self._local_sources.match(addresses))
-        cached = await self._ledger.get_verdicts(addresses)
-        self._on_verdict(cached, {address: verdicts.get(address, ()) for address in addresses})
-
-    def verdicts_of(self, matches: Mapping[str, LocalMatch]) -> dict[str, Sequence[Verdict]]:
-        """Return the current verdicts of the local sources by address."""
-        now = self._clock.now()
-        verdicts = {
-            address: self._local_sources.verdicts_of(address, match, now)
-            for address, match in matches.items()
-        }
-        return {address: found for address, found in verdicts.items() if found}
+        self._publisher.publish_removed(await self._ledger.get_verdicts(addresses), addresses)
 
     async def _pending_addresses(self, observables: Collection[str] | None) -> list[str]:
         """Return the pending addresses that *observables* may match."""

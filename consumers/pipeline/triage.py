@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumers.enrichment.local_sources import LocalMatch, LocalSources
-    from consumers.enrichment.lookup_queue import LookupQueue
+    from consumers.ledger.cache import VerdictCache
     from consumers.pipeline.batch import BatchTracker
     from consumers.pipeline.evaluator import Evaluator
     from consumers.pipeline.in_flight import InFlight, Sighting
+    from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.pipeline.stats import PipelineCounts
+    from consumers.pipeline.verdict_publisher import VerdictPublisher
     from schemas.events.addresses import Networks
 
 _is_first = itemgetter(2)
@@ -31,6 +33,8 @@ def firsts(sightings: Sequence[Sighting]) -> int:
 class Triaged:
     """The sign-ins of a few messages, sorted by what is known about their address."""
 
+    matches: Mapping[str, LocalMatch]
+    """What local sources hold on the addresses."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     in_feed: dict[str, list[Sighting]] = field(default_factory=dict)
     """Sign-ins that local sources match, so that no lookup is needed."""
@@ -45,33 +49,59 @@ class Triage:
 
     def __init__(
         self,
-        counts: PipelineCounts,
+        cache: VerdictCache,
+        local_sources: LocalSources,
         in_flight: InFlight,
         evaluator: Evaluator,
-        local_sources: LocalSources,
-        lookups: LookupQueue | None,
+        publisher: VerdictPublisher,
+        recent: RecentSignIns,
+        counts: PipelineCounts,
         own_networks: Networks,
+        *,
+        looks_up: bool,
     ) -> None:
-        self._counts = counts
+        """Without *looks_up*, nothing is looked up, so that nothing can wait."""
+        self._cache = cache
+        self._local_sources = local_sources
         self._in_flight = in_flight
         self._evaluator = evaluator
-        self._local_sources = local_sources
-        self._lookups = lookups
+        self._publisher = publisher
+        self._recent = recent
+        self._counts = counts
         self._own_networks = own_networks
+        self._looks_up = looks_up
 
-    def triage(
+    async def triage(self, group: Mapping[str, list[Sighting]], tracker: BatchTracker) -> Triaged:
+        """Record and sort sign-ins; those of an address being looked up become in flight."""
+        self._counts.seen(group)
+        self._recent.record(group)
+        in_flight = self._in_flight.addresses
+        matches = self._local_sources.match(list(group))
+        answers = await self._cache.get_verdicts(
+            [address for address in group if address not in in_flight]
+        )
+        triaged = self._sort(group, answers, matches, tracker)
+        if unmatched := [address for address in triaged.unmatched if address not in matches]:
+            reason = Unanswered(why=self._local_sources.reason_not_looked_up, expires=0.0)
+            self._publisher.publish(dict.fromkeys(unmatched, reason))
+        self._publisher.publish_matches(
+            {
+                address: matches[address]
+                for address in triaged.in_feed
+                if not self._evaluator.cannot_alert(None, matches[address])
+            }
+        )
+        return triaged
+
+    def _sort(
         self,
         group: Mapping[str, list[Sighting]],
         answers: Mapping[str, Answer],
         matches: Mapping[str, LocalMatch],
         tracker: BatchTracker,
     ) -> Triaged:
-        """Sort sign-ins; those of an address that is being looked up become in flight.
-
-        Must not await: a result could be delivered in between and be missed.
-        """
-        triaged = Triaged()
-        joining: list[str] = []
+        """Sort sign-ins. Must not await: a result could be processed in between and be missed."""
+        triaged = Triaged(matches)
         for address, sightings in group.items():
             answer = answers.get(address)
             if isinstance(answer, Verdict):
@@ -86,21 +116,19 @@ class Triage:
                     triaged.in_feed[address] = matched
             if unmatched and not self._filter(address, unmatched, triaged):
                 if answer is not None:
-                    self._enqueue(address, unmatched, answer, triaged)
+                    triaged.waiting[address] = unmatched
+                    self._counts.reasons[answer.why.value] += firsts(unmatched)
                 elif address in self._in_flight.addresses:
                     self._in_flight.add(address, unmatched, tracker)
-                    joining.append(address)
                 else:
                     triaged.new[address] = unmatched
-        if self._lookups is not None and joining:
-            self._lookups.enqueue(joining)
         return triaged
 
     def _filter(self, address: str, sightings: Sequence[Sighting], triaged: Triaged) -> bool:
-        """Count and filter out sign-ins from own networks, and all if no lookup is possible."""
+        """Count and filter out sign-ins from own networks, and all if nothing is looked up."""
         if address in self._own_networks:
             self._counts.own_network += firsts(sightings)
-        elif self._lookups is None:
+        elif not self._looks_up:
             self._counts.unanswered += firsts(sightings)
             self._counts.reasons[self._local_sources.reason_not_looked_up.value] += firsts(
                 sightings
@@ -109,9 +137,3 @@ class Triage:
         else:
             return False
         return True
-
-    def _enqueue(
-        self, address: str, sightings: list[Sighting], answer: Unanswered, triaged: Triaged
-    ) -> None:
-        triaged.waiting[address] = sightings
-        self._counts.reasons[answer.why.value] += firsts(sightings)

@@ -137,7 +137,7 @@ class MetricsCollector:
         yield m.Sample(m.OWN_NETWORK, counts.own_network)
         yield m.Sample(m.CACHE_HITS, counts.cache_hits)
         yield m.Sample(m.CACHE_HIT_SHARE, counts.cache_hits / max(1, counts.signins))
-        yield m.Sample(m.HELD, len(pipeline.in_flight))
+        yield m.Sample(m.HELD, len(pipeline.lookups.in_flight) if pipeline.lookups else 0)
         for reason, count in list(counts.skipped.items()):
             yield m.Sample(m.SKIPPED, count, (reason,))
         for reason, count in list(counts.reasons.items()):

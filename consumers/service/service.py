@@ -139,6 +139,8 @@ class Service:
         self._start(self._outbox.send_lingering())
         if self._lookups is not None:
             self._start(self._lookups.flush_lingering())
+        if self._pipeline.lookups is not None:
+            self._start(self._pipeline.lookups.process_results())
         for seconds, action in self._actions():
             self._start(_every(seconds, action))
         for receiver in self.receivers:
@@ -173,7 +175,7 @@ class Service:
             (PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
             (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
             (self.settings.checkpoint_interval, self._checkpoint),
-            (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.run_maintenance),
+            (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.maintenance.run),
             (KEY_RELOAD_INTERVAL_SECONDS, self._keys.reload_if_changed),
             (VERDICTS_INTERVAL_SECONDS, self._send_verdicts),
             (self.settings.report_interval, self._send_health),

@@ -11,7 +11,8 @@ from consumers.pipeline.judge import Judge
 from consumers.pipeline.outbox import Outbox
 from consumers.pipeline.record_guard import RecordGuard
 from consumers.pipeline.stats import PipelineCounts
-from consumers.wiring.core import Core
+from consumers.wiring.lookups import LookupOptions, make_lookup_queue
+from consumers.wiring.pipeline import Outputs, build_pipeline
 from consumers.wiring.replay import StateFolder, make_clock, make_ledger
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
 from schemas.ports import SourceVerdict
@@ -112,26 +113,19 @@ async def open_plan_chain(
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)
         null_sink = _NullSink()
-        core = Core(
-            settings,
-            ledger,
-            clock,
-            quota=quota,
-            memory=VerdictCache(ledger, clock),
-            guard=RecordGuard(PipelineCounts(exact=False), null_sink),
-            health=_NullHealth(),
-            source=EmptySource(),
-        )
-        lookups = core.lookups
+        cache = VerdictCache(ledger, clock)
+        options = LookupOptions(quota, health=_NullHealth(), source=EmptySource())
+        lookups = make_lookup_queue(settings, ledger, cache, clock, options)
         if lookups is None:
             raise AssertionError("there is a source, so there are lookups")
         stack.push_async_callback(lookups.close)
-        pipeline = core.join(
-            judge=Judge(
-                Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour
-            ),
-            outbox=Outbox(null_sink, null_sink),
-            on_verdict=lambda answers, _: on_verdict(answers, clock.now()),
+        judge = Judge(Policy(policy.lines), origin="replay", most_per_hour=policy.findings_per_hour)
+        outputs = Outputs(
+            judge,
+            Outbox(null_sink, null_sink),
+            RecordGuard(PipelineCounts(exact=False), null_sink),
+            [lambda answers, _: on_verdict(answers, clock.now())],
         )
+        pipeline = build_pipeline(settings, ledger, cache, clock, lookups, outputs).pipeline
         await pipeline.recover()
         yield PlanChain(pipeline, lookups)

@@ -20,8 +20,9 @@ from consumers.pipeline.record_guard import RecordGuard
 from consumers.pipeline.stats import PipelineCounts
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
-from consumers.wiring.core import Core
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
+from consumers.wiring.lookups import LookupOptions, make_lookup_queue
+from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline
 from producers.findings_file import FileSink
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import ConfigurationError
@@ -208,21 +209,22 @@ async def open_chain(
         recent = make_recent(settings, folder, clock)
         if recent is not None:
             stack.push_async_callback(recent.close)
-        core = Core(
+        cache = VerdictCache(ledger, clock)
+        lookups = make_lookup_queue(
+            settings, ledger, cache, clock, LookupOptions(quota, paced=paced)
+        )
+        if lookups is not None:
+            stack.push_async_callback(lookups.close)
+        parts = build_pipeline(
             settings,
             ledger,
+            cache,
             clock,
-            quota=quota,
-            memory=VerdictCache(ledger, clock),
-            guard=RecordGuard(PipelineCounts(), quarantine),
-            paced=paced,
-            local_sources=sources.free,
-            recent=recent,
+            lookups,
+            Outputs(judge, outbox, RecordGuard(PipelineCounts(), quarantine)),
+            LocalIntelligence(sources.free, recent),
         )
-        if core.lookups is not None:
-            stack.push_async_callback(core.lookups.close)
-        pipeline = core.join(judge=judge, outbox=outbox)
-        await pipeline.recover()
-        sources.listen(pipeline.retro_match.match_new_indicators)
+        await parts.pipeline.recover()
+        sources.listen(parts.retro_match.match_new_indicators)
         notes = [f"{failure}." for failure in await sources.bring_up_to_date()]
-        yield ReplayPipeline(pipeline, core.lookups, outbox, ledger, clock, notes)
+        yield ReplayPipeline(parts.pipeline, lookups, outbox, ledger, clock, notes)

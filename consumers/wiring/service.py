@@ -32,9 +32,10 @@ from consumers.service.reports import Reports
 from consumers.service.service import Service
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
-from consumers.wiring.core import Core, looks_up_paid
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.local_sources import wants_local_sources
+from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue
+from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.sentinel import make_sharing
 from consumers.wiring.service_sources import make_table, open_intelligence
@@ -45,15 +46,15 @@ from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
 from schemas.rows.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
+    from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.pipeline.pipeline import Pipeline
-    from consumers.pipeline.retro_match import RetroMatch, VerdictListener
+    from consumers.pipeline.retro_match import RetroMatch
     from consumers.settings import Settings, SettingsReader
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
-    from schemas.intel.verdicts import Answer, Verdict
-    from schemas.ledger_ports import Ledger, RecentStore
+    from schemas.ledger_ports import Ledger
     from schemas.ports import Clock, Sink
 
 REPORT_RETRY_SECONDS = 60.0
@@ -207,40 +208,14 @@ def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | 
     sources.listen(retro_match.match_new_indicators, retro_match.match_own_recent, retract)
 
 
-def tell_all(*listeners: VerdictListener) -> VerdictListener:
-    """Return a listener that calls all *listeners*."""
-
-    def notify(answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]) -> None:
-        for listener in listeners:
-            listener(answers, words)
-
-    return notify
-
-
-def make_core(
-    settings: Settings,
-    ledger: Ledger,
-    clock: Clock,
-    guard: RecordGuard,
-    health: Health,
-    sources: SourceManager,
-    recent: RecentStore | None,
-) -> Core:
-    """Return the service's core; instances with the same ledger coordinate with leases."""
+def make_lookups(
+    settings: Settings, ledger: Ledger, clock: Clock, health: Health
+) -> tuple[VerdictCache, LookupQueue | None]:
+    """Return verdict cache and lookups; instances with the same ledger coordinate with leases."""
     shared = settings.state.dir is None
     cache = VerdictCache(ledger, clock, leases_return_verdicts=shared and looks_up_paid(settings))
-    return Core(
-        settings,
-        ledger,
-        clock,
-        quota=service_quota(settings),
-        memory=cache,
-        guard=guard,
-        health=health,
-        lease=shared,
-        local_sources=sources.free,
-        recent=recent,
-    )
+    options = LookupOptions(service_quota(settings), shared=shared, health=health)
+    return cache, make_lookup_queue(settings, ledger, cache, clock, options)
 
 
 async def publish_metrics(
@@ -257,16 +232,10 @@ async def publish_metrics(
     await stack.enter_async_context(serve_endpoints(http.host, http.port, service, metrics))
 
 
-def make_pipeline(
-    settings: Settings, core: Core, outbox: Outbox, on_verdict: VerdictListener
-) -> Pipeline:
-    """Return the service's pipeline around *core*."""
+def make_judge(settings: Settings) -> Judge:
+    """Return the service's judge."""
     policy = settings.policy
-    return core.join(
-        judge=Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour),
-        outbox=outbox,
-        on_verdict=on_verdict,
-    )
+    return Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour)
 
 
 def make_receivers(
@@ -312,24 +281,36 @@ async def open_service(
         sharing = make_sharing(settings, ledger, clock, health, credentials, sources)
         if sharing is not None:
             stack.push_async_callback(sharing.close)
-        guard = RecordGuard(PipelineCounts(exact=False), quarantine)
-        core = make_core(settings, ledger, clock, guard, health, sources, recent)
-        if core.lookups is not None:
-            stack.push_async_callback(core.lookups.close)
-        listeners = (part.record_verdicts for part in (reports, sharing) if part is not None)
-        pipeline = make_pipeline(settings, core, outbox, tell_all(*listeners))
-        connect(sources, pipeline.retro_match, reports)
-        metrics.attach(pipeline, outbox, core.lookups, sources, core.recent)
+        cache, lookups = make_lookups(settings, ledger, clock, health)
+        if lookups is not None:
+            stack.push_async_callback(lookups.close)
+        parts = build_pipeline(
+            settings,
+            ledger,
+            cache,
+            clock,
+            lookups,
+            Outputs(
+                make_judge(settings),
+                outbox,
+                RecordGuard(PipelineCounts(exact=False), quarantine),
+                [part.record_verdicts for part in (reports, sharing) if part is not None],
+            ),
+            LocalIntelligence(sources.free, recent),
+        )
+        pipeline = parts.pipeline
+        connect(sources, parts.retro_match, reports)
+        metrics.attach(pipeline, outbox, lookups, sources, parts.recent)
         service = Service(
             settings=settings.service,
             pipeline=pipeline,
             outbox=outbox,
-            lookups=core.lookups,
+            lookups=lookups,
             ledger=ledger,
             health=health,
             metrics=metrics,
             reports=reports,
-            key_reload=KeyReload(settings, reader, core.lookups, sources.use_passwords),
+            key_reload=KeyReload(settings, reader, lookups, sources.use_passwords),
             sources=sources,
             sentinel=sharing,
             opened=opened,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumers.clock import WallClock
 from consumers.enrichment.budget import Budget
-from consumers.enrichment.lookup_queue import LookupQueue
+from consumers.enrichment.lookup_queue import LookupQueue, LookupRequest
 from consumers.enrichment.paid_lookup import Lifetimes, PaidLookup
 from consumers.ledger.cache import VerdictCache
 from consumers.ledger.sqlite.ledger import SqliteLedger
@@ -29,7 +29,7 @@ from schemas.ports import SourceVerdict
 from schemas.run_mode import LIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Fault = Exception | None
@@ -92,7 +92,6 @@ class Setup:
         self.memory = VerdictCache(self.ledger, clock)
         self.budget = Budget(self.ledger, clock, key="k", quota=quota, reset_day=1, paced=False)
         self.delivered: dict[str, Answer] = {}
-        self.heard = asyncio.Event()
         self.health = Health()
         self.lookups = LookupQueue(
             PaidLookup(
@@ -106,19 +105,17 @@ class Setup:
                 monotonic=lambda: self.time,
             ),
             clock,
-            cache=self.memory,
-            deliver=self.deliver,
+            self.memory,
         )
 
-    async def deliver(self, answers: Mapping[str, Answer]) -> None:
-        """Note what comes."""
-        self.delivered.update(answers)
-        self.heard.set()
+    def enqueue(self, *addresses: str) -> None:
+        """Request lookups."""
+        self.lookups.enqueue(map(LookupRequest, addresses))
 
     async def ask(self, *addresses: str) -> dict[str, Answer]:
         """Ask and wait until all is done."""
-        self.lookups.enqueue(addresses)
-        await self.lookups.wait_until_idle()
+        results = await self.lookups.look_up_all(addresses)
+        self.delivered.update({result.request.address: result.answer for result in results})
         return self.delivered
 
     def reasons(self) -> set[WhyUnanswered]:

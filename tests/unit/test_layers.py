@@ -29,10 +29,6 @@ LAYERS = (
     "consumers/cli.py",
 )
 EXCEPTIONS = {
-    "consumers/enrichment/scheduler.py": {
-        "consumers/pipeline/in_flight.py",
-        "consumers/pipeline/pending.py",
-    },
     "consumers/service/metrics.py": {"consumers/wiring/local_sources.py"},
     "consumers/service/service.py": {
         "consumers/wiring/local_sources.py",

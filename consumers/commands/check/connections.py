@@ -14,8 +14,8 @@ from consumers.clock import WallClock
 from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
 from consumers.inputs.eventhub_client import explain_refusal, read_properties, read_refusal
 from consumers.ledger.cache import VerdictCache
-from consumers.wiring.core import make_lookup_queue, may_look_up_paid
 from consumers.wiring.credentials import Credentials
+from consumers.wiring.lookups import LookupOptions, make_lookup_queue, may_look_up_paid
 from consumers.wiring.service import (
     instance_name,
     make_checkpoints,
@@ -33,18 +33,17 @@ from schemas.errors import (
 )
 from schemas.events.times import iso
 from schemas.health import Problem
-from schemas.intel.verdicts import Unanswered
+from schemas.intel.verdicts import Unanswered, WhyUnanswered
 from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
 from schemas.rows.findings import finding_id
 from schemas.rows.verdicts import verdict_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from consumers.inputs.checkpoint_container import CheckpointContainer
     from consumers.inputs.eventhub_client import EventHub
     from consumers.settings import Settings
-    from schemas.intel.verdicts import Answer
     from schemas.ledger_ports import Ledger
 
 CHECK_TIMEOUT_SECONDS = 20.0
@@ -289,28 +288,23 @@ def _key(
 
 async def _look_up(settings: Settings, ledger: Ledger) -> str:
     """Look up one IP address within the budget; the verdict is stored like any other."""
-    results: dict[str, Answer] = {}
-
-    async def deliver(answers: Mapping[str, Answer]) -> None:
-        results.update(answers)
-
     clock = WallClock()
     cache = VerdictCache(ledger, clock)
     quota = settings.crowdsec.monthly_quota
-    lookups = make_lookup_queue(settings, ledger, clock, quota, cache, deliver)
+    lookups = make_lookup_queue(settings, ledger, cache, clock, LookupOptions(quota))
     if lookups is None:
         return "CROWDSEC__MONTHLY_QUOTA is 0: no lookups, so the key was not tested"
     try:
-        lookups.enqueue([PROBE_ADDRESS])
-        await lookups.wait_until_idle()
+        [result] = await lookups.look_up_all([PROBE_ADDRESS])
         left = await lookups.paid_lookup.budget.remaining()
     finally:
         await lookups.close()
-    result = results.get(PROBE_ADDRESS)
-    if isinstance(result, Unanswered):
-        code = Problem.QUOTA_SPENT if result.why.value == "quota spent" else Problem.SOURCE_DOWN
+    answer = result.answer
+    if isinstance(answer, Unanswered):
+        quota_spent = answer.why is WhyUnanswered.QUOTA
+        code = Problem.QUOTA_SPENT if quota_spent else Problem.SOURCE_DOWN
         raise _CheckFailed(
-            code, f"no verdict: {result.why.value}; check CROWDSEC__URL and the network"
+            code, f"no verdict: {answer.why.value}; check CROWDSEC__URL and the network"
         )
     spent = lookups.counts.lookups
     return f"valid; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"

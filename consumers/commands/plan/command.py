@@ -94,7 +94,7 @@ class _PlanRuns:
     """The pipelines of all plans, and a clock for the arrival time of each sign-in."""
 
     def __init__(self, settings: Settings, planned: TrafficPlan) -> None:
-        from consumers.wiring.core import make_decoder
+        from consumers.wiring.pipeline import make_decoder
 
         self._planned = planned
         self._decoder = make_decoder(settings)
@@ -135,7 +135,7 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
     """
     from consumers.commands.plan.traffic import PLANS, PlanCoverage, Traffic, TrafficPlan
     from consumers.inputs.recording import require_recording
-    from consumers.wiring.core import lifetimes
+    from consumers.wiring.lookups import lifetimes
     from consumers.wiring.plan import open_plan_chain
 
     for name in files:

@@ -28,7 +28,7 @@ import aiohttp
 import orjson
 
 from consumers.ledger.cache import VerdictCache
-from consumers.wiring.core import make_lookup_queue
+from consumers.wiring.lookups import LookupOptions, make_lookup_queue
 from consumers.wiring.replay import StateFolder, make_clock, make_ledger
 from schemas.intel.verdicts import Verdict
 from tests.bench.goals.goal2_verdict import settings_for
@@ -48,6 +48,7 @@ from tests.bench.measurements.data import KNOWN_SHARE, addresses
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from consumers.enrichment.lookup_queue import LookupResult
     from schemas.intel.verdicts import Answer
 
 ADDRESSES, DELAY = 1_000, 0.030
@@ -93,27 +94,22 @@ async def ours(
     """Ask about all addresses with an empty ledger; tell what it took until the last answer."""
     folder = Path(tempfile.mkdtemp(prefix="bench-")) if durable else None
     settings, clock = settings_for(url), make_clock("wall")
-    delivered: dict[str, Answer] = {}
-
-    async def deliver(answers: Mapping[str, Answer]) -> None:
-        delivered.update(answers)
-
     with StateFolder(folder) as state:
         ledger = make_ledger(settings, state, clock)
         memory = (VerdictCache if keeping else Forgetful)(ledger, clock)
-        lookups = make_lookup_queue(settings, ledger, clock, 10**7, memory, deliver)
+        lookups = make_lookup_queue(settings, ledger, memory, clock, LookupOptions(10**7))
         assert lookups is not None
 
+        results: list[LookupResult] = []
+
         async def ask(wanted: list[str]) -> None:
-            lookups.enqueue(wanted)
-            await lookups.wait_until_idle()
+            results[:] = await lookups.look_up_all(wanted)
 
         if primed:
             await ask(pool.priming)
-            delivered.clear()
         spent = await spent_awaiting(lambda: ask(pool.ours))
-        assert len(delivered) == ADDRESSES
-        assert all(isinstance(one, Verdict) for one in delivered.values())
+        assert len(results) == ADDRESSES
+        assert all(isinstance(result.answer, Verdict) for result in results)
         await lookups.close()
         await ledger.close()
     if folder is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers.enrichment.lookup_queue import LookupRequest
 from schemas.errors import (
     BatchRefused,
     KeyRefused,
@@ -19,6 +21,7 @@ from schemas.intel.verdicts import (
     Verdict,
     WhyUnanswered,
 )
+from schemas.ledger_ports import PendingAddress
 from tests.support.lookups import Fault, Setup, Source
 
 if TYPE_CHECKING:
@@ -35,12 +38,12 @@ async def test_a_partial_batch_is_asked_by_itself(tmp_path: Path) -> None:
     source = Source(lambda _, addresses: ValueError("a bug") if "bug" in addresses else None)
     setup = Setup(source, tmp_path)
     flushing = asyncio.create_task(setup.lookups.flush_lingering())
-    setup.lookups.enqueue(["x"])
+    setup.enqueue("x")
     assert source.requests == 0
     async with asyncio.timeout(10):
-        await setup.heard.wait()
-        assert set(setup.delivered) == {"x"}
-        setup.lookups.enqueue(["y", "z", "bug"])  # a full batch, for which no timer runs
+        await setup.lookups.wait_for_results()
+        assert [result.request.address for result in setup.lookups.take_results()] == ["x"]
+        setup.enqueue("y", "z", "bug")  # a full batch, for which no timer runs
         with pytest.raises(ValueError, match="a bug"):
             await flushing
     await setup.close()
@@ -50,9 +53,9 @@ async def test_two_batches_ask_once(tmp_path: Path) -> None:
     """An address in flight is not asked again, in whatever batch it comes."""
     setup = Setup(Source(), tmp_path)
     await setup.ask("x", "y", "z")  # from now on requests go side by side
-    setup.lookups.enqueue(["a", "b", "c", "a"])
-    setup.lookups.enqueue(["c", "d", "a"])
-    await setup.lookups.wait_until_idle()
+    setup.enqueue("a", "b", "c", "a")
+    setup.enqueue("c", "d", "a")
+    await setup.ask()
     assert setup.source.asked == dict.fromkeys("xyzabcd", 1)
     assert set(setup.delivered) == set("xyzabcd")
     assert set(await setup.memory.get_verdicts(list("abcd"))) == set("abcd")
@@ -62,12 +65,47 @@ async def test_two_batches_ask_once(tmp_path: Path) -> None:
 async def test_batches_are_full_until_flushed(tmp_path: Path) -> None:
     """Two addresses wait for a third; a flush does not wait."""
     setup = Setup(Source(), tmp_path)
-    setup.lookups.enqueue(["a", "b"])
+    setup.enqueue("a", "b")
     await asyncio.sleep(0)
     assert setup.source.requests == 0
     setup.lookups.flush()
-    await setup.lookups.wait_until_idle()
+    await setup.ask()
     assert setup.source.requests == 1
+    await setup.close()
+
+
+async def test_results_that_nobody_takes_hold_back_further_requests(tmp_path: Path) -> None:
+    """Else answers that are paid for pile up in memory, and a crash loses them all."""
+    setup = Setup(Source(), tmp_path)
+    await setup.ask("x", "y", "z")
+    setup.enqueue(*(f"a{n}" for n in range(60)))
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert setup.source.requests == 1 + 4
+    assert len(setup.lookups.take_results()) == 4 * 3
+    await setup.lookups.wait_for_results()
+    assert setup.source.requests > 1 + 4
+    await setup.close()
+
+
+async def test_an_address_is_in_flight_until_it_is_released(tmp_path: Path) -> None:
+    """A further request meanwhile is the same one; what the ledger's queue knows is added to it."""
+    setup = Setup(Source(), tmp_path)
+    pending = PendingAddress("a", 5.0, 1.0)
+    setup.enqueue("a", "b", "c")
+    setup.lookups.enqueue([LookupRequest("a", pending), LookupRequest("b")])
+    await setup.lookups.wait_for_results()
+    setup.enqueue("b")
+    results = setup.lookups.take_results()
+    assert {result.request for result in results} == {
+        LookupRequest("a", pending),
+        LookupRequest("b"),
+        LookupRequest("c"),
+    }
+    assert setup.lookups.outstanding == 0
+    setup.lookups.release(["a", "b"])
+    await setup.ask("a", "c")
+    assert setup.source.asked == Counter({"a": 2, "b": 1, "c": 1}), "nobody has stored the answer"
     await setup.close()
 
 
