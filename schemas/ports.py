@@ -38,6 +38,8 @@ class Source(Protocol):
     """A lookup source. It sends one request at a time."""
 
     name: str
+    settings: str
+    """The group of its settings, such as ``CROWDSEC``."""
     batch_size: int
     """Maximum addresses per request. May decrease at run time, never increases."""
 

@@ -163,7 +163,7 @@ class PaidLookup:
         if self.breaker.is_open:
             return BatchOutcome(self._unanswered(addresses, self.paused_because))
         if not await self.budget.open():
-            self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
+            self._report_spent_quota()
             return BatchOutcome(self._unanswered(addresses, WhyUnanswered.QUOTA))
         if self._lease is None:
             return await self._look_up_within_budget(addresses)
@@ -194,7 +194,7 @@ class PaidLookup:
             self._health.resolve(Problem.QUOTA_SPENT, part=self.source.name)
             why = WhyUnanswered.NOT_YET
         else:
-            self._health.report(Problem.QUOTA_SPENT, _QUOTA_SPENT_TEXT, part=self.source.name)
+            self._report_spent_quota()
             why = WhyUnanswered.QUOTA
         outcome = BatchOutcome(self._unanswered(refused, why))
         if not allowed:
@@ -285,6 +285,14 @@ class PaidLookup:
         postponed = self.failed.record_failure(addresses) if error.counted else 0.0
         outcome.answers |= self._unanswered(addresses, WhyUnanswered.SOURCE_DOWN, postponed)
 
+    def _report_spent_quota(self) -> None:
+        self._health.report(
+            Problem.QUOTA_SPENT,
+            "the period's lookup quota is spent; use a larger plan or adjust "
+            f"{self.source.settings}__MONTHLY_QUOTA",
+            part=self.source.name,
+        )
+
     async def _wait_for_quota(self) -> None:
         """Pause lookups: in a replay for the rest of the period, in a service until the next probe.
 
@@ -348,8 +356,3 @@ class PaidLookup:
         addresses: Sequence[str], why: WhyUnanswered, expires: float = 0.0
     ) -> dict[str, Answer]:
         return dict.fromkeys(addresses, Unanswered(why=why, expires=expires))
-
-
-_QUOTA_SPENT_TEXT = (
-    "the period's lookup quota is spent; use a larger plan or adjust CROWDSEC__MONTHLY_QUOTA"
-)

@@ -11,6 +11,8 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pydantic import SecretStr
+
     from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.settings import Settings, SettingsReader
 
@@ -25,13 +27,16 @@ class KeyReload:
         settings: Settings,
         reader: SettingsReader,
         lookups: LookupQueue | None,
+        paid_key: Callable[[Settings], SecretStr | None],
         use_passwords: Callable[[Settings], Sequence[str]] = lambda _: (),
     ) -> None:
         """*reader* has read the *settings*: environment file, mounted files, TOML.
 
+        *paid_key* returns the key of the paid source.
         *use_passwords* applies the passwords of feeds and returns the feeds that changed.
         """
-        self._key = settings.crowdsec.api_key
+        self._paid_key = paid_key
+        self._key = paid_key(settings)
         self._reader = reader
         self._lookups = lookups
         self._use_passwords = use_passwords
@@ -47,9 +52,9 @@ class KeyReload:
             return
         for feed in self._use_passwords(settings):
             log.info("feed password reloaded", feed=feed)
-        key = settings.crowdsec.api_key
+        key = self._paid_key(settings)
         if key is None or self._lookups is None or key == self._key:
             return
         self._key = key
         self._lookups.paid_lookup.use_key(key.get_secret_value())
-        log.info("CrowdSec key reloaded")
+        log.info("key reloaded", source=self._lookups.paid_lookup.source.name)

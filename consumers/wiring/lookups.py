@@ -16,6 +16,8 @@ from consumers.sources.crowdsec.api import MAX_LOOKUP_RESPONSE_BYTES, CrowdSecAp
 from consumers.sources.http import HttpClient
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from consumers.ledger.cache import VerdictCache
     from consumers.settings import Settings
     from schemas.health import HealthReporter
@@ -63,6 +65,11 @@ def looks_up_paid(settings: Settings) -> bool:
     )
 
 
+def paid_key(settings: Settings) -> SecretStr | None:
+    """Return the key of the paid source."""
+    return settings.crowdsec.api_key
+
+
 def make_source(settings: Settings) -> CrowdSecApi | None:
     """Return the paid source, or None without a key."""
     crowdsec = settings.crowdsec
@@ -92,7 +99,7 @@ def make_lookup_queue(
     options: LookupOptions,
 ) -> LookupQueue | None:
     """Return the lookup queue of the paid source, or None if lookups are not allowed."""
-    key = settings.crowdsec.api_key
+    key = paid_key(settings)
     source = options.source
     if source is None and options.quota > 0 and may_look_up_paid(settings):
         source = make_source(settings)

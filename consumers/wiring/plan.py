@@ -41,6 +41,7 @@ class EmptySource:
     """
 
     name = "plan"
+    settings = "CROWDSEC"
     batch_size = 1
 
     async def look_up(self, addresses: Sequence[str]) -> dict[str, SourceVerdict]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from consumers.settings.urls import is_loopback
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.azure import transports
@@ -89,20 +91,13 @@ class SentinelExport:
             if not verdicts or address in self._own:
                 continue
             merged = merge_verdicts(verdicts)
-            own = [verdict.reputation for verdict in verdicts if not verdict.intel.indicator]
+            own = [verdict.reputation for verdict in verdicts if not verdict.listed]
             if own:
-                malicious = Reputation.MALICIOUS in own
+                if Reputation.MALICIOUS not in own:
+                    merged = replace(merged, reputation=Reputation.UNKNOWN)
                 indicators = [verdict.intel.indicator for verdict in verdicts]
-                self.sharing.record_verdict(
-                    address,
-                    merged.reputation if malicious else Reputation.UNKNOWN,
-                    merged.address_class,
-                    merged.false_positive,
-                    merged.intel,
-                    merged.expires,
-                    self._clock.now(),
-                    tlps=[indicator["tlp"] for indicator in indicators if "tlp" in indicator],
-                )
+                tlps = [indicator["tlp"] for indicator in indicators if "tlp" in indicator]
+                self.sharing.record_verdict(address, merged, self._clock.now(), tlps=tlps)
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the actions to run concurrently every few seconds."""

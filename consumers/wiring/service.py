@@ -34,7 +34,7 @@ from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.local_sources import wants_local_sources
-from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue
+from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue, paid_key
 from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.sentinel import make_sharing
@@ -310,7 +310,7 @@ async def open_service(
             health=health,
             metrics=metrics,
             reports=reports,
-            key_reload=KeyReload(settings, reader, lookups, sources.use_passwords),
+            key_reload=KeyReload(settings, reader, lookups, paid_key, sources.use_passwords),
             sources=sources,
             sentinel=sharing,
             opened=opened,

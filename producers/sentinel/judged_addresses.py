@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from schemas.health import HealthReporter
     from schemas.intel.indicators import Indicator
+    from schemas.intel.merge import MergedVerdict
     from schemas.intel.stix_export import StixObject
     from schemas.ports import Clock
 
@@ -67,6 +68,7 @@ class _PendingUpload:
     """The latest decision on an address. ``until`` None means that it must not be uploaded."""
 
     intel: Intel
+    page: tuple[str, str] | None
     time: float
     until: float | None
 
@@ -143,31 +145,25 @@ class IndicatorExport:
     # --- addresses ---
 
     def record_verdict(
-        self,
-        address: str,
-        reputation: Reputation,
-        address_class: AddressClass,
-        false_positive: bool,
-        intel: Intel,
-        expires: float,
-        time: float,
-        *,
-        tlps: Collection[str] = (),
+        self, address: str, merged: MergedVerdict, time: float, *, tlps: Collection[str] = ()
     ) -> None:
         """Record the verdict on an address. Cheap enough to call repeatedly.
 
-        *expires* is the end of the verdict, *time* the time of the decision, by the ledger's
-        clock. *tlps* are markings of its indicators, in addition to that of *intel*.
+        *time* is the time of the decision, by the ledger's clock. *tlps* are markings of its
+        indicators, in addition to that of the merged one.
         """
         if not self._settings.upload_malicious:
             return
-        bad = reputation is Reputation.MALICIOUS and not false_positive
-        shared = bad and address_class is not AddressClass.RELAY
+        intel = merged.intel
+        bad = merged.reputation is Reputation.MALICIOUS and not merged.false_positive
+        shared = bad and merged.address_class is not AddressClass.RELAY
         if shared and any(map(for_readers_only, (intel.indicator.get("tlp"), *tlps))):
             self.counts["marked"] += 1
             shared = False
-        until = min(expires, self._clock.now() + self._settings.valid_for) if shared else None
-        self._note(address, _PendingUpload(intel, time, until))
+        end = min(merged.expires, self._clock.now() + self._settings.valid_for)
+        self._note(
+            address, _PendingUpload(intel, merged.report_page, time, end if shared else None)
+        )
 
     def _note(self, address: str, wanted: _PendingUpload) -> None:
         known = self._remembered(address)
@@ -255,6 +251,7 @@ class IndicatorExport:
         indicator = malicious_indicator(
             address,
             wanted.intel,
+            wanted.page,
             source=self._settings.source,
             now=now,
             valid_until=until,

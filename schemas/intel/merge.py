@@ -1,7 +1,4 @@
-"""Merges the verdicts of all sources on an address; the most severe verdict wins.
-
-A verdict with an indicator comes from a feed, a verdict without one from CrowdSec (API or replica).
-"""
+"""Merges the verdicts of all sources on an address; the most severe verdict wins."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import fields
 
-from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
+from schemas.intel.verdicts import REPORT_PAGES, AddressClass, Intel, Reputation, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +29,14 @@ class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Sources that know the address, most severe first; all sources if none knows it."""
     address_class: AddressClass
     false_positive: bool
-    """True if CrowdSec lists the address as harmless and no feed calls it bad."""
+    """True if a source that rates addresses excuses this one, and no feed calls it bad."""
     intel: Intel
     evidence: dict[str, dict[str, Any]]
     """Details of each source, by name."""
-    looked_up: float | None
-    """Time of CrowdSec's verdict; None if only feeds know the address."""
+    rated: float | None
+    """Time of the latest verdict of a source that rates addresses; None if only feeds know it."""
+    report_page: tuple[str, str] | None
+    """Publisher and prefix of the public page on the address; see ``REPORT_PAGES``."""
     expires: float
     """Time at which the first of the verdicts expires."""
 
@@ -60,25 +59,23 @@ def false_positive(intel: Intel) -> bool:
 def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
     """Merge one or more verdicts on an address.
 
-    The most severe reputation wins. Exception: an address that a feed calls malicious and CrowdSec
-    calls harmless (benign, safe, a false positive, a benign scanner) counts as suspicious. The
-    sources disagree, so an analyst should decide.
+    The most severe reputation wins. Exception: an address that a feed calls malicious and a source
+    that rates addresses calls harmless (benign, a false positive, a benign scanner) counts as
+    suspicious. The sources disagree, so an analyst should decide.
     """
-    ordered = sorted(
-        words, key=lambda verdict: (_BADNESS[verdict.reputation], bool(verdict.intel.indicator))
-    )
+    ordered = sorted(words, key=lambda verdict: (_BADNESS[verdict.reputation], verdict.listed))
     worst = ordered[0].reputation
-    of_crowdsec = [verdict for verdict in ordered if not verdict.intel.indicator]
-    fed = any(verdict.reputation.bad for verdict in ordered if verdict.intel.indicator)
-    excused = any(false_positive(verdict.intel) for verdict in of_crowdsec)
-    harmless = excused or any(verdict.reputation is Reputation.BENIGN for verdict in of_crowdsec)
+    ratings = [verdict for verdict in ordered if not verdict.listed]
+    fed = any(verdict.reputation.bad for verdict in ordered if verdict.listed)
+    excused = any(false_positive(verdict.intel) for verdict in ratings)
+    harmless = excused or any(verdict.reputation is Reputation.BENIGN for verdict in ratings)
     if fed and harmless and worst is Reputation.MALICIOUS:
         worst = Reputation.SUSPICIOUS
     known = [
         verdict for verdict in ordered if verdict.reputation is not Reputation.UNKNOWN
     ] or ordered
     classes = [
-        *(verdict.address_class for verdict in of_crowdsec),
+        *(verdict.address_class for verdict in ratings),
         *(verdict.address_class for verdict in ordered),
     ]
     return MergedVerdict(
@@ -93,7 +90,11 @@ def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
         if len(ordered) == 1
         else _joined([verdict.intel for verdict in ordered]),
         evidence=_evidence(ordered),
-        looked_up=max((verdict.time for verdict in of_crowdsec), default=None),
+        rated=max((verdict.time for verdict in ratings), default=None),
+        report_page=next(
+            (REPORT_PAGES[verdict.source] for verdict in ratings if verdict.source in REPORT_PAGES),
+            None,
+        ),
         expires=min(verdict.expires for verdict in ordered),
     )
 
@@ -118,19 +119,19 @@ def _is_present(value: object) -> bool:
 
 def _evidence(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    crowdsec = {verdict.source for verdict in verdicts if not verdict.intel.indicator}
+    rating = {verdict.source for verdict in verdicts if not verdict.listed}
     for verdict in verdicts:
-        namesake = verdict.intel.indicator and verdict.source in crowdsec
+        namesake = verdict.listed and verdict.source in rating
         details = found.setdefault(f"{verdict.source} feed" if namesake else verdict.source, {})
-        if verdict.intel.indicator:
+        if verdict.listed:
             details.setdefault("reputation", verdict.reputation.value)
             details.setdefault("indicators", []).append(verdict.intel.indicator)
         else:
-            details.update(_crowdsec_details(verdict.intel))
+            details.update(_details(verdict.intel))
     return found
 
 
-def _crowdsec_details(intel: Intel) -> dict[str, Any]:
+def _details(intel: Intel) -> dict[str, Any]:
     details = {
         "reputation": intel.raw_reputation,
         "attackDetails": list(intel.attack_details),

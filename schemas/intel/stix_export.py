@@ -18,7 +18,6 @@ from uuid import UUID, uuid5
 
 from schemas.events.sign_in import clean_text
 from schemas.events.times import iso_of
-from schemas.rows.findings import REPORT_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,6 +52,7 @@ _KEPT_TO_READERS = frozenset({"red", "amber+strict", "amber-strict", "amber stri
 def malicious_indicator(
     address: str,
     intel: Intel,
+    page: tuple[str, str] | None = None,
     *,
     source: str,
     now: float,
@@ -62,7 +62,8 @@ def malicious_indicator(
     """Return the indicator for an address with a malicious verdict.
 
     The id is made of *source*, the source name of our uploads, and the address. *first* is the
-    time of the first upload and stays the same over renewals. A *valid_until* that is not after
+    time of the first upload and stays the same over renewals. *page* is publisher and prefix of a
+    public page on the address. A *valid_until* that is not after
     *now* withdraws the indicator. Times are seconds since the epoch.
     """
     ended = valid_until <= now
@@ -81,9 +82,9 @@ def malicious_indicator(
         "confidence": _CONFIDENCE.get(intel.confidence or ""),
         "object_marking_refs": _markings(intel.indicator.get("tlp")),
     }
-    if intel.score is not None or intel.scores:
-        page = {"source_name": "CrowdSec", "url": REPORT_URL + address}
-        indicator["external_references"] = [page]
+    if page is not None:
+        publisher, prefix = page
+        indicator["external_references"] = [{"source_name": publisher, "url": prefix + address}]
     return _without_empty(indicator)
 
 

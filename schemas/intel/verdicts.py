@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-REPLICA = "crowdsec-replica"
-"""The name of the CrowdSec replica among the sources."""
+CROWDSEC, REPLICA = "crowdsec", "crowdsec-replica"
+"""The names of the CrowdSec API and of its replica among the sources."""
+REPORT_PAGES = dict.fromkeys((CROWDSEC, REPLICA), ("CrowdSec", "https://app.crowdsec.net/cti/"))
+"""Sources with a public page on each address: the publisher, and the prefix of the page."""
 
 
 class Reputation(StrEnum):
@@ -85,7 +87,7 @@ class Intel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_seen: str | None = None
     last_seen: str | None = None
     indicator: dict[str, Any] = {}
-    """Properties of the feed's indicator that matches the address; empty for CrowdSec."""
+    """Properties of the indicator that matches the address; empty unless a feed lists it."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag="answered"):
@@ -104,6 +106,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     intel: Intel = Intel()
     recheck_at: float = 0.0
     first_lookup: float = 0.0
+
+    @property
+    def listed(self) -> bool:
+        """True if the verdict is an entry of a feed, which lists addresses but does not rate all.
+
+        Other sources rate every address that they are asked for, and can call one harmless.
+        """
+        return bool(self.intel.indicator)
 
     @property
     def recheck_pending(self) -> bool:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import AddressClass, Intel, Reputation
     from schemas.rows.policy import Line
 
-REPORT_URL = "https://app.crowdsec.net/cti/"
-"""Prefix of CrowdSec's public page on an address."""
 
 FindingRow = dict[str, Any]
 
@@ -90,18 +88,23 @@ def finding_row(
         "SignInAsNumber": details.sign_in_as_number,
         "AddressClass": address_class.value,
         "AccountsFromAddress": accounts,
-        **_intel_columns(merged.intel, looked_up=merged.looked_up is not None),
-        "VerdictTime": iso_of(merged.looked_up),
-        "ReportUrl": REPORT_URL + address if merged.looked_up is not None else None,
+        **_intel_columns(merged.intel, rated=merged.rated is not None),
+        "VerdictTime": iso_of(merged.rated),
+        "ReportUrl": report_url(merged, address),
         "Evidence": merged.evidence,
     }
 
 
-def _intel_columns(intel: Intel, *, looked_up: bool) -> FindingRow:
-    """Return the columns of *intel*. With *looked_up*, an empty list is a result, not null."""
+def report_url(merged: MergedVerdict, address: str) -> str | None:
+    """Return the public page on an address, or None if no source has one."""
+    return merged.report_page[1] + address if merged.report_page is not None else None
+
+
+def _intel_columns(intel: Intel, *, rated: bool) -> FindingRow:
+    """Return the columns of *intel*. With *rated*, an empty list is a result, not null."""
 
     def names(values: Sequence[str]) -> list[str] | None:
-        return list(values) if values or looked_up else None
+        return list(values) if values or rated else None
 
     confidence = intel.confidence if intel.confidence in ("high", "medium", "low") else None
     return {

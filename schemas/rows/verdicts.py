@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.events.times import iso_of
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import Answer, Unanswered, Verdict
-from schemas.rows.findings import REPORT_URL
+from schemas.rows.findings import report_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,6 @@ def verdict_row(
             "Classifications": [*intel.classifications, *intel.false_positives],
             "AddressClass": merged.address_class.value,
             "ExpiresTime": iso_of(merged.expires),
-            "ReportUrl": REPORT_URL + address if merged.looked_up is not None else None,
+            "ReportUrl": report_url(merged, address),
         }
     return row

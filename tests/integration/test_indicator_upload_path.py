@@ -11,7 +11,8 @@ from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.settings import SentinelSettings
 from producers.sentinel.judged_addresses import IndicatorExport
 from schemas.health import Problem
-from schemas.intel.verdicts import AddressClass, Intel, Reputation
+from schemas.intel.merge import merge_verdicts
+from schemas.intel.verdicts import Intel, Reputation, Verdict
 from tests.contracts.support_ledger import Clock, Told, instances
 from tests.servers.threat_intelligence import ThreatIntelligence
 from tests.support.indicator_upload import NOW, Time, uploading
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 def judged(sharing: IndicatorExport, one: str, said: Reputation = Reputation.MALICIOUS) -> None:
     """Tell of a verdict."""
     expires = NOW + 30 * 86_400
-    sharing.record_verdict(one, said, AddressClass.UNKNOWN, False, Intel(score=4), expires, NOW)
+    intel = Intel(score=4)
+    verdict = Verdict(reputation=said, source="crowdsec", time=NOW, expires=expires, intel=intel)
+    sharing.record_verdict(one, merge_verdicts([verdict]), NOW)
 
 
 async def test_verdicts_reach_sentinel_and_survive_a_restart(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.settings import SentinelSettings
 from consumers.wiring.azure import transports
@@ -14,7 +16,8 @@ from producers.sentinel.upload import IndicatorUpload
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.events.times import parse_time
 from schemas.intel.indicators import Indicator
-from schemas.intel.verdicts import AddressClass, Intel, Reputation
+from schemas.intel.merge import merge_verdicts
+from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 from tests.contracts.support_ledger import A, Clock, Told
 from tests.servers.threat_intelligence import WORKSPACE
 
@@ -121,14 +124,17 @@ class World:
     def judge(self, address: str = A, said: Reputation = Reputation.MALICIOUS, **more: Any) -> None:
         """Tell of a verdict."""
         now = self.clock.now()
-        options: dict[str, Any] = {
-            "address_class": AddressClass.HOSTING,
-            "false_positive": False,
-            "intel": Intel(score=5, confidence="high"),
-            "expires": now + 30 * DAY,
-            "time": now,
-        }
-        self.sharing.record_verdict(address, said, **(options | more))
+        verdict = Verdict(
+            reputation=said,
+            source="crowdsec",
+            time=now,
+            expires=now + 30 * DAY,
+            address_class=AddressClass.HOSTING,
+            intel=Intel(score=5, confidence="high"),
+        )
+        time, tlps = more.pop("time", now), more.pop("tlps", ())
+        merged = replace(merge_verdicts([verdict]), **more)
+        self.sharing.record_verdict(address, merged, time, tlps=tlps)
 
     async def judged(self, *addresses: str, **more: Any) -> None:
         """Tell of verdicts, and flush."""

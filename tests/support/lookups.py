@@ -39,6 +39,7 @@ class Source:
     """A source that counts and fails as told."""
 
     name = "crowdsec"
+    settings = "CROWDSEC"
 
     def __init__(self, fault: Callable[[int, Sequence[str]], Fault] = lambda *_: None) -> None:
         self.batch_size = 3

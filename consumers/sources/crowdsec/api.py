@@ -26,7 +26,7 @@ from schemas.events.addresses import usable_address
 from schemas.events.outcomes import number_of
 from schemas.events.sign_in import clean_text
 from schemas.intel.address_class import class_of_intel
-from schemas.intel.verdicts import Intel, Reputation
+from schemas.intel.verdicts import CROWDSEC, Intel, Reputation
 from schemas.ports import Source, SourceVerdict
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ UNKNOWN_VERDICT = SourceVerdict(Reputation.UNKNOWN, Intel(), class_of_intel(Inte
 class CrowdSecApi(Source):
     """The CrowdSec CTI API as a source."""
 
-    name = "crowdsec"
+    name = CROWDSEC
+    settings = "CROWDSEC"
 
     def __init__(self, http: HttpClient, url: str, batch_size: int) -> None:
         self._http = http

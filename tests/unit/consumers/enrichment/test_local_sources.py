@@ -163,7 +163,7 @@ def test_when_the_replicas_silence_was_told() -> None:
     """When the replica was made, like all that it says."""
     free = LocalSources(FEED, Replica())
     known = free.match([A])
-    assert merge_verdicts(free.verdicts_of(A, known[A], 15.0)).looked_up == BUILT
+    assert merge_verdicts(free.verdicts_of(A, known[A], 15.0)).rated == BUILT
 
 
 @pytest.mark.parametrize("ask_beyond", [False, True])

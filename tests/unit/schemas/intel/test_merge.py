@@ -13,7 +13,7 @@ from schemas.events.times import iso_of
 from schemas.intel.indicators import Indicator, verdict_of
 from schemas.intel.merge import MAX_MERGED_NAMES, false_positive, merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
-from schemas.rows.findings import REPORT_URL, FindingRow, finding_row
+from schemas.rows.findings import FindingRow, finding_row
 from schemas.rows.policy import Policy
 from tests.recorded import FALLBACK, V4
 
@@ -78,7 +78,7 @@ def test_all_pairs(theirs: Reputation, feed: Reputation, excuse: str) -> None:
         known = {"sekoia"} if theirs is UNKNOWN else {"sekoia", "crowdsec"}
         assert set(told.sources) == known
         assert set(told.evidence) == {"sekoia", "crowdsec"}
-        assert (told.looked_up, told.expires) == (1_000.0, 5_000.0)
+        assert (told.rated, told.expires) == (1_000.0, 5_000.0)
         if theirs is not UNKNOWN:
             bad = [MALICIOUS, SUSPICIOUS, BENIGN]
             first = "crowdsec" if bad.index(theirs) <= bad.index(feed) else "sekoia"
@@ -102,7 +102,7 @@ def test_crowdsec_twice(first: Reputation, second: Reputation) -> None:
     told = merge_verdicts([crowdsec(first), crowdsec(second, "crowdsec-replica", time=3_000.0)])
     order = list(Reputation)
     assert told.reputation is min(first, second, key=order.index)
-    assert told.looked_up == 3_000.0
+    assert told.rated == 3_000.0
     assert set(told.evidence) == {"crowdsec", "crowdsec-replica"}
 
 
@@ -123,7 +123,7 @@ def test_nobody_knows_it() -> None:
 def test_only_feeds_speak() -> None:
     """Nobody was asked; the word ends when the first of them does."""
     told = merge_verdicts([fed(valid_until=9_000.0), fed(SUSPICIOUS, "acme", valid_until=8_000.0)])
-    assert (told.looked_up, told.expires, told.reputation) == (None, 8_000.0, MALICIOUS)
+    assert (told.rated, told.expires, told.reputation) == (None, 8_000.0, MALICIOUS)
     assert told.sources == ("sekoia", "acme")
     assert merge_verdicts([fed()]).expires == float("inf")
 
@@ -269,7 +269,7 @@ def test_the_row_of_a_single_word_is_what_it_was() -> None:
         "IntelFirstSeen": None,
         "IntelLastSeen": None,
         "VerdictTime": iso_of(1_000.0),
-        "ReportUrl": REPORT_URL + V4,
+        "ReportUrl": f"https://app.crowdsec.net/cti/{V4}",
         "Evidence": {
             "crowdsec": {
                 "reputation": "malicious",

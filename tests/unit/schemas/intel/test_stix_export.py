@@ -19,7 +19,7 @@ from schemas.intel.stix_export import (
     malicious_indicator,
     part_id,
 )
-from schemas.intel.verdicts import Intel
+from schemas.intel.verdicts import REPORT_PAGES, Intel
 
 NOW = 1_772_000_000.0
 DAY = 86_400.0
@@ -99,7 +99,7 @@ def test_a_judged_address_is_named_by_a_sound_object(address: str) -> None:
         classifications=("proxy:tor", "x" * 500),
         behaviors=("http:scan", "proxy:tor"),
     )
-    told = judged(address, intel)
+    told = judged(address, intel, page=REPORT_PAGES["crowdsec-replica"])
     assert sound(told)
     assert fits(told, address)
     assert not fits(told, "81.2.69.161")
@@ -127,7 +127,7 @@ def test_the_id_is_of_source_and_address_alone() -> None:
 
 
 def test_what_nobody_tells_is_left_out() -> None:
-    """No confidence, no labels, no page where CrowdSec did not speak."""
+    """No confidence, no labels, no page where only a feed lists the address."""
     told = judged(intel=Intel(indicator={"id": "indicator--1"}))
     assert not {"confidence", "labels", "external_references", "object_marking_refs"} & set(told)
     assert (judged(intel=Intel(confidence="medium"))["confidence"]) == 60
