@@ -129,8 +129,12 @@ class PendingQueue(Protocol):
     async def waiting_for(self, address: str, most: int) -> list[PendingSignIn]:
         """Return up to *most* pending sign-ins of *address*, oldest first."""
 
-    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
-        """Delete pending sign-ins: their finding was accepted, or they cannot become one."""
+    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> dict[str, int]:
+        """Delete pending sign-ins: their finding was accepted, or they cannot become one.
+
+        Return how many others their addresses still have, where there are any. Another instance
+        may have enqueued them before it could know of the verdict; nobody else judges them.
+        """
 
     async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
         """Delete pending sign-ins of answered, harmless addresses; return the number for each."""

@@ -171,31 +171,33 @@ class StoredAddresses(VerdictStore, PendingQueue):
         ]
 
     @override
-    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> None:
+    async def acknowledge(self, waiting: Sequence[PendingSignIn]) -> dict[str, int]:
         gone: defaultdict[str, set[str]] = defaultdict(set)
         for sign_in in waiting:
             gone[sign_in.address].add(sign_in.key)
-        await self._remove(gone, lambda address, sign_in: sign_in.key in gone[address])
+        counts = await self._remove(gone, lambda address, sign_in: sign_in.key in gone[address])
+        return {address: left for address, (_, left) in counts.items() if left}
 
     @override
     async def acknowledge_addresses(self, addresses: Sequence[str]) -> dict[str, int]:
-        return await self._remove(addresses, lambda *_: True)
+        counts = await self._remove(addresses, lambda *_: True)
+        return {address: removed for address, (removed, _) in counts.items()}
 
     async def _remove(
         self, addresses: Iterable[str], goes: Callable[[str, PackedSignIn], bool]
-    ) -> dict[str, int]:
-        """Remove pending sign-ins; return how many by address."""
-        removed: dict[str, int] = {}
+    ) -> dict[str, tuple[int, int]]:
+        """Remove pending sign-ins; return how many by address, and how many are left."""
+        counts: dict[str, tuple[int, int]] = {}
 
         def remove(address: str, record: Record) -> Change | None:
             state, holdings, gone = rules.without(
                 record.state, dict(record.holdings), lambda sign_in: goes(address, sign_in)
             )
-            removed[address] = gone
+            counts[address] = gone, len(rules.joined(holdings))
             return Change(address, record, state, holdings)
 
         await self._update(addresses, remove, Holders.EVERYBODY, fresh=True)
-        return removed
+        return counts
 
     @override
     async def answered_waiting(self) -> list[str]:
@@ -291,7 +293,7 @@ class StoredAddresses(VerdictStore, PendingQueue):
             await self._store.queued(-1),
             lambda of, sign_in: is_about(rules.unpacked(of, sign_in).details),
         )
-        return verdicts, sum(removed.values())
+        return verdicts, sum(count for count, _ in removed.values())
 
     async def close(self) -> None:
         """Close the connections. Leases expire by themselves."""

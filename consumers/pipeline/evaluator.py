@@ -220,18 +220,21 @@ class Evaluator:
             aggregates_before = self._judge.aggregates
             evaluated: dict[str, list[PendingSignIn]] = {}
             rows: list[FindingRow] = []
-            for (address, stay), page in zip(part, pages, strict=True):
+            for (address, _), page in zip(part, pages, strict=True):
                 evaluated[address] = self._judge_waiting(known[address], page, rows)
-                del left[address]
-                if len(page) == PENDING_BATCH + stay:
-                    left[address] = len(page) - len(evaluated[address])
             await self._guard.flush()
             await self._outbox.add(rows)
             if self._judge.aggregates > aggregates_before:
                 await self.flush_aggregates(None)
             await self._outbox.flush()  # includes their findings from before they were enqueued
-            await self._ledger.acknowledge(list(chain.from_iterable(evaluated.values())))
+            more = await self._ledger.acknowledge(list(chain.from_iterable(evaluated.values())))
             self._resolve({address: len(done) for address, done in evaluated.items() if done})
+            for (address, stay), page in zip(part, pages, strict=True):
+                unmatched = len(page) - len(evaluated[address])
+                full = len(page) == PENDING_BATCH + stay
+                del left[address]
+                if full or more.get(address, 0) > unmatched:  # some came meanwhile
+                    left[address] = unmatched
 
     def _judge_waiting(
         self, known: _Known, pending: Sequence[PendingSignIn], rows: list[FindingRow]

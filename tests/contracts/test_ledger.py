@@ -51,7 +51,7 @@ async def test_waiting_survives_until_it_is_settled(opened: Open) -> None:
     ledger = await opened()
     assert await ledger.waiting_for(A, 10) == [waiting("1"), waiting("2")]
     assert await ledger.waiting_for(A, 1) == [waiting("1")]
-    await ledger.acknowledge([waiting("1"), waiting("unheard of")])
+    assert await ledger.acknowledge([waiting("1"), waiting("unheard of")]) == {A: 1}
     assert await ledger.waiting_for(A, 10) == [waiting("2")]
 
 

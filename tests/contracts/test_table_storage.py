@@ -113,6 +113,23 @@ async def test_the_budget_holds_over_instances(azurite: Azurite, clock: Clock) -
         assert await stores[1].spent("key", "march") == 60
 
 
+async def test_what_comes_while_another_one_judges_is_judged(
+    azurite: Azurite, clock: Clock
+) -> None:
+    """An instance adds to its own row, and may not notice the verdict: who judges is told."""
+    async with instances(azurite.connection_string, clock, 2) as (first, second):
+        assert await first.enqueue_unless_answered([waiting("1", A)]) == {}
+        await second.put_verdicts({A: verdict(9_000.0)})
+        assert await second.waiting_among([A], just_answered=True) == {A}
+        found = await second.waiting_for(A, 10)
+        unnoticed = await first.enqueue_unless_answered([waiting("2", A)])
+        assert await second.acknowledge(found) == ({} if unnoticed else {A: 1})
+        rest = await second.waiting_for(A, 10)
+        assert await second.acknowledge(rest) == {}
+        assert await first.enqueue_unless_answered([waiting("3", A)]) == {A: verdict(9_000.0)}
+        assert await first.waiting_among([A]) == set()
+
+
 async def test_the_bound_of_waiting_holds_over_instances(azurite: Azurite, clock: Clock) -> None:
     """The same sign-ins, parked by several at once, wait once; what gives way is counted."""
     signins = [waiting(f"{n}", A, parked=1_000.0 + n) for n in range(LIMIT + 3)]

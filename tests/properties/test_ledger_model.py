@@ -18,7 +18,7 @@ from consumers.ledger.sqlite.addresses import SqliteAddresses
 from consumers.ledger.sqlite.entries import SqliteEntries
 from consumers.ledger.sqlite.schema import SqliteFile
 from schemas.events.outcomes import Outcome
-from schemas.intel.verdicts import Answer, Reputation, Unanswered, WhyUnanswered
+from schemas.intel.verdicts import Answer, Reputation, Unanswered, Verdict, WhyUnanswered
 from tests.contracts.support_ledger import Clock, table_store, verdict, waiting
 
 if TYPE_CHECKING:
@@ -96,11 +96,28 @@ class LedgersAgree(RuleBasedStateMachine):
     @rule(instance=instances, given=sign_ins, crowded=st.integers(0, 2))
     def enqueue(self, instance: int, given: list[Any], crowded: int) -> None:
         """Sign-ins come, some of them again."""
+        unnoticed = self.runner.run(self._may_not_notice(instance))
         pending = [
             waiting(f"{address} {key}", address, outcome, self.clock.time, own=own, place=place)
             for address, key, outcome, own, place in given
+            if address not in unnoticed
         ]
         self.same(instance, lambda ledger: ledger.enqueue_unless_answered(pending, crowded))
+
+    async def _may_not_notice(self, instance: int) -> set[str]:
+        """Return answered addresses with pending sign-ins: the answer may be another instance's.
+
+        A shared ledger may then enqueue one more, which whoever has answered judges; see the
+        contract suite.
+        """
+        ledger = self.embedded[instance]
+        found = set(await ledger.pending_addresses(100))
+        answers = await ledger.get_verdicts(sorted(found))
+        return {
+            address
+            for address, answer in answers.items()
+            if isinstance(answer, Verdict) and not answer.recheck_pending
+        }
 
     @rule(instance=instances, given=addresses, seconds=st.sampled_from((5.0, 60.0)))
     def acquire(self, instance: int, given: list[str], seconds: float) -> None:

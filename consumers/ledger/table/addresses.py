@@ -11,8 +11,9 @@ to one partition:
 ``c|INSTANCE``                what the instance has added and removed here
 
 An instance writes its own ``w`` row without touching the state, unless the place in the queue
-changes or the row is its first of the address. That suffices: after a verdict, ``w`` rows are
-deleted on condition that they are unchanged, so no sign-in that was enqueued before is missed.
+changes or the row is its first of the address. So it may not notice that another instance has
+stored a verdict. That suffices: whoever stores a verdict judges all ``w`` rows, deletes them on
+condition that they are unchanged, and learns of sign-ins that came meanwhile.
 """
 
 from __future__ import annotations
