@@ -82,9 +82,9 @@ async def of_service(messages: int) -> dict[str, float]:
     async with open_service(reader.read(), reader, None) as service:
         running = asyncio.create_task(service.run())
         told = await measured(lambda: _settled(service), messages)
-        counts = {one.metric.name: one.value for one in service._metrics.samples()}
-        assert counts["signins"] >= messages * SIZE, counts
-        assert not counts.get("unanswered"), counts
+        counts = service.pipeline.counts
+        assert counts.signins >= messages * SIZE, counts
+        assert not counts.unanswered, counts
         os.kill(os.getpid(), signal.SIGTERM)
         await running
     return told
