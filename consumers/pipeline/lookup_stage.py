@@ -9,7 +9,7 @@ from consumers.enrichment.lookup_queue import LookupRequest
 from consumers.pipeline.triage import firsts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.enrichment.scheduler import LookupScheduler
@@ -107,6 +107,10 @@ class LookupStage:
             await self._lookups.wait_for_results()
             async with self._processing:
                 await self._process_taken()
+
+    def loops(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the loops of a service: partial batches go in time, results are processed."""
+        return [self._lookups.flush_lingering, self.process_results]
 
     async def process_ready(self) -> None:
         """Process the results that are there, unless others are being processed."""

@@ -108,6 +108,10 @@ class Maintenance:
         await self._history.flush()
         await self._recent.flush()
 
+    async def send_lingering(self) -> None:
+        """Send findings soon after they were made, until cancelled."""
+        await self._outbox.send_lingering()
+
     async def _expire(self, now: float) -> None:
         """Expire pending sign-ins; by the event clock also purge expired verdicts."""
         if self._expired_at is None or now < self._expired_at:

@@ -11,7 +11,7 @@ from consumers.pipeline.in_flight import group_by_address
 from consumers.pipeline.triage import firsts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from consumers.pipeline.enqueuer import Enqueuer
     from consumers.pipeline.evaluator import Evaluator
@@ -100,6 +100,10 @@ class Pipeline:
     async def flush(self) -> None:
         """Wait for lookups in flight, and send all findings. Pending sign-ins stay pending."""
         await self.maintenance.flush()
+
+    def loops(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the loops of a service, which run until cancelled: they act on what has come."""
+        return [self.maintenance.send_lingering, *(self.lookups.loops() if self.lookups else ())]
 
     async def drain(self, *, hurry: bool = False) -> None:
         """Finish all work: look up what is queued, retry what is pending, send all findings.

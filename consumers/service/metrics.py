@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.pipeline import Pipeline
     from consumers.pipeline.recent_sign_ins import RecentSignIns
     from consumers.service.health import Health
-    from consumers.wiring.local_sources import SourceManager
+    from consumers.service.source_changes import RunningSources
     from schemas.ledger_ports import Ledger
     from schemas.metrics import Sample
 
@@ -61,7 +61,7 @@ class MetricsCollector:
         self.owners: Callable[[], Iterable[PartitionOwners]] = tuple
         self.sink_errors: Callable[[], int] = int
         self.reports_dropped: Callable[[], int] = int
-        self._sources: SourceManager | None = None
+        self._sources: RunningSources | None = None
         self._recent: RecentSignIns | None = None
         self._coverage = RecentCoverage()
         self._local_sources: list[Sample] = []
@@ -87,7 +87,7 @@ class MetricsCollector:
         pipeline: Pipeline,
         outbox: Outbox,
         lookups: LookupQueue | None,
-        sources: SourceManager,
+        sources: RunningSources,
         recent: RecentSignIns,
     ) -> None:
         """Set the components to measure."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,36 +17,21 @@ from schemas.health import Problem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.inputs.partition import OwnedPartition
     from consumers.inputs.partition_owners import PartitionOwners
     from consumers.inputs.receiver import Receiver
-    from consumers.pipeline.outbox import Outbox
     from consumers.pipeline.pipeline import Pipeline
     from consumers.service.health import Health
-    from consumers.service.key_reload import KeyReload
-    from consumers.service.metrics import MetricsCollector
     from consumers.service.reports import Reports
+    from consumers.service.source_changes import RunningSources
     from consumers.settings import ServiceSettings
-    from consumers.wiring.local_sources import SourceManager
-    from consumers.wiring.sentinel import SentinelExport
-    from schemas.ledger_ports import Ledger
 
 log = structlog.get_logger()
 
 PARTITION_CHECK_INTERVAL_SECONDS = 5.0
 HUB_CHECK_INTERVAL_SECONDS = 15.0
-MAINTENANCE_INTERVAL_SECONDS = 5.0
 ORPHANED_AFTER_SECONDS = 120.0
 """Age in seconds of a verdict from which its waiting sign-ins count as orphaned."""
-KEY_RELOAD_INTERVAL_SECONDS = 5.0
-METRICS_INTERVAL_SECONDS = 30.0
-VERDICTS_INTERVAL_SECONDS = 10.0
-PURGE_INTERVAL_SECONDS = 3_600.0
-SOURCES_INTERVAL_SECONDS = 5.0
-"""Seconds between checks whether feeds or the replica are due."""
-INDICATOR_EXPORT_INTERVAL_SECONDS = 10.0
-"""Seconds between checks whether indicators are due for upload to Sentinel."""
 SOURCES_STARTUP_WAIT_SECONDS = 20.0
 """Seconds for which the stream waits for local sources at startup: their matches are free."""
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -54,39 +40,45 @@ LAST_REPORT_TIMEOUT_SECONDS = 2.0
 """Seconds for the last verdict rows; no finding is lost without them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """Work that is repeated, with a pause in seconds after each run; 0 if it never returns."""
+
+    seconds: float
+    run: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceWork:
+    """What runs beside the receivers, by when it starts."""
+
+    at_once: Sequence[Repeated]
+    after_recovery: Sequence[Repeated]
+    with_the_stream: Sequence[Repeated]
+
+
 class Service:
     """Runs until a signal stops it or it fails."""
 
     def __init__(
         self,
-        *,
         settings: ServiceSettings,
         pipeline: Pipeline,
-        outbox: Outbox,
-        lookups: LookupQueue | None,
-        ledger: Ledger,
-        health: Health,
-        metrics: MetricsCollector,
+        sources: RunningSources,
         reports: Reports | None,
-        key_reload: KeyReload,
-        sources: SourceManager,
-        sentinel: SentinelExport | None,
+        health: Health,
         opened: Callable[[], Awaitable[None]],
+        work: ServiceWork,
     ) -> None:
         """Set up the service; *opened* waits until the ledger responds."""
         self.receivers: Sequence[Receiver] = ()
         self.settings = settings
-        self._pipeline = pipeline
-        self._outbox = outbox
-        self._lookups = lookups
-        self._ledger = ledger
         self.health = health
-        self._metrics = metrics
-        self._reports = reports
-        self._keys = key_reload
+        self.pipeline = pipeline
         self._sources = sources
-        self._sentinel = sentinel
+        self._reports = reports
         self._opened = opened
+        self._work = work
         self._over = asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,23 +118,14 @@ class Service:
 
     async def _begin(self) -> None:
         """Start in order: sign-ins that an earlier process left are judged before new ones."""
-        self._start(_every(METRICS_INTERVAL_SECONDS, self._metrics.refresh))
+        self._repeat(self._work.at_once)
         await self._opened()
-        await self._pipeline.recover()
-        for action in self._sources.actions():
-            self._start(_every(SOURCES_INTERVAL_SECONDS, action))
-        for action in self._sentinel.actions() if self._sentinel is not None else ():
-            self._start(_every(INDICATOR_EXPORT_INTERVAL_SECONDS, action))
+        await self.pipeline.recover()
+        self._repeat(self._work.after_recovery)
         await self._sources.wait_until_attempted(SOURCES_STARTUP_WAIT_SECONDS)
         for receiver in self.receivers:
             self._start(receiver.run())
-        self._start(self._outbox.send_lingering())
-        if self._lookups is not None:
-            self._start(self._lookups.flush_lingering())
-        if self._pipeline.lookups is not None:
-            self._start(self._pipeline.lookups.process_results())
-        for seconds, action in self._actions():
-            self._start(_every(seconds, action))
+        self._repeat([*self._work.with_the_stream, *self._own_work()])
         for receiver in self.receivers:
             await receiver.connected.wait()
         self.health.resolve(Problem.STARTING)
@@ -170,16 +153,11 @@ class Service:
             if partition in receiver.claims
         ]
 
-    def _actions(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+    def _own_work(self) -> list[Repeated]:
         return [
-            (PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
-            (HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
-            (self.settings.checkpoint_interval, self._checkpoint),
-            (MAINTENANCE_INTERVAL_SECONDS, self._pipeline.maintenance.run),
-            (KEY_RELOAD_INTERVAL_SECONDS, self._keys.reload_if_changed),
-            (VERDICTS_INTERVAL_SECONDS, self._send_verdicts),
-            (self.settings.report_interval, self._send_health),
-            (PURGE_INTERVAL_SECONDS, self._ledger.purge_expired),
+            Repeated(PARTITION_CHECK_INTERVAL_SECONDS, self._check_partitions),
+            Repeated(HUB_CHECK_INTERVAL_SECONDS, self._check_hubs),
+            Repeated(self.settings.checkpoint_interval, self._checkpoint),
         ]
 
     async def _check_partitions(self) -> None:
@@ -198,22 +176,18 @@ class Service:
         self._owned = owned
         if self._recover_at is not None and now >= self._recover_at:
             self._recover_at = None
-            await self._pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
+            await self.pipeline.recover(time.time() - ORPHANED_AFTER_SECONDS)
 
     async def _check_hubs(self) -> None:
         connected = (receiver for receiver in self.receivers if receiver.connected.is_set())
         await _each(receiver.check_hub for receiver in connected)
 
-    async def _send_verdicts(self) -> None:
-        if self._reports is not None:
-            await self._reports.send_verdicts()
-
-    async def _send_health(self) -> None:
-        if self._reports is not None:
-            await self._reports.send_health()
-
     async def _checkpoint(self) -> None:
         await _each(receiver.checkpoint for receiver in self.receivers)
+
+    def _repeat(self, work: Iterable[Repeated]) -> None:
+        for repeated in work:
+            self._start(_every(repeated.seconds, repeated.run))
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -249,7 +223,8 @@ class Service:
             async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
                 if self._failure is None:
                     await self._checkpoint()  # while the partitions are still ours
-                await self._send_verdicts()
+                if self._reports is not None:
+                    await self._reports.send_verdicts()
         except TimeoutError:
             log.debug("last checkpoint or verdict rows timed out")
         for task in list(self._tasks):
@@ -263,7 +238,7 @@ class Service:
 
     async def _drain(self) -> None:
         await _each(receiver.wait_until_drained for receiver in self.receivers)
-        await self._pipeline.flush()
+        await self.pipeline.flush()
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:

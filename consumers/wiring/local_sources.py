@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from consumers.enrichment.local_sources import LocalSources
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
+from consumers.sources.crowdsec.replica_changes import ReplicaChanges
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
-from consumers.sources.feeds.changes import PUBLISH_LEASE_SECONDS
+from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher
@@ -31,13 +33,13 @@ from schemas.intel.address_index import EveryKey
 from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from consumers.settings import Settings
     from consumers.sources.feeds.presets import FeedPlan
+    from schemas.feed_ports import ChangingSource
     from schemas.health import HealthReporter
-    from schemas.ledger_ports import Leases
     from schemas.metrics import Sample
     from schemas.ports import Clock
 
@@ -53,7 +55,7 @@ MAX_SOURCE_RETRY_AFTER_SECONDS = 3_600.0
 """Maximum ``Retry-After`` of a feed or replica server, in seconds; nothing sleeps for it."""
 DOWNLOAD_TIMEOUT_SECONDS = 3 * 3_600.0
 """Seconds for downloading the replica, which has gigabytes."""
-REPLICA_FOLDER, PUBLISHED_FILE = "replica", "told"
+REPLICA_FOLDER = "replica"
 PURGE_INTERVAL_SECONDS = 3_600.0
 COUNT_INTERVAL_SECONDS = 600.0
 """Seconds for which a feed's indicator count is cached while the feed is unchanged."""
@@ -130,20 +132,19 @@ class SourceManager:
         health: HealthReporter | None = None,
         clock: Clock | None = None,
         shared: SharedFeed | None = None,
-        leases: Leases | None = None,
     ) -> None:
         """Open the sources stored in *folder*.
 
-        With *shared*, instances share the reading of feeds. With *leases*, a single instance
-        retro-matches a new replica. Raise ConfigurationError for invalid settings, StateRefused
-        if another process has the folder open.
+        With *shared*, instances share the reading of feeds. Raise ConfigurationError for invalid
+        settings, StateRefused if another process has the folder open.
         """
         self.feeds: FeedMatcher | None = None
         self.syncs: list[FeedSync] = []
+        self.synced = asyncio.Event()
+        """Set whenever a source may have changed."""
         self.replica: Replica | None = None
         self.refresh: ReplicaRefresh | None = None
         self._settings = settings
-        self._leases = leases
         self._health = health or Health()
         self._now = (clock or WallClock()).now
         self._clients: dict[str, HttpClient] = {}
@@ -167,7 +168,6 @@ class SourceManager:
             download,
             health=self._health,
             now=self._now,
-            on_fetched=folder / PUBLISHED_FILE,
         )
 
     def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
@@ -189,33 +189,18 @@ class SourceManager:
                 )
             )
 
-    def listen(
-        self,
-        changed: Callable[[Collection[str] | None], Awaitable[None]],
-        beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
-        on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None,
-    ) -> None:
-        """Call *changed* with the IP addresses and networks of new indicators; None for any.
+    def changing(self) -> list[ChangingSource]:
+        """Return the sources whose changes are matched with earlier sign-ins."""
+        found: list[ChangingSource] = []
+        if self.feeds is not None:
+            found += [FeedChanges(sync.name, self.feeds.store) for sync in self.syncs]
+        if self.replica is not None:
+            found.append(ReplicaChanges(self.replica))
+        return found
 
-        *beside* is called instead if another instance handles them, *on_removed* with those that no
-        feed lists any more.
-        """
-        for sync in self.syncs:
-            sync.listen(changed, beside, on_removed)
-
-        async def replica_changed() -> None:
-            if await self._is_first_with_replica():
-                await changed(None)
-
-        if self.refresh is not None:
-            self.refresh.changed = replica_changed
-
-    async def _is_first_with_replica(self) -> bool:
-        """Return True if no other instance had this replica before."""
-        if self._leases is None or self.replica is None:
-            return True
-        name = f"late {REPLICA} {self.replica.built}"
-        return await self._leases.take_lease(name, PUBLISH_LEASE_SECONDS)
+    def take_removed(self) -> set[str]:
+        """Return the addresses and networks that no feed lists any more since the last call."""
+        return set().union(*(sync.take_removed() for sync in self.syncs))
 
     async def bring_up_to_date(self) -> list[str]:
         """Refresh all sources that are due, one after the other; return the failures."""
@@ -233,10 +218,14 @@ class SourceManager:
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the actions to run concurrently every few seconds."""
-        actions: list[Callable[[], Awaitable[None]]] = [sync.sync_if_due for sync in self.syncs]
+        refreshes = [sync.sync_if_due for sync in self.syncs]
         if self.refresh is not None:
-            actions.append(self.refresh.refresh_if_due)
-        return [*actions, self.purge_expired]
+            refreshes.append(self.refresh.refresh_if_due)
+        return [*(partial(self._refreshed, refresh) for refresh in refreshes), self.purge_expired]
+
+    async def _refreshed(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        await refresh()
+        self.synced.set()
 
     async def wait_until_attempted(self, seconds: float) -> None:
         """Wait up to *seconds* until every feed was tried once."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from consumers.enrichment.history import History
 from consumers.enrichment.local_sources import LocalSources
 from consumers.enrichment.scheduler import LookupScheduler
+from consumers.ledger.cursors import LedgerCursor
 from consumers.pipeline.enqueuer import Enqueuer
 from consumers.pipeline.evaluator import Evaluator
 from consumers.pipeline.in_flight import InFlight
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.record_guard import RecordGuard
     from consumers.pipeline.verdict_publisher import VerdictListener
     from consumers.settings import Settings
+    from consumers.wiring.local_sources import SourceManager
     from schemas.ledger_ports import Ledger, RecentStore
     from schemas.ports import Clock
 
@@ -74,6 +76,15 @@ class PipelineParts:
 def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
     """Return a decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
     return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
+
+
+def subscribe(
+    retro_match: RetroMatch, sources: SourceManager, ledger: Ledger, *, shared: bool
+) -> None:
+    """Match the changes of all local sources with earlier sign-ins."""
+    for source in sources.changing():
+        cursor = LedgerCursor(ledger, f"retro-match {source.name}", shared=shared)
+        retro_match.subscribe(source, cursor)
 
 
 def build_pipeline(

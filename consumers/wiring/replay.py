@@ -22,7 +22,7 @@ from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
 from consumers.wiring.lookups import LookupOptions, make_lookup_queue
-from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline
+from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline, subscribe
 from producers.findings_file import FileSink
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import ConfigurationError
@@ -225,6 +225,7 @@ async def open_chain(
             LocalIntelligence(sources.free, recent),
         )
         await parts.pipeline.recover()
-        sources.listen(parts.retro_match.match_new_indicators)
+        subscribe(parts.retro_match, sources, ledger, shared=False)
         notes = [f"{failure}." for failure in await sources.bring_up_to_date()]
+        await parts.retro_match.catch_up()
         yield ReplayPipeline(parts.pipeline, lookups, outbox, ledger, clock, notes)

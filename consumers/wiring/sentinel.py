@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from consumers.ledger.cursors import LedgerCursor
 from consumers.settings.urls import is_loopback
+from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.azure import transports
 from producers.sentinel.feed_export import FeedExport
@@ -67,15 +69,16 @@ class SentinelExport:
         self._own = Networks(settings.trusted_networks)
         self._feed_exports: list[FeedExport] = []
         if sources.feeds is not None:
+            shared = settings.state.dir is None
             self._feed_exports = [
                 FeedExport(
-                    plan.name,
-                    sources.feeds.store,
+                    FeedChanges(plan.name, sources.feeds.store),
                     self.sharing,
+                    LedgerCursor(ledger, f"sentinel {plan.name}", shared=shared),
+                    LedgerCursor(ledger, f"sentinel-renewal {plan.name}", shared=False),
                     ledger,
                     valid=settings.sentinel.valid_for,
                     now=clock.now,
-                    shared=settings.state.dir is None,
                 )
                 for plan in feed_plans(settings.feeds)
                 if plan.to_sentinel

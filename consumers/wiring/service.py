@@ -29,15 +29,16 @@ from consumers.service.http_endpoints import serve_endpoints
 from consumers.service.key_reload import KeyReload
 from consumers.service.metrics import MetricsCollector
 from consumers.service.reports import Reports
-from consumers.service.service import Service
+from consumers.service.service import Repeated, Service, ServiceWork
+from consumers.service.source_changes import SourceChanges
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.local_sources import wants_local_sources
 from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue, paid_key
-from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline
+from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline, subscribe
 from consumers.wiring.replay import make_quarantine
-from consumers.wiring.sentinel import make_sharing
+from consumers.wiring.sentinel import SentinelExport, make_sharing
 from consumers.wiring.service_sources import make_table, open_intelligence
 from producers.findings_file import FileSink
 from producers.logs_ingestion import LogsIngestionSink
@@ -46,17 +47,25 @@ from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, VERDICTS_TABLE
 from schemas.rows.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.pipeline.pipeline import Pipeline
-    from consumers.pipeline.retro_match import RetroMatch
     from consumers.settings import Settings, SettingsReader
     from consumers.wiring.local_sources import SourceManager
     from schemas.health import HealthReporter
     from schemas.ledger_ports import Ledger
     from schemas.ports import Clock, Sink
 
+METRICS_INTERVAL_SECONDS = 30.0
+MAINTENANCE_INTERVAL_SECONDS = 5.0
+KEY_RELOAD_INTERVAL_SECONDS = 5.0
+VERDICTS_INTERVAL_SECONDS = 10.0
+PURGE_INTERVAL_SECONDS = 3_600.0
+SOURCES_INTERVAL_SECONDS = 5.0
+"""Seconds between checks whether feeds or the replica are due."""
+EXPORT_INTERVAL_SECONDS = 10.0
+"""Seconds between checks whether indicators are due for upload to Sentinel."""
 REPORT_RETRY_SECONDS = 60.0
 """Seconds for which sending verdict and health rows is retried; findings are retried for ever."""
 
@@ -198,16 +207,6 @@ def open_sink(
     return sink, reports
 
 
-def connect(sources: SourceManager, retro_match: RetroMatch, reports: Reports | None) -> None:
-    """Connect *retro_match* to new and removed indicators of local sources."""
-
-    async def retract(keys: Collection[str]) -> None:
-        if reports is not None and (addresses := reports.filter_reported(keys)):
-            await retro_match.retract(addresses)
-
-    sources.listen(retro_match.match_new_indicators, retro_match.match_own_recent, retract)
-
-
 def make_lookups(
     settings: Settings, ledger: Ledger, clock: Clock, health: Health
 ) -> tuple[VerdictCache, LookupQueue | None]:
@@ -236,6 +235,46 @@ def make_judge(settings: Settings) -> Judge:
     """Return the service's judge."""
     policy = settings.policy
     return Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour)
+
+
+def report_work(reports: Reports | None, health_interval: float) -> list[Repeated]:
+    """Return the sending of verdict and health rows, none without reports."""
+    if reports is None:
+        return []
+    return [
+        Repeated(VERDICTS_INTERVAL_SECONDS, reports.send_verdicts),
+        Repeated(health_interval, reports.send_health),
+    ]
+
+
+def service_work(
+    settings: Settings,
+    pipeline: Pipeline,
+    ledger: Ledger,
+    metrics: MetricsCollector,
+    sources: SourceManager,
+    changes: SourceChanges,
+    sharing: SentinelExport | None,
+    keys: KeyReload,
+    reports: Reports | None,
+) -> ServiceWork:
+    """Return what the service repeats beside its receivers."""
+    exports = sharing.actions() if sharing is not None else []
+    return ServiceWork(
+        at_once=[Repeated(METRICS_INTERVAL_SECONDS, metrics.refresh)],
+        after_recovery=[
+            *(Repeated(SOURCES_INTERVAL_SECONDS, action) for action in sources.actions()),
+            Repeated(0.0, changes.follow),
+            *(Repeated(EXPORT_INTERVAL_SECONDS, action) for action in exports),
+        ],
+        with_the_stream=[
+            *(Repeated(0.0, loop) for loop in pipeline.loops()),
+            Repeated(MAINTENANCE_INTERVAL_SECONDS, pipeline.maintenance.run),
+            Repeated(KEY_RELOAD_INTERVAL_SECONDS, keys.reload_if_changed),
+            Repeated(PURGE_INTERVAL_SECONDS, ledger.purge_expired),
+            *report_work(reports, settings.service.report_interval),
+        ],
+    )
 
 
 def make_receivers(
@@ -299,22 +338,14 @@ async def open_service(
             LocalIntelligence(sources.free, recent),
         )
         pipeline = parts.pipeline
-        connect(sources, parts.retro_match, reports)
+        subscribe(parts.retro_match, sources, ledger, shared=settings.state.dir is None)
         metrics.attach(pipeline, outbox, lookups, sources, parts.recent)
-        service = Service(
-            settings=settings.service,
-            pipeline=pipeline,
-            outbox=outbox,
-            lookups=lookups,
-            ledger=ledger,
-            health=health,
-            metrics=metrics,
-            reports=reports,
-            key_reload=KeyReload(settings, reader, lookups, paid_key, sources.use_passwords),
-            sources=sources,
-            sentinel=sharing,
-            opened=opened,
+        keys = KeyReload(settings, reader, lookups, paid_key, sources.use_passwords)
+        changes = SourceChanges(sources, parts.retro_match, reports)
+        work = service_work(
+            settings, pipeline, ledger, metrics, sources, changes, sharing, keys, reports
         )
+        service = Service(settings.service, pipeline, sources, reports, health, opened, work)
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
         await publish_metrics(settings, service, metrics, stack)
         yield service

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consumers.ledger.blob_container import BlobContainer
 from consumers.ledger.sqlite.recent import SqliteRecentStore
 from consumers.ledger.table.client import StateTable
-from consumers.ledger.table.journal import TableJournal
 from consumers.ledger.table.recent import TableRecentStore
 from consumers.service.clock_check import ClockCheck
 from consumers.sources.feeds.sync import SharedFeed
+from consumers.wiring.azure import transports
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
 
 if TYPE_CHECKING:
@@ -45,6 +46,16 @@ def make_table(
     )
 
 
+def make_blobs(settings: Settings, credentials: Credentials) -> BlobContainer:
+    """Return the container of the feeds' snapshots, which is that of the checkpoints."""
+    keyless = settings.checkpoint.connection_string is None
+    return BlobContainer(
+        settings.checkpoint,
+        credentials.get() if keyless else None,
+        transport=transports(settings.ca_bundle)(connection_timeout=5, read_timeout=20),
+    )
+
+
 @asynccontextmanager
 async def scratch_folder(settings: Settings) -> AsyncIterator[Path]:
     """Yield the folder for data that can be fetched again: the state's own, or a local one."""
@@ -73,7 +84,7 @@ async def open_intelligence(
     """
     alone = settings.state.dir is not None
     async with scratch_folder(settings) as folder:
-        journal = recent = shared = None
+        blobs = recent = shared = None
         if wants_local_sources(settings):
             recent = (
                 SqliteRecentStore(folder, clock)
@@ -83,16 +94,14 @@ async def open_intelligence(
                 )
             )
         if settings.feeds and not alone:
-            journal = TableJournal(make_table(settings, health, credentials))
-            shared = SharedFeed(journal, ledger)
-        sources = SourceManager(
-            settings, folder, health=health, shared=shared, leases=None if alone else ledger
-        )
+            blobs = make_blobs(settings, credentials)
+            shared = SharedFeed(blobs, ledger)
+        sources = SourceManager(settings, folder, health=health, shared=shared)
         try:
             yield sources, recent
         finally:
             await sources.close()
-            if journal is not None:
-                await journal.close()
+            if blobs is not None:
+                await blobs.close()
             if recent is not None:
                 await recent.close()

@@ -55,6 +55,9 @@ async def test_feeds_that_instances_share_are_followed(azurite: Azurite) -> None
             **feed_at(feed),
             "STATE__CONNECTION_STRING": azurite.connection_string,
             "STATE__TABLE": f"t{uuid.uuid4().hex[:12]}",
+            "CHECKPOINT__CONNECTION_STRING": azurite.connection_string,
+            "CHECKPOINT__CONTAINER": f"c{uuid.uuid4().hex[:12]}",
+            "CHECKPOINT__CREATE": "true",
         }
         synced = await signinwatch("feeds", "sync", settings=settings)
         assert synced.status == 0, synced.err

@@ -10,27 +10,29 @@ from aiohttp import web
 
 from consumers.service.health import Health
 from consumers.sources.feeds import sync as sync_module
+from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
 from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
 from consumers.sources.taxii.stix_objects import indicator_of
-from schemas.errors import FeedFailed
+from schemas.errors import FeedFailed, LedgerFailed
 from schemas.events.times import iso_of
+from schemas.feed_ports import ChangeCursor
 from schemas.intel.indicators import Indicator
 from tests.servers.taxii import CUT, LOST, RESET, TRUNCATE, TaxiiServer, indicator
 from tests.servers.taxii_client import http
 from tests.support.feeds import FEED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
-    from schemas.feed_ports import FeedJournal, JournalEntry, JournalPosition
+    from schemas.feed_ports import Absent, Blob, BlobStore
 
 WELL, EXPIRE, RESTART = "well", "expire", "restart"
 STALL, WRITTEN = "stall", "written"
-"""More time goes by than a claim lasts; an instance dies after it has written into the journal."""
+"""More time goes by than a claim lasts; an instance dies after it has written a blob."""
 
 
 class Crash(Exception):
@@ -48,6 +50,9 @@ class World:
     claimed: dict[str, tuple[str, float]] = field(default_factory=dict)
     dying: str = ""
     added: int = 0
+    seen: ChangeCursor = field(default_factory=ChangeCursor)
+    """How far a subscriber has seen the changes, whichever instance showed them to it."""
+    told: set[str] = field(default_factory=set)
 
     def change(self, number: int, how: str, apart: float = 0.0) -> None:
         """Add the next version of an indicator."""
@@ -101,14 +106,13 @@ class World:
 
 @dataclass
 class Instance:
-    """One process: its store, feeds and sync; with a journal where it shares."""
+    """One process: its store, feeds and sync; with blobs where it shares."""
 
     name: str
     world: World
     folder: Path
-    journal: FeedJournal | None = None
+    blobs: BlobStore | None = None
     identity: str = "it"
-    told: set[str] = field(default_factory=set)
     dead: bool = False
 
     def begin(self) -> None:
@@ -129,13 +133,14 @@ class Instance:
             interval=1.0,
             health=Health(),
             now=lambda: fake.clock,
-            shared=SharedFeed(self, self) if self.journal is not None else None,
+            shared=SharedFeed(self, self) if self.blobs is not None else None,
         )
-        self.sync.listen(self.changed)
 
-    async def changed(self, keys: Any) -> None:
-        """Keep what is told."""
-        self.told.update(keys)
+    def see(self) -> None:
+        """Be the subscriber, whose cursor all instances share."""
+        changes = FeedChanges(FEED, self.store).changes_since(self.world.seen)
+        self.world.seen = changes.cursor
+        self.world.told |= changes.observables or frozenset()
 
     async def end(self) -> None:
         """End the process."""
@@ -150,10 +155,14 @@ class Instance:
             if error.refused:
                 raise
             return False
+        except LedgerFailed:
+            return False  # a part was replaced while it was read
         except Crash:
             await self.end()
             self.begin()
             return False
+        finally:
+            self.see()
         return self.sync.last.pages > 0 and self.sync.problem is None
 
     # --- a source that may die ---
@@ -168,34 +177,33 @@ class Instance:
     async def close(self) -> None:
         """Do nothing: the client is closed with the process."""
 
-    # --- a journal and claims that may see it die ---
+    # --- blobs and claims that may see it die ---
 
-    async def entries(self, feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
-        """See the journal."""
-        assert self.journal is not None
-        async for some in self.journal.entries(feed, after):
-            self._check()
-            yield some
-
-    async def extend(
-        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
-    ) -> JournalPosition | None:
-        """See the journal; the process may end when the entry is written."""
-        assert self.journal is not None
+    async def get(self, name: str, *, unless: str | None = None) -> Blob | Absent:
+        """See the blobs."""
+        assert self.blobs is not None
         self._check()
-        end = await self.journal.extend(feed, after, bodies)
-        self._perhaps_die(WRITTEN)
-        return end
+        return await self.blobs.get(name, unless=unless)
 
-    async def renew(
-        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
-    ) -> JournalPosition | None:
-        """See the journal."""
-        assert self.journal is not None
+    async def put(self, name: str, body: bytes, *, replaces: str | None) -> str | None:
+        """See the blobs; the process may end when one is written."""
+        assert self.blobs is not None
         self._check()
-        end = await self.journal.renew(feed, after, bodies)
+        version = await self.blobs.put(name, body, replaces=replaces)
         self._perhaps_die(WRITTEN)
-        return end
+        return version
+
+    async def names(self, prefix: str) -> list[str]:
+        """See the blobs."""
+        assert self.blobs is not None
+        self._check()
+        return await self.blobs.names(prefix)
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """See the blobs."""
+        assert self.blobs is not None
+        self._check()
+        await self.blobs.delete(names)
 
     async def take_lease(self, name: str, seconds: float) -> bool:
         """Claim what nobody else has."""
@@ -245,7 +253,4 @@ class Instance:
             assert ids == sorted(name for name, (_, some) in alive.items() if key in some)
             address = key.partition("/")[0]
             assert self.feeds.verdicts_of(address, None), "what is named is spoken of"
-        assert keys <= self.told | self.gone_meanwhile, "what is named was told once"
-
-    gone_meanwhile: set[str] = field(default_factory=set)
-    """Keys that another instance, or an earlier process, was to tell."""
+        assert keys <= self.world.told, "what is named was told once"

@@ -1,4 +1,4 @@
-"""What the suites of feeds share: a journal in memory, pages, claims, and one feed's world."""
+"""What the suites of feeds share: blobs in memory, pages, claims, and one feed's world."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
 from consumers.sources.feeds.sync import MAX_FEED_INDICATORS, FeedSync, SharedFeed
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.events.times import iso_of
-from schemas.feed_ports import JournalEntry, JournalPosition
+from schemas.feed_ports import Absent, Blob, ChangeCursor
 from tests.servers.taxii import indicator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from schemas.health import Problem
@@ -24,63 +25,53 @@ NOW = 1_772_000_000.0
 HOUR = 3_600.0
 FEED = "sekoia"
 A, B, C = "81.2.69.160", "81.2.69.161", "93.184.216.34"
-START = JournalPosition()
 
 
 @dataclass
-class MemoryJournal:
-    """A journal with the port's semantics; a few entries at a time, so that others come between."""
+class MemoryBlobs:
+    """Blobs with the port's semantics; others come between any two calls."""
 
-    end: JournalPosition = START
-    kept: list[JournalEntry] = field(default_factory=list)
-    renewals: int = 0
+    kept: dict[str, Blob] = field(default_factory=dict)
+    reads: int = 0
+    writes: int = 0
 
-    async def entries(
-        self, feed: str, after: JournalPosition
-    ) -> AsyncGenerator[list[JournalEntry]]:
-        """Yield what is new; all of a new generation."""
-        assert feed == FEED
-        while after != self.end and self.end.number:
-            known = after.generation == self.end.generation and after.number < self.end.number
-            start = after.number if known else 0
-            found = self.kept[start : start + 2]
-            after = found[-1].place
-            yield found
-            await asyncio.sleep(0)
-
-    async def extend(
-        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
-    ) -> JournalPosition | None:
-        """Add entries if *after* is the end."""
+    async def get(self, name: str, *, unless: str | None = None) -> Blob | Absent:
+        """Return a blob, or why not."""
         await asyncio.sleep(0)
-        assert feed == FEED
-        assert len(bodies) <= 20
-        if after != self.end:
-            return None
-        self._add(bodies)
-        return self.end
+        self.reads += 1
+        found = self.kept.get(name)
+        if found is None:
+            return Absent.MISSING
+        return Absent.UNCHANGED if found.version == unless else found
 
-    async def renew(
-        self, feed: str, after: JournalPosition, bodies: Sequence[bytes]
-    ) -> JournalPosition | None:
-        """Replace all entries if *after* is the end."""
+    async def put(self, name: str, body: bytes, *, replaces: str | None) -> str | None:
+        """Write a blob if its version is the expected one."""
         await asyncio.sleep(0)
-        assert feed == FEED
-        assert bodies
-        if after != self.end and self.end.number:
+        found = self.kept.get(name)
+        if (found.version if found is not None else None) != replaces:
             return None
-        self.renewals += 1
-        self.end, self.kept = JournalPosition(max(after.generation, self.end.generation) + 1), []
-        self._add(bodies)
-        return self.end
+        self.writes += 1
+        self.kept[name] = Blob(body, f"v{self.writes}")
+        return self.kept[name].version
 
-    def _add(self, bodies: Sequence[bytes]) -> None:
-        for body in bodies:
-            self.end = JournalPosition(self.end.generation, self.end.number + 1)
-            self.kept.append(JournalEntry(self.end, body))
+    async def names(self, prefix: str) -> list[str]:
+        """Return names."""
+        await asyncio.sleep(0)
+        return [name for name in self.kept if name.startswith(prefix)]
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """Delete blobs."""
+        await asyncio.sleep(0)
+        for name in names:
+            self.kept.pop(name, None)
 
     async def close(self) -> None:
         """Do nothing."""
+
+    @property
+    def parts(self) -> int:
+        """Return the number of parts, those that no index names included."""
+        return len(self.kept) - (f"feeds/{FEED}/index" in self.kept)
 
 
 class Source:
@@ -160,7 +151,7 @@ class World:
         folder: Path,
         *,
         interval: float = HOUR,
-        journal: MemoryJournal | None = None,
+        blobs: MemoryBlobs | None = None,
         claimed: dict[str, str] | None = None,
         rules: FeedRules | None = None,
         most: int = MAX_FEED_INDICATORS,
@@ -170,6 +161,7 @@ class World:
         self.source = Source()
         self.health = Watch()
         self.told: list[set[str]] = []
+        self.seen = ChangeCursor()
         self.claims = Claims(folder.name, {} if claimed is None else claimed)
         self.folder = folder
         self.store = IndicatorStore(folder)
@@ -179,7 +171,7 @@ class World:
             "interval": interval,
             "health": self.health,
             "now": lambda: self.time,
-            "shared": SharedFeed(journal, self.claims) if journal is not None else None,
+            "shared": SharedFeed(blobs, self.claims) if blobs is not None else None,
             "max_indicators": most,
         }
         self.sync = self.new_sync(identity)
@@ -187,17 +179,22 @@ class World:
     def new_sync(self, identity: str) -> FeedSync:
         """Return a sync of the same parts."""
         self.sync = FeedSync(FEED, self.source, self.feeds, identity=identity, **self.options)
-        self.sync.listen(self.changed)
         return self.sync
 
-    async def changed(self, keys: Collection[str]) -> None:
-        """Keep what is told."""
-        self.told.append(set(keys))
-
     async def read(self, *pages: list[dict[str, Any]]) -> None:
-        """Read pages now."""
+        """Read pages now, and see what has changed."""
         self.source.pages_left = [list(one) for one in pages]
-        await self.sync.sync(force=True)
+        try:
+            await self.sync.sync(force=True)
+        finally:
+            self.see()
+
+    def see(self) -> None:
+        """Keep what a subscriber is told of."""
+        changes = FeedChanges(FEED, self.store).changes_since(self.seen)
+        self.seen = changes.cursor
+        if changes.observables:
+            self.told.append(set(changes.observables))
 
     @property
     def keys(self) -> set[str]:
@@ -223,14 +220,14 @@ class Worlds:
         self.all.append(World(self.folder / name, **more))
         return self.all[-1]
 
-    def two(self, **more: Any) -> tuple[World, World, MemoryJournal]:
+    def two(self, **more: Any) -> tuple[World, World, MemoryBlobs]:
         """Open two that share."""
-        journal = MemoryJournal()
+        blobs = MemoryBlobs()
         claimed: dict[str, str] = {}
         first, second = (
-            self.open(name, journal=journal, claimed=claimed, **more) for name in ("one", "other")
+            self.open(name, blobs=blobs, claimed=claimed, **more) for name in ("one", "other")
         )
-        return first, second, journal
+        return first, second, blobs
 
 
 def named(value: str, after: float = 0.0, **more: Any) -> dict[str, Any]:

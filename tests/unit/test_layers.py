@@ -1,6 +1,6 @@
 """Who may import whom: a package imports those above it in the list, and no other.
 
-Types count as imports. What breaks the order still is named here, to shrink.
+Types count as imports.
 """
 
 from __future__ import annotations
@@ -28,13 +28,6 @@ LAYERS = (
     "consumers/commands",
     "consumers/cli.py",
 )
-EXCEPTIONS = {
-    "consumers/service/metrics.py": {"consumers/wiring/local_sources.py"},
-    "consumers/service/service.py": {
-        "consumers/wiring/local_sources.py",
-        "consumers/wiring/sentinel.py",
-    },
-}
 FILES = [
     path.relative_to(ROOT).as_posix()
     for top in ("schemas", "consumers", "producers")
@@ -72,4 +65,4 @@ def test_imports_go_up_the_list(path: str) -> None:
         or (path.startswith("producers/") and other.startswith("consumers/"))
         or (other.startswith("producers/") and not outer)
     }
-    assert wrong == EXCEPTIONS.get(path, set())
+    assert wrong == set()

@@ -29,6 +29,7 @@ EDGES = {
         "consumers/inputs/checkpoint_store.py",
         "consumers/inputs/checkpoint_container.py",
         "consumers/inputs/eventhub_client.py",
+        "consumers/ledger/blob_container.py",
         "consumers/ledger/table/client.py",
         "consumers/ledger/table/endpoint.py",
         "consumers/ledger/table/service.py",

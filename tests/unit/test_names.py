@@ -23,24 +23,6 @@ PRIVATE_WORDS = frozenset(
     "moment trouble troubles mend mends watch one some".split()
 )
 """Words that name nothing to a reader from the field; see the words in ``docs/concepts.md``."""
-TO_BE_REWRITTEN: dict[str, set[str]] = {
-    "consumers/ledger/sqlite/pending.py": {"one"},
-    "consumers/ledger/table/eviction.py": {"one", "parked", "parking"},
-    "consumers/ledger/table/journal.py": {"one"},
-    "consumers/ledger/table/pending.py": {
-        "_park_some",
-        "asked",
-        "drop_some",
-        "one",
-        "parked",
-        "some",
-    },
-    "consumers/ledger/table/rows.py": {"parked"},
-    "consumers/sources/feeds/changes.py": {"keep_told", "one", "some", "told"},
-    "consumers/sources/feeds/indicator_store.py": {"keep_told", "told"},
-    "consumers/sources/feeds/journal_codec.py": {"one", "some"},
-}
-"""Files that were only moved: their insides are rewritten with the store and the feeds."""
 
 
 def _names(path: str) -> set[str]:
@@ -56,7 +38,7 @@ def test_identifiers_are_words_of_the_field(path: str) -> None:
     found = {
         name for name in _names(path) if PRIVATE_WORDS & set(name.strip("_").lower().split("_"))
     }
-    assert found == TO_BE_REWRITTEN.get(path, set())
+    assert found == set()
 
 
 def test_a_class_name_has_one_meaning() -> None:

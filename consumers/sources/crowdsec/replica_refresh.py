@@ -12,8 +12,7 @@ from schemas.health import Problem
 from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Callable
 
     from consumers.sources.crowdsec.replica import Replica
     from consumers.sources.crowdsec.replica_download import ReplicaDownload
@@ -41,13 +40,8 @@ class ReplicaRefresh:
         *,
         health: HealthReporter,
         now: Callable[[], float],
-        on_fetched: Path,
     ) -> None:
-        """*now* returns wall time; *on_fetched* is the file with the last published build time."""
-        self.changed: Callable[[], Awaitable[None]] | None = None
-        """Called when another file is in use, whichever process fetched it."""
-        self._published_file = on_fetched
-        self._published: str | None = None
+        """*now* returns wall time."""
         self._started: float | None = None
         self.problem: str | None = None
         self._replica = replica
@@ -75,7 +69,6 @@ class ReplicaRefresh:
         if now >= self._next:
             with suppress(FeedFailed):  # reported; retried later
                 await self.refresh()
-        await self._publish_change()
         self._report_age()
 
     async def refresh(self) -> None:
@@ -96,21 +89,6 @@ class ReplicaRefresh:
         for problem in (Problem.REPLICA_REFUSED, Problem.FEED_DOWN):
             self._health.resolve(problem, part=REPLICA)
         log.info("CrowdSec replica in use", dataset=fetched.dataset)
-        await self._publish_change()
-
-    async def _publish_change(self) -> None:
-        """Publish a replica that neither this nor an earlier process has published."""
-        if self.changed is None or self._replica.built is None:
-            return
-        built = repr(self._replica.built)
-        with suppress(OSError):
-            self._published = self._published or self._published_file.read_text("ascii")
-        if self._published == built:
-            return
-        await self.changed()
-        self._published = built
-        with suppress(OSError):  # published again after a restart
-            self._published_file.write_text(built, "ascii")
 
     async def close(self) -> None:
         """Close the connections and the file."""

@@ -1,90 +1,63 @@
-"""The change feed of an indicator feed: publishes added and removed keys, once each.
-
-The indicator store keeps the last published step. So no change is lost when a process is killed, or
-when a command without retro-matching syncs the feed.
-"""
+"""The changes of one feed, for subscribers such as retro-matching and the export to Sentinel."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from schemas.feed_ports import ChangeCursor, Changes, IndicatorChanges
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable
 
-    from consumers.sources.feeds.indicator_store import ApplyResult, IndicatorStore
-    from schemas.ledger_ports import Leases
+    from consumers.sources.feeds.indicator_store import IndicatorStore
+    from schemas.intel.indicators import Indicator
 
-MAX_UNPUBLISHED_KEYS = 200_000
-"""Number of keys after which changes are published although the sync is still running."""
-RECALL_BATCH = 20_000
-"""Indicators loaded per batch."""
-PUBLISH_LEASE_SECONDS = 3_600.0
-"""How long no other instance runs the retro-match for the same pages."""
+CHANGES_BATCH = 20_000
+"""Indicators read at once."""
 
 
-class FeedChanges:
-    """Collects and publishes the changes of one feed."""
+class FeedChanges(IndicatorChanges):
+    """The published changes of a feed in this instance's store."""
 
-    def __init__(self, feed: str, store: IndicatorStore, leases: Leases | None) -> None:
-        """With *leases*, only one of the instances that share a feed publishes a change."""
-        self.on_added: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Called with the addresses and networks that may be new in the feed."""
-        self.on_network_added: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Called instead of ``on_added`` if another instance publishes the same change."""
-        self.on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None
-        """Called with the addresses and networks that are no longer in any feed."""
+    def __init__(self, feed: str, store: IndicatorStore) -> None:
         self._feed = feed
         self._store = store
-        self._claims = leases
-        self._keys: set[str] = set()
-        self._gone: set[str] = set()
-        self._recalled = False
 
     @property
-    def many(self) -> bool:
-        """True if so many changes are pending that they must be published now."""
-        return len(self._keys) + len(self._gone) > MAX_UNPUBLISHED_KEYS
+    @override
+    def name(self) -> str:
+        return self._feed
 
-    def add(self, applied: ApplyResult) -> None:
-        """Add the changes of a page."""
-        self._keys |= applied.keys
-        self._keys -= applied.gone
-        self._gone |= applied.gone
-        self._gone -= applied.keys
-
-    async def load_unpublished(self) -> None:
-        """Load, once, the changes that a previous process stored but did not publish."""
-        if self.on_added is None or self._recalled:
-            return
-        self._recalled = True
-        told = self._store.told(self._feed)
-        while True:
-            last, some = self._store.since(self._feed, told, RECALL_BATCH)
-            if last == told:
-                return
-            told = last
-            self._keys.update(key for one in some if not one.withdrawn for key in one.keys)
-            await asyncio.sleep(0)
-
-    async def publish(self) -> None:
-        """Publish the pending changes. They are discarded only after that succeeds."""
-        if self.on_removed is not None and self._gone:
-            await self.on_removed(frozenset(self._gone))
-        self._gone.clear()
-        if self.on_added is None:
-            self._keys.clear()  # a process with a listener loads them later
-            return
+    @property
+    @override
+    def position(self) -> ChangeCursor:
         state = self._store.state(self._feed)
-        ours = bool(self._keys)
-        if self._claims is not None and ours:
-            generation, number = state.place
-            name = f"late {self._feed} {generation}-{number}"
-            ours = await self._claims.take_lease(name, PUBLISH_LEASE_SECONDS)
-        if ours:
-            await self.on_added(frozenset(self._keys))
-        elif self._keys and self.on_network_added is not None:
-            await self.on_network_added(frozenset(self._keys))
-        self._keys.clear()
-        if self._store.told(self._feed) != state.steps:
-            self._store.keep_told(self._feed, state.steps)
+        return ChangeCursor(state.generation, state.published)
+
+    @override
+    def changes_since(self, cursor: ChangeCursor) -> Changes:
+        """See the port. Versions that match no more than before, and withdrawals, are none."""
+        following, found = self._since(cursor, self._store.extended_since, CHANGES_BATCH)
+        keys = (key for indicator in found if not indicator.withdrawn for key in indicator.keys)
+        return Changes(following, frozenset(keys))
+
+    @override
+    def indicators_since(
+        self, cursor: ChangeCursor, most: int
+    ) -> tuple[ChangeCursor, list[Indicator]]:
+        return self._since(cursor, self._store.since, most)
+
+    def _since(
+        self,
+        cursor: ChangeCursor,
+        read: Callable[[str, int, int], tuple[int, list[Indicator]]],
+        most: int,
+    ) -> tuple[ChangeCursor, list[Indicator]]:
+        generation = self.position.generation
+        if not generation:
+            return cursor, []  # nothing was read yet, perhaps only by this instance
+        start = cursor.step if cursor.generation == generation else 0
+        last, found = read(self._feed, start, most)
+        return ChangeCursor(generation, last), found

@@ -20,12 +20,13 @@ CREATE TABLE IF NOT EXISTS feeds (name TEXT PRIMARY KEY, state BLOB NOT NULL) WI
 CREATE TABLE IF NOT EXISTS indicators (
     number INTEGER PRIMARY KEY, feed TEXT NOT NULL, id TEXT NOT NULL, modified REAL NOT NULL,
     ends REAL, withdrawn INTEGER NOT NULL, step INTEGER NOT NULL, body BLOB NOT NULL,
+    extended INTEGER NOT NULL,
     UNIQUE (feed, id)
 );
 CREATE INDEX IF NOT EXISTS indicators_by_end ON indicators (ends) WHERE ends IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indicators_by_life ON indicators (feed, withdrawn, ends);
 CREATE INDEX IF NOT EXISTS indicators_by_step ON indicators (feed, step);
-CREATE TABLE IF NOT EXISTS told (feed TEXT PRIMARY KEY, step INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS indicators_by_extension ON indicators (feed, extended);
 CREATE TABLE IF NOT EXISTS keys (
     key TEXT, number INTEGER, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;

@@ -1,7 +1,7 @@
 """The indicators of all feeds in one SQLite file: by id for updates, by address for matching.
 
 One process at a time owns a file; other processes may open it read-only. Instances that share a
-ledger each have their own file, filled from the shared journal.
+ledger each have their own file, filled from the feed's snapshot.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from consumers.sources.feeds.indicator_schema import (
     opened,
     opened_read_only,
 )
+from consumers.sources.feeds.indicator_versions import extending_keys, live_keys, order
 from schemas.errors import StateRefused
 from schemas.intel.indicators import Indicator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence, Set
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
 KEEP_ENDED_SECONDS = 45 * 86_400.0
 """How long an ended indicator is kept, for late events, log exports, and older versions of it."""
 WRITE_BATCH = 400
+NO_STEP = 2**62
+"""The step of an indicator whose page is not published and will be read again."""
 STORE_NAME = "the feeds' file"
 _REMEDY = "no sync is needed, the running service updates its feeds"
 
@@ -52,14 +55,12 @@ class FeedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """When the feed last had a new or changed indicator."""
     steps: int = 0
     """Number of pages ever applied. Each indicator stores the number of its page."""
-    place: tuple[int, int] = (0, 0)
-    """Position in the shared journal, as generation and number."""
+    generation: str = ""
+    """Names the sequence of steps. An instance that begins without the others' has its own."""
+    published: int = 0
+    """The last step that all instances agree on: steps after it may be read again by another."""
     skipped: dict[str, int] = {}
     """Skipped objects, by reason."""
-    appended: int = 0
-    """Indicators in the current generation of the journal."""
-    renewed: int = 0
-    """Entries at the start of that generation, written by the renewal."""
 
 
 _state = msgspec.msgpack.Decoder(FeedState)
@@ -127,7 +128,7 @@ class IndicatorStore:
         latest: dict[str, Indicator] = {}
         for indicator in indicators:
             known = latest.get(indicator.id)
-            if known is None or _order(known) < _order(indicator):
+            if known is None or order(known) < order(indicator):
                 latest[indicator.id] = indicator
         ids = list(latest)
         with edge("reading indicators", STORE_NAME):
@@ -136,10 +137,10 @@ class IndicatorStore:
                 marks = ",".join("?" * len(batch))
                 for id_, modified, withdrawn in self._database.execute(
                     "SELECT id, modified, withdrawn FROM indicators "  # noqa: S608
-                    f"WHERE feed = ? AND id IN ({marks})",
-                    (feed, *batch),
+                    f"WHERE feed = ? AND step < ? AND id IN ({marks})",
+                    (feed, NO_STEP, *batch),
                 ):
-                    if (modified, bool(withdrawn)) >= _order(latest[id_]):
+                    if (modified, bool(withdrawn)) >= order(latest[id_]):
                         del latest[id_]
         return list(latest.values())
 
@@ -186,62 +187,52 @@ class IndicatorStore:
         self, feed: str, indicator: Indicator, step: int, applied: ApplyResult
     ) -> None:
         before = self._database.execute(
-            "SELECT number, modified, withdrawn, body FROM indicators WHERE feed = ? AND id = ?",
+            "SELECT number, modified, withdrawn, body, step FROM indicators "
+            "WHERE feed = ? AND id = ?",
             (feed, indicator.id),
         ).fetchone()
+        old = None if before is None else _indicator.decode(before[3])
+        if before is not None:
+            known = before[1], bool(before[2])
+            if known > order(indicator) or (known == order(indicator) and before[4] < NO_STEP):
+                applied.stale += 1
+                return
+        if old is not None and indicator.withdrawn and not indicator.keys:
+            indicator = replace(indicator, keys=old.keys)  # keys to retract
+        extending = extending_keys(old, indicator, now=applied.now, longest=applied.longest)
         if before is None:
-            number, old = self._insert(feed, indicator, step), None
+            number = self._insert(feed, indicator, step)
             applied.new += 1
-        elif (before[1], bool(before[2])) >= _order(indicator):
-            applied.stale += 1
-            return
         else:
-            number, old = before[0], _indicator.decode(before[3])
-            if indicator.withdrawn and not indicator.keys:
-                indicator = replace(indicator, keys=old.keys)  # keys to retract
-            self._update(number, indicator, step)
+            number = before[0]
+            self._update(number, indicator, step, extended=bool(extending))
             applied.changed += 1
-        self._index_keys(number, old, indicator, applied)
+        self._index_keys(number, indicator)
+        applied.keys |= extending
+        applied.gone |= live_keys(old) - live_keys(indicator)
+        applied.withdrawn += indicator.withdrawn
 
     def _insert(self, feed: str, indicator: Indicator, step: int) -> int:
         inserted = self._database.execute(
-            "INSERT INTO indicators (feed, id, modified, ends, withdrawn, step, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (feed, indicator.id, *_values(indicator, step)),
+            "INSERT INTO indicators (feed, id, modified, ends, withdrawn, step, body, extended) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (feed, indicator.id, *_values(indicator, step), step),
         )
         return inserted.lastrowid or 0
 
-    def _update(self, number: int, indicator: Indicator, step: int) -> None:
+    def _update(self, number: int, indicator: Indicator, step: int, *, extended: bool) -> None:
         self._database.execute(
-            "UPDATE indicators SET modified = ?, ends = ?, withdrawn = ?, step = ?, body = ? "
-            "WHERE number = ?",
-            (*_values(indicator, step), number),
+            "UPDATE indicators SET modified = ?, ends = ?, withdrawn = ?, step = ?, body = ?, "
+            "extended = iif(? OR extended = ?, ?, extended) WHERE number = ?",
+            (*_values(indicator, step), extended, NO_STEP, step, number),
         )
         self._database.execute("DELETE FROM keys WHERE number = ?", (number,))
 
-    def _index_keys(
-        self, number: int, old: Indicator | None, indicator: Indicator, applied: ApplyResult
-    ) -> None:
-        """Store the keys of a version, and add the changes to *applied*."""
-        keys = set() if indicator.withdrawn else set(indicator.keys)
-        old_keys = set() if old is None or old.withdrawn else set(old.keys)
-        applied.gone |= old_keys - keys
-        extended = old is None or _matches_more(old, indicator, applied.now, applied.longest)
-        applied.keys |= keys if extended else keys - old_keys
-        applied.withdrawn += indicator.withdrawn
+    def _index_keys(self, number: int, indicator: Indicator) -> None:
         self._database.executemany(
-            "INSERT OR IGNORE INTO keys VALUES (?, ?)", [(key, number) for key in keys]
+            "INSERT OR IGNORE INTO keys VALUES (?, ?)",
+            [(key, number) for key in live_keys(indicator)],
         )
-
-    def retain(self, feed: str, ids: Set[str]) -> set[str]:
-        """Delete the indicators of a feed that are not in *ids*; return the removed keys."""
-        gone: set[str] = set()
-        with self._transaction("deleting indicators") as database:
-            query = "SELECT number, id FROM indicators WHERE feed = ?"
-            for number, known in database.execute(query, (feed,)).fetchall():
-                if known not in ids:
-                    gone |= self._delete(number)
-        return {key for key in gone if not self._has_key(key)}
 
     def _delete(self, number: int) -> set[str]:
         """Delete an indicator; return its keys."""
@@ -250,6 +241,29 @@ class IndicatorStore:
         run("DELETE FROM keys WHERE number = ?", (number,))
         run("DELETE FROM indicators WHERE number = ?", (number,))
         return keys
+
+    def unpublish(self, feed: str, published: int) -> None:
+        """Take the steps after *published* back: another instance reads the feed from there.
+
+        Their indicators stay in use. They get another step when they come again; see
+        :meth:`delete_unpublished` for those that do not.
+        """
+        with self._transaction("storing a feed") as database:
+            for column in ("step", "extended"):
+                database.execute(
+                    f"UPDATE indicators SET {column} = ? "  # noqa: S608
+                    f"WHERE feed = ? AND {column} > ?",
+                    (NO_STEP, feed, published),
+                )
+
+    def delete_unpublished(self, feed: str) -> set[str]:
+        """Delete what was taken back and has not come again; return keys that nothing has now."""
+        gone: set[str] = set()
+        with self._transaction("deleting indicators") as database:
+            query = "SELECT number FROM indicators WHERE feed = ? AND step = ?"
+            for (number,) in database.execute(query, (feed, NO_STEP)).fetchall():
+                gone |= self._delete(number)
+        return {key for key in gone if not self._has_key(key)}
 
     def forget_feed(self, feed: str) -> None:
         """Delete a feed and its indicators."""
@@ -260,7 +274,6 @@ class IndicatorStore:
             )
             database.execute("DELETE FROM indicators WHERE feed = ?", (feed,))
             database.execute("DELETE FROM feeds WHERE name = ?", (feed,))
-            database.execute("DELETE FROM told WHERE feed = ?", (feed,))
 
     def purge_expired(self, now: float) -> set[str]:
         """Delete indicators that ended long ago; return keys without a remaining indicator."""
@@ -279,17 +292,6 @@ class IndicatorStore:
     def _has_key(self, key: str) -> bool:
         query = "SELECT 1 FROM keys WHERE key = ?"
         return self._database.execute(query, (key,)).fetchone() is not None
-
-    def told(self, feed: str) -> int:
-        """Return the last published step of a feed."""
-        with edge("reading a feed", STORE_NAME):
-            row = self._database.execute("SELECT step FROM told WHERE feed = ?", (feed,)).fetchone()
-            return int(row[0]) if row else 0
-
-    def keep_told(self, feed: str, step: int) -> None:
-        """Store the last published step of a feed."""
-        with self._transaction("storing a feed") as database:
-            database.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (feed, step))
 
     # --- queries ---
 
@@ -313,29 +315,40 @@ class IndicatorStore:
     def since(self, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
         """Return the last included step, and the indicators of the steps after *step* up to it.
 
-        Steps are never split; a step ends the result once it has *most* indicators. An incomplete
-        step, according to the feed's state, is left out.
+        Steps are never split; a step ends the result once it has *most* indicators. Steps that
+        are not published yet are left out.
         """
+        return self._since("step", feed, step, most)
+
+    def extended_since(self, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
+        """Return as :meth:`since` the indicators that have matched more sign-ins since then."""
+        return self._since("extended", feed, step, most)
+
+    def _since(self, column: str, feed: str, step: int, most: int) -> tuple[int, list[Indicator]]:
         found: list[Indicator] = []
         last = step
-        whole = self.state(feed).steps
+        published = self.state(feed).published
         with edge("reading indicators", STORE_NAME):
             for number, body in self._database.execute(
-                "SELECT step, body FROM indicators "
-                "WHERE feed = ? AND step > ? AND step <= ? ORDER BY step",
-                (feed, step, whole),
+                f"SELECT {column}, body FROM indicators "  # noqa: S608
+                f"WHERE feed = ? AND {column} > ? AND {column} <= ? ORDER BY {column}",
+                (feed, step, published),
             ):
                 if len(found) >= most and number != last:
                     break
                 last = number
                 found.append(_indicator.decode(body))
+            else:
+                last = max(step, published)
         return last, found
 
-    def all_of(self, feed: str) -> Iterator[tuple[int, Indicator]]:
-        """Yield step and indicator for all indicators of a feed, ordered by step."""
+    def all_of(self, feed: str, after: int = 0) -> Iterator[tuple[int, Indicator]]:
+        """Yield step and indicator for the indicators of the steps after a step, in order."""
         with edge("reading indicators", STORE_NAME):
             for step, body in self._database.execute(
-                "SELECT step, body FROM indicators WHERE feed = ? ORDER BY step", (feed,)
+                "SELECT step, body FROM indicators "
+                "WHERE feed = ? AND step > ? AND step < ? ORDER BY step",
+                (feed, after, NO_STEP),
             ):
                 yield step, _indicator.decode(body)
 
@@ -377,24 +390,6 @@ class IndicatorStore:
         return transaction(self._database, operation, STORE_NAME)
 
 
-def _order(indicator: Indicator) -> tuple[float, bool]:
-    """Return the sort key of a version. At the same time, a withdrawal is the later version."""
-    return indicator.modified, indicator.withdrawn
-
-
 def _values(indicator: Indicator, step: int) -> tuple[Any, ...]:
     ends = indicator.modified if indicator.withdrawn else indicator.valid_until
     return indicator.modified, ends, indicator.withdrawn, step, _encode(indicator)
-
-
-def _matches_more(old: Indicator, new: Indicator, now: float, longest: float) -> bool:
-    """Return True if a version may match past sign-ins that the old version did not match.
-
-    Feeds repeat an address while it remains malicious. Such a repetition matches nothing more.
-    """
-    ends = old.valid_until
-    if ends is None:
-        ends = max(old.modified, old.valid_from) + longest
-    still_valid = ends >= now
-    same = (old.types, old.labels, old.confidence) == (new.types, new.labels, new.confidence)
-    return not (same and still_valid and old.valid_from <= new.valid_from)

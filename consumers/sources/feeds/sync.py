@@ -1,8 +1,7 @@
 """Syncs one feed page by page. Each page is durable before the next one is requested.
 
-Of the instances that share a ledger, one at a time reads the feed and writes its pages to a
-journal, which the others follow. An entry is appended only directly after the last entry that its
-writer knows, so concurrent writers cannot corrupt the feed's cursor.
+Of the instances that share a ledger, one at a time reads the feed and publishes a snapshot of it,
+which the others follow. So a feed is read once, however many instances match it.
 """
 
 from __future__ import annotations
@@ -12,26 +11,25 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
-from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.conversion import SyncResult, converted
 from consumers.sources.feeds.indicator_store import FeedState
-from consumers.sources.feeds.journal_codec import JournalPart, packed, unpacked
+from consumers.sources.feeds.snapshot import FULL_PART_INDICATORS, FeedSnapshots, Overtaken
 from consumers.sources.feeds.sync_status import MAX_FEED_PAUSE_SECONDS, SyncStatus
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed, LedgerFailed
-from schemas.feed_ports import JournalPosition
 from schemas.intel.indicators import Indicator, WhySkipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from consumers.sources.feeds.matcher import FeedMatcher
-    from schemas.feed_ports import FeedJournal
+    from schemas.feed_ports import BlobStore
     from schemas.health import HealthReporter
     from schemas.ledger_ports import Leases
 
@@ -42,11 +40,9 @@ MAX_FEED_INDICATORS = 3_000_000
 FEED_LEASE_SECONDS = 120.0
 """Lease of a feed by one instance, renewed with each page."""
 FOLLOW_INTERVAL_SECONDS = 10.0
-"""Interval between reads of the journal."""
-JOURNAL_BATCH = 10
-"""Journal entries per write. Each has up to 60,000 bytes."""
-MAX_JOURNAL_ENTRIES, MAX_JOURNAL_FACTOR = 5_000, 2
-"""A journal is renewed at this number of entries, or at this multiple of the feed's size."""
+"""Interval between looks for a new snapshot, by which instances learn of each other's reads."""
+MAX_REMOVED_KEYS = 200_000
+"""Keys of removed indicators kept until they are taken."""
 
 
 class FeedReader(Protocol):
@@ -63,13 +59,10 @@ class FeedReader(Protocol):
 class SharedFeed:
     """The parts of a feed that instances share."""
 
-    journal: FeedJournal
+    blobs: BlobStore
+    """Where the snapshots are."""
     leases: Leases
     """The leases that decide which instance reads the feed."""
-
-
-class _Overtaken(Exception):
-    """Another instance has appended to the journal, so it reads the feed."""
 
 
 class FeedSync:
@@ -101,29 +94,13 @@ class FeedSync:
         self._interval = interval
         self._now = now
         self._status = SyncStatus(name, interval, health, now)
-        self._shared = shared
-        self._changes = FeedChanges(
-            name, feeds.store, shared.leases if shared is not None else None
-        )
+        self._leases = shared.leases if shared is not None else None
+        self._snapshots = FeedSnapshots(name, shared.blobs) if shared is not None else None
         self._max_indicators = max_indicators
-        self._retained: set[str] | None = None
-        """Ids at the start of a new generation, while that start is being read."""
+        self._removed: set[str] = set()
+        self._unpublished = 0
         self._size = 0
         self._followed = 0.0
-
-    def listen(
-        self,
-        changed: Callable[[Collection[str]], Awaitable[None]],
-        beside: Callable[[Collection[str]], Awaitable[None]] | None = None,
-        on_removed: Callable[[Collection[str]], Awaitable[None]] | None = None,
-    ) -> None:
-        """Register listeners for added and removed addresses and networks.
-
-        The parameters are the listeners of :class:`FeedChanges`, in order.
-        """
-        self._changes.on_added = changed
-        self._changes.on_network_added = beside
-        self._changes.on_removed = on_removed
 
     @property
     def problem(self) -> str | None:
@@ -135,15 +112,19 @@ class FeedSync:
         """The stored state of the feed."""
         return self._store.state(self.name)
 
+    def take_removed(self) -> set[str]:
+        """Return the addresses and networks that no feed lists any more since the last call."""
+        removed, self._removed = self._removed, set()
+        return removed
+
     async def sync_if_due(self) -> None:
-        """Sync if it is due, and follow the shared journal if there is one. Never raises."""
+        """Sync if it is due, and follow the snapshots of other instances. Never raises."""
         now = self._now()
         if now < self._followed or self._status.next_sync - now > max(
             self._interval, MAX_FEED_PAUSE_SECONDS
         ):
             self._followed = self._status.next_sync = 0.0  # the system clock was set back
         try:
-            await self._changes.load_unpublished()
             if now - self._followed >= FOLLOW_INTERVAL_SECONDS:
                 self._followed = now
                 await self.follow()
@@ -160,12 +141,12 @@ class FeedSync:
     async def sync(self, *, force: bool = False) -> SyncResult:
         """Read the feed to its end if it is due or with *force*. Report and raise FeedFailed."""
         self.last = SyncResult()
-        await self._prepare()
+        await self.follow()
+        self._start_anew_if_changed()
         synced = self.state.synced
         age = self._now() - synced if synced is not None else -1.0  # negative with another clock
         if not force and synced is not None and 0 <= age < self._interval:
             self._status.succeeded(synced + self._interval)
-            await self._changes.publish()
             return self.last
         if not await self._acquire():
             self._status.next_sync = self._now() + FOLLOW_INTERVAL_SECONDS
@@ -175,16 +156,14 @@ class FeedSync:
         except FeedFailed as error:
             self._status.failed(error)
             raise
-        except _Overtaken:
-            await self._follow_writer()
+        except Overtaken:
+            log.info("another instance has read the feed meanwhile", feed=self.name)
+            await self.follow()
             self._status.next_sync = self._now() + FOLLOW_INTERVAL_SECONDS
         else:
             self._status.succeeded(self._now() + self._interval)
         finally:
-            try:
-                await self._changes.publish()
-            finally:
-                await self._release()
+            await self._release()
         return self.last
 
     def try_again(self) -> None:
@@ -199,16 +178,32 @@ class FeedSync:
     # --- reading ---
 
     async def _read(self) -> None:
-        cursor = msgspec.convert(self.state.cursor, Cursor)
-        async for page in self._source.pages(cursor):
-            await self._apply_page(page)
-            self.progress(self.last)
-            if page.more:
-                await self._acquire()
-        await self._renew_if_long()
+        cursor, synced = msgspec.convert(self.state.cursor, Cursor), self.state.synced
+        try:
+            async for page in self._source.pages(cursor):
+                self._apply_page(page)
+                self.progress(self.last)
+                if page.more:
+                    await self._publish_if_due()
+                    await self._acquire()
+        except FeedFailed:
+            await self._publish()
+            raise
+        if self.state.synced != synced:
+            self._drop_unpublished()
+        await self._publish()
 
-    async def _apply_page(self, page: FeedPage) -> None:
-        """Write a page to the shared journal first, then to the store."""
+    def _start_anew_if_changed(self) -> None:
+        """Forget the feed if its URL or collection has changed."""
+        self._size = self._store.count(self.name)
+        state = self.state
+        if state.identity not in ("", self._identity):
+            log.warning("feed settings changed, reading the feed from the start", feed=self.name)
+            self._reset()
+            new = FeedState(identity=self._identity, steps=state.steps, generation=state.generation)
+            self._store.keep_state(self.name, new)
+
+    def _apply_page(self, page: FeedPage) -> None:
         indicators, lapsed, skipped = converted(page.objects)
         if lapsed:
             known = self._store.known(self.name, [indicator.id for indicator in lapsed])
@@ -221,24 +216,19 @@ class FeedSync:
             identity=self._identity,
             cursor=msgspec.to_builtins(page.cursor),
             steps=before.steps + 1,
+            generation=before.generation or uuid4().hex,
+            published=before.published if self._snapshots is not None else before.steps + 1,
             synced=before.synced if page.more else now,
             changed=now if fresh else before.changed,
-            appended=before.appended + len(fresh),
             skipped=dict(Counter(before.skipped) + skipped),
         )
-        if self._shared is not None:
-            place = await self._write(
-                self._shared.journal, fresh, state, JournalPosition(*before.place)
-            )
-            state.place = (place.generation, place.number)
         self._apply([(state.steps, fresh)], state)
+        self._unpublished += len(fresh)
         self.last.pages += 1
         self.last.objects += len(page.objects)
         self.last.fresh += len(fresh)
         self.last.withdrawn += sum(indicator.withdrawn for indicator in fresh)
         self.last.skipped += skipped
-        if self._changes.many:
-            await self._changes.publish()
 
     def _within_limit(self, fresh: list[Indicator], skipped: Counter[str]) -> list[Indicator]:
         """Skip new indicators beyond the limit. New versions of known indicators always fit."""
@@ -250,25 +240,6 @@ class FeedSync:
         skipped[WhySkipped.BEYOND_LIMIT.value] += len(new[room:])
         return [*(indicator for indicator in fresh if indicator.id in known), *new[:room]]
 
-    async def _write(
-        self,
-        journal: FeedJournal,
-        fresh: Sequence[Indicator],
-        state: FeedState,
-        place: JournalPosition,
-    ) -> JournalPosition:
-        """Append a page to the journal directly after *place*; return the new end.
-
-        A large page needs several writes. Only the last entry holds the state.
-        """
-        bodies = list(packed([(state.steps, indicator) for indicator in fresh], state))
-        for start in range(0, len(bodies), JOURNAL_BATCH):
-            end = await journal.extend(self.name, place, bodies[start : start + JOURNAL_BATCH])
-            if end is None:
-                raise _Overtaken
-            place = end
-        return place
-
     def _apply(self, steps: Iterable[tuple[int, Iterable[Indicator]]], state: FeedState) -> None:
         rules = self._feeds.rules.get(self.name)
         longest = rules.longest if rules is not None else None
@@ -277,112 +248,66 @@ class FeedSync:
         )
         self._feeds.applied(applied)
         self._size += applied.new
-        self._changes.add(applied)
-
-    # --- sharing ---
-
-    async def _prepare(self) -> None:
-        """Follow the journal. If the identity of the feed has changed, start from scratch."""
-        await self._changes.load_unpublished()
-        await self.follow()
-        self._size = self._store.count(self.name)
-        state = self.state
-        if state.identity in ("", self._identity):
-            return
-        log.warning("feed settings changed, reading the feed from the start", feed=self.name)
-        new = FeedState(identity=self._identity, steps=state.steps, renewed=1)
-        if self._shared is not None:
-            bodies = list(packed([], new))
-            place = await self._shared.journal.renew(
-                self.name, JournalPosition(*state.place), bodies
-            )
-            if place is None:
-                return  # another instance was first; follow it next time
-            new.place = (place.generation, place.number)
-        self._reset()
-        self._store.keep_state(self.name, new)
+        self._removed -= applied.keys
+        if len(self._removed) < MAX_REMOVED_KEYS:
+            self._removed |= applied.gone
 
     def _reset(self) -> None:
         self._store.forget_feed(self.name)
         self._feeds.load()
         self._size = 0
 
+    # --- sharing ---
+
     async def follow(self) -> None:
-        """Apply the new entries of the shared journal."""
-        if self._shared is None:
+        """Apply the snapshot that another instance has published, if it is new."""
+        if self._snapshots is None or (snapshot := await self._snapshots.fetch()) is None:
             return
-        place = JournalPosition(*self.state.place)
-        async for entries in self._shared.journal.entries(self.name, place):
-            for entry in entries:
-                self._apply_entry(entry.place, unpacked(entry.body))
-        await self._changes.publish()
-
-    def _apply_entry(self, place: JournalPosition, part: JournalPart) -> None:
-        """Apply a journal entry. A new generation replaces all earlier entries.
-
-        Stored indicators keep matching while the start of the new generation is read. Afterwards,
-        indicators that it does not contain are deleted, provided that this process has read all of
-        the start.
-        """
-        known = self.state
-        if known.identity not in ("", part.identity):
+        known, new = self.state, snapshot.state
+        if (known.identity, known.generation) == (new.identity, new.generation):
+            if new.steps == known.published:
+                return  # it is our own, perhaps of an earlier process
+            self._store.unpublish(self.name, known.published)
+        elif known.generation:
             self._reset()
-        if place.generation != known.place[0]:
-            self._retained = set() if place.number == 1 else None
-        state = part.state or self.state
-        state.place = (place.generation, place.number)
-        retained = self._retained
-        if retained is not None:
-            retained.update(
-                indicator.id for _, indicators in part.steps for indicator in indicators
-            )
-            state.renewed = place.number
-        self._apply(part.steps, state)
-        if retained is not None and part.state is not None:  # the first state ends the start
-            self._feeds.drop(self._store.retain(self.name, retained))
-            self._retained = None
+            known = FeedState()
+        try:
+            async for steps in self._snapshots.parts_after(snapshot, known.published):
+                self._apply(steps, self.state)
+                await asyncio.sleep(0)  # there may be hundreds; let other tasks run
+        except LedgerFailed:
+            self._snapshots.forget()
+            raise
+        self._store.keep_state(self.name, new)
+        if new.synced != known.synced:
+            self._drop_unpublished()
 
-    async def _follow_writer(self) -> None:
-        """Follow the instance that was first. Without one the journal is lost: recreate it."""
-        before = self.state.place
-        await self.follow()
-        if self.state.place == before:
-            log.warning("feed journal lost, recreating it", feed=self.name)
-            await self._renew()
+    def _drop_unpublished(self) -> None:
+        """Drop what only this instance has read, and what a complete read did not find again."""
+        if gone := self._store.delete_unpublished(self.name):
+            self._feeds.drop(gone)
+            self._removed |= gone
 
-    async def _renew_if_long(self) -> None:
-        """Renew the journal if it has become much longer than the feed."""
+    async def _publish_if_due(self) -> None:
+        """Publish during a long read, so that not all of it is lost with this process."""
+        if self._unpublished >= FULL_PART_INDICATORS:
+            await self._publish()
+
+    async def _publish(self) -> None:
+        """Publish what was read. Raises Overtaken if another instance was first."""
         state = self.state
-        added = state.place[1] - state.renewed
-        if (
-            added >= MAX_JOURNAL_ENTRIES
-            or state.appended >= MAX_JOURNAL_FACTOR * self._size + MAX_JOURNAL_ENTRIES
-        ):
-            await self._renew()
-
-    async def _renew(self) -> None:
-        """Replace the journal with the stored indicators of the feed."""
-        if self._shared is None:
+        if self._snapshots is None or state.published == state.steps:
             return
-        state = self.state
-        new = replace(state, appended=self._store.count(self.name))
-        bodies = []
-        for body in packed(self._store.all_of(self.name), new):
-            bodies.append(body)
-            await asyncio.sleep(0)  # there may be thousands; let other tasks run
-        place = await self._shared.journal.renew(self.name, JournalPosition(*state.place), bodies)
-        if place is not None:
-            new.place = (place.generation, place.number)
-            new.renewed = place.number
-            self._store.keep_state(self.name, new)
+        published = replace(state, published=state.steps)
+        await self._snapshots.publish(self._store, published)
+        self._unpublished = 0
+        self._store.keep_state(self.name, published)
 
     async def _acquire(self) -> bool:
         """Acquire or renew the lease of the feed; return True if this instance may read it."""
-        if self._shared is None:
-            return True
         name = f"feed {self.name}"
-        return await self._shared.leases.take_lease(name, FEED_LEASE_SECONDS)
+        return self._leases is None or await self._leases.take_lease(name, FEED_LEASE_SECONDS)
 
     async def _release(self) -> None:
-        if self._shared is not None:
-            await self._shared.leases.end_lease(f"feed {self.name}")
+        if self._leases is not None:
+            await self._leases.end_lease(f"feed {self.name}")

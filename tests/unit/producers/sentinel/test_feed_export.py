@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumers.ledger.cursors import CURSOR_LEASE_SECONDS, LedgerCursor
+from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.indicator_store import FeedState, IndicatorStore
 from producers.sentinel import feed_export as module
-from producers.sentinel.feed_export import EXPORT_LEASE_SECONDS, FeedExport
+from producers.sentinel.feed_export import FeedExport
 from schemas.durations import DAY_SECONDS
 from schemas.errors import SinkHeldBack
 from schemas.intel.indicators import Indicator
@@ -69,14 +71,16 @@ class World:
         self.sent: list[list[str]] = []
         self.failures = 0
         self.meanwhile: Any = None
-        options: dict[str, Any] = {"valid": 7 * DAY_SECONDS, "shared": notes is not None, **more}
+        self.generation = "g"
+        ledger: Any = Ledger(self.notes, folder.name)
         self.passing = FeedExport(
-            FEED,
-            self.store,
+            FeedChanges(FEED, self.store),
             self,
-            Ledger(self.notes, folder.name),  # type: ignore[arg-type]
+            LedgerCursor(ledger, "sentinel", shared=notes is not None),
+            LedgerCursor(ledger, "renewal", shared=False),
+            ledger,
             now=lambda: self.notes.time,
-            **options,
+            **{"valid": 7 * DAY_SECONDS, **more},
         )
 
     async def feed_changes(
@@ -97,7 +101,8 @@ class World:
             Indicator(**{"id": name, "modified": float(step), "keys": (A,), **more})
             for name in names
         ]
-        self.store.apply(FEED, [(step, indicators)], FeedState(steps=step), now=NOW)
+        state = FeedState(steps=step, published=step, generation=self.generation)
+        self.store.apply(FEED, [(step, indicators)], state, now=NOW)
 
     def passed(self) -> list[str]:
         """Return what was passed on since this was last asked, in order."""
@@ -162,6 +167,7 @@ async def test_what_was_read_anew_is_passed_on_anew(tmp_path: Path, world: World
         world.add(step, f"a{step}")
     await world.passing.export_if_due()
     again = World(tmp_path / "again")
+    again.generation = "another"
     again.notes.notes |= world.notes.notes
     again.add(1, "b")
     await again.passing.export_if_due()
@@ -232,7 +238,7 @@ async def test_one_of_two_passes_a_feed_on(two: tuple[World, World]) -> None:
 
 
 async def test_who_is_behind_passes_nothing_on_twice(two: tuple[World, World]) -> None:
-    """It has not read the last page in the journal yet."""
+    """It has not followed the last snapshot yet."""
     one, other = two
     for each in two:
         each.add(1, "a")
@@ -248,11 +254,44 @@ async def test_who_is_behind_passes_nothing_on_twice(two: tuple[World, World]) -
     assert other.passed() == ["c"]
 
 
-async def test_a_page_in_several_parts_is_passed_on_whole(world: World) -> None:
-    """Part of it is here: the state that ends the page comes with the last one."""
+async def test_a_page_is_passed_on_when_it_is_published(world: World) -> None:
+    """Before, another instance may read the feed from there, in other pages."""
     world.add(1, "a")
     first = Indicator(id="b", modified=2.0, keys=(A,))
-    world.store.apply(FEED, [(2, [first])], FeedState(steps=1), now=NOW)
+    state = FeedState(steps=2, published=1, generation="g")
+    world.store.apply(FEED, [(2, [first])], state, now=NOW)
+    await world.passing.export_if_due()
+    assert world.sent == [["a"]]
+
+
+async def test_an_instance_that_has_read_nothing_yet_passes_nothing_on(
+    two: tuple[World, World],
+) -> None:
+    """And does not send the others back to the start."""
+    one, other = two
+    one.add(1, "a")
+    await one.passing.export_if_due()
+    await other.passing.export_if_due()
+    one.add(2, "b")
+    await one.passing.export_if_due()
+    assert (one.passed(), other.passed()) == (["a", "b"], [])
+
+
+async def test_pages_without_news_are_passed_over(world: World) -> None:
+    """A feed is read often, and seldom says more."""
+    world.add(1, "a")
+    world.add(7)
+    await world.passing.export_if_due()
+    assert world.notes.notes["cursor sentinel"] == "g 7"
+    assert world.sent == [["a"]]
+
+
+async def test_a_page_later_the_rest_follows(world: World) -> None:
+    """With what was held back."""
+    world.add(1, "a")
+    first = Indicator(id="b", modified=2.0, keys=(A,))
+    state = FeedState(steps=2, published=1, generation="g")
+    world.store.apply(FEED, [(2, [first])], state, now=NOW)
     await world.passing.export_if_due()
     world.add(2, "c")
     await world.passing.export_if_due()
@@ -270,7 +309,7 @@ async def test_a_claim_is_renewed(
             each.add(step, f"a{step}")
 
     async def slowly() -> None:
-        one.notes.time += 0.4 * EXPORT_LEASE_SECONDS
+        one.notes.time += 0.4 * CURSOR_LEASE_SECONDS
         await other.passing.export_if_due()
 
     one.meanwhile = slowly

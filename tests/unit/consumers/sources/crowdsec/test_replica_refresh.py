@@ -20,8 +20,6 @@ from schemas.health import Problem
 from schemas.intel.verdicts import REPLICA
 
 NOW = 1_772_000_000.0
-NOWHERE = Path("/nowhere/told")
-"""Nobody keeps which replica was told."""
 
 
 @dataclass
@@ -46,7 +44,6 @@ class World:
     fetches: list[float] = field(default_factory=list)
     swaps: list[dict[str, Any]] = field(default_factory=list)
     troubles: dict[Problem, str] = field(default_factory=dict)
-    changes: int = 0
     closed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,15 +56,9 @@ class World:
             self,  # type: ignore[arg-type]
             health=self,
             now=lambda: self.time,
-            on_fetched=NOWHERE,
         )
-        made.changed = self.changed
         self.refresh = made
         return made
-
-    async def changed(self) -> None:
-        """Count."""
-        self.changes += 1
 
     async def fetch(self) -> Fetched:
         """Download, or fail."""
@@ -115,7 +106,7 @@ async def test_it_is_fetched_at_once_and_then_once_a_day() -> None:
     world = World()
     assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
     assert world.swaps == [{"now": NOW, "verified": True, "dataset": "full"}]
-    assert (world.changes, world.troubles, world.refresh.problem) == (1, {}, None)
+    assert (world.troubles, world.refresh.problem) == ({}, None)
     assert await world.looks(1.0) == 1
     assert world.fetches == [NOW, NOW + REFRESH_INTERVAL_SECONDS]
 
@@ -146,10 +137,11 @@ async def test_what_fails_is_tried_again() -> None:
         assert await world.looks(pause - 1.0) == 0
         world.time += 1.0
     assert world.troubles[Problem.FEED_DOWN] == "is down"
-    assert (world.refresh.problem, world.changes) == ("is down", 0)
+    assert world.refresh.problem == "is down"
     world.failure = None
     assert await world.looks(1.0, REFRESH_INTERVAL_SECONDS - 2.0) == 1
-    assert (world.troubles, world.refresh.problem, world.changes) == ({}, None, 1)
+    assert world.troubles == {}
+    assert not world.refresh.problem
 
 
 async def test_it_may_fail_for_weeks() -> None:
@@ -174,7 +166,6 @@ async def test_what_a_human_has_to_mend_is_told(where: str) -> None:
     assert await world.looks() == 1
     assert world.troubles == {Problem.REPLICA_REFUSED: "is refused"}
     assert (world.built, world.swaps) == (NOW - REFRESH_INTERVAL_SECONDS, [])
-    assert world.changes == 1, "only that the old one is there"
 
 
 async def test_a_command_is_told_of_failures() -> None:
@@ -244,7 +235,6 @@ async def test_both_are_closed() -> None:
         Part("connection"),  # type: ignore[arg-type]
         health=world,
         now=lambda: NOW,
-        on_fetched=NOWHERE,
     )
     await refresh.close()
     assert closed == ["connection", "file"]

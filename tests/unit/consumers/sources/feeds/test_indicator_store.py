@@ -53,7 +53,7 @@ def apply(
 ) -> ApplyResult:
     """Take in a page, and return what it changed, without the conditions that it was read in."""
     steps = [(step, indicators)]
-    told = store.apply(feed, steps, FeedState(steps=step), now=now, longest=longest)
+    told = store.apply(feed, steps, FeedState(steps=step, published=step), now=now, longest=longest)
     assert (told.now, told.longest) == (now, longest)
     return replace(told, now=0.0, longest=math.inf)
 
@@ -250,6 +250,32 @@ def test_whole_steps_are_told(store: IndicatorStore) -> None:
     assert len(steps) == store.count("one") == 15
 
 
+def test_what_matches_no_more_is_no_extension(store: IndicatorStore) -> None:
+    """A feed repeats itself: that goes to Sentinel again, and is not looked for again."""
+    apply(store, version(1.0, **BEFORE), step=1)
+    apply(store, version(2.0, **BEFORE), step=2)
+    assert [store.since("one", 1, 9)[0], len(store.since("one", 1, 9)[1])] == [2, 1]
+    assert store.extended_since("one", 1, 9) == (2, [])
+    apply(store, version(3.0, **{**BEFORE, "labels": ("malicious",)}), step=3)
+    assert len(store.extended_since("one", 2, 9)[1]) == 1
+
+
+def test_steps_that_are_taken_back(store: IndicatorStore) -> None:
+    """They match as before, come with no step, and get the one with which they come again."""
+    for step in (1, 2, 3):
+        apply(store, version(1.0, f"81.2.69.{step}", name=str(step)), step=step)
+    store.unpublish("one", 1)
+    assert len(list(store.all_keys())) == 3
+    assert [found.id for _, found in store.all_of("one")] == ["1"]
+    assert [found.id for found in store.since("one", 0, 9)[1]] == ["1"]
+    again = version(1.0, "81.2.69.2", name="2")
+    assert store.fresh("one", [again]) == [again]
+    apply(store, again, step=2)
+    assert [(step, found.id) for step, found in store.all_of("one")] == [(1, "1"), (2, "2")]
+    assert store.fresh("one", [again]) == []
+    assert [found.id for found in store.extended_since("one", 1, 9)[1]] == ["2"]
+
+
 def test_a_step_larger_than_asked_for(store: IndicatorStore) -> None:
     """It comes whole."""
     apply(store, *(version(name=str(n)) for n in range(10)), step=7)
@@ -311,7 +337,13 @@ def test_what_holds_is_counted(store: IndicatorStore) -> None:
 def test_the_state_is_kept(store: IndicatorStore, tmp_path: Path) -> None:
     """Over restarts, all of it."""
     state = FeedState(
-        identity="it", cursor={"next": "é"}, synced=1.5, steps=3, place=(1, 2), skipped={"x": 1}
+        identity="it",
+        cursor={"next": "é"},
+        synced=1.5,
+        steps=3,
+        generation="g",
+        published=2,
+        skipped={"x": 1},
     )
     store.keep_state("one", state)
     apply(store, version(), feed="two", step=9)

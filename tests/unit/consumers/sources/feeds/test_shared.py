@@ -1,4 +1,4 @@
-"""Bringing one feed up to date together with other instances, by a journal."""
+"""Bringing one feed up to date together with other instances, by snapshots."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.feeds import journal_codec as pages_module
+from consumers.sources.feeds import snapshot
 from consumers.sources.feeds import sync as sync_module
 from consumers.sources.feeds.sync import FOLLOW_INTERVAL_SECONDS
 from consumers.sources.feeds.sync_status import FIRST_FEED_PAUSE_SECONDS
+from consumers.sources.taxii.client import Cursor
 from schemas.errors import FeedFailed, LedgerFailed
-from schemas.feed_ports import JournalEntry, JournalPosition
+from schemas.feed_ports import Blob
 from schemas.health import Problem
-from tests.support.feeds import FEED, HOUR, NOW, A, B, C, Worlds, named
+from tests.support.feeds import FEED, HOUR, A, B, C, Worlds, named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -33,7 +33,7 @@ def worlds(tmp_path: Path) -> Any:
 
 async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:
     """What is new, what is withdrawn, and how far the feed was read."""
-    one, other, journal = worlds.two()
+    one, other, _ = worlds.two()
     await one.read([named(A), named(B)], [named(C)])
     other.time += FOLLOW_INTERVAL_SECONDS
     await other.sync.sync_if_due()
@@ -46,32 +46,7 @@ async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:
     await other.sync.sync_if_due()
     assert one.keys == other.keys == {B, C}
     assert one.sync.state == other.sync.state
-    assert journal.end == JournalPosition(0, 3)
-
-
-async def test_one_of_two_tells(worlds: Worlds) -> None:
-    """Who is first has read the same."""
-    one, other, _ = worlds.two()
-    await one.read([named(A)])
-    await other.sync.follow()
-    await one.sync.follow()
-    assert (one.told, other.told) == ([{A}], [])
-    await other.read([named(B)])
-    await one.sync.follow()
-    assert (one.told, other.told) == ([{A}], [{B}])
-
-
-async def test_what_is_to_be_told_survives_a_ledger_that_fails(worlds: Worlds) -> None:
-    """Else late matches of a whole run are lost."""
-    one, other, _ = worlds.two()
-    await other.read([named(A)])
-    other.told.clear()
-    one.claims.claimed.clear()
-    one.claims.failure = LedgerFailed("away")
-    await one.sync.sync_if_due()
-    one.time += FOLLOW_INTERVAL_SECONDS + FIRST_FEED_PAUSE_SECONDS
-    await one.sync.sync_if_due()
-    assert one.told == [{A}]
+    assert one.sync.state.published == 3
 
 
 async def test_a_feed_that_another_one_reads_is_left_to_it(worlds: Worlds) -> None:
@@ -98,109 +73,174 @@ async def test_a_claim_is_renewed_with_each_page(worlds: Worlds) -> None:
 
 async def test_who_was_overtaken_follows(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own page is not lost: it is read again."""
-    one, other, journal = worlds.two()
-    entries = journal.entries
+    one, other, blobs = worlds.two()
+    await one.read([named("81.2.69.1")])
+    put = blobs.put
 
-    async def overtaking(feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
-        async for some in entries(feed, after):
-            yield some
-        monkeypatch.setattr(journal, "entries", entries)
+    async def overtaken(name: str, body: bytes, *, replaces: str | None) -> str | None:
+        monkeypatch.setattr(blobs, "put", put)
         await other.read([named(B)])
+        return await put(name, body, replaces=replaces)
 
-    one.source.pages_left = [[named(A)]]
-    monkeypatch.setattr(journal, "entries", overtaking)
+    monkeypatch.setattr(blobs, "put", overtaken)
     other.claims.claimed = {}
-    await one.sync.sync(force=True)
-    assert (one.keys, one.sync.problem) == ({B}, None)
     await one.read([named(A)])
-    assert one.keys == {A, B}
-    assert journal.renewals == 0
+    assert one.sync.problem is None
+    assert one.keys - other.keys == {A}, "it stays in use"
+    await one.read([named(A)], [named(C)])
+    await other.sync.follow()
+    assert one.keys == other.keys > {A, B, C}
+    assert list(one.store.all_of(FEED)) == list(other.store.all_of(FEED))
+    for each in (one, other):
+        each.see()
+        assert {A, B, C} <= set().union(*each.told), "whoever moves the cursor misses nothing"
 
 
-async def test_a_journal_that_was_lost_is_made_anew(worlds: Worlds) -> None:
-    """A table of another name, or one that somebody deleted: what is kept goes there."""
-    one, other, journal = worlds.two()
+async def test_a_write_whose_answer_was_lost_is_known_as_ours(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt finds another version than expected: that of the first."""
+    one, other, blobs = worlds.two()
+    put = blobs.put
+
+    async def twice(name: str, body: bytes, *, replaces: str | None) -> str | None:
+        await put(name, body, replaces=replaces)
+        return await put(name, body, replaces=replaces)
+
+    monkeypatch.setattr(blobs, "put", twice)
     await one.read([named(A)])
-    journal.end, journal.kept = JournalPosition(), []
-    for _ in range(3):
-        one.time += HOUR
-        one.source.pages_left = [[named(B)]]
-        await one.sync.sync_if_due()
+    await one.read([named(B)])
+    assert one.sync.state.published == one.sync.state.steps == 2
+    await other.sync.follow()
+    assert other.keys == {A, B}
+
+
+async def test_a_snapshot_that_was_lost_is_made_anew(worlds: Worlds) -> None:
+    """Another container, or one that somebody emptied: what is kept goes there."""
+    one, other, blobs = worlds.two()
+    await one.read([named(A)])
+    blobs.kept.clear()
+    one.time += HOUR
+    one.source.pages_left = [[named(B)]]
+    await one.sync.sync_if_due()
     await other.sync.follow()
     assert one.keys == other.keys == {A, B}
 
 
-async def test_a_journal_is_renewed(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it holds much more than the feed; who follows has the same after it."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 4)
-    one, other, journal = worlds.two()
+async def test_a_part_that_is_missing_is_told(worlds: Worlds) -> None:
+    """Nothing of the feed is forgotten, and the snapshot is read again."""
+    one, other, blobs = worlds.two()
+    await one.read([named(A)])
+    await other.sync.follow()
+    await one.read([named(B)])
+    kept = {name: blob for name, blob in blobs.kept.items() if not name.endswith("/index")}
+    for name in kept:
+        del blobs.kept[name]
+    with pytest.raises(LedgerFailed, match="part of the snapshot"):
+        await other.sync.follow()
+    assert other.keys == {A}
+    blobs.kept |= kept
+    await other.sync.follow()
+    assert other.keys == {A, B}
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"\x81\xa1x\x01"])
+@pytest.mark.parametrize("index", [True, False])
+async def test_what_cannot_be_read_is_told(worlds: Worlds, body: bytes, index: bool) -> None:
+    """It is trouble of the feed, and ends with the next snapshot that can be read."""
+    one, other, blobs = worlds.two()
+    await one.read([named(A)])
+    name = next(name for name in blobs.kept if name.endswith("/index") == index)
+    blobs.kept[name] = Blob(body, blobs.kept[name].version)
+    other.claims.claimed[f"feed {FEED}"] = "one"
+    await other.sync.sync_if_due()
+    assert "snapshot" in other.health.now[Problem.FEED_DOWN]
+
+
+async def test_parts_are_replaced(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one while it is small, all when they hold much more than the feed."""
+    monkeypatch.setattr(snapshot, "FULL_PART_INDICATORS", 3)
+    one, other, blobs = worlds.two()
+    seen: list[int] = []
     for number in range(6):
         await one.read([named(A, number), named("81.2.69.0/24", number)])
-        if number == 2:
-            await other.sync.follow()
-    assert (journal.renewals, journal.end) == (1, JournalPosition(1, 3))
-    assert one.sync.state.appended == 6
+        seen.append(blobs.parts)
+    assert max(seen) <= 2
+    await one.read([named(f"81.2.70.{n}") for n in range(7)])
+    await one.read([named(f"81.2.71.{n}") for n in range(2)])
+    await one.read([named(f"81.2.72.{n}") for n in range(1)])
     await other.sync.follow()
-    assert one.keys == other.keys == {A, "81.2.69.0/24"}
-    assert one.sync.state == other.sync.state
+    assert one.keys == other.keys
+    assert len(one.keys) == 12
     assert list(one.store.all_of(FEED)) == list(other.store.all_of(FEED))
+    writes = blobs.writes
+    await one.read([named("81.2.73.1")])
+    assert blobs.writes == writes + 2, "the last part, and the index"
+    await one.read([])
+    assert blobs.writes == writes + 3, "the index, which tells when the feed was read"
 
 
-async def test_a_renewed_journal_is_not_renewed_again(
+async def test_parts_that_no_index_names_are_deleted(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two and a half million indicators that would be five thousand entries with every read."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 4)
-    monkeypatch.setattr(pages_module, "PACK_BATCH", 2)
-    one, _, journal = worlds.two()
-    await one.read([named(f"81.2.69.{n}") for n in range(20)])
-    for _ in range(3):
-        await one.read([])
-    assert journal.renewals <= 1
+    """A process ended after it had written them; they go when all parts are replaced."""
+    monkeypatch.setattr(snapshot, "FULL_PART_INDICATORS", 3)
+    one, _, blobs = worlds.two()
+    blobs.kept[f"feeds/{FEED}/orphan"] = Blob(b"", "v")
+    blobs.kept["feeds/another/orphan"] = Blob(b"", "v")
+    await one.read([named(A), named(B), named(C)])
+    assert set(blobs.kept) > {"feeds/another/orphan"}
+    assert f"feeds/{FEED}/orphan" not in blobs.kept
 
 
-async def test_a_renewal_hides_nothing(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a new generation is read, what was known goes on to match."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
-    monkeypatch.setattr(pages_module, "PACK_BATCH", 1)
-    one, other, journal = worlds.two()
-    names = [f"81.2.69.{n}" for n in range(6)]
-    await one.read([named(name) for name in names])
+async def test_a_follower_reads_what_is_new_alone(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a feed with hundreds of parts; and nothing while nothing was published."""
+    monkeypatch.setattr(snapshot, "FULL_PART_INDICATORS", 2)
+    one, other, blobs = worlds.two()
+    for number in range(5):
+        await one.read([named(f"81.2.{number}.1"), named(f"81.2.{number}.2")])
     await other.sync.follow()
-    await one.read([named(A)], [named(B)])
-    await one.read([named(C)])
-    seen: list[int] = []
-    entries = journal.entries
-
-    async def watched(feed: str, after: JournalPosition) -> AsyncIterator[list[JournalEntry]]:
-        async for some in entries(feed, after):
-            yield some
-            seen.append(len(other.feeds.matching(names)))
-
-    monkeypatch.setattr(journal, "entries", watched)
-    assert journal.end.generation > other.sync.state.place[0]
+    assert blobs.parts == 5
+    await one.read([named(A)])
+    reads = blobs.reads
     await other.sync.follow()
-    assert len(seen) > 2
-    assert set(seen) == {len(names)}
+    await other.sync.follow()
+    assert blobs.reads == reads + 1 + 1 + 1, "the index, a part, the same index"
+    assert other.keys == one.keys
 
 
-async def test_a_renewal_is_no_news(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_read_is_published_while_it_lasts(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes over goes on from there."""
+    monkeypatch.setattr(sync_module, "FULL_PART_INDICATORS", 2)
+    one, other, _ = worlds.two()
+    one.source.failure = FeedFailed("is down")
+    with pytest.raises(FeedFailed):
+        await one.read([named(A), named(B)], [named(C)])
+    await other.read([])
+    assert other.keys == {A, B, C}
+    assert other.source.cursors == [Cursor(next="1")]
+
+
+async def test_replaced_parts_are_no_news(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was known, and told, before is not looked for again among the sign-ins of lately."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
-    one, other, journal = worlds.two()
+    monkeypatch.setattr(snapshot, "FULL_PART_INDICATORS", 100)
+    one, other, _ = worlds.two()
     await one.read([named(A), named(B)])
     await other.sync.follow()
-    other.told.clear()
+    other.see()
     await one.read([named(C)])
-    await one.read([])
-    assert journal.end.generation > other.sync.state.place[0]
     await other.sync.follow()
-    assert A not in {key for some in other.told for key in some}
+    other.see()
+    assert other.told == [{A, B}, {C}]
 
 
 async def test_another_feed_begins_anew_for_all(worlds: Worlds) -> None:
     """Who follows forgets the old one, in whatever state it is."""
-    one, other, journal = worlds.two()
+    one, other, blobs = worlds.two()
     await one.read([named(A)])
     await other.sync.follow()
     one.new_sync("another")
@@ -208,49 +248,10 @@ async def test_another_feed_begins_anew_for_all(worlds: Worlds) -> None:
     other.new_sync("another")
     await other.sync.follow()
     assert one.keys == other.keys == {B, C}
-    assert journal.end == JournalPosition(1, 3)
     assert one.sync.state == other.sync.state
-    third = worlds.open("third", journal=journal, identity="another")
+    third = worlds.open("third", blobs=blobs, identity="another")
     await third.sync.follow()
     assert third.keys == {B, C}
-
-
-async def test_another_feed_in_a_renewed_journal(
-    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An instance comes back that knows the old one, and finds the new one in several entries."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 1)
-    monkeypatch.setattr(pages_module, "PACK_BATCH", 1)
-    one, other, journal = worlds.two()
-    await one.read([named("81.2.69.1")])
-    await other.sync.follow()
-    one.new_sync("another")
-    await one.read([named(A), named(B), named(C)])
-    assert journal.renewals >= 2
-    other.new_sync("another")
-    await other.sync.follow()
-    assert one.keys == {A, B, C}
-    assert other.keys == {A, B, C}
-
-
-async def test_what_was_swept_while_one_was_away(
-    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was withdrawn and forgotten; who comes back learns it from the renewed journal."""
-    monkeypatch.setattr(sync_module, "MAX_JOURNAL_ENTRIES", 2)
-    one, other, journal = worlds.two()
-    await one.read([named(A), named(B)])
-    await other.sync.follow()
-    assert other.keys == {A, B}
-    await one.read([named(A, 1.0, revoked=True)])
-    generation = journal.end.generation
-    one.feeds.drop(one.store.purge_expired(NOW + 60 * 24 * HOUR))
-    for number in range(3):
-        await one.read([named(B, 10.0 + number)])
-    assert journal.end.generation > generation
-    await other.sync.follow()
-    assert one.keys == {B}
-    assert other.keys == {B}
 
 
 async def test_trouble_ends_when_another_one_reads_the_feed(worlds: Worlds) -> None:

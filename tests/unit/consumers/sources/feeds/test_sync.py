@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.sources.feeds import changes as news
 from consumers.sources.feeds.indicator_schema import FEEDS_FILE
 from consumers.sources.feeds.indicator_store import FeedState
 from consumers.sources.feeds.matcher import FeedRules
@@ -316,16 +315,6 @@ async def test_what_is_named_is_told_though_the_run_fails(worlds: Worlds) -> Non
     with pytest.raises(FeedFailed):
         await world.read([named(A)])
     assert world.told == [{A}]
-
-
-async def test_what_is_named_is_told_now_and_then(
-    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A first run may take long."""
-    monkeypatch.setattr(news, "MAX_UNPUBLISHED_KEYS", 1)
-    world = worlds.open()
-    await world.read([named(A), named(B)], [named(C)])
-    assert world.told == [{A, B}, {C}]
 
 
 async def test_an_indicator_that_goes_on_after_a_gap_is_told(worlds: Worlds) -> None:
