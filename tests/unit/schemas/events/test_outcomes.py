@@ -21,10 +21,20 @@ from tests.recorded.others import ACTIVITY, ROW
 
 CODES = {
     Outcome.SUCCESS: [0],
-    Outcome.PASSWORD_ACCEPTED: [50072, 50074, 50076, 50079, 50097, 50158, 53003, 65001, 500121],
-    Outcome.INTERRUPTED: [50058, 50125, 50140],
+    Outcome.PASSWORD_ACCEPTED: [
+        *(50072, 50074, 50076, 50078, 50079, 50097, 50158, 65001, 500121),
+        *(50005, 50105, 50127, 50129, 50131, 50135, 90094),
+        *range(53000, 53005),
+        *(53010, 53011),
+        *range(530032, 530036),
+        *(50057, 50133, 50155, 50173),
+    ],
+    Outcome.INTERRUPTED: [
+        *(50058, 50125, 50140),
+        *(700082, 70008, 50089, 50132, 70016, 50199, 65004, 70043, 70044),
+    ],
     Outcome.FAILURE: [
-        *(50011, 50053, 50089, 50126, 50132, 50133, 90072, 900941),
+        *(50011, 50034, 50053, 50056, 50126, 90072, 900941),
         *(1000000, 7000215, 7000222, -1, 1),
     ],
 }
@@ -37,6 +47,23 @@ def test_entra_codes(code: int, expected: Outcome) -> None:
     """The codes seen in recordings, as number and as text."""
     assert outcome_of_code(code) is expected
     assert outcome_of_code(str(code)) is expected
+
+
+def test_outcomes_are_ranked() -> None:
+    """By how near to success a sign-in got."""
+    assert sorted(Outcome, key=lambda one: one.rank) == [
+        Outcome.FAILURE,
+        Outcome.UNKNOWN,
+        Outcome.INTERRUPTED,
+        Outcome.PASSWORD_ACCEPTED,
+        Outcome.SUCCESS,
+    ]
+
+
+def test_a_code_that_microsoft_alone_counts_says_so() -> None:
+    """An analyst reads it in the table."""
+    for code in (50057, 50133, 50155, 50173):
+        assert "as Microsoft's spray rule does" in ENTRA_CODES[code][1]
 
 
 def test_zero_is_the_only_success() -> None:
