@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in that waits for the verdict on its address. ``key`` is its FindingId.
+    """A sign-in that waits for the verdict on its address.
+
+    ``key`` is its FindingId and the rank of its outcome: one sign-in with MFA is several records.
 
     ``own`` is the score of the event itself, ``place`` the score of its location at that time.
     ``parts`` is the breakdown of both: reasons and points.

@@ -70,7 +70,7 @@ class AddressState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
 
 
 class PackedSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A pending sign-in as it is stored. ``key`` is its FindingId."""
+    """A pending sign-in as it is stored. ``key`` is that of the sign-in."""
 
     key: str
     enqueued_at: float

@@ -79,7 +79,9 @@ class Judge:
             wall=wall,
             delay=max(0.0, now - details.event_time.timestamp()),
         )
-        if self._deduplicator.is_repeat(row["FindingId"], decision.severity.rank):
+        if self._deduplicator.is_repeat(
+            row["FindingId"], decision.severity.rank, details.outcome.rank
+        ):
             return None
         emitted = self._aggregator.take(row, details)
         self.aggregates += emitted is None
@@ -88,6 +90,10 @@ class Judge:
     def close_aggregates(self, before: float | None, wall: datetime) -> list[FindingRow]:
         """Return the aggregates of hours that ended before *before*; of all hours if None."""
         return self._aggregator.close(before, wall)
+
+
+_OUTCOME_RANKS = 8
+"""More than there are ranks of outcomes, so that both ranks fit in one number."""
 
 
 class Deduplicator:
@@ -101,13 +107,19 @@ class Deduplicator:
         self._young: dict[str, int] = {}
         self._old: dict[str, int] = {}
 
-    def is_repeat(self, finding: str, rank: int) -> bool:
-        """Return True if *finding* was made before with at least this severity; remember it."""
-        before = max(self._young.get(finding, 0), self._old.get(finding, 0))
-        self._young[finding] = max(before, rank)
+    def is_repeat(self, finding: str, severity: int, outcome: int) -> bool:
+        """Return True if *finding* was made with at least this severity and outcome; remember it.
+
+        *severity* and *outcome* are ranks. One sign-in with MFA is several records with one id:
+        the first tells that the password was accepted, the last that the sign-in succeeded.
+        """
+        known = self._young.get(finding) or self._old.get(finding, 0)
+        severity_before, outcome_before = divmod(known, _OUTCOME_RANKS)
+        highest = max(severity, severity_before), max(outcome, outcome_before)
+        self._young[finding] = highest[0] * _OUTCOME_RANKS + highest[1]
         if len(self._young) >= self._half:
             self._old, self._young = self._young, {}
-        return before >= rank
+        return highest == (severity_before, outcome_before)
 
 
 class Aggregator:

@@ -113,7 +113,8 @@ class PendingSignIns:
                         evicted += 1
                         continue
                     details = signin.details(enqueued=enqueued, fallback_time=fallback)
-                    key = finding_id(details.table, details.event_id, address)
+                    finding = finding_id(details.table, details.event_id, address)
+                    key = f"{finding}{details.outcome.rank}"
                     accepted.append(
                         PendingSignIn(
                             key, address, details, now, event_score, location_score, tuple(parts)

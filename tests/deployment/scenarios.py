@@ -93,6 +93,32 @@ _scenario(
     [_success(FIRST, event="better"), _success(SECOND, event="better", Severity="Low")],
     SuspiciousSignIn=("High", ""),
 )
+_scenario(
+    "right password, then a success",
+    [
+        _success(FIRST, event="mfa", Outcome="PasswordAccepted"),
+        _success(SECOND, event="mfa"),
+    ],
+    PasswordAccepted=("High", ""),
+    SuspiciousSignIn=("", "High"),
+)
+_scenario(
+    "a success whose first half arrives later",
+    [
+        _success(FIRST, event="turned", told=at("11:50")),
+        _success(SECOND, event="turned", Outcome="PasswordAccepted"),
+    ],
+    SuspiciousSignIn=("High", ""),
+)
+_scenario(
+    "a success with a lower severity than its first half",
+    [
+        _success(FIRST, event="mixed", Outcome="PasswordAccepted"),
+        _success(SECOND, event="mixed", Severity="Medium"),
+    ],
+    PasswordAccepted=("High", ""),
+    SuspiciousSignIn=("", "High"),
+)
 _scenario("ingested late", [_success(SECOND, told=at("06:00"))], SuspiciousSignIn=("", "High"))
 _scenario(
     "ingested almost two days late",

@@ -112,6 +112,32 @@ def test_an_event_delivered_twice_gives_one_finding() -> None:
     assert judged(verdict("suspicious"), details(), one) is None
 
 
+def test_a_sign_in_that_gets_further_is_told_again() -> None:
+    """With MFA it is several records with one id; what comes late never takes anything back."""
+    one = judge()
+    told = [
+        judged(verdict(), details(outcome=outcome), one)
+        for outcome in (
+            Outcome.FAILURE,
+            Outcome.PASSWORD_ACCEPTED,
+            Outcome.INTERRUPTED,
+            Outcome.SUCCESS,
+            Outcome.PASSWORD_ACCEPTED,
+            Outcome.SUCCESS,
+        )
+    ]
+    assert [found is not None for found in told] == [True, True, False, True, False, False]
+
+
+def test_an_outcome_and_a_severity_may_rise_one_after_the_other() -> None:
+    """The worse verdict of a record that did not get as far, and the success of a lesser one."""
+    one = judge()
+    assert judged(verdict(), details(outcome=Outcome.PASSWORD_ACCEPTED), one) is not None
+    assert judged(verdict("suspicious"), details(), one) is not None
+    assert judged(verdict("suspicious"), details(), one) is None
+    assert judged(verdict(), details(), one) is None, "both were told; readers join them"
+
+
 def test_what_repeats_too_often_becomes_one_counted_row() -> None:
     """Failures beyond the limit are counted by hour; their row has a stable id."""
 
