@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from schemas.events.times import parse_time
+from schemas.events.times import is_plausible, parse_time
 from schemas.intel.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def _with_cached(cached: Answer | None, verdicts: list[Verdict]) -> list[Verdict
 def event_time_of(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
     """Return the start of a sign-in in seconds since the epoch, as :meth:`SignIn.details` does."""
     started = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
-    if started is None:
+    if started is None or not is_plausible(started):
         started = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
     return started.timestamp()
 

@@ -160,12 +160,9 @@ def _plain(texts: Collection[str]) -> bool:
 
 
 def _are_times(texts: Collection[str]) -> bool:
-    """Return True if ``parse_time`` reads all; TypeError or ValueError if an item is not a time.
-
-    Near the first and last date a zone offset may leave the representable range.
-    """
+    """Return True if all are plausible times; TypeError or ValueError if an item is not a time."""
     deque(map(datetime.fromisoformat, texts), maxlen=0)
-    return max(map(len, texts)) <= MAX_TIME_LENGTH and min(texts) > "0002" and max(texts) < "9999"
+    return max(map(len, texts)) <= MAX_TIME_LENGTH and min(texts) >= "2001" and max(texts) < "2099"
 
 
 def _timestamp(time: float | str) -> datetime:

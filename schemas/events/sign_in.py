@@ -27,7 +27,7 @@ from schemas.events.outcomes import (
     outcome_of_word,
 )
 from schemas.events.tables import RecordFormat, Scalar, joined
-from schemas.events.times import parse_time
+from schemas.events.times import is_plausible, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,6 +139,10 @@ def lowered(place: FieldPath) -> FieldPath:
     return tuple(part.lower() for part in place)
 
 
+_ZONE = " [utc]"
+"""What the Logs portal adds to the names of times in its exports."""
+
+
 class RecordReader:
     """Reads fields of a record, ignoring the case of names.
 
@@ -150,6 +154,9 @@ class RecordReader:
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = fold_names(record)
+        if zoned := [name for name in self.record if name.endswith(_ZONE)]:
+            bare = {name.removesuffix(_ZONE): self.record[name] for name in zoned}
+            self.record = bare | self.record
         self._parsed: dict[str, dict[str, Any] | None] = {}
 
     def at(self, place: FieldPath) -> Any:
@@ -256,12 +263,13 @@ class SignIn(msgspec.Struct, gc=False):
             return reader.first(columns.get(column, ()))
 
         texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
-        times = (parse_time(reader.first((paths,))) for paths in columns.get("event_time", ()))
-        event_time = next((time for time in times if time), None) or enqueued or fallback_time
+        read = [parse_time(reader.first((paths,))) for paths in columns.get("event_time", ())]
+        times = [time for time in read if time is not None]
+        event_time = next(filter(is_plausible, times), None) or next(iter(times), None)
         return Details(
             table=self.table,
             event_id=_event_id(first("event_id"), reader, self.form),
-            event_time=event_time,
+            event_time=event_time or enqueued or fallback_time,
             addresses=tuple(self._spelled(reader)),
             account=(clean_text(first("account")) or "").lower(),
             outcome=outcome_of(reader, self.form),

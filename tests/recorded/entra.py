@@ -165,9 +165,7 @@ RECORDS = [
         diagnostic(
             "MicrosoftServicePrincipalSignInLogs", principal("a-9", servicePrincipalName="Exchange")
         ),
-        Expected(
-            "AADMicrosoftServicePrincipalSignInLogs", "exchange", Outcome.SUCCESS, "a-9", BEGAN
-        ),
+        Expected("MicrosoftServicePrincipalSignInLogs", "exchange", Outcome.SUCCESS, "a-9", BEGAN),
     ),
     Recorded(
         "A AD FS, US time, level as text",
@@ -312,14 +310,14 @@ RECORDS = [
     Recorded(
         "E service principal of Microsoft's own",
         "E",
-        "type:AADMicrosoftServicePrincipalSignInLogs",
+        "type:MicrosoftServicePrincipalSignInLogs",
         row(
-            "AADMicrosoftServicePrincipalSignInLogs",
+            "MicrosoftServicePrincipalSignInLogs",
             "e-14",
             UserPrincipalName=None,
             ServicePrincipalName="Build Robot",
         ),
-        _robot("AADMicrosoftServicePrincipalSignInLogs", "e-14"),
+        _robot("MicrosoftServicePrincipalSignInLogs", "e-14"),
     ),
     Recorded(
         "E AD FS row, locked",

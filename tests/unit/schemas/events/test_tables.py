@@ -192,7 +192,7 @@ def test_sign_in_tables_are_on_and_activity_tables_off() -> None:
     """What counts when nobody chooses."""
     off = {name for name, on in table_names().items() if not on}
     assert off == {
-        "AADMicrosoftServicePrincipalSignInLogs",
+        "MicrosoftServicePrincipalSignInLogs",
         "MicrosoftGraphActivityLogs",
         "OfficeActivity",
         "AuditLogs",
