@@ -267,14 +267,19 @@ class History:
         return 1 + sum(0 <= timestamp - last <= DAY_SECONDS for last in others)
 
     async def flush_if_due(self) -> None:
-        """Write the changes from time to time, earlier if they are many."""
+        """Write the changes if they are many; in a recording also from time to time."""
         now = self._clock.now()
         if self._flushed is None:
             self._flushed = now
-        if len(self._changed) >= MAX_UNWRITTEN_ENTRIES or not (
-            0 <= now - self._flushed < self._clock.mode.history_interval
-        ):
+        waited = not 0 <= now - self._flushed < self._clock.mode.history_interval
+        if len(self._changed) >= MAX_UNWRITTEN_ENTRIES or (waited and self._clock.mode.by_events):
             self._flushed = now
+            await self.flush()
+
+    async def flush_regularly(self) -> None:
+        """Write the changes from time to time, until cancelled: no sign-in waits for it."""
+        while True:
+            await asyncio.sleep(self._clock.mode.history_interval)
             await self.flush()
 
     async def flush(self) -> None:

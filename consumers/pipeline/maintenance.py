@@ -8,6 +8,8 @@ from consumers.clock import EventClock
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from consumers.enrichment.history import History
     from consumers.pipeline.enqueuer import Enqueuer
     from consumers.pipeline.evaluator import Evaluator
@@ -108,9 +110,9 @@ class Maintenance:
         await self._history.flush()
         await self._recent.flush()
 
-    async def send_lingering(self) -> None:
-        """Send findings soon after they were made, until cancelled."""
-        await self._outbox.send_lingering()
+    def loops(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the loops of a service: findings go soon, the history is written regularly."""
+        return [self._outbox.send_lingering, self._history.flush_regularly]
 
     async def _expire(self, now: float) -> None:
         """Expire pending sign-ins; by the event clock also purge expired verdicts."""

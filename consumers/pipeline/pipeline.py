@@ -103,7 +103,7 @@ class Pipeline:
 
     def loops(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the loops of a service, which run until cancelled: they act on what has come."""
-        return [self.maintenance.send_lingering, *(self.lookups.loops() if self.lookups else ())]
+        return [*self.maintenance.loops(), *(self.lookups.loops() if self.lookups else ())]
 
     async def drain(self, *, hurry: bool = False) -> None:
         """Finish all work: look up what is queued, retry what is pending, send all findings.

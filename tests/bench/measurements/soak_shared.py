@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FRESH = 0.02
 INDICATORS = 100_000
+PEOPLE = 5_000
 QUOTA = 3_000
 MAX_GROWTH = 0.1
 LATE_SECONDS = 120.0
@@ -59,7 +60,7 @@ class Traffic:
     def __init__(self, place: Site, seconds: int) -> None:
         self._place = place
         self._pool = addresses(int(seconds * RATE * FRESH) + 1_000, SEED)
-        self._writer = Writer(SEED)
+        self._writer = Writer(SEED, people=PEOPLE)
         self._sent = 0
         self.events: dict[str, list[str]] = {}
         """Ids of the events of the addresses that are watched."""
