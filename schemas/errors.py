@@ -38,6 +38,10 @@ class StateRefused(ConfigurationError):
     """The state directory is in use, or has another kind of clock or a newer version."""
 
 
+class RecordingRefused(SigninwatchError):
+    """A file is no recording. The text says what it is, and what to do."""
+
+
 class RecordingUnreadable(SigninwatchError):
     """A recording cannot be opened, or cannot be read to its end."""
 

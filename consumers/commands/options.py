@@ -24,6 +24,10 @@ spend_option = click.option(
     "--spend", is_flag=True, help="Allow real lookups with the event clock."
 )
 
+table_option = click.option(
+    "--table", metavar="NAME", help="Table of records that do not name theirs, such as SigninLogs."
+)
+
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:
     """Raise ConfigurationError if an output cannot be written or would overwrite an input."""

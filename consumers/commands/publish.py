@@ -65,15 +65,16 @@ def publish_command(
 ) -> None:
     """Send exported sign-ins to an event hub, unchanged.
 
-    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Sending a
-    file twice is harmless: the same event gets the same FindingId.
+    FILE is an export of any kind, as for replay, a folder or a pattern; - reads standard input.
+    Sending a file twice is harmless: the same event gets the same FindingId.
     """
-    from consumers.inputs.recording import sizes_of
+    from consumers.inputs.recording import expand_names, sizes_of
     from consumers.settings import load_settings
 
     settings = load_settings(config)
     if rate is not None and not math.isfinite(rate):
         raise ConfigurationError("--rate: must be a finite number of messages a second")
+    files = tuple(expand_names(files))
     require_outputs(files, {"--summary": summary})
     console = Console(stderr=True)
     options = PublishOptions(files, rate, hub, partition)

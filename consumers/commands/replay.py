@@ -17,9 +17,10 @@ from consumers.commands.options import (
     require_outputs,
     spend_option,
     state_option,
+    table_option,
     write_summary,
 )
-from schemas.errors import ConfigurationError, RecordingUnreadable
+from schemas.errors import ConfigurationError, RecordingRefused, RecordingUnreadable
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 )
 @quota_option
 @spend_option
+@table_option
 @click.pass_obj
 def replay_command(
     config: Path | None,
@@ -66,20 +68,25 @@ def replay_command(
     clock: str,
     quota: int | None,
     spend: bool,
+    table: str | None,
 ) -> None:
     """Run exported sign-ins through the pipeline.
 
-    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input.
+    FILE is an export of any kind, recognised by its content: JSON, NDJSON, CSV of the Entra or Logs
+    portal or of Purview, or Event Hubs Capture Avro; plain, gzip, zip or zstd. It may be a folder
+    or a pattern; - reads standard input.
     """
+    from consumers.inputs.recording import expand_names
     from consumers.settings import load_settings
     from consumers.wiring.replay import StateFolder
     from producers.findings_file import TopFindings
 
     settings = load_settings(config)
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
+    files = tuple(expand_names(files))
     require_outputs(files, outputs)
     late_origin = "replay" if findings == "azure" else "late"  # the bundled rules alert on late
-    options = ReplayOptions(files, clock, quota, spend, late_origin=late_origin)
+    options = ReplayOptions(files, clock, quota, spend, table=table, late_origin=late_origin)
     shown = TopFindings()
     with StateFolder(state) as folder:
         result = _replay(settings, options, folder, shown, findings)
@@ -137,6 +144,8 @@ class ReplayOptions:
     quota: int | None = None
     spend: bool = False
     origin: str = "replay"
+    table: str | None = None
+    """The table of records that do not name theirs."""
     late_origin: str = "late"
     """Origin of findings on sign-ins that waited: "replay" where rules would alert on "late"."""
 
@@ -180,8 +189,15 @@ async def replay(
         late_origin=options.late_origin,
     ) as running:
         notes = running.notes
+        refused = []
         for name in options.files:
-            await _replay_file(name, running, progress, notes)
+            try:
+                await _replay_file(name, options.table, running, progress, notes)
+            except RecordingRefused as error:
+                refused.append(error)
+        if refused and not running.pipeline.counts.messages:
+            raise refused[0]
+        notes += [f"{error}." for error in refused]
         await running.pipeline.drain(hurry=await _nothing_follows(running, folder))
         size = await running.ledger.size()
         notes += _advice(running, size.waiting, quota)
@@ -215,7 +231,7 @@ def refuse_to_spend_unasked(settings: Settings, clock: str, quota: int, *, spend
 
 
 async def _replay_file(
-    name: str, running: ReplayPipeline, progress: Progress, notes: list[str]
+    name: str, table: str | None, running: ReplayPipeline, progress: Progress, notes: list[str]
 ) -> None:
     from consumers.inputs.recording import read_recording
     from schemas.events.decode import Reject
@@ -223,7 +239,7 @@ async def _replay_file(
     batch: list[Message] = []
     size = last = 0
     try:
-        for message in read_recording(name, lambda read: progress(read, None)):
+        for message in read_recording(name, lambda read: progress(read, None), table):
             batch.append(message)
             size += len(message.body)
             last = message.position.number
@@ -238,6 +254,8 @@ async def _replay_file(
         notes.append(f"{error}; messages before it were replayed.")
     await running.pipeline.process(batch)
     progress(0, running)
+    if not last:
+        notes.append(f"{name} is empty.")
 
 
 def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
@@ -281,9 +299,12 @@ def _advice(running: ReplayPipeline, waiting: int, quota: int) -> list[str]:
         )
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(
-            "Most records could not be read. A file needs one JSON object per line: "
-            "`jq -c . FILE` converts pretty-printed JSON."
+            "Most records could not be read. A file needs JSON objects, or CSV with a line of "
+            "column names."
         )
     elif counts.signins == 0 and counts.records:
-        notes.append("No sign-ins were found; check the skip reasons and the TABLES setting.")
+        notes.append(
+            "No sign-ins were found; check the skip reasons and the TABLES setting. --table names "
+            "the table of records that do not."
+        )
     return notes

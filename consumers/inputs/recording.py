@@ -1,4 +1,8 @@
-"""Messages from recordings: JSON lines, plain or gzipped, or Event Hubs Capture Avro."""
+"""Messages from recordings and exports, recognised by their content.
+
+Files of any name: JSON lines, JSON documents, CSV or Event Hubs Capture Avro; plain, gzipped,
+zipped or compressed with Zstandard; in UTF-8 or UTF-16.
+"""
 
 from __future__ import annotations
 
@@ -6,54 +10,97 @@ import gzip
 import io
 import struct
 import sys
+import zipfile
 import zlib
+from collections import deque
+from glob import glob
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fastavro
+import orjson
+from backports import zstd
 
-from schemas.errors import ConfigurationError, RecordingUnreadable
+from consumers.inputs.content import SAMPLE_BYTES, RecodedReader, encoding_of, refusal_of
+from consumers.inputs.csv_export import csv_records, looks_like_csv
+from consumers.inputs.json_export import (
+    Documents,
+    batched,
+    bodies_in_line,
+    is_broken_line,
+    is_complete,
+)
+from schemas.errors import ConfigurationError, RecordingRefused, RecordingUnreadable
 from schemas.events.decode import MAX_BODY_BYTES
+from schemas.events.framing import records_of
 from schemas.events.times import parse_time
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-GZIP = b"\x1f\x8b"
-AVRO = b"Obj\x01"
-_BROKEN_GZIP = (EOFError, OSError, zlib.error)
+GZIP, ZIP, ZSTD, AVRO = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"Obj\x01"
+MAX_NESTED = 3
+"""Compressions within each other, as of a gzipped file in an archive."""
+_BUFFER_BYTES = 1 << 20
+_BROKEN = (EOFError, OSError, zlib.error, zipfile.BadZipFile, zstd.ZstdError)
+"""Errors of a truncated or damaged archive."""
 _BROKEN_AVRO = (
-    EOFError,
+    *_BROKEN,
     KeyError,
     IndexError,
     MemoryError,
     TypeError,
     ValueError,
-    OSError,
     OverflowError,
     struct.error,
-    zlib.error,
 )
 """Errors that fastavro raises on a truncated or damaged file; it has no error type of its own."""
+_OFFICE = {"xl/workbook.xml": "an Excel workbook", "word/document.xml": "a Word document"}
 
 
-def read_recording(name: str, progress: Callable[[int], None]) -> Iterator[Message]:
+def read_recording(
+    name: str, progress: Callable[[int], None], table: str | None = None
+) -> Iterator[Message]:
     """Yield the messages of a recording in order; ``-`` is standard input.
 
-    *progress* receives the number of bytes read. Raises ConfigurationError if the recording cannot
-    be opened. Raises RecordingUnreadable where it becomes unreadable, after all messages before.
+    *progress* receives the number of bytes read. *table* is the table of records that do not name
+    theirs. Raises ConfigurationError if the recording cannot be opened, RecordingRefused if it is
+    something else, and RecordingUnreadable where it becomes unreadable, after all messages before.
     """
     with _opened(name) as raw:
-        watched = io.BufferedReader(_ProgressReader(raw, progress), 1 << 20)
-        head = watched.peek(4)[:4]
-        if head.startswith(GZIP):
-            with gzip.GzipFile(fileobj=watched) as unzipped:
-                buffered = io.BufferedReader(_GzipReader(unzipped), 1 << 20)
-                inner = _peeked(name, buffered)
-                yield from _messages(name, buffered, inner)
+        watched = io.BufferedReader(_ProgressReader(raw, progress), _BUFFER_BYTES)
+        messages = _messages(name, watched, MAX_NESTED)
+        yield from messages if table is None else _named(messages, table)
+
+
+def expand_names(names: Sequence[str]) -> list[str]:
+    """Return the files of names, folders and patterns such as ``*.csv``, each once.
+
+    Raises ConfigurationError for a name without a file.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        path = Path(name)
+        if name == "-" or path.is_file():
+            found[name] = None
+        elif path.is_dir():
+            files = sorted(str(inner) for inner in path.rglob("*") if inner.is_file())
+            if not files:
+                raise ConfigurationError(f"{name}: is an empty folder")
+            found |= dict.fromkeys(files)
+        elif files := _matching(name):
+            found |= dict.fromkeys(files)
         else:
-            yield from _messages(name, watched, head)
+            require_recording(name)
+            found[name] = None
+    return list(found)
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the files of a pattern, which a shell has not expanded."""
+    return sorted(name for name in glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207 - absolute patterns
 
 
 def require_recording(name: str) -> None:
@@ -86,37 +133,145 @@ def _opened(name: str) -> io.FileIO:
         raise ConfigurationError(f"{name}: {error.strerror}") from None
 
 
-def _peeked(name: str, stream: io.BufferedReader[Any]) -> bytes:
+# --- archives ---
+
+
+def _messages(name: str, stream: io.BufferedReader[Any], nested: int) -> Iterator[Message]:
+    """Yield the messages of a stream, unpacked first if it is compressed."""
     try:
-        return stream.peek(4)[:4]
-    except _BROKEN_GZIP as error:
+        sample = stream.peek(SAMPLE_BYTES)[:SAMPLE_BYTES]
+    except _BROKEN as error:
         raise RecordingUnreadable(f"{name}: {error}") from None
+    if nested and sample.startswith(GZIP):
+        with gzip.GzipFile(fileobj=stream) as unzipped:
+            yield from _messages(name, _buffered(_PromptReader(unzipped)), nested - 1)
+    elif nested and sample.startswith(ZSTD):
+        with zstd.ZstdFile(stream) as unpacked:
+            yield from _messages(name, _buffered(_PromptReader(unpacked)), nested - 1)
+    elif nested and sample.startswith(ZIP):
+        yield from _of_archive(name, stream, nested - 1)
+    elif sample.startswith(AVRO):
+        yield from _from_avro(name, stream)
+    else:
+        yield from _of_text(name, stream, sample)
 
 
-def _messages(name: str, stream: io.BufferedReader[Any], head: bytes) -> Iterator[Message]:
-    return _from_avro(name, stream) if head == AVRO else _from_lines(name, stream)
+def _buffered(raw: io.RawIOBase) -> io.BufferedReader[Any]:
+    return io.BufferedReader(raw, _BUFFER_BYTES)
 
 
-def _from_lines(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
+def _of_archive(name: str, stream: io.BufferedReader[Any], nested: int) -> Iterator[Message]:
+    """Yield the messages of all files of a zip archive, in its order."""
+    try:
+        archive = zipfile.ZipFile(stream if name != "-" else io.BytesIO(stream.read()))
+        files = [entry for entry in archive.infolist() if not entry.is_dir()]
+        office = next((what for path, what in _OFFICE.items() if path in archive.namelist()), None)
+        if office is not None:
+            raise RecordingRefused(f"{name}: {office}: save it as CSV")
+        for entry in files:
+            with archive.open(entry) as unpacked:
+                inner = io.BufferedReader(_PromptReader(unpacked), _BUFFER_BYTES)
+                yield from _messages(f"{name}/{entry.filename}", inner, nested)
+    except (*_BROKEN, RuntimeError, NotImplementedError) as error:  # the last two: encrypted
+        raise RecordingUnreadable(f"{name}: the archive cannot be read: {error}") from None
+
+
+# --- texts ---
+
+
+def _of_text(name: str, stream: io.BufferedReader[Any], sample: bytes) -> Iterator[Message]:
+    if (refusal := refusal_of(sample)) is not None:
+        raise RecordingRefused(f"{name}: {refusal}")
+    if (encoding := encoding_of(sample)) is not None:
+        stream = _buffered(RecodedReader(stream, encoding))
+    lines = _lines(name, stream)
+    first = next(lines, None)
+    if first is None:
+        return
+    number, line = first
+    if line.lstrip()[:1] in (b"{", b"[") and not is_complete(line):
+        second = next(lines, (number, b""))
+        if not is_broken_line(line, second[1]):
+            records = Documents(stream, line + second[1]).records()
+            yield from _of_records(name, enumerate(records, 1))
+            return
+        lines = chain([second], lines)
+    elif not is_complete(line) and looks_like_csv(line):
+        yield from _of_records(name, csv_records(stream, line, name))
+        return
+    yield from _of_lines(name, line, number, lines)
+
+
+def _lines(name: str, stream: io.BufferedReader[Any]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers; cut a line that is too long."""
     number = 0
     while True:
         try:
             line = stream.readline(MAX_BODY_BYTES + 2)
-            if len(line) > MAX_BODY_BYTES:
+            if len(line) > MAX_BODY_BYTES and number:
                 _skip_line(line, stream)
-        except _BROKEN_GZIP as error:
+        except _BROKEN as error:
             raise RecordingUnreadable(f"{name}: unreadable after line {number}: {error}") from None
         if not line:
             return
         number += 1
-        body = line.strip()
-        if body:
-            yield Message(body, Position(name, number))
+        if line.strip():
+            yield number, line
 
 
 def _skip_line(line: bytes, stream: io.BufferedReader[Any]) -> None:
     while line and not line.endswith(b"\n"):
         line = stream.readline(1 << 20)
+
+
+def _of_lines(
+    name: str, first: bytes, number: int, lines: Iterator[tuple[int, bytes]]
+) -> Iterator[Message]:
+    line = first
+    while True:
+        for body in bodies_in_line(line.strip()):
+            yield Message(body, Position(name, number))
+        following = next(lines, None)
+        if following is None:
+            return
+        number, line = following
+
+
+def _of_records(name: str, records: Iterator[tuple[int, bytes]]) -> Iterator[Message]:
+    """Yield numbered records, many in a message; the position is that of the first."""
+    numbers: deque[int] = deque()
+
+    def noted() -> Iterator[bytes]:
+        for number, record in records:
+            numbers.append(number)
+            yield record
+
+    begin = 1
+    try:
+        for body in batched(noted()):
+            begin = numbers[0]
+            numbers.clear()
+            yield Message(body, Position(name, begin))
+    except _BROKEN as error:
+        raise RecordingUnreadable(f"{name}: unreadable after record {begin}: {error}") from None
+
+
+def _named(messages: Iterator[Message], table: str) -> Iterator[Message]:
+    """Name the table of the records that do not name theirs."""
+    for message in messages:
+        records = [_with_table(record, table) for record in records_of(message.body)]
+        for body in batched(records):
+            yield Message(body, message.position, message.enqueued)
+
+
+def _with_table(record: bytes, table: str) -> bytes:
+    try:
+        fields = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return record
+    if not isinstance(fields, dict) or {"type", "category"} & {name.lower() for name in fields}:
+        return record
+    return orjson.dumps({**fields, "Type": table})
 
 
 def _from_avro(name: str, stream: io.BufferedReader[Any]) -> Iterator[Message]:
@@ -147,6 +302,18 @@ class _ProgressReader(io.RawIOBase):
         """Return True."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True for a file; an archive has its table at the end."""
+        return self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Seek in the file."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self._raw.tell()
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read like a raw stream."""
         data = self._raw.read(len(buffer))
@@ -155,11 +322,12 @@ class _ProgressReader(io.RawIOBase):
         return len(data)
 
 
-class _GzipReader(io.RawIOBase):
-    """Returns unzipped data immediately, so that a truncated file loses only its end."""
+class _PromptReader(io.RawIOBase):
+    """Returns unpacked data immediately, so that a truncated file loses only its end."""
 
-    def __init__(self, unzipped: gzip.GzipFile) -> None:
-        self._unzipped = unzipped
+    def __init__(self, unpacked: Any) -> None:
+        """*unpacked* has ``read1``."""
+        self._unpacked = unpacked
 
     def readable(self) -> bool:
         """Return True."""
@@ -167,6 +335,6 @@ class _GzipReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read like a raw stream."""
-        data = self._unzipped.read1(len(buffer))
+        data = self._unpacked.read1(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -109,7 +109,7 @@ def _is_valid(text: bytes) -> bool:
 
 def _is_bracketed(line: bytes) -> bool:
     """Return True if a line looks like a whole object or array."""
-    return line[:1] in (b"{", b"[") and _closing_of(line, 1) == len(line)
+    return line[:1] in (b"{", b"[") and closing_of(line, 1) == len(line)
 
 
 def _items(text: bytes) -> Iterator[bytes]:
@@ -155,10 +155,10 @@ def _records_value(text: bytes) -> bytes | None:
 
 def _end_of_value(text: bytes, start: int) -> int:
     """Return the end of a value whose first bracket ends at *start*, or of truncated text."""
-    return _closing_of(text, start) or len(text)
+    return closing_of(text, start) or len(text)
 
 
-def _closing_of(text: bytes, start: int) -> int | None:
+def closing_of(text: bytes, start: int) -> int | None:
     """Return the end of the bracket that closes the bracket before *start*, or None."""
     depth = 1
     place = start

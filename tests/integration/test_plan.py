@@ -180,7 +180,7 @@ async def test_hostile_texts_reach_neither_terminal_nor_page(tmp_path: Path) -> 
     [
         (),
         ("missing.ndjson",),
-        (".",),
+        ("*.csv",),
         ("recording.ndjson", "--html", "-"),
         ("recording.ndjson", "--html", "recording.ndjson"),
         ("recording.ndjson", "--html", "no/such/folder.html"),

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from consumers.clock import EventClock
 from consumers.commands import console as screens
-from consumers.commands.options import require_outputs
+from consumers.commands.options import require_outputs, table_option
 from schemas.errors import ConfigurationError, RecordingUnreadable
 from schemas.events.addresses import Networks
 
@@ -42,28 +42,32 @@ Progress = Callable[[int, str], None]
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--html", metavar="FILE", help="Write a self-contained HTML page.")
 @click.option("--json", "as_object", metavar="FILE", help="Write one JSON object to a file, or -.")
+@table_option
 @click.pass_obj
 def plan_command(
-    config: Path | None, files: tuple[str, ...], html: str | None, as_object: str | None
+    config: Path | None,
+    files: tuple[str, ...],
+    html: str | None,
+    as_object: str | None,
+    table: str | None,
 ) -> None:
     """Estimate what each CrowdSec plan covers for your sign-ins.
 
-    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Give
-    several files in chronological order. Makes no lookups and needs no key.
+    FILE is an export of any kind, as for replay, a folder or a pattern; - reads standard input.
+    Give several files in chronological order. Makes no lookups and needs no key.
     """
     from consumers.commands.plan.console import plan_screen
-    from consumers.inputs.recording import require_recording, sizes_of
+    from consumers.inputs.recording import expand_names, sizes_of
     from consumers.settings import load_settings
 
     settings = load_settings(config)
-    for name in files:
-        require_recording(name)
+    files = tuple(expand_names(files))
     if html == "-":
         raise ConfigurationError("--html -: standard output is not supported; name a file")
     require_outputs(files, {"--html": html, "--json": as_object})
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
-        planned = asyncio.run(plan(settings, files, advance))
+        planned = asyncio.run(plan(settings, files, advance, table))
     _write(planned, html, as_object)
     console = console if as_object == "-" else Console()
     console.print(plan_screen(planned, console.width))
@@ -127,11 +131,13 @@ class _PlanRuns:
             coverage.lookups = running.lookups.counts.lookups
 
 
-async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> TrafficPlan:
+async def plan(
+    settings: Settings, files: Sequence[str], progress: Progress, table: str | None = None
+) -> TrafficPlan:
     """Run files through the pipeline of each plan and return the coverage.
 
-    *progress* gets the number of bytes read. Raise ConfigurationError for invalid settings or
-    files that cannot be opened.
+    *progress* gets the number of bytes read, *table* names that of records that do not. Raise
+    ConfigurationError for invalid settings or files that cannot be opened.
     """
     from consumers.commands.plan.traffic import PLANS, PlanCoverage, Traffic, TrafficPlan
     from consumers.inputs.recording import require_recording
@@ -151,19 +157,21 @@ async def plan(settings: Settings, files: Sequence[str], progress: Progress) -> 
             opened = open_plan_chain(settings, coverage.lookups_a_month, coverage.record_verdicts)
             runs.pipelines.append(await stack.enter_async_context(opened))
         for name in files:
-            await _read(name, runs, planned, progress)
+            await _read(name, table, runs, planned, progress)
         await runs.end()
     planned.notes += _advice(planned)
     return planned
 
 
-async def _read(name: str, runs: _PlanRuns, planned: TrafficPlan, progress: Progress) -> None:
+async def _read(
+    name: str, table: str | None, runs: _PlanRuns, planned: TrafficPlan, progress: Progress
+) -> None:
     from consumers.inputs.recording import read_recording
 
     batch: list[Message] = []
     size = 0
     try:
-        for message in read_recording(name, lambda read: progress(read, "")):
+        for message in read_recording(name, lambda read: progress(read, ""), table):
             batch.append(message)
             size += len(message.body)
             if len(batch) >= MAX_PLAN_BATCH_MESSAGES or size >= MAX_PLAN_BATCH_BYTES:
@@ -179,8 +187,8 @@ def _advice(planned: TrafficPlan) -> list[str]:
     """Return notes on what to do if little or nothing was read."""
     if planned.rejected * 2 > planned.records:
         return [
-            "Most records could not be read. A file needs one JSON object per line: "
-            "`jq -c . FILE` converts pretty-printed JSON."
+            "Most records could not be read. A file needs JSON objects, or CSV with a line of "
+            "column names."
         ]
     if planned.traffic.signins[0] == 0 and planned.records:
         return ["No sign-ins were found; check the settings TABLES and TRUSTED_NETWORKS."]

@@ -53,12 +53,14 @@ def redact_command(
 ) -> None:
     """Pseudonymise exported sign-ins so that they are safe to share.
 
-    FILE is NDJSON (plain or gzipped) or Event Hubs Capture Avro; - reads standard input. Strings
-    that could identify a person, device, place or company are pseudonymised consistently; IP
-    addresses keep their network structure. Times, countries, AS numbers, results and risk are kept.
+    FILE is an export of any kind, as for replay, a folder or a pattern; - reads standard input.
+    Strings that could identify a person, device, place or company are pseudonymised consistently;
+    IP addresses keep their network structure. Times, countries, AS numbers, results and risk are
+    kept.
     """
-    from consumers.inputs.recording import sizes_of
+    from consumers.inputs.recording import expand_names, sizes_of
 
+    files = tuple(expand_names(files))
     require_new(files, out, force=force)
     tables = tables_of(config)
     console = Console(stderr=True)
