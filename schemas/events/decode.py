@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
+from schemas.events.bodies import SingleRecord, WholeBody, ends_deep, loaded
 from schemas.events.framing import INVALID, MAX_WRAPPERS, records_in, records_name, texts_in
-from schemas.events.lenient_json import TooDeep, load_json, truncate_depth
+from schemas.events.lenient_json import TooDeep
+from schemas.events.record_recovery import recovered
 from schemas.events.record_shapes import shape_of
 from schemas.events.sign_in import RecordReader, SignIn
 
@@ -42,15 +44,6 @@ _WINDOW = 2_048
 """Bytes at either end of a body that are searched for a name that identifies its format."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-_DEEP = 600
-_DEEP_LIST, _DEEP_OBJECT = b"]" * _DEEP, b"}" * _DEEP
-"""How deeply nested JSON usually ends. The fast path leaves such a body to the slow path, which
-rejects the record unless it is strict JSON. Depth cannot decide: msgspec skips nested values that
-are not read, as deep as the current stack permits."""
-_SAMPLE = _DEEP // 3
-"""Distance in bytes of a first sample: a pass over all bytes would cost too much."""
 
 
 class _RecordHead(msgspec.Struct):
@@ -103,67 +96,10 @@ class Decoded:
         return self
 
 
-def _ends_deep(raw: bytes) -> bool:
-    sample = raw[::_SAMPLE]
-    return (b"]]]" in sample and _DEEP_LIST in raw) or (b"}}}" in sample and _DEEP_OBJECT in raw)
-
-
-def _loaded(raw: bytes) -> Any:
-    """Return the value of a record, with null for values nested too deeply; see load_json."""
-    try:
-        return load_json(raw)
-    except TooDeep:
-        if _ends_deep(raw):
-            raise
-        return load_json(truncate_depth(raw))
-
-
 def _rejected(reason: str, body: bytes) -> Decoded:
     decoded = Decoded()
     decoded.reject(reason, body)
     return decoded
-
-
-class _Body:
-    """A body decoded on the fast path, kept so that single records can be read again."""
-
-    __slots__ = ("_data", "_items", "size")
-
-    def __init__(self, data: bytes, *, bare: bool = False) -> None:
-        """Keep *data*: an envelope or, with *bare*, a record."""
-        self._data = data
-        self._items = [data] if bare else None
-        self.size = len(data)
-
-    def raw(self, index: int) -> bytes:
-        """Return the bytes of a record."""
-        if self._items is None:
-            self._items = records_in(self._data.strip()) or []
-        return self._items[index]
-
-    def record(self, index: int) -> dict[str, Any]:
-        """Read a record again, with null for values that msgspec skipped and nothing else reads."""
-        record = _loaded(self.raw(index))
-        return record if isinstance(record, dict) else {}
-
-
-class _Single:
-    """A record decoded on the slow path."""
-
-    __slots__ = ("_raw", "_record", "size")
-
-    def __init__(self, record: dict[str, Any], raw: bytes) -> None:
-        self._record = record
-        self._raw = raw
-        self.size = len(raw) + 100 * len(record)  # an estimate; counting would cost more
-
-    def record(self, index: int) -> dict[str, Any]:  # noqa: ARG002 - there is a single record
-        """Return the record."""
-        return self._record
-
-    def raw(self, index: int) -> bytes:  # noqa: ARG002 - there is a single record
-        """Return its bytes."""
-        return self._raw
 
 
 def _near_the_end(body: bytes, name: bytes) -> int:
@@ -199,9 +135,9 @@ class Decoder:
             rows, bare = self._rows(body, typed)
         except INVALID:
             return None
-        if rows is None or _ends_deep(body):  # last, when the body is in the CPU cache
+        if rows is None or ends_deep(body):  # last, when the body is in the CPU cache
             return None
-        return self._decode_rows(rows, typed, _Body(body, bare=bare))
+        return self._decode_rows(rows, typed, WholeBody(body, bare=bare))
 
     def _rows(self, body: bytes, typed: FastDecoder) -> tuple[list[Any] | None, bool]:
         """Return the typed rows of a body, and whether it is a bare record."""
@@ -230,7 +166,7 @@ class Decoder:
                     return form.typed
         return None
 
-    def _decode_rows(self, rows: list[Any], typed: FastDecoder, source: _Body) -> Decoded:
+    def _decode_rows(self, rows: list[Any], typed: FastDecoder, source: WholeBody) -> Decoded:
         decoded = Decoded()
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
@@ -292,22 +228,29 @@ class Decoder:
         if raw[:1] != b"{":
             return False
         try:
-            if not _ends_deep(raw):
+            if not ends_deep(raw):
                 head = _head.decode(raw)
                 return self._known_format(head.type_name, head.category) is not None
         except INVALID:
             pass
         try:
-            record = _loaded(raw)
+            record = loaded(raw)
         except ValueError:
             return False
         return self._known_format(record.get("Type"), record.get("category")) is not None
 
     def _add_record(self, raw: bytes, decoded: Decoded) -> None:
         try:
-            record = _loaded(raw)
-        except ValueError as error:
-            decoded.reject(TOO_DEEP if isinstance(error, TooDeep) else NOT_JSON, raw)
+            record = loaded(raw)
+        except TooDeep:
+            decoded.reject(TOO_DEEP, raw)
+            return
+        except ValueError:
+            for whole, piece in recovered(raw, self._tells_its_table):
+                if whole:
+                    self._add_record(piece, decoded)
+                else:
+                    decoded.reject(NOT_JSON, piece)
             return
         if isinstance(record, dict) and (name := records_name(record)) is not None:
             known = self._known_format(record.get("Type"), record.get("category"))
@@ -339,7 +282,7 @@ class Decoder:
         if not found:
             return False
         table = form.table or record["Type"]
-        source = _Single(record, raw)
+        source = SingleRecord(record, raw)
         decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
         return True
 
@@ -362,7 +305,7 @@ class Decoder:
         found = tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, str)))
         if found:
             risk = reader.first(form.columns.get("risk_level", ()))
-            source = _Single(record, raw)
+            source = SingleRecord(record, raw)
             decoded.signins.append(SignIn(form, table, found, None, source, 0, risk))
         else:
             known = (answer for answer in answers if isinstance(answer, Unusable))

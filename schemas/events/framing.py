@@ -63,11 +63,14 @@ def records_in(text: bytes, *, arrays: bool = True) -> list[bytes] | None:
     try:
         fields = _object.decode(text)
     except INVALID:
-        value = _records_value(text)
+        value, rest = _records_value(text)
     else:
         name = records_name(fields)
-        value = None if name is None else bytes(fields[name])
-    return array_items(value) if value is not None and value[:1] == b"[" else None
+        value, rest = (None if name is None else bytes(fields[name])), b""
+    items = array_items(value) if value is not None and value[:1] == b"[" else None
+    if items is not None and value is not None and not value.endswith(b"]") and b"{" in rest:
+        items.append(rest)  # a bracket too many has closed the array
+    return items
 
 
 def records_of(body: bytes) -> list[bytes]:
@@ -138,9 +141,9 @@ def records_name(names: Iterable[str]) -> str | None:
     return "records" if "records" in found else next(iter(found), None)
 
 
-def _records_value(text: bytes) -> bytes | None:
-    """Return the ``records`` array of an object that is not valid JSON, or None."""
-    arrays: dict[str, bytes] = {}
+def _records_value(text: bytes) -> tuple[bytes | None, bytes]:
+    """Return the ``records`` array of an object that is not valid JSON, and what follows."""
+    arrays: dict[str, tuple[bytes, bytes]] = {}
     place = 1
     while (token := _NAME_OR_BRACKET.search(text, place)) is not None:
         place = token.end()
@@ -148,9 +151,9 @@ def _records_value(text: bytes) -> bytes | None:
             place = _end_of_value(text, place)
         elif token[0].lower() == b'"records"' and (array := _ARRAY_FOLLOWS.match(text, place)):
             place = _end_of_value(text, array.end())
-            arrays[token[0][1:-1].decode()] = text[array.end() - 1 : place]
+            arrays[token[0][1:-1].decode()] = text[array.end() - 1 : place], text[place:]
     name = records_name(arrays)
-    return None if name is None else arrays[name]
+    return (None, b"") if name is None else arrays[name]
 
 
 def _end_of_value(text: bytes, start: int) -> int:

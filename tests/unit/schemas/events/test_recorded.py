@@ -61,7 +61,7 @@ def test_both_ways_of_decoding_agree_on_everything(case: Recorded) -> None:
     """The fast typed way and the slow one give the same details, column by column."""
     quick = only(decoded(encoded({"records": [case.record]})))
     slow = decoded(WAYS["slow"](case.record)).signins[0]
-    assert type(slow.source).__name__ == "_Single"
+    assert type(slow.source).__name__ == "SingleRecord"
     assert slow.raw_address == quick.raw_address
     assert details_of(quick) == details_of(slow)
     assert quick.addresses == slow.addresses
