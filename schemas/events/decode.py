@@ -207,7 +207,7 @@ class Decoder:
         decoded = Decoded()
         for text in texts_in(body):
             items = records_in(text)
-            if items is None or self._tells_its_table(text):
+            if items is None or self.tells_its_table(text):
                 self._add_record(text, decoded)
             else:
                 for item in items:
@@ -217,13 +217,13 @@ class Decoder:
     def _add_item(self, raw: bytes, decoded: Decoded, wrappers: int = MAX_WRAPPERS) -> None:
         """Add an item of an envelope: a record, or an envelope of records."""
         items = records_in(raw, arrays=False) if wrappers else None
-        if items is None or self._tells_its_table(raw):
+        if items is None or self.tells_its_table(raw):
             self._add_record(raw, decoded)
         else:
             for item in items:
                 self._add_item(item, decoded, wrappers - 1)
 
-    def _tells_its_table(self, raw: bytes) -> bool:
+    def tells_its_table(self, raw: bytes) -> bool:
         """Return True for a record of a known table: its field ``records`` is not an envelope."""
         if raw[:1] != b"{":
             return False
@@ -246,7 +246,7 @@ class Decoder:
             decoded.reject(TOO_DEEP, raw)
             return
         except ValueError:
-            for whole, piece in recovered(raw, self._tells_its_table):
+            for whole, piece in recovered(raw, self.tells_its_table):
                 if whole:
                     self._add_record(piece, decoded)
                 else:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,9 +26,10 @@ import orjson
 from consumers.commands.redact.addresses import AddressMap
 from consumers.commands.redact.allow_list import PATH_WORDS, AllowList, family_of
 from schemas.events.addresses import MAX_ADDRESS_LENGTH
-from schemas.events.decode import MAX_BODY_BYTES
+from schemas.events.decode import MAX_BODY_BYTES, Decoder
 from schemas.events.framing import records_of
-from schemas.events.lenient_json import load_json
+from schemas.events.lenient_json import TooDeep, load_json
+from schemas.events.record_recovery import recovered
 
 if TYPE_CHECKING:
     from schemas.events.tables import Tables
@@ -74,6 +76,7 @@ class Redactor:
         """Kept names of columns that no table defines, up to a limit."""
         self._key = key[:64]
         self._keep = AllowList(tables)
+        self._decoder = Decoder(tables)
         self._addresses = AddressMap(self._key)
         self._remembered: dict[tuple[str, str], str] = {}
         self._names: dict[str, str] = {}
@@ -99,7 +102,7 @@ class Redactor:
         """Redact a body that is not a single JSON text: by lines, or around broken records."""
         records: list[Any] = []
         unreadable = 0
-        for part in records_of(body):
+        for part in chain.from_iterable(map(self._pieces_of, records_of(body))):
             try:
                 records.append(self._value(load_json(part), "", 1))
             except (ValueError, RecursionError):
@@ -110,6 +113,16 @@ class Redactor:
         self.unreadable_records += unreadable
         self.records += len(records)
         return orjson.dumps({"records": records})
+
+    def _pieces_of(self, part: bytes) -> list[bytes]:
+        """Return a record, or what the decoder tells apart in one that is broken."""
+        try:
+            load_json(part)
+        except (TooDeep, RecursionError):
+            return [part]
+        except ValueError:
+            return [piece for _, piece in recovered(part, self._decoder.tells_its_table)]
+        return [part]
 
     # --- values ---
 

@@ -55,6 +55,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
+class PartMissing(LedgerFailed):
+    """A part of a snapshot is missing: it may have been replaced while the parts were read."""
+
+
 class Overtaken(Exception):
     """Another instance has published a snapshot meanwhile, so it reads the feed."""
 
@@ -93,13 +97,13 @@ class FeedSnapshots:
     async def parts_after(self, snapshot: Snapshot, step: int) -> AsyncIterator[Steps]:
         """Yield the parts with changes after a step.
 
-        Raises LedgerFailed if one is missing: it may have been replaced while this was reading.
+        Raises PartMissing.
         """
         for part in snapshot.parts:
             if part.last > step:
                 found = await self._blobs.get(part.name)
                 if not isinstance(found, Blob):
-                    raise LedgerFailed(f"a part of the snapshot of feed {self._feed} is missing")
+                    raise PartMissing(f"a part of the snapshot of feed {self._feed} is missing")
                 yield _decoded(_steps, _decompressed(found.body))
 
     async def publish(self, store: IndicatorStore, state: FeedState) -> None:

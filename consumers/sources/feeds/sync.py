@@ -19,7 +19,13 @@ from msgspec.structs import replace
 
 from consumers.sources.feeds.conversion import SyncResult, converted
 from consumers.sources.feeds.indicator_store import FeedState
-from consumers.sources.feeds.snapshot import FULL_PART_INDICATORS, FeedSnapshots, Overtaken
+from consumers.sources.feeds.snapshot import (
+    FULL_PART_INDICATORS,
+    FeedSnapshots,
+    Overtaken,
+    PartMissing,
+    Snapshot,
+)
 from consumers.sources.feeds.sync_status import MAX_FEED_PAUSE_SECONDS, SyncStatus
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed, LedgerFailed
@@ -41,6 +47,8 @@ FEED_LEASE_SECONDS = 120.0
 """Lease of a feed by one instance, renewed with each page."""
 FOLLOW_INTERVAL_SECONDS = 10.0
 """Interval between looks for a new snapshot, by which instances learn of each other's reads."""
+MAX_FOLLOW_ATTEMPTS = 3
+"""Times that a snapshot is fetched whose parts are replaced while they are read."""
 MAX_REMOVED_KEYS = 200_000
 """Keys of removed indicators kept until they are taken."""
 
@@ -261,8 +269,21 @@ class FeedSync:
 
     async def follow(self) -> None:
         """Apply the snapshot that another instance has published, if it is new."""
-        if self._snapshots is None or (snapshot := await self._snapshots.fetch()) is None:
+        if self._snapshots is None:
             return
+        for attempt in range(1, MAX_FOLLOW_ATTEMPTS + 1):
+            snapshot = await self._snapshots.fetch()
+            if snapshot is None:
+                return
+            try:
+                await self._apply_snapshot(self._snapshots, snapshot)
+            except PartMissing:
+                if attempt == MAX_FOLLOW_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    async def _apply_snapshot(self, snapshots: FeedSnapshots, snapshot: Snapshot) -> None:
         known, new = self.state, snapshot.state
         if (known.identity, known.generation) == (new.identity, new.generation):
             if new.steps == known.published:
@@ -272,11 +293,11 @@ class FeedSync:
             self._reset()
             known = FeedState()
         try:
-            async for steps in self._snapshots.parts_after(snapshot, known.published):
+            async for steps in snapshots.parts_after(snapshot, known.published):
                 self._apply(steps, self.state)
                 await asyncio.sleep(0)  # there may be hundreds; let other tasks run
         except LedgerFailed:
-            self._snapshots.forget()
+            snapshots.forget()
             raise
         self._store.keep_state(self.name, new)
         if new.synced != known.synced:

@@ -93,7 +93,7 @@ def _is_true(value: object) -> bool:
 
 
 def _seconds(value: object) -> float | None:
-    time = parse_time(value)
+    time = parse_time(value) if isinstance(value, str) else None
     return None if time is None else time.timestamp()
 
 

@@ -149,7 +149,7 @@ async def test_a_record_that_is_not_found_again_is_set_aside_without_its_bytes(
     await guard.flush()
     (item,) = await _kept(tmp_path)
     assert (item.body, guard.counts.rejected) == (b"", 1)
-    assert "IndexError in _Body.raw" in item.reason
+    assert "IndexError in WholeBody.raw" in item.reason
 
 
 async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from consumers.sources.feeds.sync import FOLLOW_INTERVAL_SECONDS
 from consumers.sources.feeds.sync_status import FIRST_FEED_PAUSE_SECONDS
 from consumers.sources.taxii.client import Cursor
 from schemas.errors import FeedFailed, LedgerFailed
-from schemas.feed_ports import Blob
+from schemas.feed_ports import Absent, Blob
 from schemas.health import Problem
 from tests.support.feeds import FEED, HOUR, A, B, C, Worlds, named
 
@@ -140,6 +140,26 @@ async def test_a_part_that_is_missing_is_told(worlds: Worlds) -> None:
         await other.sync.follow()
     assert other.keys == {A}
     blobs.kept |= kept
+    await other.sync.follow()
+    assert other.keys == {A, B}
+
+
+async def test_parts_that_are_replaced_while_they_are_read(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot after them is read at once; that is no trouble."""
+    one, other, blobs = worlds.two()
+    await one.read([named(A)])
+    get = blobs.get
+
+    async def replaced(name: str, *, unless: str | None = None) -> Blob | Absent:
+        found = await get(name, unless=unless)
+        if name.endswith("/index"):
+            monkeypatch.setattr(blobs, "get", get)
+            await one.read([named(B)])
+        return found
+
+    monkeypatch.setattr(blobs, "get", replaced)
     await other.sync.follow()
     assert other.keys == {A, B}
 
