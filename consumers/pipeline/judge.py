@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from schemas.durations import HOUR_SECONDS
 from schemas.events.times import iso
 from schemas.intel.address_class import class_of_network
@@ -58,22 +60,21 @@ class Judge:
         address. *late* is true if the sign-in waited for its verdict.
         """
         merged = merge_verdicts(verdicts)
-        address_class = merged.address_class
-        if address_class is AddressClass.UNKNOWN:
-            address_class = class_of_network(details.sign_in_as_number)
+        if merged.address_class is AddressClass.UNKNOWN:
+            network = class_of_network(details.sign_in_as_number)
+            merged = replace(merged, address_class=network)
         decision = self._policy.decide(
-            address_class, details.outcome, merged.reputation, merged.false_positive
+            merged.address_class, details.outcome, merged.reputation, merged.false_positive
         )
         if decision.severity is Severity.NONE:
             return None
-        reputation = merged.reputation if merged.reputation.bad else Reputation.SUSPICIOUS
+        if not merged.reputation.bad:
+            merged = replace(merged, reputation=Reputation.SUSPICIOUS)
         row = finding_row(
             details=details,
             address=address,
             merged=merged,
             line=decision,
-            reputation=reputation,
-            address_class=address_class,
             origin=self._late_origin if late else self._origin,
             accounts=accounts,
             wall=wall,

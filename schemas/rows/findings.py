@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from schemas.events.sign_in import Details
     from schemas.intel.merge import MergedVerdict
-    from schemas.intel.verdicts import AddressClass, Intel, Reputation
+    from schemas.intel.verdicts import Intel
     from schemas.rows.policy import Line
 
 
@@ -37,8 +37,6 @@ def finding_row(
     address: str,
     merged: MergedVerdict,
     line: Line,
-    reputation: Reputation,
-    address_class: AddressClass,
     origin: str,
     wall: datetime,
     delay: float,
@@ -55,7 +53,7 @@ def finding_row(
         "Account": details.account,
         "Outcome": details.outcome.value,
         "SignInSucceeded": details.outcome.succeeded,
-        "Reputation": reputation.value,
+        "Reputation": merged.reputation.value,
         "Severity": line.severity.value,
         "Sources": list(merged.sources),
         "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
@@ -86,7 +84,7 @@ def finding_row(
         "SignInCountry": details.sign_in_country,
         "SignInCity": details.sign_in_city,
         "SignInAsNumber": details.sign_in_as_number,
-        "AddressClass": address_class.value,
+        "AddressClass": merged.address_class.value,
         "AccountsFromAddress": accounts,
         **_intel_columns(merged.intel, rated=merged.rated is not None),
         "VerdictTime": iso_of(merged.rated),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.events.outcomes import Outcome
 from schemas.intel.merge import merge_verdicts
@@ -166,10 +167,8 @@ def test_every_sign_in_makes_a_row_that_fits(
             row = finding_row(
                 details=details,
                 address=address,
-                merged=merge_verdicts([VERDICT]),
+                merged=replace(merge_verdicts([VERDICT]), address_class=address_class),
                 line=line,
-                reputation=Reputation.MALICIOUS,
-                address_class=address_class,
                 origin="test",
                 wall=FALLBACK,
                 delay=1.0,

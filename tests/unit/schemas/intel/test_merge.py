@@ -239,8 +239,6 @@ def finding(*words: Verdict) -> FindingRow:
         address=V4,
         merged=told,
         line=line,
-        reputation=told.reputation,
-        address_class=told.address_class,
         origin="live",
         wall=FALLBACK,
         delay=1.0,

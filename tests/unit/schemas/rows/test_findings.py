@@ -38,8 +38,6 @@ def finding(record: Record) -> FindingRow:
         address=details.addresses[0][0],
         merged=merge_verdicts([VERDICT]),
         line=Policy().decide(*args, false_positive=False),
-        reputation=Reputation.MALICIOUS,
-        address_class=AddressClass.UNKNOWN,
         origin="live",
         wall=FALLBACK,
         delay=12.34567,
