@@ -38,8 +38,7 @@ def main() -> int:
         told, noted = goal.run()
         outcomes += told
         notes += noted
-    print_outcomes(outcomes, notes)
-    return int(any(one.met is False for one in outcomes))
+    return print_outcomes(outcomes, notes)
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, load {load}, Python {platform.python_version()}"
 
 
-def print_outcomes(outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> None:
-    """Print the table: one line an outcome, goals and information."""
+def print_outcomes(outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> int:
+    """Print the table, a line for each outcome; return 1 if a goal is missed, otherwise 0."""
     table = Table(title=machine(), title_justify="left")
     for name in ("goal", "what"):
         table.add_column(name)
@@ -184,3 +184,4 @@ def print_outcomes(outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> No
     console.print(table)
     for note in notes:
         console.print(f"- {note}", highlight=False)
+    return int(any(one.met is False for one in outcomes))

@@ -165,8 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     outcomes, notes = run(parser.parse_args().seconds)
-    print_outcomes(outcomes, notes)
-    return int(any(one.met is False for one in outcomes))
+    return print_outcomes(outcomes, notes)
 
 
 if __name__ == "__main__":

@@ -139,8 +139,7 @@ def main() -> int:
     given = parser.parse_args()
     cases = tuple(one for one in CASES if given.partitions in (None, one.partitions))
     outcomes, notes = run(given.rounds, cases)
-    print_outcomes(outcomes, notes)
-    return int(any(one.met is False for one in outcomes))
+    return print_outcomes(outcomes, notes)
 
 
 if __name__ == "__main__":

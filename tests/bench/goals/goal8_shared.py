@@ -269,12 +269,10 @@ def main() -> int:
     given = parser.parse_args()
     if given.together:
         outcomes = asyncio.run(_several(given.rounds))
-        print_outcomes(outcomes)
-        return int(any(one.met is False for one in outcomes))
+        return print_outcomes(outcomes)
     quotas = {"ample": (AMPLE,), "scarce": (SCARCE,)}.get(given.case, (AMPLE, SCARCE))
     outcomes, notes = run(given.rounds, quotas, paced=not given.fast)
-    print_outcomes(outcomes, notes)
-    return int(any(one.met is False for one in outcomes))
+    return print_outcomes(outcomes, notes)
 
 
 if __name__ == "__main__":

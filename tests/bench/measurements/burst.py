@@ -120,8 +120,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--addresses", type=int, default=COUNT)
     outcomes = asyncio.run(_run(parser.parse_args().addresses))
-    print_outcomes(outcomes)
-    return int(any(one.met is False for one in outcomes))
+    return print_outcomes(outcomes)
 
 
 if __name__ == "__main__":

@@ -211,8 +211,8 @@ def main() -> int:
     ledgers = [given.ledger] if given.ledger else ["SQLite", "Table"]
     seen = asyncio.run(both(given.seconds, given.fresh, ledgers))
     outcomes = [line for one in seen for line in outcomes_of(one)]
-    print_outcomes(outcomes, [note_of(one) for one in seen])
-    return int(any(one.met is False for one in outcomes) or not all(one.agrees for one in seen))
+    missed = print_outcomes(outcomes, [note_of(one) for one in seen])
+    return int(missed or not all(one.agrees for one in seen))
 
 
 if __name__ == "__main__":
