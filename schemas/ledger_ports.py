@@ -108,14 +108,14 @@ class PendingQueue(Protocol):
     """Pending sign-ins, and the queue of their addresses."""
 
     async def enqueue_unless_answered(
-        self, waiting: Sequence[PendingSignIn], crowded: int = 0
+        self, waiting: Sequence[PendingSignIn], displaced: int = 0
     ) -> dict[str, Verdict]:
         """Enqueue sign-ins; return the verdicts of addresses that were answered meanwhile.
 
         Sign-ins of answered addresses are not enqueued, unless a recheck of the address is
         pending. Enqueueing the same key again changes nothing. Above the maximum of sign-ins that
         an instance may hold for an address, those with the lowest score are evicted and counted as
-        dropped. *crowded* is the number of sign-ins rejected earlier for lack of capacity; it is
+        dropped. *displaced* is the number of sign-ins rejected earlier for lack of capacity; it is
         added to that count.
         """
 

@@ -232,9 +232,9 @@ async def _shared_sources(
     return _LocalSourcesRead(sources.free, unread)
 
 
-def evidence(answer: Answer | None, words: Sequence[Verdict]) -> LookupRow:
+def evidence(answer: Answer | None, local: Sequence[Verdict]) -> LookupRow:
     """Return the evidence of each source on an IP address, by the source's name."""
-    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *local]
     return merge_verdicts(verdicts).evidence if verdicts else {}
 
 

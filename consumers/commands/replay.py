@@ -198,7 +198,7 @@ async def replay(
         if refused and not running.pipeline.counts.messages:
             raise refused[0]
         notes += [f"{error}." for error in refused]
-        await running.pipeline.drain(hurry=await _nothing_follows(running, folder))
+        await running.pipeline.drain(spend_remaining=await _nothing_follows(running, folder))
         size = await running.ledger.size()
         notes += _advice(running, size.waiting, quota)
         summary = summarise(running, time.monotonic() - started)

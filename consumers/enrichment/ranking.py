@@ -45,7 +45,7 @@ WEIGHTS: dict[str, Weight] = {
     "success": Weight(60, "successful sign-in"),
     "password accepted": Weight(30, "valid password, blocked by a later check"),
     "interrupted": Weight(-60, "not signed in, and no sign of a valid password"),
-    "outcome not told": Weight(-60, "the record does not show the result of the sign-in"),
+    "outcome unknown": Weight(-60, "the record does not show the result of the sign-in"),
     "failure": Weight(-110, "no damage while sign-ins fail; it waits until one succeeds"),
     "risk high": Weight(35, "Entra ID rates the sign-in as high risk"),
     "risk medium": Weight(22, "Entra ID rates the sign-in as medium risk"),
@@ -92,7 +92,7 @@ _OUTCOMES = {
     Outcome.SUCCESS: "success",
     Outcome.PASSWORD_ACCEPTED: "password accepted",
     Outcome.INTERRUPTED: "interrupted",
-    Outcome.UNKNOWN: "outcome not told",
+    Outcome.UNKNOWN: "outcome unknown",
     Outcome.FAILURE: "failure",
 }
 _AT_RISK = ("atrisk", "confirmedcompromised")

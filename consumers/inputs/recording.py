@@ -241,14 +241,14 @@ def _of_records(name: str, records: Iterator[tuple[int, bytes]]) -> Iterator[Mes
     """Yield numbered records, many in a message; the position is that of the first."""
     numbers: deque[int] = deque()
 
-    def noted() -> Iterator[bytes]:
+    def numbered() -> Iterator[bytes]:
         for number, record in records:
             numbers.append(number)
             yield record
 
     begin = 1
     try:
-        for body in batched(noted()):
+        for body in batched(numbered()):
             begin = numbers[0]
             numbers.clear()
             yield Message(body, Position(name, begin))

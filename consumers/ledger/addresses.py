@@ -110,7 +110,7 @@ class StoredAddresses(VerdictStore, PendingQueue):
 
     @override
     async def enqueue_unless_answered(
-        self, waiting: Sequence[PendingSignIn], crowded: int = 0
+        self, waiting: Sequence[PendingSignIn], displaced: int = 0
     ) -> dict[str, Verdict]:
         by_address: defaultdict[str, list[PackedSignIn]] = defaultdict(list)
         for sign_in in waiting:
@@ -130,12 +130,12 @@ class StoredAddresses(VerdictStore, PendingQueue):
             if result.verdict is not None:
                 verdicts[address] = result.verdict
                 return Change(address, record, record.state, record.holdings)
-            holdings = {**record.holdings, self._instance: result.held}
+            holdings = {**record.holdings, self._instance: result.pending}
             return Change(address, record, result.state, holdings, result.evicted)
 
         await self._update(by_address, enqueue, Holders.THIS_INSTANCE, assume_new=True)
-        if crowded:
-            await self._count(crowded)
+        if displaced:
+            await self._count(displaced)
         return verdicts
 
     async def _count(self, evicted: int) -> None:

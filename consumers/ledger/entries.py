@@ -210,19 +210,19 @@ class StoredEntries:
         key: str,
         change: Callable[[bytes | None], tuple[bytes | None, Result]],
         *,
-        tidy: bool = False,
+        deletes: bool = False,
         once: bool = False,
     ) -> Result:
         """Apply *change* to an entry; it returns the new body, None for no write, and a result.
 
-        With *tidy*, None deletes the entry. With *once*, a write that may have been applied is not
-        repeated.
+        With *deletes*, None deletes the entry. With *once*, a write that may have been applied is
+        not repeated.
         """
 
         async def attempt() -> Result:
             found = (await self._entries.read(space, [key])).get(key)
             body, result = change(found.body if found else None)
-            if body is None and not (tidy and found):
+            if body is None and not (deletes and found):
                 return result
             version = found.version if found else None
             write = EntryWrite(key, body, self._clock.now(), version)
@@ -320,7 +320,7 @@ class StoredEntries:
             ours = body and msgspec.msgpack.decode(body, type=_LeaseRow).owner == self._instance
             return (None if ours else body), None
 
-        await self._change(EntrySpace.LEASES, name, end, tidy=True)
+        await self._change(EntrySpace.LEASES, name, end, deletes=True)
 
     # --- maintenance ---
 
@@ -355,7 +355,7 @@ class StoredEntries:
 
     async def _forget_upload(self, address: str) -> int:
         return await self._change(
-            EntrySpace.UPLOADS, address, lambda body: (None, int(body is not None)), tidy=True
+            EntrySpace.UPLOADS, address, lambda body: (None, int(body is not None)), deletes=True
         )
 
 

@@ -222,21 +222,21 @@ class KnownRecords:
 
     def __init__(self) -> None:
         self._states: _Generations[Record] = _Generations(MAX_KNOWN_ADDRESSES)
-        self._held: _Generations[Record] = _Generations(MAX_KNOWN_BYTES)
+        self._pending: _Generations[Record] = _Generations(MAX_KNOWN_BYTES)
 
     def get(self, address: str) -> Record | None:
         """Return a known record, with the pending sign-ins that are known."""
         known = self._states.get(address)
         if known is None or known.state.queue is None:
             return known
-        held = self._held.get(address)
-        if held is None:
+        pending = self._pending.get(address)
+        if pending is None:
             return known
-        holders = [holder for holder in known.state.queue.holders if holder in held.holdings]
+        holders = [holder for holder in known.state.queue.holders if holder in pending.holdings]
         return Record(
             known.state,
-            {holder: held.holdings[holder] for holder in holders},
-            {**known.versions, **{holder: held.versions.get(holder, "") for holder in holders}},
+            {holder: pending.holdings[holder] for holder in holders},
+            {**known.versions, **{holder: pending.versions.get(holder, "") for holder in holders}},
         )
 
     def keep(self, records: Mapping[str, Record]) -> None:
@@ -249,14 +249,14 @@ class KnownRecords:
                 else record,
             )
             if record.holdings:
-                held = chain.from_iterable(record.holdings.values())
-                size = sum(len(sign_in.body) + _SIGN_IN_BYTES for sign_in in held)
-                self._held.put(address, record, _RECORD_BYTES + size)
+                pending = chain.from_iterable(record.holdings.values())
+                size = sum(len(sign_in.body) + _SIGN_IN_BYTES for sign_in in pending)
+                self._pending.put(address, record, _RECORD_BYTES + size)
             elif record.state.queue is None:
-                self._held.drop(address)
+                self._pending.drop(address)
 
     def drop(self, addresses: Sequence[str]) -> None:
         """Forget records that are not current."""
         for address in addresses:
             self._states.drop(address)
-            self._held.drop(address)
+            self._pending.drop(address)

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 EXPIRED = "waited too long"
-EVICTED = "crowded out"
+EVICTED = "displaced"
 HISTORY_SECONDS = 45 * DAY_SECONDS
 """Age at which an unused history entry expires."""
 SCORE_STEP = 5.0
 """Points. The event score and the location score of an address count in steps of this size, rounded
 down. Small changes therefore cost no write, and a stored score is at most two steps too low."""
-MAX_HELD_BYTES = 500_000
+MAX_PENDING_BYTES = 500_000
 """Bytes of the sign-ins that an instance holds for an address; they are one row of a table. Beyond,
 sign-ins are evicted as beyond their maximum number."""
 MAX_DUE_RECHECKS = 1_000
@@ -115,7 +115,7 @@ class Enqueued:
     """The result of enqueueing sign-ins of an address."""
 
     state: AddressState
-    held: tuple[PackedSignIn, ...]
+    pending: tuple[PackedSignIn, ...]
     evicted: int = 0
     verdict: Verdict | None = None
     """The verdict of an address that is answered; then nothing was enqueued."""
@@ -177,23 +177,25 @@ def is_about(details: Details, address: str | None, account: str | None) -> bool
     return details.account == account or any(known == address for known, _ in details.addresses)
 
 
-def _within_limit(held: Sequence[PackedSignIn], limit: int) -> tuple[tuple[PackedSignIn, ...], int]:
-    """Keep the sign-ins of the highest weight, up to *limit* and MAX_HELD_BYTES; count the others.
+def _within_limit(
+    pending: Sequence[PackedSignIn], limit: int
+) -> tuple[tuple[PackedSignIn, ...], int]:
+    """Keep the sign-ins of the highest weight, up to *limit* and MAX_PENDING_BYTES; count the rest.
 
     Successful sign-ins are evicted last. At equal weight the latest sign-in is evicted first.
     """
-    fitting = [sign_in for sign_in in held if len(sign_in.body) <= MAX_HELD_BYTES]
+    fitting = [sign_in for sign_in in pending if len(sign_in.body) <= MAX_PENDING_BYTES]
     size, left = sum(len(sign_in.body) for sign_in in fitting), len(fitting)
     evicted: set[str] = set()
-    if left > limit or size > MAX_HELD_BYTES:
+    if left > limit or size > MAX_PENDING_BYTES:
         fitting.sort(key=lambda sign_in: (sign_in.weight, -sign_in.enqueued_at, sign_in.key))
     for sign_in in fitting:
-        if left <= limit and size <= MAX_HELD_BYTES:
+        if left <= limit and size <= MAX_PENDING_BYTES:
             break
         evicted.add(sign_in.key)
         left, size = left - 1, size - len(sign_in.body)
     kept = {sign_in.key for sign_in in fitting} - evicted
-    return tuple(sign_in for sign_in in held if sign_in.key in kept), len(held) - len(kept)
+    return tuple(sign_in for sign_in in pending if sign_in.key in kept), len(pending) - len(kept)
 
 
 # --- the queue ---
@@ -201,7 +203,7 @@ def _within_limit(held: Sequence[PackedSignIn], limit: int) -> tuple[tuple[Packe
 
 def enqueued(
     state: AddressState,
-    held: Sequence[PackedSignIn],
+    pending: Sequence[PackedSignIn],
     sign_ins: Sequence[PackedSignIn],
     *,
     instance: str,
@@ -210,20 +212,20 @@ def enqueued(
 ) -> Enqueued:
     """Enqueue sign-ins of an address, unless it is answered and no recheck is pending.
 
-    *held* are the sign-ins that *instance* holds already. A sign-in that it holds is not enqueued
-    again.
+    *pending* are the sign-ins that *instance* holds already. A sign-in that it holds is not
+    enqueued again.
     """
     answer = state.answer
     if isinstance(answer, Verdict) and answer.expires > now and is_final(answer):
-        return Enqueued(state, tuple(held), verdict=answer)
-    known = {sign_in.key for sign_in in held}
+        return Enqueued(state, tuple(pending), verdict=answer)
+    known = {sign_in.key for sign_in in pending}
     fresh: dict[str, PackedSignIn] = {}
     for sign_in in sign_ins:
         if sign_in.key not in known:
             fresh.setdefault(sign_in.key, sign_in)
     if not fresh:
-        return Enqueued(state, tuple(held))
-    kept, evicted = _within_limit([*held, *fresh.values()], limit)
+        return Enqueued(state, tuple(pending))
+    kept, evicted = _within_limit([*pending, *fresh.values()], limit)
     if not kept:
         return Enqueued(state, (), evicted)
     entry = _entry_with(state.queue, list(fresh.values()), instance)
@@ -255,7 +257,7 @@ def settled(state: AddressState, holdings: Mapping[str, Sequence[PackedSignIn]])
     entry = state.queue
     if entry is None:
         return state
-    left = [sign_in for held in holdings.values() for sign_in in held]
+    left = [sign_in for pending in holdings.values() for sign_in in pending]
     if not left:
         return msgspec.structs.replace(state, queue=None)
     remaining = QueueEntry(
@@ -381,9 +383,9 @@ def without(
     """Remove pending sign-ins; return what is left, and the number removed (0 unless *counts*)."""
     left: Holdings = {}
     gone: set[str] = set()
-    for holder, held in holdings.items():
-        kept = tuple(sign_in for sign_in in held if not goes(sign_in))
-        gone |= {sign_in.key for sign_in in held} - {sign_in.key for sign_in in kept}
+    for holder, pending in holdings.items():
+        kept = tuple(sign_in for sign_in in pending if not goes(sign_in))
+        gone |= {sign_in.key for sign_in in pending} - {sign_in.key for sign_in in kept}
         if kept:
             left[holder] = kept
     return settled(state, left), left, len(gone) if counts else 0

@@ -105,13 +105,13 @@ class Pipeline:
         """Return the loops of a service, which run until cancelled: they act on what has come."""
         return [*self.maintenance.loops(), *(self.lookups.loops() if self.lookups else ())]
 
-    async def drain(self, *, hurry: bool = False) -> None:
+    async def drain(self, *, spend_remaining: bool = False) -> None:
         """Finish all work: look up what is queued, retry what is pending, send all findings.
 
-        If *hurry* is true, the rest of the budget may be spent because nothing follows.
+        If *spend_remaining* is true, the rest of the budget may be spent because nothing follows.
         """
         if self.lookups is not None:
-            await self.lookups.finish(spend_remaining=hurry)
+            await self.lookups.finish(spend_remaining=spend_remaining)
         await self.flush()
 
     async def reject(self, position: Position, reject: Reject) -> None:

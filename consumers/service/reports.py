@@ -66,24 +66,24 @@ class Reports:
     def record_verdicts(
         self,
         answers: Mapping[str, Answer],
-        words: Mapping[str, Sequence[Verdict]] | None = None,
+        local: Mapping[str, Sequence[Verdict]] | None = None,
     ) -> None:
         """Queue a row for each IP address whose verdict changed, or was renewed after it expired.
 
-        *words* are the verdicts of local sources, on the same IP addresses or others.
+        *local* are the verdicts of local sources, on the same IP addresses or others.
         """
         stamp = iso(datetime.now(UTC))
-        words = words or {}
-        for address in dict.fromkeys((*answers, *words)):
-            answer, local = answers.get(address), words.get(address, ())
+        local = local or {}
+        for address in dict.fromkeys((*answers, *local)):
+            answer, verdicts = answers.get(address), local.get(address, ())
             before, until = self._last.get(address, (None, None))
             if (
                 isinstance(answer, Unanswered)
-                and not local
+                and not verdicts
                 and before == _unanswered_fingerprint(answer)
             ):
                 continue
-            row = verdict_row(address, answer, words=local)
+            row = verdict_row(address, answer, local=verdicts)
             current = (row["Verdict"], row["Reason"], str(row["Score"]), row["AddressClass"])
             renewed = until is not None and until <= stamp and row["ExpiresTime"] != until
             if before == current and not renewed:

@@ -73,9 +73,11 @@ class PipelineParts:
     recent: RecentSignIns
 
 
-def make_decoder(settings: Settings, *, noted: bool = False) -> Decoder:
+def make_decoder(settings: Settings, *, with_late_columns: bool = False) -> Decoder:
     """Return a decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
-    return Decoder(load_tables(settings.tables, settings.own_tables, noted=noted))
+    return Decoder(
+        load_tables(settings.tables, settings.own_tables, with_late_columns=with_late_columns)
+    )
 
 
 def subscribe(
@@ -100,7 +102,7 @@ def build_pipeline(
     builder = _Builder(settings, ledger, cache, clock, outputs, local)
     stage = builder.lookup_stage(lookups) if lookups is not None else None
     pipeline = Pipeline(
-        make_decoder(settings, noted=builder.recent.recording),
+        make_decoder(settings, with_late_columns=builder.recent.recording),
         outputs.guard,
         builder.triage(looks_up=stage is not None),
         stage,

@@ -119,8 +119,8 @@ def make_quarantine(
     if folder is not None:
         return DirectoryQuarantine(folder)
     checkpoint = settings.checkpoint
-    secret = checkpoint.connection_string
-    if secret is None and checkpoint.account_url is None:
+    by_key = checkpoint.connection_string is not None
+    if not by_key and checkpoint.account_url is None:
         raise ConfigurationError(
             "SIGNINWATCH_STATE__DIR is not set; set it or --state, or "
             "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL for the service's quarantine"
@@ -129,17 +129,16 @@ def make_quarantine(
         raise ConfigurationError(
             "SIGNINWATCH_CHECKPOINT__CONTAINER is not set; set the container of the quarantine"
         )
-    from producers.quarantine.blob import BlobQuarantine
+    from consumers.ledger.blob_container import container_client
+    from producers.quarantine.blob import CONTAINER_OPTIONS, BlobQuarantine
 
+    credential = None if by_key else make_credential(settings)
+    transport = transports(settings.ca_bundle)(connection_timeout=5, read_timeout=60)
+    container = container_client(
+        checkpoint, credential, CONTAINER_OPTIONS | {"transport": transport}
+    )
     quarantine = BlobQuarantine(
-        checkpoint.container,
-        connection_string=secret.get_secret_value() if secret else None,
-        account_url=checkpoint.account_url,
-        credential=make_credential(settings) if secret is None else None,
-        instance=instance,
-        patient=patient,
-        health=health,
-        new_transport=transports(settings.ca_bundle),
+        container, credential=credential, instance=instance, patient=patient, health=health
     )
     if quarantine.endpoint.startswith("http://") and not is_loopback(quarantine.endpoint):
         raise ConfigurationError(

@@ -85,12 +85,12 @@ class SentinelExport:
             ]
 
     def record_verdicts(
-        self, answers: Mapping[str, Answer], words: Mapping[str, Sequence[Verdict]]
+        self, answers: Mapping[str, Answer], local: Mapping[str, Sequence[Verdict]]
     ) -> None:
         """Record verdicts for upload. Verdicts of feeds alone are left to the feed export."""
-        for address in dict.fromkeys((*answers, *words)):
+        for address in dict.fromkeys((*answers, *local)):
             answer = answers.get(address)
-            verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words.get(address, ())]
+            verdicts = [*([answer] if isinstance(answer, Verdict) else []), *local.get(address, ())]
             if not verdicts or address in self._own:
                 continue
             merged = merge_verdicts(verdicts)

@@ -29,12 +29,10 @@ from azure.core.exceptions import (
     ResourceExistsError,
 )
 from azure.storage.blob import BlobType, StorageErrorCode
-from azure.storage.blob.aio import ContainerClient
 
 from producers.quarantine.blob_errors import (
     FIRST_BACKOFF_SECONDS,
     MAX_BLOB_BACKOFF_SECONDS,
-    SETTING,
     NoResponse,
     denial,
     refusal,
@@ -56,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.core.pipeline.transport import AsyncHttpTransport
+    from azure.storage.blob.aio import ContainerClient
 
     from schemas.health import HealthReporter
     from schemas.ports import QuarantineItem
@@ -90,6 +88,15 @@ class _Blob(NamedTuple):
     size: int
 
 
+CONTAINER_OPTIONS: dict[str, Any] = {
+    "retry_total": 0,
+    "read_timeout": 60,
+    "max_single_put_size": REQUEST_BYTES,
+    "max_block_size": REQUEST_BYTES,
+}
+"""Options of the container client that the quarantine writes with."""
+
+
 class BlobQuarantine:
     """See :class:`schemas.ports.Quarantine`. The container must exist.
 
@@ -100,22 +107,22 @@ class BlobQuarantine:
 
     def __init__(
         self,
-        container: str,
+        container: ContainerClient,
         *,
-        connection_string: str | None = None,
-        account_url: str | None = None,
         credential: AsyncTokenCredential | None = None,
         instance: str,
         patient: bool,
         health: HealthReporter | None = None,
-        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         largest: int = MAX_DIRECTORY_BYTES,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take a connection string, or an account URL and a *credential*, closed with this."""
-        self._setting = "CONNECTION_STRING" if connection_string else "ACCOUNT_URL"
+        """Take a container opened with `CONTAINER_OPTIONS`, and the *credential* it uses, if any.
+
+        Both are closed with this.
+        """
+        self._setting = "CONNECTION_STRING" if credential is None else "ACCOUNT_URL"
         self._credential = credential
-        self._client = _client(container, connection_string, account_url, credential, new_transport)
+        self._client = container
         self._patient = patient
         self._health = health
         self._largest = largest
@@ -336,38 +343,6 @@ class BlobQuarantine:
         if health is not None:
             health.resolve(Problem.QUARANTINE_UNREACHABLE)
         return result
-
-
-def _client(
-    container: str,
-    connection_string: str | None,
-    account_url: str | None,
-    credential: AsyncTokenCredential | None,
-    new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None,
-) -> ContainerClient:
-    options: dict[str, Any] = {
-        "retry_total": 0,
-        "connection_timeout": 10,
-        "read_timeout": 60,
-        "max_single_put_size": REQUEST_BYTES,
-        "max_block_size": REQUEST_BYTES,
-    }
-    if new_transport is not None:
-        options["transport"] = new_transport(
-            connection_timeout=options["connection_timeout"], read_timeout=options["read_timeout"]
-        )
-    if connection_string:
-        try:
-            return ContainerClient.from_connection_string(connection_string, container, **options)
-        except ValueError:  # its text may contain part of the secret
-            raise ConfigurationError(
-                f"{SETTING}CONNECTION_STRING: is no connection string of a storage account"
-            ) from None
-    if not account_url or account_url.startswith("http://"):
-        raise ConfigurationError(
-            f"{SETTING}ACCOUNT_URL: must be an https:// URL; an emulator takes a connection string"
-        )
-    return ContainerClient(account_url, container, credential, **options)
 
 
 def _nameable(instance: str) -> str:

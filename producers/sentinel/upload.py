@@ -13,7 +13,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -95,29 +95,33 @@ class _Answer(msgspec.Struct):
     errors: list[_Refusal] | None = None
 
 
+class Timing(NamedTuple):
+    """How an upload measures time and waits; tests pass their own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+REAL_TIME = Timing()
+
+
 class RequestRateLimiter:
     """Limits the requests per minute; further requests wait."""
 
-    def __init__(
-        self,
-        most: int,
-        monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._most = most
-        self._monotonic = monotonic
-        self._sleep = sleep
+    def __init__(self, requests_per_minute: int, timing: Timing) -> None:
+        self._limit = requests_per_minute
+        self._timing = timing
         self._begun: deque[float] = deque()
 
     async def acquire(self) -> None:
         """Return when a request may begin."""
-        while len(self._begun) >= self._most:
-            wait = self._begun[0] + MINUTE_SECONDS - self._monotonic()
+        while len(self._begun) >= self._limit:
+            wait = self._begun[0] + MINUTE_SECONDS - self._timing.monotonic()
             if wait > 0:
-                await self._sleep(wait)
+                await self._timing.sleep(wait)
             else:
                 self._begun.popleft()
-        self._begun.append(self._monotonic())
+        self._begun.append(self._timing.monotonic())
 
 
 class IndicatorUpload:
@@ -138,8 +142,7 @@ class IndicatorUpload:
         requests_per_minute: int = MAX_REQUESTS_PER_MINUTE,
         health: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        timing: Timing = REAL_TIME,
     ) -> None:
         """*source* is what Sentinel shows as the source system.
 
@@ -172,10 +175,9 @@ class IndicatorUpload:
         )
         self._head = b'{"sourcesystem":' + orjson.dumps(source) + b',"stixobjects":['
         self._patience = patience
-        self._pace = RequestRateLimiter(requests_per_minute, monotonic, sleep)
+        self._rate_limiter = RequestRateLimiter(requests_per_minute, timing)
         self._health = health
-        self._monotonic = monotonic
-        self._sleep = sleep
+        self._timing = timing
         self.errors = 0
         """Failed uploads, whether or not they were retried."""
 
@@ -223,9 +225,9 @@ class IndicatorUpload:
     async def _post_patiently(self, body: bytes) -> list[_Refusal]:
         if len(body) > MAX_INDICATOR_REQUEST_BYTES:
             raise SinkRefused(f"{len(body):,} bytes are more than one request may hold")
-        began, pause = self._monotonic(), FIRST_PAUSE_SECONDS
+        began, pause = self._timing.monotonic(), FIRST_PAUSE_SECONDS
         while True:
-            await self._pace.acquire()
+            await self._rate_limiter.acquire()
             try:
                 refusals = await self._post(body)
             except SinkHeldBack as error:
@@ -234,13 +236,13 @@ class IndicatorUpload:
                     detail = f"{error}; {error.remedy}"
                     self._health.report(Problem.INDICATORS_HELD_BACK, detail)
                 wait = pause if error.retry_after is None else error.retry_after
-                if self._monotonic() + wait > began + self._patience:
+                if self._timing.monotonic() + wait > began + self._patience:
                     raise
             else:
                 if self._health is not None:
                     self._health.resolve(Problem.INDICATORS_HELD_BACK)
                 return refusals
-            await self._sleep(wait)
+            await self._timing.sleep(wait)
             pause = min(2 * pause, MAX_INDICATOR_PAUSE_SECONDS)
 
     async def _post(self, body: bytes) -> list[_Refusal]:

@@ -171,7 +171,7 @@ class Decoder:
         add, skips, addresses = decoded.signins.append, decoded.skips, self._addresses
         type_of, category_of = typed.type_of, typed.category_of
         addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
-        noted_of = typed.noted_of
+        late_values_of = typed.late_values_of
         form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
         for index, row in enumerate(rows):
             if row is None:
@@ -188,7 +188,7 @@ class Decoder:
                     # If the first path has no value, its name in another case may have one.
                     found = () if values[0] is None else addresses[values]
                     written, risk = written_of(row), risk_of(row)
-                    noted = noted_of(row) if noted_of is not None else None
+                    late_values = late_values_of(row) if late_values_of is not None else None
                 except (
                     AttributeError,
                     TypeError,
@@ -196,7 +196,7 @@ class Decoder:
                     found = ()
                 if found:
                     name = form.table or type_of(row)
-                    add(SignIn(form, name, found, written, source, index, risk, noted))
+                    add(SignIn(form, name, found, written, source, index, risk, late_values))
                 else:
                     self._add_item(source.raw(index), decoded)
         return decoded
@@ -276,14 +276,14 @@ class Decoder:
             values = typed.addresses_of(row)
             found = () if values[0] is None else self._addresses[values]
             written, risk = typed.written_of(row), typed.risk_of(row)
-            noted = typed.noted_of(row) if typed.noted_of is not None else None
+            late_values = typed.late_values_of(row) if typed.late_values_of is not None else None
         except (msgspec.ValidationError, AttributeError, TypeError):
             return False
         if not found:
             return False
         table = form.table or record["Type"]
         source = SingleRecord(record, raw)
-        decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, noted))
+        decoded.signins.append(SignIn(form, table, found, written, source, 0, risk, late_values))
         return True
 
     def _known_format(self, type_name: object, category: object) -> RecordFormat | None:

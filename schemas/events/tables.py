@@ -76,11 +76,11 @@ OWN_OUTCOMES = ("code", "word", "status", "none")
 class FastDecoder:
     """Decoders for a set of columns, shared by all formats with the same columns."""
 
-    def __init__(self, columns: Columns, *, noted: bool = False) -> None:
-        noted_places = _first_places(columns) if noted else ()
+    def __init__(self, columns: Columns, *, with_late_columns: bool = False) -> None:
+        late_places = _first_places(columns) if with_late_columns else ()
         tree: dict[str, Any] = {"Type": {}, "category": {}}
         of_all = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
-        for place in (*of_all, *noted_places):
+        for place in (*of_all, *late_places):
             node = tree
             for part in place:
                 node = node.setdefault(part, {})
@@ -99,7 +99,7 @@ class FastDecoder:
         self.addresses_of = self._tuple_getter(columns["address"])
         self.written_of = self._first_getter(columns["emitted"])
         self.risk_of = self._first_getter(columns.get("risk_level", ()))
-        self.noted_of = self._all_getter(noted_places) if noted_places else None
+        self.late_values_of = self._all_getter(late_places) if late_places else None
 
     def _struct(self, tree: dict[str, Any], place: FieldPath, attribute: str) -> Any:
         fields: list[tuple[str, Any, Any]] = []
@@ -217,14 +217,15 @@ def load_tables(
     chosen: Iterable[str] | None = None,
     own: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    noted: bool = False,
+    with_late_columns: bool = False,
 ) -> Tables:
     """Build the tables.
 
     *chosen* are the names of the enabled tables (``all``, or shipped or custom names in any case);
     None means the shipped defaults. *own* are custom tables: columns as in a layout (a text or a
     list), with ``success`` and ``failure`` words; they are enabled unless *chosen* omits them.
-    *noted* has :data:`LATE_COLUMNS` decoded as well. ConfigurationError names what is wrong.
+    *with_late_columns* has :data:`LATE_COLUMNS` decoded as well. ConfigurationError names what is
+    wrong.
     """
     own = own or {}
     wanted = _wanted(chosen, own)
@@ -234,7 +235,9 @@ def load_tables(
         on = table["on"] if wanted is None else name.lower() in wanted
         for spec in table["forms"]:
             columns = _columns(_layout(spec["layout"]), spec.get("under"))
-            typed = shared.get(repr(columns)) or FastDecoder(columns, noted=noted)
+            typed = shared.get(repr(columns)) or FastDecoder(
+                columns, with_late_columns=with_late_columns
+            )
             shared[repr(columns)] = typed
             form = RecordFormat(
                 name,
@@ -255,7 +258,9 @@ def load_tables(
                     index[spec[key].lower()] = form
     for name, spec in own.items():
         on = wanted is None or name.lower() in wanted
-        tables.by_type[name.lower()] = _own_form(name, spec, on, noted=noted)
+        tables.by_type[name.lower()] = _own_form(
+            name, spec, on, with_late_columns=with_late_columns
+        )
     return tables
 
 
@@ -302,7 +307,9 @@ def _alternative(spec: str | list[str], under: str | None) -> JoinedPaths:
     )
 
 
-def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> RecordFormat:
+def _own_form(
+    name: str, spec: Mapping[str, Any], on: bool, *, with_late_columns: bool
+) -> RecordFormat:
     spec = {key: value for key, value in spec.items() if value is not None}
     success, failure = _words(name, "success", spec), _words(name, "failure", spec)
     outcome = spec.pop("outcome", "word")
@@ -318,7 +325,7 @@ def _own_form(name: str, spec: Mapping[str, Any], on: bool, *, noted: bool) -> R
     for column in EVERY_SIGN_IN:
         if any(len(alternative) > 1 for alternative in columns.get(column, ())):
             raise _wrong(name, column, "cannot be joined from two columns")
-    typed = FastDecoder(columns, noted=noted)
+    typed = FastDecoder(columns, with_late_columns=with_late_columns)
     spelled = "" if name == name.lower() else name  # an environment variable lost its case
     return RecordFormat(spelled, on, outcome, None, columns, typed, True, success, failure)
 

@@ -56,14 +56,14 @@ def false_positive(intel: Intel) -> bool:
     )
 
 
-def merge_verdicts(words: Sequence[Verdict]) -> MergedVerdict:
+def merge_verdicts(verdicts: Sequence[Verdict]) -> MergedVerdict:
     """Merge one or more verdicts on an address.
 
     The most severe reputation wins. Exception: an address that a feed calls malicious and a source
     that rates addresses calls harmless (benign, a false positive, a benign scanner) counts as
     suspicious. The sources disagree, so an analyst should decide.
     """
-    ordered = sorted(words, key=lambda verdict: (_BADNESS[verdict.reputation], verdict.listed))
+    ordered = sorted(verdicts, key=lambda verdict: (_BADNESS[verdict.reputation], verdict.listed))
     worst = ordered[0].reputation
     ratings = [verdict for verdict in ordered if not verdict.listed]
     fed = any(verdict.reputation.bad for verdict in ordered if verdict.listed)

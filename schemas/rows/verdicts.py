@@ -17,11 +17,11 @@ def verdict_row(
     address: str,
     answer: Answer | None,
     why: str = "not looked up yet",
-    words: Sequence[Verdict] = (),
+    local: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
     """Return the columns of ``SignInWatchVerdicts_CL`` except ``TimeGenerated``.
 
-    *words* are the verdicts of local sources, in addition to *answer*. *why* is the reason to
+    *local* are the verdicts of local sources, in addition to *answer*. *why* is the reason to
     show if there is neither an answer nor a local verdict.
     """
     row: dict[str, Any] = {
@@ -36,7 +36,7 @@ def verdict_row(
         "ExpiresTime": None,
         "ReportUrl": None,
     }
-    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *words]
+    verdicts = [*([answer] if isinstance(answer, Verdict) else []), *local]
     if verdicts:
         merged = merge_verdicts(verdicts)
         intel = merged.intel

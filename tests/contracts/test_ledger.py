@@ -76,7 +76,7 @@ async def test_successes_are_crowded_out_last(opened: Open) -> None:
     assert [one.key for one in await ledger.waiting_for(A, 10)] == ["f0", "f1", "s0", "s1", "s2"]
     size = await ledger.size()
     assert (size.waiting, size.waiting_addresses) == (LIMIT + 1, 2)
-    assert size.dropped == {"crowded out": 3}
+    assert size.dropped == {"displaced": 3}
 
 
 async def test_the_most_deserving_are_due_first(opened: Open, clock: Clock) -> None:
@@ -165,9 +165,9 @@ async def test_what_is_left_of_an_address_ranks_by_itself(opened: Open) -> None:
 async def test_what_found_no_room_is_counted(opened: Open) -> None:
     """Sign-ins that were turned away before they reached the ledger are dropped like others."""
     ledger = await opened()
-    await ledger.enqueue_unless_answered([waiting("1")], crowded=7)
-    await ledger.enqueue_unless_answered([], crowded=2)
-    assert (await ledger.size()).dropped == {"crowded out": 9}
+    await ledger.enqueue_unless_answered([waiting("1")], displaced=7)
+    await ledger.enqueue_unless_answered([], displaced=2)
+    assert (await ledger.size()).dropped == {"displaced": 9}
 
 
 async def test_waiting_ends_some_day(opened: Open) -> None:

@@ -11,7 +11,7 @@ import pytest
 from producers.quarantine.blob import BlobQuarantine
 from producers.quarantine.directory import MAX_DIRECTORY_BYTES, MAX_ITEM_BYTES, DirectoryQuarantine
 from schemas.ports import Quarantine, QuarantineItem
-from tests.support.blobs import blobs_in, make_container, write_blobs
+from tests.support.blobs import blobs_in, make_container, quarantine_container, write_blobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -71,8 +71,7 @@ async def place(
         def open_again(largest: int) -> Quarantine:
             opened.append(
                 BlobQuarantine(
-                    container,
-                    connection_string=where,
+                    quarantine_container(where, container),
                     instance="a/b c",
                     patient=False,
                     largest=largest,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from consumers.ledger.rules import MAX_HELD_BYTES
+from consumers.ledger.rules import MAX_PENDING_BYTES
 from schemas.events.outcomes import Outcome
 from schemas.health import Problem
 from tests.contracts.support_ledger import A, Clock, Told, instances, verdict, waiting
@@ -46,13 +46,13 @@ async def test_a_page_of_a_proxy_is_no_write(azurite: Azurite, page: bytes) -> N
 async def test_large_sign_ins_of_an_address_stay_within_a_row(azurite: Azurite) -> None:
     """They crowd each other out and are counted; none of them stops the stream."""
     clock = Clock()
-    each = MAX_HELD_BYTES // 3
+    each = MAX_PENDING_BYTES // 3
     many = [waiting(f"{n}", A, parked=1_000.0 + n, account="x" * each) for n in range(5)]
     best = waiting("best", A, Outcome.SUCCESS, 2_000.0, account="y" * each)
-    beyond = waiting("beyond", A, Outcome.SUCCESS, 3_000.0, account="z" * (MAX_HELD_BYTES + 1))
+    beyond = waiting("beyond", A, Outcome.SUCCESS, 3_000.0, account="z" * (MAX_PENDING_BYTES + 1))
     async with instances(azurite.connection_string, clock, waiting_per_address=99) as (store,):
         for sign_in in (*many, best, beyond):
             await store.enqueue_unless_answered([sign_in])
         assert "best" in [found.key for found in await store.waiting_for(A, 99)]
         size = await store.size()
-        assert size.waiting + size.dropped["crowded out"] == 7
+        assert size.waiting + size.dropped["displaced"] == 7

@@ -145,7 +145,7 @@ async def test_the_bound_of_waiting_holds_over_instances(azurite: Azurite, clock
         )
         kept = [*signins[: LIMIT - 1], *success]  # the bound is that of one instance
         assert await stores[0].waiting_for(A, 100) == kept
-        assert (await stores[0].size()).dropped == {"crowded out": 3}
+        assert (await stores[0].size()).dropped == {"displaced": 3}
         await stores[1].acknowledge(kept)
         assert await stores[2].waiting_among([A]) == set()
         assert (await stores[0].size()).waiting == 0
@@ -213,7 +213,7 @@ async def test_more_waits_for_an_address_than_a_transaction_takes(
         assert await store.waiting_for(A, 120) == [*early[:100], *late[:20]]
         size = await store.size()
         assert (size.waiting, size.waiting_addresses) == (250 + 60, 61)
-        assert size.dropped == {"crowded out": 130}
+        assert size.dropped == {"displaced": 130}
         await store.acknowledge([*early, *late])
         assert await store.waiting_among([A, *ADDRESSES]) == set(ADDRESSES)
 
@@ -229,7 +229,7 @@ async def test_a_lower_bound_is_brought_about(azurite: Azurite, clock: Clock) ->
         await store.enqueue_unless_answered([waiting("next", A, parked=1_000.5)])
         kept = [one.key for one in await store.waiting_for(A, 1_000)]
         assert kept == ["000", "next", *(f"{n:03}" for n in range(1, 9))]
-        assert (await store.size()).dropped == {"crowded out": 291}
+        assert (await store.size()).dropped == {"displaced": 291}
 
 
 async def test_large_bodies_are_spread(azurite: Azurite, clock: Clock) -> None:

@@ -185,7 +185,7 @@ def search(seed: int, bodies: int) -> tuple[int, list[bytes]]:
     dice = random.Random(seed)
     decoders: list[Callable[[], Decoder]] = [
         lambda: Decoder(load_tables(["all"])),
-        lambda: Decoder(load_tables(["all"], noted=True)),
+        lambda: Decoder(load_tables(["all"], with_late_columns=True)),
         lambda: Decoder(load_tables()),
     ]
     decoder = decoders[seed % 3]()

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from azure.storage.blob.aio import BlobClient
+from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from producers.quarantine import blob as blob_quarantine
-from producers.quarantine.blob import MAX_TRIES, BlobQuarantine
+from producers.quarantine.blob import CONTAINER_OPTIONS, MAX_TRIES, BlobQuarantine
 from schemas.errors import ConfigurationError, LedgerFailed, SigninwatchError
 from schemas.health import Problem
 from schemas.ports import QuarantineItem
 from tests.servers.azurite import Azurite
 from tests.servers.front import Fault, Front
-from tests.support.blobs import blobs_in, containers_named, make_container, write_blobs
+from tests.support.blobs import (
+    blobs_in,
+    containers_named,
+    make_container,
+    quarantine_container,
+    write_blobs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,7 +85,7 @@ async def front(azurite: Azurite) -> AsyncIterator[tuple[Front, str]]:
 def quarantine_at(where: str, container: str, **more: Any) -> BlobQuarantine:
     """Return a quarantine of a command."""
     settings: dict[str, Any] = {"instance": "test", "patient": False, **more}
-    return BlobQuarantine(container, connection_string=where, **settings)
+    return BlobQuarantine(quarantine_container(where, container), **settings)
 
 
 def item(number: int) -> QuarantineItem:
@@ -156,21 +162,15 @@ class _NobodyIsSignedIn:
 
 
 async def test_an_account_url_without_a_token_is_named() -> None:
-    """And the role that is needed. http:// would show the token to everybody."""
+    """And the role that is needed."""
     credential = _NobodyIsSignedIn()
-    quarantine = BlobQuarantine(
-        "c",
-        account_url="https://127.0.0.1:9/account",
-        credential=credential,
-        instance="test",
-        patient=False,
-    )
+    account = "https://127.0.0.1:9/account"
+    container = ContainerClient(account, "c", credential, **CONTAINER_OPTIONS)
+    quarantine = BlobQuarantine(container, credential=credential, instance="test", patient=False)
     error = await failure(quarantine)
     assert "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: access is refused" in str(error)
     assert "Storage Blob Data Contributor" in str(error)
     assert credential.closed
-    with pytest.raises(ConfigurationError, match="ACCOUNT_URL: must be an https"):
-        BlobQuarantine("c", account_url="http://127.0.0.1", instance="test", patient=False)
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -24,7 +24,7 @@ from producers.quarantine.directory import DirectoryQuarantine
 from schemas.ports import Quarantine, QuarantineItem
 from tests.contracts.support_history import ADA, BO, signals
 from tests.contracts.support_ledger import Clock, table_store, verdict, waiting
-from tests.support.blobs import blobs_in, make_container
+from tests.support.blobs import blobs_in, make_container, quarantine_container
 from tests.support.command import signinwatch
 from tests.support.sign_ins import message, row
 
@@ -137,7 +137,7 @@ class Shared:
     def quarantine(self) -> Quarantine:
         """Return the quarantine."""
         return BlobQuarantine(
-            self.container, connection_string=self.where, instance="i", patient=False
+            quarantine_container(self.where, self.container), instance="i", patient=False
         )
 
     async def raw(self) -> bytes:

@@ -14,6 +14,7 @@ from producers.sentinel.upload import (
     MAX_INDICATOR_REQUEST_BYTES,
     IndicatorUpload,
     RequestRateLimiter,
+    Timing,
 )
 from schemas.errors import ConfigurationError, SinkHeldBack
 from schemas.health import Problem
@@ -226,7 +227,7 @@ async def test_no_minute_sees_more_than_a_hundred_requests() -> None:
 async def test_who_sends_at_the_same_time_shares_the_minute() -> None:
     """Several tasks pass one after the other."""
     time = Time()
-    pace = RequestRateLimiter(5, time.monotonic, time.sleep)
+    pace = RequestRateLimiter(5, Timing(time.monotonic, time.sleep))
     passed: list[float] = []
 
     async def pass_through() -> None:
@@ -246,8 +247,7 @@ async def test_a_server_out_of_reach_is_told_as_such() -> None:
         None,
         source="test",
         patience=1.0,
-        monotonic=time.monotonic,
-        sleep=time.sleep,
+        timing=Timing(time.monotonic, time.sleep),
         new_transport=transports(None),
     )
     with pytest.raises(SinkHeldBack, match="no answer") as caught:
@@ -294,8 +294,7 @@ async def test_with_a_credential_one_token_serves_many_requests(tmp_path: Path) 
             credential,
             source="test",
             new_transport=trusted,
-            monotonic=time.monotonic,
-            sleep=time.sleep,
+            timing=Timing(time.monotonic, time.sleep),
         )
         assert await upload.send(objects(250)) == []
         await upload.close()

@@ -13,7 +13,7 @@ from producers.quarantine.blob import BlobQuarantine
 from schemas.ports import QuarantineItem
 from tests.servers.crowdsec import CrowdSec
 from tests.servers.ingestion import Ingestion
-from tests.support.blobs import blobs_in, make_container
+from tests.support.blobs import blobs_in, make_container, quarantine_container
 from tests.support.command import crowdsec_at, findings_in, logs_at, replay, signinwatch
 from tests.support.sign_ins import lines, message, row
 
@@ -38,8 +38,9 @@ async def beside(azurite: Azurite) -> dict[str, str]:
 async def put(settings: dict[str, str], *bodies: bytes, kind: str = "message") -> None:
     """Set something aside as the service does, each a day older than the one before."""
     quarantine = BlobQuarantine(
-        settings["CHECKPOINT__CONTAINER"],
-        connection_string=settings["CHECKPOINT__CONNECTION_STRING"],
+        quarantine_container(
+            settings["CHECKPOINT__CONNECTION_STRING"], settings["CHECKPOINT__CONTAINER"]
+        ),
         instance="replica-1",
         patient=False,
     )

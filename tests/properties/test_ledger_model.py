@@ -93,8 +93,8 @@ class LedgersAgree(RuleBasedStateMachine):
         assert self.runner.run(run(self.shared[instance])) == expected
         return expected
 
-    @rule(instance=instances, given=sign_ins, crowded=st.integers(0, 2))
-    def enqueue(self, instance: int, given: list[Any], crowded: int) -> None:
+    @rule(instance=instances, given=sign_ins, displaced=st.integers(0, 2))
+    def enqueue(self, instance: int, given: list[Any], displaced: int) -> None:
         """Sign-ins come, some of them again."""
         unnoticed = self.runner.run(self._may_not_notice(instance))
         pending = [
@@ -102,7 +102,7 @@ class LedgersAgree(RuleBasedStateMachine):
             for address, key, outcome, own, place in given
             if address not in unnoticed
         ]
-        self.same(instance, lambda ledger: ledger.enqueue_unless_answered(pending, crowded))
+        self.same(instance, lambda ledger: ledger.enqueue_unless_answered(pending, displaced))
 
     async def _may_not_notice(self, instance: int) -> set[str]:
         """Return answered addresses with pending sign-ins: the answer may be another instance's.

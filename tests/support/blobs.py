@@ -6,6 +6,11 @@ import secrets
 from typing import TYPE_CHECKING
 
 from azure.storage.blob.aio import ContainerClient
+from pydantic import SecretStr
+
+from consumers.ledger.blob_container import container_client
+from consumers.settings.model import CheckpointSettings
+from producers.quarantine.blob import CONTAINER_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +22,14 @@ async def make_container(connection_string: str, name: str | None = None) -> str
     async with ContainerClient.from_connection_string(connection_string, name) as container:
         await container.create_container()
     return name
+
+
+def quarantine_container(connection_string: str, name: str) -> ContainerClient:
+    """Return the client of a container that a quarantine writes to."""
+    checkpoint = CheckpointSettings(
+        connection_string=SecretStr(connection_string), container=name, create=False
+    )
+    return container_client(checkpoint, None, CONTAINER_OPTIONS)
 
 
 async def blobs_in(connection_string: str, name: str) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from consumers.ledger.sqlite.ledger import SqliteLedger
 from consumers.settings import SentinelSettings
 from consumers.wiring.azure import transports
 from producers.sentinel.judged_addresses import IndicatorExport
-from producers.sentinel.upload import IndicatorUpload
+from producers.sentinel.upload import IndicatorUpload, Timing
 from schemas.errors import LedgerFailed, SinkHeldBack
 from schemas.events.times import parse_time
 from schemas.intel.indicators import Indicator
@@ -192,8 +192,7 @@ async def uploading(
     service.monotonic = clock.monotonic
     options: dict[str, Any] = {
         "source": "test",
-        "monotonic": clock.monotonic,
-        "sleep": clock.sleep,
+        "timing": Timing(clock.monotonic, clock.sleep),
         "new_transport": transports(None),
     }
     async with service.server() as server:

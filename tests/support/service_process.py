@@ -31,9 +31,16 @@ def free_port() -> int:
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = PATIENCE
+    condition: Callable[[], bool | Awaitable[bool]],
+    what: str,
+    seconds: float = PATIENCE,
+    *,
+    every: float = 0.05,
 ) -> float:
-    """Wait until *condition* holds, and return how long it took; fail with *what*."""
+    """Wait until *condition* holds, and return how long it took; fail with *what*.
+
+    *every* is the pause between two looks, in seconds: a look takes CPU from what is measured.
+    """
     started = time.monotonic()
     while True:
         holds = condition()
@@ -43,7 +50,7 @@ async def until(
         if holds:
             return waited
         assert waited < seconds, f"not within {seconds:.0f} s: {what}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(every)
 
 
 @dataclass

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _state = msgspec.msgpack.Decoder(AddressState).decode
-_held = msgspec.msgpack.Decoder(Holdings).decode
+_pending = msgspec.msgpack.Decoder(Holdings).decode
 _totals = msgspec.msgpack.Decoder(Totals).decode
 _COLUMNS = "version, state, kept, unanswered, place, score, postponed, enqueued, looked_up"
 _UPDATE = f"UPDATE addresses SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE address = ?"  # noqa: S608
 _REPLACE = (
-    f"INSERT OR REPLACE INTO addresses ({_COLUMNS}, address, held) "  # noqa: S608
+    f"INSERT OR REPLACE INTO addresses ({_COLUMNS}, address, pending) "  # noqa: S608
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _POSITION = "address, place, postponed, score, enqueued, looked_up"
@@ -87,14 +87,14 @@ class SqliteAddresses(AddressStore):
         known: Mapping[str, Record] = EMPTY_MAPPING,
     ) -> dict[str, Record]:
         del known
-        columns = "address, version, state" + ("" if holders is Holders.NOBODY else ", held")
+        columns = "address, version, state" + ("" if holders is Holders.NOBODY else ", pending")
         records: dict[str, Record] = dict.fromkeys(addresses, Record())
         with edge("reading addresses"):
             for part in in_parts(addresses):
                 marks = ",".join("?" * len(part))
                 query = f"SELECT {columns} FROM addresses WHERE address IN ({marks})"  # noqa: S608
-                for address, version, state, *held in self._database.execute(query, part):
-                    holdings = _held(held[0]) if held and held[0] else {}
+                for address, version, state, *pending in self._database.execute(query, part):
+                    holdings = _pending(pending[0]) if pending and pending[0] else {}
                     records[address] = Record(_state(state), holdings, {STATE: str(version)})
         return records
 
@@ -137,22 +137,27 @@ class SqliteAddresses(AddressStore):
         self._database.executemany(
             _REPLACE,
             [
-                (*row, _encode(held) if (held := self._all_held(change)) else None)
+                (*row, _encode(pending) if (pending := self._all_pending(change)) else None)
                 for change, row in rows
                 if not _keeps_sign_ins(change)
             ],
         )
 
-    def _all_held(self, change: Change) -> Holdings:
+    def _all_pending(self, change: Change) -> Holdings:
         """Return the sign-ins of all holders, also of those that were not loaded."""
         entry = change.state.queue
         others = set(entry.holders) - change.holdings.keys() if entry is not None else set()
         stored: Holdings = {}
         if others:
-            query = "SELECT held FROM addresses WHERE address = ?"
+            query = "SELECT pending FROM addresses WHERE address = ?"
             (body,) = self._database.execute(query, (change.address,)).fetchone()
-            stored = {holder: held for holder, held in _held(body).items() if holder in others}
-        return {**stored, **{holder: held for holder, held in change.holdings.items() if held}}
+            stored = {
+                holder: pending for holder, pending in _pending(body).items() if holder in others
+            }
+        return {
+            **stored,
+            **{holder: pending for holder, pending in change.holdings.items() if pending},
+        }
 
     def _unchanged(self, changes: Sequence[Change]) -> Iterator[Change]:
         """Yield the changes whose row is as it was read."""

@@ -29,7 +29,7 @@ STATEMENT_BATCH = 500
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS addresses (
-    address TEXT PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL, held BLOB,
+    address TEXT PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL, pending BLOB,
     kept REAL, unanswered INTEGER NOT NULL, place TEXT, score REAL, postponed REAL, enqueued REAL,
     looked_up REAL
 ) WITHOUT ROWID;

@@ -77,7 +77,7 @@ _AGED_PAGE = 500
 
 _encode = msgspec.msgpack.Encoder().encode
 _state = msgspec.msgpack.Decoder(AddressState).decode
-_held = msgspec.msgpack.Decoder(tuple[PackedSignIn, ...]).decode
+_pending = msgspec.msgpack.Decoder(tuple[PackedSignIn, ...]).decode
 _totals = msgspec.msgpack.Decoder(Totals).decode
 
 
@@ -109,13 +109,13 @@ class TableAddresses(AddressStore):
 
     async def _load(self, address: str, holders: Holders, known: Record | None) -> Record:
         if known is not None and known.versions:
-            return await self._with_held(address, known, holders)
+            return await self._with_pending(address, known, holders)
         entity = await self._table.get(self.partition_of(address), _STATES + address)
         if entity is None:
             return Record()
-        return await self._with_held(address, _record(address, entity), holders)
+        return await self._with_pending(address, _record(address, entity), holders)
 
-    async def _with_held(self, address: str, record: Record, holders: Holders) -> Record:
+    async def _with_pending(self, address: str, record: Record, holders: Holders) -> Record:
         """Add the pending sign-ins of holders. The state tells who they are."""
         entry = record.state.queue
         wanted = () if entry is None or holders is Holders.NOBODY else entry.holders
@@ -125,12 +125,12 @@ class TableAddresses(AddressStore):
             return record
         partition = self.partition_of(address)
         rows = await asyncio.gather(
-            *(self._table.get(partition, _held_row(address, holder)) for holder in wanted)
+            *(self._table.get(partition, _pending_row(address, holder)) for holder in wanted)
         )
         found = {holder: row for holder, row in zip(wanted, rows, strict=True) if row is not None}
         return Record(
             record.state,
-            {holder: _held_of(address, row) for holder, row in found.items()},
+            {holder: _pending_of(address, row) for holder, row in found.items()},
             {**record.versions, **{holder: row.etag for holder, row in found.items()}},
         )
 
@@ -232,7 +232,7 @@ class TableAddresses(AddressStore):
 # --- rows ---
 
 
-def _held_row(address: str, holder: str) -> str:
+def _pending_row(address: str, holder: str) -> str:
     return f"{_HELD}{address}|{safe(holder)}"
 
 
@@ -274,9 +274,9 @@ def _record(address: str, entity: Entity) -> Record:
         raise LedgerFailed(f"the ledger's row of {address} is unreadable: {error}") from None
 
 
-def _held_of(address: str, entity: Entity) -> tuple[PackedSignIn, ...]:
+def _pending_of(address: str, entity: Entity) -> tuple[PackedSignIn, ...]:
     try:
-        return _held(joined_body(entity.values))
+        return _pending(joined_body(entity.values))
     except msgspec.MsgspecError as error:
         raise LedgerFailed(f"pending sign-ins of {address} are unreadable: {error}") from None
 
@@ -309,13 +309,13 @@ def _writes(change: Change) -> Iterator[Write]:
         )
         yield from _position_writes(address, position(before.state), position(state))
     for holder in before.holdings.keys() | change.holdings.keys():
-        held = change.holdings.get(holder, ())
-        if held != before.holdings.get(holder, ()):
+        pending = change.holdings.get(holder, ())
+        if pending != before.holdings.get(holder, ()):
             yield _row_write(
-                _held_row(address, holder),
+                _pending_row(address, holder),
                 before.versions.get(holder),
-                _encode(held) if held else None,
-                min((sign_in.enqueued_at for sign_in in held), default=0.0),
+                _encode(pending) if pending else None,
+                min((sign_in.enqueued_at for sign_in in pending), default=0.0),
             )
 
 
@@ -344,12 +344,12 @@ def _position_writes(address: str, before: QueuePosition, after: QueuePosition) 
 def _saved(change: Change, versions: Mapping[str, str]) -> Record:
     """Return the record that a change has left, with its new versions."""
     rows = {STATE: _STATES + change.address}
-    rows |= {holder: _held_row(change.address, holder) for holder in change.holdings}
+    rows |= {holder: _pending_row(change.address, holder) for holder in change.holdings}
     current = {**change.before.versions}
     for name, row in rows.items():
         if row in versions:
             current[name] = versions[row]
-    holdings = {holder: held for holder, held in change.holdings.items() if held}
+    holdings = {holder: pending for holder, pending in change.holdings.items() if pending}
     kept = {name: version for name, version in current.items() if version}
     if change.state == EMPTY:
         return Record()

@@ -100,11 +100,10 @@ async def judged(service: Running, records: int) -> None:
     """Wait until all records are settled."""
 
     async def settled() -> bool:
-        await asyncio.sleep(0.5)  # asking takes CPU from what is measured
         held = await service.metric("held")
         return not held and await service.metric("signins") >= records
 
-    await until(settled, "all settled", PATIENCE)
+    await until(settled, "all settled", PATIENCE, every=0.5)
 
 
 async def measured(
@@ -156,23 +155,21 @@ async def together(
             await until(service.ready, "ready")
 
         async def shared() -> bool:
-            await asyncio.sleep(0.5)
             owned = [(await service.get("/metrics"))[1].count(b"_lag{") for service in services]
             return owned == [PARTITIONS // count] * count
 
-        await until(shared, "partitions shared", PATIENCE)
+        await until(shared, "partitions shared", PATIENCE, every=0.5)
         pids = [service.process.pid for service in services if service.process is not None]
         cpu = sum(map(cpu_of, pids))
         await publish(place, hub, bodies, None)
         records = len(bodies) * SIZE
 
         async def settled() -> bool:
-            await asyncio.sleep(0.5)
             held = sum([await service.metric("held") for service in services])
             done = sum([await service.metric("signins") for service in services])
             return not held and done >= records
 
-        await until(settled, "all settled", PATIENCE)
+        await until(settled, "all settled", PATIENCE, every=0.5)
         cpu = sum(map(cpu_of, pids)) - cpu
         for service in services:
             assert await service.terminate() == 0, service.errors

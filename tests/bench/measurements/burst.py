@@ -82,12 +82,11 @@ async def _measured(place: Site, count: int, stack: AsyncExitStack) -> list[Outc
 
     async def settled() -> bool:
         nonlocal most
-        await asyncio.sleep(1.0)
         most = max(most, resident(pid))
         held = await service.metric("held")
         return not held and await service.metric("signins") >= len(bodies) * SIZE
 
-    await until(settled, "all settled", PATIENCE)
+    await until(settled, "all settled", PATIENCE, every=1.0)
     after = time.monotonic() - published
     cpu = cpu_of(pid) - cpu
     asked = set(told_by(place.cti).get("asked", ()))

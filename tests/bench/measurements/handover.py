@@ -63,11 +63,10 @@ async def measured(place: Site, stack: AsyncExitStack) -> tuple[list[float], Map
     published, late = await publishing
 
     async def judged() -> bool:
-        await asyncio.sleep(0.5)
         lags = await second.metric("lag")
         return not any([lags, *[await second.metric(n) for n in ("held", "findings_queued")]])
 
-    await until(judged, "all judged", PATIENCE)
+    await until(judged, "all judged", PATIENCE, every=0.5)
     assert await second.terminate() == 0, second.errors
     arrivals = arrivals_at(place.ingestion)
     seconds = sorted(arrivals[event] - at for event, at in published.items() if event in arrivals)

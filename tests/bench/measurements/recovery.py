@@ -70,10 +70,9 @@ async def all_answered(place: Site, wanted: set[str]) -> None:
     """Wait until CrowdSec has answered for all of these addresses."""
 
     async def answered() -> bool:
-        await asyncio.sleep(0.5)
         return wanted <= answered_at(place).keys()
 
-    await until(answered, "all answered", PATIENCE)
+    await until(answered, "all answered", PATIENCE, every=0.5)
 
 
 async def recovered(place: Site, stack: AsyncExitStack) -> list[Outcome]:
@@ -96,10 +95,9 @@ async def recovered(place: Site, stack: AsyncExitStack) -> list[Outcome]:
     published, late = await publishing
 
     async def judged() -> bool:
-        await asyncio.sleep(0.5)
         return not any([await service.metric(name) for name in ("held", "findings_queued")])
 
-    await until(judged, "all judged", PATIENCE)
+    await until(judged, "all judged", PATIENCE, every=0.5)
     answered, arrivals = answered_at(place), arrivals_at(place.ingestion)
     booked = await service.metric("lookups")
     told = told_by(place.cti)

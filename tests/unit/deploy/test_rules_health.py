@@ -166,12 +166,12 @@ def test_dropped() -> None:
         _dropped(at("11:10"), 3),
         _dropped(at("11:50"), 10),
         _dropped(at("11:51"), 10, instance="two"),
-        _dropped(at("11:50"), 4, "crowded out"),
+        _dropped(at("11:50"), 4, "displaced"),
         _dropped(at("10:50"), 8, "same"),
         _dropped(at("11:50"), 8, "same"),
     ]
     assert _alerts("HealthDropped", rows) == [
-        "signinwatch: 4 sign-ins expired before lookup (crowded out)",
+        "signinwatch: 4 sign-ins expired before lookup (displaced)",
         "signinwatch: 7 sign-ins expired before lookup (too old)",
     ]
     later = [*rows, _dropped(at("12:50"), 10)]
@@ -200,12 +200,12 @@ def test_dropped_of_a_new_ledger() -> None:
         _dropped(at("09:00"), 500),
         _dropped(at("11:10"), 40),
         _dropped(at("11:50"), 90),
-        _dropped(at("10:50"), 7, "crowded out"),
-        _dropped(at("11:10"), 6, "crowded out", instance="two"),
-        _dropped(at("11:20"), 9, "crowded out"),
+        _dropped(at("10:50"), 7, "displaced"),
+        _dropped(at("11:10"), 6, "displaced", instance="two"),
+        _dropped(at("11:20"), 9, "displaced"),
     ]
     assert _alerts("HealthDropped", rows) == [
-        "signinwatch: 2 sign-ins expired before lookup (crowded out)",
+        "signinwatch: 2 sign-ins expired before lookup (displaced)",
         "signinwatch: 90 sign-ins expired before lookup (too old)",
     ]
 

@@ -97,7 +97,7 @@ async def test_a_slip_in_one_record_is_quarantined_and_the_stream_goes_on(
             ) as chain:
                 bodies = [Message(message(one), Position("p", n)) for n, one in enumerate(rows)]
                 await chain.pipeline.process(bodies)
-                await chain.pipeline.drain(hurry=True)
+                await chain.pipeline.drain(spend_remaining=True)
                 counts = chain.pipeline.counts
     found = {one["EventId"] for one in sink.rows}
     assert rows[7]["Id"] not in found

@@ -21,16 +21,16 @@ from tests.recorded.entra import diagnostic, user
 if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
 
-WITH, WITHOUT = load_tables(["all"], noted=True), load_tables(["all"])
+WITH, WITHOUT = load_tables(["all"], with_late_columns=True), load_tables(["all"])
 ENQUEUED = datetime(2031, 5, 6, 13, 0, tzinfo=UTC)
 
 
-def signins(body: bytes, *, noted: bool = True) -> list[SignIn]:
+def signins(body: bytes, *, with_late_columns: bool = True) -> list[SignIn]:
     """Decode a body."""
-    return Decoder(WITH if noted else WITHOUT).decode(body).signins
+    return Decoder(WITH if with_late_columns else WITHOUT).decode(body).signins
 
 
-def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> RecentSegment:
+def late_values_of(signins: list[SignIn], enqueued: datetime | None = None) -> RecentSegment:
     """Note sign-ins together, each from all its addresses."""
     both = [(address, signin) for signin in signins for address in signin.addresses]
     notes = RecentSegment()
@@ -43,9 +43,9 @@ def noted_of(signins: list[SignIn], enqueued: datetime | None = None) -> RecentS
     return notes
 
 
-def check(signins: list[SignIn], enqueued: datetime | None = None) -> None:
+def assert_as_in_details(signins: list[SignIn], enqueued: datetime | None = None) -> None:
     """See that what is noted for each address is what the details tell."""
-    notes = noted_of(signins, enqueued)
+    notes = late_values_of(signins, enqueued)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(notes), type=RecentSegment) == notes
     left = iter(notes)
     for signin in signins:
@@ -67,30 +67,32 @@ def check(signins: list[SignIn], enqueued: datetime | None = None) -> None:
     assert next(left, None) is None
 
 
-@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("with_late_columns", [True, False])
 @pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
-def test_recorded_events(case: Any, noted: bool) -> None:
+def test_recorded_events(case: Any, with_late_columns: bool) -> None:
     """All of them, with the columns decoded and without."""
     for body in (encoded({"records": [case.record]}), encoded(case.record)):
-        made = signins(body, noted=noted)
+        made = signins(body, with_late_columns=with_late_columns)
         assert len(made) == 1
-        check(made)
-        check(made, ENQUEUED)
+        assert_as_in_details(made)
+        assert_as_in_details(made, ENQUEUED)
 
 
 @given(record=records())
 @settings(THOROUGH, max_examples=1_000)
 def test_nearly_real_records(record: dict[str, Any]) -> None:
     """With fields that are odd, missing, or there twice in other letters."""
-    for noted in (True, False):
-        check(signins(encoded_ascii({"records": [record]}), noted=noted))
+    for with_late_columns in (True, False):
+        assert_as_in_details(
+            signins(encoded_ascii({"records": [record]}), with_late_columns=with_late_columns)
+        )
 
 
 @given(body=bodies())
 @settings(THOROUGH, max_examples=300)
 def test_any_bodies(body: bytes) -> None:
     """In any envelope."""
-    check(signins(body), ENQUEUED)
+    assert_as_in_details(signins(body), ENQUEUED)
 
 
 @given(some=st.lists(records(), min_size=2, max_size=12))
@@ -99,7 +101,7 @@ def test_odd_ones_among_plain_ones(some: list[dict[str, Any]]) -> None:
     """What is odd is read whole, in its place, whatever stands beside it."""
     plain = [case.record for case in EVERY if case.expected.table == "SigninLogs"]
     mixed = [one for pair in zip(plain * len(some), some, strict=False) for one in pair]
-    check([signin for one in mixed for signin in signins(encoded_ascii(one))])
+    assert_as_in_details([signin for one in mixed for signin in signins(encoded_ascii(one))])
 
 
 ODD: list[Any] = [
@@ -166,8 +168,8 @@ def test_odd_values(place: str, value: Any) -> None:
     made.append(diagnostic("SignInLogs", missing))
     for record in made:
         found = signins(encoded_ascii({"records": [record]}))
-        check(found)
-        check(found, ENQUEUED)
+        assert_as_in_details(found)
+        assert_as_in_details(found, ENQUEUED)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_odd_values(place: str, value: Any) -> None:
 def test_odd_values_of_rows(place: str, value: Any) -> None:
     """The same in rows of data export."""
     record = {**EXPORTED, place: value}
-    check(signins(encoded_ascii({"records": [record]})))
+    assert_as_in_details(signins(encoded_ascii({"records": [record]})))
 
 
 EXPORTED = next(
@@ -205,9 +207,9 @@ def test_the_quick_way_is_taken() -> None:
 
     odd = {**EXPORTED, "UserPrincipalName": " x ", "Id": "odd"}
     (odd_one,) = signins(encoded({"records": [odd]}))
-    expected = list(noted_of([signin, signin, odd_one, signin]))
+    expected = list(late_values_of([signin, signin, odd_one, signin]))
     signin.source = Unread()
-    assert list(noted_of([signin, signin, odd_one, signin])) == expected
+    assert list(late_values_of([signin, signin, odd_one, signin])) == expected
     assert [one.account for one in expected].count("x") == 1
 
 
@@ -247,5 +249,5 @@ def test_the_first_and_last_moments(text: str) -> None:
     record = diagnostic("SignInLogs", user("an-id", createdDateTime=text))
     (signin,) = signins(encoded({"records": [record]}))
     whole = signin.details(enqueued=None, fallback_time=FALLBACK)
-    found = next(iter(noted_of([signin]))).details()
+    found = next(iter(late_values_of([signin]))).details()
     assert abs((found.event_time - whole.event_time).total_seconds()) < 0.001
