@@ -24,9 +24,9 @@ class Coalescer(Generic[Item, Result]):
         self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
 
     async def submit(self, item: Item) -> Result:
-        """Return the result for *item*.
+        """Return the result for *item*, or raise the error of the operation.
 
-        If the operation fails, the first caller gets the error and the other calls are cancelled.
+        If the first caller is cancelled, so are the others.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._pending.append((item, future))
@@ -40,11 +40,16 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.sleep(0)
             self._pending = []
             results = await self._operation([item for item, _ in group])
-        except BaseException:
+        except asyncio.CancelledError:
             self._pending = []
             for _, future in group:
                 future.cancel()
             raise
+        except Exception as error:  # noqa: BLE001 - each caller raises it
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
         for (_, future), result in zip(group, results, strict=True):
             if not future.done():
                 future.set_result(result)

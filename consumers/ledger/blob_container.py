@@ -60,6 +60,11 @@ def container_client(
         raise ConfigurationError(
             "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: not set; set it or CHECKPOINT__CONNECTION_STRING"
         )
+    if settings.account_url.startswith("http://"):  # the SDK sends no token over it
+        raise ConfigurationError(
+            "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: must be an https:// URL; set "
+            "CHECKPOINT__CONNECTION_STRING to use an emulator"
+        )
     return ContainerClient(settings.account_url, name, credential=credential, **options)
 
 

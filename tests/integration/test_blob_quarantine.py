@@ -137,7 +137,7 @@ async def test_a_wrong_key_is_named_and_not_shown(
 def test_what_is_no_connection_string_is_refused(where: str) -> None:
     """Before anything is asked."""
     with pytest.raises(ConfigurationError, match="CHECKPOINT__CONNECTION_STRING") as caught:
-        quarantine_at(where, "c")
+        quarantine_at(where, "container")
     assert SECRET not in str(caught.value)
 
 
