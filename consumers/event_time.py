@@ -58,7 +58,7 @@ def advance(clock: Clock, decoded: Decoded, message: Message) -> None:
 
 def _latest_if_comparable(signins: Sequence[SignIn]) -> datetime | None:
     """Return the latest record time of a body, if the texts of the times sort chronologically."""
-    texts = [text for signin in signins if type(text := signin.raw_address) is str]
+    texts = [text for signin in signins if type(text := signin.written) is str]
     if not texts or len(texts) < len(signins) or len(set(map(len, texts))) > 1:
         return None
     first, last = min(texts), max(texts)

@@ -77,4 +77,4 @@ _ORDER = {"High": 0, "Medium": 1, "Low": 2, "Informational": 3}
 
 def worst_first(row: FindingRow) -> tuple[int, str]:
     """Return a sort key: severity, then time."""
-    return _ORDER[row["Severity"]], row["EventTime"]
+    return _ORDER[row["Severity"]], row["EventTime"] or row["TimeGenerated"]

@@ -11,9 +11,12 @@ import stamina
 
 from consumers.commands.logging import start_logging
 from tests.servers.azurite import Azurite
+from tests.support.service_process import Running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+Running.forked = True
 
 
 @pytest.fixture(autouse=True)

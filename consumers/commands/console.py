@@ -50,7 +50,7 @@ def findings_table(rows: Sequence[FindingRow], total: int, width: int) -> Table:
     for row in rows:
         cells = [
             Text(row["Severity"], style=COLOURS.get(row["Severity"], "")),
-            plain(row["EventTime"][5:16].replace("T", " ")),
+            plain((row["EventTime"] or "")[5:16].replace("T", " ") or "unknown"),
             plain(row["Account"], 60 if wide else max(12, width - 66)),
             plain(row["IPAddress"]),
             plain(row["Outcome"]),

@@ -276,6 +276,7 @@ def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
         "unanswered": counts.unanswered,
         "seconds": round(seconds, 3),
         "own_network": counts.own_network,
+        "without_time": counts.without_time,
         "findings_refused": running.outbox.refused,
         "skipped_by_reason": dict(counts.skipped.most_common()),
         "findings_by_severity": dict(running.outbox.accepted),
@@ -296,6 +297,11 @@ def _advice(running: ReplayPipeline, waiting: int, quota: int) -> list[str]:
         notes.append(
             f"{counts.unanswered:,} sign-ins are unanswered, not clean ({waiting:,} waiting in the "
             f"ledger): {', '.join(sorted(counts.reasons))}. The quota is {quota:,} lookups."
+        )
+    if counts.without_time:
+        notes.append(
+            f"{counts.without_time:,} sign-ins have no readable time and count as happening when "
+            "they were read; their findings have no EventTime."
         )
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(

@@ -157,8 +157,9 @@ class Aggregator:
             counted = self._rows[key] = _counted_row(key, row)
         aggregate = counted["Evidence"]["folded"]
         aggregate["signIns"] += 1
-        aggregate["first"] = min(aggregate["first"], row["EventTime"])
-        aggregate["last"] = max(aggregate["last"], row["EventTime"])
+        if row["EventTime"] is not None:
+            aggregate["first"] = min(aggregate["first"] or row["EventTime"], row["EventTime"])
+            aggregate["last"] = max(aggregate["last"] or row["EventTime"], row["EventTime"])
         counted["DelaySeconds"] = row["DelaySeconds"]
         self._unreported.add(key)
 
@@ -192,7 +193,8 @@ class Aggregator:
 
 _SINGLE_EVENT_COLUMNS = (
     "CorrelationId SessionId UniqueTokenIdentifier SourceIPAddress UserAgent DeviceId "
-    "DeviceCompliant RiskLevel RiskState"
+    "DeviceCompliant RiskLevel RiskState AuthenticationProtocol AuthenticationMethods "
+    "IncomingTokenType"
 ).split()
 
 
@@ -206,7 +208,7 @@ def _counted_row(key: tuple[str, ...], row: FindingRow) -> FindingRow:
         **dict.fromkeys(_SINGLE_EVENT_COLUMNS),
         "EventId": event_id,
         "FindingId": finding_id(table, event_id, address),
-        "EventTime": iso(start),
+        "EventTime": iso(start) if row["EventTime"] is not None else None,
         "Evidence": {
             **row["Evidence"],
             "folded": {"signIns": 0, "first": row["EventTime"], "last": row["EventTime"]},

@@ -28,6 +28,8 @@ class PipelineCounts:
     signins: int = 0
     cache_hits: int = 0
     own_network: int = 0
+    without_time: int = 0
+    """Sign-ins whose record has no readable time."""
     unanswered: int = 0
     """With ``exact``, the sign-ins still unanswered; otherwise, those unanswered on arrival."""
     repeated: int = 0
@@ -44,6 +46,7 @@ class PipelineCounts:
         self.messages += 1
         self.records += decoded.records
         self.signins += len(decoded.signins)
+        self.without_time += sum(not signin.has_time() for signin in decoded.signins)
         self.skipped += decoded.skips
         self.rejected += decoded.rejected
         if decoded.rejected and not decoded.signins and not decoded.skips:

@@ -36,9 +36,9 @@ from azure.core.rest import HttpRequest
 from producers.logs_ingestion import PlaceholderToken
 from schemas.durations import MINUTE_SECONDS
 from schemas.errors import ConfigurationError, SinkHeldBack, SinkRefused
-from schemas.events.sign_in import clean_text
 from schemas.health import Problem
 from schemas.network_errors import why_no_token, why_unreached
+from schemas.values import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence

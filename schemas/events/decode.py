@@ -18,9 +18,10 @@ from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usabl
 from schemas.events.bodies import SingleRecord, WholeBody, ends_deep, loaded
 from schemas.events.framing import INVALID, MAX_WRAPPERS, records_in, records_name, texts_in
 from schemas.events.lenient_json import TooDeep
+from schemas.events.record_reader import RecordReader
 from schemas.events.record_recovery import recovered
 from schemas.events.record_shapes import shape_of
-from schemas.events.sign_in import RecordReader, SignIn
+from schemas.events.sign_in import SignIn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+import msgspec
 import orjson
 
 MAX_DEPTH = 200
@@ -35,7 +36,11 @@ def load_json(raw: bytes | memoryview | str) -> Any:
     ValueError for all other errors.
     """
     try:
-        return orjson.loads(raw)
+        return msgspec.json.decode(raw)  # orjson makes integers beyond 64 bits inexact
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return orjson.loads(raw)  # reads deeper than the current stack permits
     except orjson.JSONDecodeError:
         pass
     text = raw if isinstance(raw, str) else bytes(raw).decode("utf-8", "replace")
@@ -82,22 +87,22 @@ def truncate_depth(raw: bytes) -> bytes:
     return b"".join([*kept, raw[start:]]) if depth <= MAX_DEPTH else raw
 
 
-def parse_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object in *text*, or None."""
-    if not text.lstrip().startswith("{"):
+def parse_container(text: str) -> dict[str, Any] | list[Any] | None:
+    """Return the JSON object or list in *text*, or None."""
+    if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
         value = load_json(text)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict | list) else None
 
 
-class _Texts(dict[str, "dict[str, Any] | None"]):
+class _Texts(dict[str, Any]):
     """Caches the objects in texts, since devices and locations repeat; bounded."""
 
-    def __missing__(self, text: str) -> dict[str, Any] | None:
-        found = parse_object(text)
+    def __missing__(self, text: str) -> Any:
+        found = parse_container(text)
         if len(text) <= _MAX_CACHED_LENGTH:
             if len(self) >= _MAX_CACHED_TEXTS:
                 self.clear()
@@ -111,6 +116,8 @@ _texts = _Texts()
 def embedded_object(value: object) -> dict[str, Any] | None:
     """Return *value* as an object, also parsed from a text or the first of a list; else None."""
     if isinstance(value, str):
-        return _texts[value]
+        value = _texts[value]
+    if isinstance(value, dict):
+        return value
     first = value[0] if isinstance(value, list) and value else None
     return first if isinstance(first, dict) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
+
+from schemas.values import number_of
 
 
 class Outcome(StrEnum):
@@ -118,22 +119,6 @@ RESULT_WORDS: dict[str, Outcome] = {
     word: outcome for outcome, words in _WORDS.items() for word in words.split()
 }
 """Result words of tables without result codes, in lower case. Any other word is Unknown."""
-
-
-_WHOLE = re.compile(r"\s*-?[0-9]{1,19}\s*")
-
-
-def number_of(value: object) -> int | None:
-    """Return *value* as an integer, also parsed from a text, else None."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    return None
 
 
 def outcome_of_word(value: object) -> Outcome:

@@ -12,13 +12,10 @@ import msgspec
 
 from schemas.events.lenient_json import embedded_object
 from schemas.events.outcomes import Outcome
-from schemas.events.sign_in import (
-    RecordReader,
-    as_number,
-    clean_bool,
-    clean_text,
-    outcome_of,
-)
+from schemas.events.record_outcomes import outcome_of
+from schemas.events.record_reader import RecordReader
+from schemas.events.sign_in import as_number
+from schemas.values import clean_bool, clean_text
 
 if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn

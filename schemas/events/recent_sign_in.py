@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.events.outcomes import Outcome, number_of, outcome_of_code
-from schemas.events.sign_in import Details
+from schemas.events.outcomes import Outcome, outcome_of_code
+from schemas.events.sign_in import Details, TimeSource
 from schemas.events.times import MAX_TIME_LENGTH, parse_time
+from schemas.values import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     account: str
     outcome: Outcome
     time: float | str
+    time_source: TimeSource = TimeSource.RECORD
 
     def details(self) -> Details:
         """Return the details for the judge; all other fields are unknown."""
@@ -54,6 +56,7 @@ class RecentSignIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
             addresses=((self.address, self.address),),
             account=self.account,
             outcome=self.outcome,
+            event_time_source=self.time_source,
         )
 
 
@@ -66,6 +69,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
     accounts: list[str] = []
     outcomes: list[Outcome] = []
     times: list[float | str] = []
+    time_sources: list[TimeSource] = []
 
     def __post_init__(self) -> None:
         """ValueError if the columns have different lengths."""
@@ -115,6 +119,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
             self.accounts.append(details.account)
             self.outcomes.append(details.outcome)
             self.times.append(details.event_time.timestamp())
+            self.time_sources.append(details.event_time_source)
             return 0
         half = len(addresses) // 2
         return sum(
@@ -143,6 +148,7 @@ class RecentSegment(msgspec.Struct, array_like=True):
         self.accounts += map(str.lower, accounts)
         self.outcomes += outcomes
         self.times += times
+        self.time_sources += [TimeSource.RECORD] * len(times)
         return True
 
 

@@ -16,8 +16,9 @@ _GRAPH_KINDS = {
 def shape_of(record: dict[str, Any]) -> str | None:
     """Return the shape of a record with lower-case names, as table formats name it, or None.
 
-    Known shapes: Microsoft Graph sign-ins, Microsoft 365 audit records, Activity Log events of the
-    REST API, Okta System Log events and bare Defender hunting rows.
+    Known shapes: Microsoft Graph sign-ins and risk detections, Microsoft 365 audit records,
+    Activity Log events of the REST API, Okta System Log events, activities of Google's Reports
+    API, Duo authentication logs and bare Defender hunting rows.
     """
     if "recordtype" in record and "operation" in record:
         return "office_audit"
@@ -29,7 +30,15 @@ def shape_of(record: dict[str, Any]) -> str | None:
         return "activity_api"
     if "eventtype" in record and "published" in record and "uuid" in record:
         return "okta_system_log"
+    if "riskeventtype" in record and "detecteddatetime" in record:
+        return "graph_principal_risk" if "serviceprincipalid" in record else "graph_user_risk"
+    if record.get("kind") == "admin#reports#activity":
+        return "google_activity"
+    if "access_device" in record and "txid" in record:
+        return "duo_log"
     action = record.get("actiontype")
+    if "timestamp" in record and "isanonymousproxy" in record:
+        return "hunting_cloud_app"
     if "timestamp" in record and isinstance(action, str) and action.lower().startswith("logon"):
         return "hunting_device" if "remoteip" in record else "hunting_identity"
     return None

@@ -10,41 +10,39 @@ import hashlib
 import json
 import re
 from datetime import datetime
-from functools import cache
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import orjson
 
 from schemas.events.addresses import usable_address
-from schemas.events.lenient_json import MAX_DEPTH, parse_object
-from schemas.events.outcomes import (
-    RESULT_WORDS,
-    Outcome,
-    number_of,
-    outcome_of_code,
-    outcome_of_status,
-    outcome_of_word,
-)
-from schemas.events.tables import RecordFormat, Scalar, joined
+from schemas.events.lenient_json import MAX_DEPTH
+from schemas.events.outcomes import Outcome
+from schemas.events.record_outcomes import outcome_of
+from schemas.events.record_reader import RecordReader, fold_names
+from schemas.events.tables import RecordFormat, Scalar
 from schemas.events.times import is_plausible, parse_time
+from schemas.values import MAX_VALUE_LENGTH, clean_bool, clean_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.events.tables import FieldPath, JoinedPaths
+    from schemas.events.tables import JoinedPaths
 
-MAX_VALUE_LENGTH = 1_024
-"""Maximum length of a text from an event. The service truncates at 64 KB."""
-
-_EMPTY_VALUES = frozenset(("", "-", "<null>"))
-_DEEPEST_NAMES = 8
-"""Depth of :func:`fold_names`; the longest field path of a layout has four names."""
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
-_CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""Control characters, bidirectional marks and lone surrogates."""
+
+
+class TimeSource(StrEnum):
+    """Where the time of an event comes from, the best first."""
+
+    RECORD = "record"
+    ENVELOPE = "envelope"
+    """The time that Azure Monitor writes around the record of a service."""
+    ENQUEUED = "enqueued"
+    """When the event hub received the message."""
+    NONE = "none"
+    """Nothing: the event counts as happening when it is read, and its finding has no EventTime."""
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
@@ -84,6 +82,11 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
     sign_in_country: str | None = None
     sign_in_city: str | None = None
     sign_in_as_number: int | None = None
+    authentication_protocol: str | None = None
+    authentication_methods: tuple[str, ...] = ()
+    incoming_token_type: str | None = None
+    resource_id: str | None = None
+    event_time_source: TimeSource = TimeSource.RECORD
 
 
 _TEXT_COLUMNS = [
@@ -104,108 +107,12 @@ _TEXT_COLUMNS = [
     "risk_state",
     "sign_in_country",
     "sign_in_city",
+    "authentication_protocol",
+    "incoming_token_type",
+    "resource_id",
 ]
-
-
-def clean_text(value: object, longest: int = MAX_VALUE_LENGTH) -> str | None:
-    """Return *value* as bounded text without control characters, or None if empty."""
-    if type(value) is str:
-        text = value[:longest].strip()
-        if not (text.isascii() and text.isprintable()):
-            text = _CONTROL.sub("�", text)
-        return None if text in _EMPTY_VALUES else text
-    if value is None or isinstance(value, dict | list):
-        return None
-    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    text = text[:longest].strip()
-    if not (text.isascii() and text.isprintable()):
-        text = _CONTROL.sub("�", text)
-    return None if text in _EMPTY_VALUES else text
-
-
-def clean_bool(value: object) -> bool | None:
-    """Return *value* as a boolean, from a boolean, 0 or 1, or a word; else None."""
-    if isinstance(value, bool):
-        return value
-    if number_of(value) in (0, 1):
-        return number_of(value) == 1
-    words = {"true": True, "yes": True, "false": False, "no": False}
-    return words.get(value.strip().lower()) if isinstance(value, str) else None
-
-
-@cache
-def lowered(place: FieldPath) -> FieldPath:
-    """Return a field path in lower case."""
-    return tuple(part.lower() for part in place)
-
-
-_ZONE = " [utc]"
-"""What the Logs portal adds to the names of times in its exports."""
-
-
-class RecordReader:
-    """Reads fields of a record, ignoring the case of names.
-
-    An object in a text is read like an object. Of a list of objects the first is used. An empty
-    value counts as missing.
-    """
-
-    __slots__ = ("_parsed", "record")
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = fold_names(record)
-        if zoned := [name for name in self.record if name.endswith(_ZONE)]:
-            bare = {name.removesuffix(_ZONE): self.record[name] for name in zoned}
-            self.record = bare | self.record
-        self._parsed: dict[str, dict[str, Any] | None] = {}
-
-    def at(self, place: FieldPath) -> Any:
-        """Return the value at *place*, or None."""
-        value: Any = self.record
-        for part in lowered(place):
-            if type(value) is not dict:
-                value = self._object_in(value)
-                if value is None:
-                    return None
-            value = value.get(part)
-        return value
-
-    def _object_in(self, value: Any) -> dict[str, Any] | None:
-        """Return an object: itself, parsed from a text, or the first of a list; else None."""
-        if isinstance(value, str):
-            if value not in self._parsed:
-                found = parse_object(value)
-                self._parsed[value] = None if found is None else fold_names(found)
-            return self._parsed[value]
-        first = value[0] if isinstance(value, list) and value else None
-        return fold_names(first) if isinstance(first, dict) else None
-
-    def first(self, alternatives: Iterable[JoinedPaths]) -> Scalar:
-        """Return the value of the first of *alternatives* that has one, or None."""
-        for alternative in alternatives:
-            if len(alternative) == 1:
-                value = self.at(alternative[0])
-                if value is None:
-                    continue
-            else:
-                value = joined([self.at(place) for place in alternative])
-            if type(value) is str:
-                if value[:MAX_VALUE_LENGTH].strip() not in _EMPTY_VALUES:
-                    return value
-            elif isinstance(value, str | int | float) and clean_text(value) is not None:
-                return value
-        return None
-
-
-def fold_names(record: dict[str, Any], depth: int = _DEEPEST_NAMES) -> dict[str, Any]:
-    """Return *record* with names in lower case; of equal names the first with a value is used."""
-    folded: dict[str, Any] = {}
-    for name, value in record.items():
-        low = name.lower()
-        if folded.get(low) in (None, ""):
-            inner = isinstance(value, dict) and depth > 0
-            folded[low] = fold_names(value, depth - 1) if inner else value
-    return folded
+MAX_METHODS = 10
+MAX_METHOD_LENGTH = 100
 
 
 def is_risky(level: Scalar) -> bool:
@@ -236,7 +143,7 @@ class SignIn(msgspec.Struct, gc=False):
     form: RecordFormat
     table: str
     addresses: tuple[str, ...]
-    raw_address: Scalar
+    written: Scalar
     source: Records
     index: int
     risk: Scalar = None
@@ -246,12 +153,21 @@ class SignIn(msgspec.Struct, gc=False):
 
     def record_time(self) -> datetime | None:
         """Return when the record was written, else the event time; None without either."""
-        time = parse_time(self.raw_address)
+        time = parse_time(self.written)
         if time is None:
             reader = RecordReader(self.source.record(self.index))
             for column in ("emitted", "event_time"):
                 time = time or parse_time(reader.first(self.form.columns.get(column, ())))
         return time
+
+    def has_time(self) -> bool:
+        """Return whether the record tells a time. Texts of this century are not parsed."""
+        if type(self.written) is str and self.written[:2] == "20":
+            return True
+        try:
+            return self.record_time() is not None
+        except ValueError:  # unreadable now; quarantined when it is evaluated
+            return False
 
     def details(self, *, enqueued: datetime | None, fallback_time: datetime) -> Details:
         """Read everything. The event time falls back to *enqueued*, then to *fallback_time*."""
@@ -263,9 +179,9 @@ class SignIn(msgspec.Struct, gc=False):
             return reader.first(columns.get(column, ()))
 
         texts = {column: clean_text(first(column)) for column in _TEXT_COLUMNS}
-        read = [parse_time(reader.first((paths,))) for paths in columns.get("event_time", ())]
-        times = [time for time in read if time is not None]
-        event_time = next(filter(is_plausible, times), None) or next(iter(times), None)
+        event_time, time_source = self._event_time(reader)
+        if event_time is None:
+            time_source = TimeSource.NONE if enqueued is None else TimeSource.ENQUEUED
         return Details(
             table=self.table,
             event_id=_event_id(first("event_id"), reader, self.form),
@@ -280,8 +196,23 @@ class SignIn(msgspec.Struct, gc=False):
             is_interactive=clean_bool(first("is_interactive")),
             device_compliant=clean_bool(first("device_compliant")),
             sign_in_as_number=as_number(first("sign_in_as_number")),
+            authentication_methods=_methods(reader, columns.get("authentication_methods", ())),
+            event_time_source=time_source,
             **texts,
         )
+
+    def _event_time(self, reader: RecordReader) -> tuple[datetime | None, TimeSource]:
+        """Return the first plausible time, else the first one, and where it stands."""
+        paths = self.form.columns.get("event_time", ())
+        read = [(parse_time(reader.first((path,))), path) for path in paths]
+        times = [(time, path) for time, path in read if time is not None]
+        plausible = [(time, path) for time, path in times if is_plausible(time)]
+        if not times:
+            return None, TimeSource.NONE
+        time, path = (plausible or times)[0]
+        within = self.form.under
+        outside = within is not None and path[0][0] != within
+        return time, TimeSource.ENVELOPE if outside else TimeSource.RECORD
 
     def _spelled(self, reader: RecordReader) -> Iterable[tuple[str, str]]:
         written = {
@@ -290,6 +221,28 @@ class SignIn(msgspec.Struct, gc=False):
         }
         for address in self.addresses:
             yield address, clean_text(written.get(address)) or address
+
+
+def _methods(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> tuple[str, ...]:
+    """Return the distinct methods of authentication: a list, or texts separated by commas.
+
+    An item is a text, or an object of Entra ID's ``AuthenticationDetails``.
+    """
+    for (path,) in alternatives:
+        value = reader.at(path)
+        items = reader.parsed(value)
+        if items is None and isinstance(value, str):
+            items = value.split(",")
+        found: dict[str, None] = {}
+        for item in items if isinstance(items, list) else [items]:
+            method = (
+                fold_names(item).get("authenticationmethod") if isinstance(item, dict) else item
+            )
+            if text := clean_text(method, MAX_METHOD_LENGTH):
+                found[text] = None
+        if found:
+            return tuple(found)[:MAX_METHODS]
+    return ()
 
 
 def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | None:
@@ -333,65 +286,3 @@ def _shallow(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         return {name: _shallow(inner, depth - 1) for name, inner in value.items()}
     return [_shallow(inner, depth - 1) for inner in value]
-
-
-def outcome_of(reader: RecordReader, form: RecordFormat) -> Outcome:
-    """Return the outcome of the sign-in, which each table records differently."""
-    places = form.columns.get("result", ())
-    results = [reader.first((paths,)) for paths in places]
-    match form.outcome:
-        case "code":
-            return outcome_of_code(*results)
-        case "status":
-            return next(
-                (
-                    found
-                    for found in map(outcome_of_status, results)
-                    if found is not Outcome.UNKNOWN
-                ),
-                Outcome.UNKNOWN,
-            )
-        case "audit":
-            return _audit_outcome(reader, form)
-        case "cloudtrail":
-            return _cloudtrail_outcome(*results)
-        case "word":
-            return _word_outcome(results, form)
-        case _:
-            return Outcome.UNKNOWN
-
-
-def _word_outcome(results: list[Scalar], form: RecordFormat) -> Outcome:
-    for result in results:
-        word = str(result).strip().lower() if result is not None else ""
-        if word in form.success:
-            return Outcome.SUCCESS
-        if word in form.failure:
-            return Outcome.FAILURE
-        known = RESULT_WORDS.get(word) or outcome_of_word(result)
-        if known is not Outcome.UNKNOWN:
-            return known
-    return Outcome.UNKNOWN
-
-
-def _audit_outcome(reader: RecordReader, form: RecordFormat) -> Outcome:
-    """Microsoft 365 audit records: for sign-ins the operation decides, never ``ResultStatus``.
-
-    Recorded ``UserLoginFailed`` events mostly say ``ResultStatus`` "Success".
-    """
-    operation = str(reader.first(form.columns["operation"]) or "").lower()
-    if operation == "userloggedin":
-        return Outcome.SUCCESS
-    if operation == "userloginfailed":
-        given = outcome_of_code(number_of(reader.at(("ErrorNumber",))))
-        known = (Outcome.PASSWORD_ACCEPTED, Outcome.INTERRUPTED)
-        return given if given in known else Outcome.FAILURE
-    return outcome_of_word(reader.at(("ResultStatus",)))
-
-
-def _cloudtrail_outcome(error: Scalar, console: Scalar) -> Outcome:
-    """AWS: a console sign-in has a response; any other call succeeded if it has no error."""
-    given = outcome_of_word(console)
-    if given is not Outcome.UNKNOWN:
-        return given
-    return Outcome.SUCCESS if error is None else Outcome.FAILURE

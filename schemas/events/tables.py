@@ -8,7 +8,7 @@ the fast decoder for the few columns that every sign-in needs.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from operator import attrgetter
@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.errors import ConfigurationError
+from schemas.events.outcomes import Outcome
+from schemas.values import is_no_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Scalar = str | int | float | bool | None
 FieldPath = tuple[str, ...]
-"""The names on the path from a record to a value."""
+"""The names on the path from a record to a value. ``[name=value]`` stands for the first object of a
+list whose field has that value."""
 JoinedPaths = tuple[FieldPath, ...]
 """Paths whose values are joined; usually one."""
 Columns = dict[str, tuple[JoinedPaths, ...]]
@@ -58,6 +61,10 @@ COLUMNS = [
     "sign_in_country",
     "sign_in_city",
     "sign_in_as_number",
+    "authentication_protocol",
+    "authentication_methods",
+    "incoming_token_type",
+    "resource_id",
 ]
 """The columns that a layout may define."""
 
@@ -71,6 +78,14 @@ Other paths are read from the record."""
 
 OWN_OUTCOMES = ("code", "word", "status", "none")
 """The ways in which a custom table may record the outcome."""
+
+WORD_LISTS = {
+    "success": Outcome.SUCCESS,
+    "password_accepted": Outcome.PASSWORD_ACCEPTED,
+    "interrupted": Outcome.INTERRUPTED,
+    "failure": Outcome.FAILURE,
+}
+"""The keys under which a table lists its own result words, beside the known ones."""
 
 
 class FastDecoder:
@@ -144,7 +159,10 @@ def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
 
 def joined(values: Iterable[object]) -> str | None:
     """Join values that identify an event together; None unless all are present."""
-    texts = [str(value) if isinstance(value, str | int | float) else "" for value in values]
+    texts = [
+        str(value) if isinstance(value, str | int | float) and not is_no_number(value) else ""
+        for value in values
+    ]
     return ":".join(texts) if all(texts) else None
 
 
@@ -161,8 +179,10 @@ class RecordFormat:
     typed: FastDecoder
     row: bool
     """Whether this is a row of a workspace table, identified by its ``Type``."""
-    success: frozenset[str] = frozenset()
-    failure: frozenset[str] = frozenset()
+    under: str | None = None
+    """The field of an envelope that holds the record of the service."""
+    words: Mapping[str, Outcome] = field(default_factory=dict)
+    """Result words of this table, in lower case, beside the known ones."""
 
 
 class _AnyCase(dict[object, "RecordFormat | None"]):
@@ -247,7 +267,8 @@ def load_tables(
                 columns,
                 typed,
                 row="type" in spec,
-                success=frozenset(table.get("success", ())),
+                under=spec.get("under"),
+                words=_words_of({key: table.get(key, ()) for key in WORD_LISTS}),
             )
             for index, key in (
                 (tables.by_type, "type"),
@@ -258,9 +279,14 @@ def load_tables(
                     index[spec[key].lower()] = form
     for name, spec in own.items():
         on = wanted is None or name.lower() in wanted
-        tables.by_type[name.lower()] = _own_form(
-            name, spec, on, with_late_columns=with_late_columns
-        )
+        form = _own_form(name, spec, on, with_late_columns=with_late_columns)
+        tables.by_type[name.lower()] = form
+        if (category := spec.get("category")) is not None:
+            if not isinstance(category, str) or not category.strip():
+                raise _wrong(name, "category", "must be the name of a diagnostic category")
+            # Such records do not name their table.
+            named = replace(form, table=form.table or name, row=False)
+            tables.by_category[category.strip().lower()] = named
     return tables
 
 
@@ -302,16 +328,21 @@ def _alternative(spec: str | list[str], under: str | None) -> JoinedPaths:
     if isinstance(spec, list):
         return ((*prefix, *spec),)
     return tuple(
-        tuple(part[1:].split(".")) if part.startswith("^") else (*prefix, *part.split("."))
+        _path(part[1:]) if part.startswith("^") else (*prefix, *_path(part))
         for part in spec.split("+")
     )
+
+
+def _path(text: str) -> FieldPath:
+    return tuple(text.replace("[", ".[").split("."))
 
 
 def _own_form(
     name: str, spec: Mapping[str, Any], on: bool, *, with_late_columns: bool
 ) -> RecordFormat:
     spec = {key: value for key, value in spec.items() if value is not None}
-    success, failure = _words(name, "success", spec), _words(name, "failure", spec)
+    words = _words_of({key: _own_words(name, key, spec) for key in WORD_LISTS})
+    spec.pop("category", None)
     outcome = spec.pop("outcome", "word")
     if outcome not in OWN_OUTCOMES:
         raise _wrong(name, "outcome", f"{outcome!r} is not one of {', '.join(OWN_OUTCOMES)}")
@@ -327,18 +358,22 @@ def _own_form(
             raise _wrong(name, column, "cannot be joined from two columns")
     typed = FastDecoder(columns, with_late_columns=with_late_columns)
     spelled = "" if name == name.lower() else name  # an environment variable lost its case
-    return RecordFormat(spelled, on, outcome, None, columns, typed, True, success, failure)
+    return RecordFormat(spelled, on, outcome, None, columns, typed, True, words=words)
 
 
 def _wrong(table: str, key: str, text: str) -> ConfigurationError:
     return ConfigurationError(f"OWN_TABLES.{table}.{key}: {text}")
 
 
-def _words(table: str, key: str, spec: dict[str, Any]) -> frozenset[str]:
+def _own_words(table: str, key: str, spec: dict[str, Any]) -> list[str]:
     words = spec.pop(key, [])
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise _wrong(table, key, "must be a list of words")
-    return frozenset(word.strip().lower() for word in words)
+    return words
+
+
+def _words_of(lists: Mapping[str, Iterable[str]]) -> dict[str, Outcome]:
+    return {word.strip().lower(): WORD_LISTS[key] for key, words in lists.items() for word in words}
 
 
 def _require_places(table: str, column: str, places: object) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from schemas.events.sign_in import clean_text
 from schemas.events.times import iso_of
 from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import Intel, Reputation, Verdict
+from schemas.values import clean_text
 
 MALICIOUS_CONFIDENCE = 50
 """Minimum confidence for an indicator of malicious activity to count as malicious."""

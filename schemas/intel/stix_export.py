@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-from schemas.events.sign_in import clean_text
 from schemas.events.times import iso_of
+from schemas.values import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from schemas.events.sign_in import TimeSource
 from schemas.events.times import iso, iso_of, parse_time
 from schemas.rows.columns import SCHEMA_VERSION
 
@@ -43,10 +44,12 @@ def finding_row(
     accounts: int | None = None,
 ) -> FindingRow:
     """Return the row for a sign-in from a bad address; see :mod:`schemas.rows.columns`."""
+    source = details.event_time_source
     return {
         "TimeGenerated": iso(wall),
         "FindingId": finding_id(details.table, details.event_id, address),
-        "EventTime": iso(details.event_time),
+        "EventTime": None if source is TimeSource.NONE else iso(details.event_time),
+        "EventTimeSource": source.value,
         "EventId": details.event_id,
         "SourceTable": details.table,
         "IPAddress": address,
@@ -84,6 +87,10 @@ def finding_row(
         "SignInCountry": details.sign_in_country,
         "SignInCity": details.sign_in_city,
         "SignInAsNumber": details.sign_in_as_number,
+        "AuthenticationProtocol": details.authentication_protocol,
+        "AuthenticationMethods": list(details.authentication_methods) or None,
+        "IncomingTokenType": details.incoming_token_type,
+        "ResourceId": details.resource_id,
         "AddressClass": merged.address_class.value,
         "AccountsFromAddress": accounts,
         **_intel_columns(merged.intel, rated=merged.rated is not None),

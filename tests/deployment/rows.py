@@ -47,6 +47,7 @@ def finding(
         "TimeGenerated": iso(told),
         "FindingId": finding_id(table, event, address),
         "EventTime": iso(happened or told),
+        "EventTimeSource": "record",
         "EventId": event,
         "SourceTable": table,
         "IPAddress": address,

@@ -49,7 +49,8 @@ def nested_in(template: Json, variable: str) -> Json:
 
 def _column_dropped(template: Json, _: Json) -> None:
     streams = one_of(template, RULES)["properties"]["streamDeclarations"]
-    del streams["Custom-SignInWatchFindings_CL"]["columns"][4]
+    columns = streams["Custom-SignInWatchFindings_CL"]["columns"]
+    columns.remove({"name": "SourceTable", "type": "string"})
 
 
 def _stream_renamed(template: Json, _: Json) -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from tests.recorded import OTHER_V4, V4, V6, encoded
 from tests.recorded.entra import RECORDS as ENTRA
 from tests.recorded.others import RECORDS as OTHERS
+from tests.recorded.providers import RECORDS as PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EVERY = [*ENTRA, *OTHERS]
+EVERY = [*ENTRA, *OTHERS, *PROVIDERS]
 
 THOROUGH = settings(
     deadline=None,

@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.addresses import AddressesMemo, AddressMemo, Networks, Unusable, usable_address
-from schemas.events.lenient_json import MAX_DEPTH, load_json, parse_object, too_deep, truncate_depth
-from schemas.events.outcomes import (
-    Outcome,
-    number_of,
-    outcome_of_code,
-    outcome_of_status,
-    outcome_of_word,
+from schemas.events.lenient_json import (
+    MAX_DEPTH,
+    load_json,
+    parse_container,
+    too_deep,
+    truncate_depth,
 )
-from schemas.events.sign_in import MAX_VALUE_LENGTH, clean_bool, clean_text, fold_names
+from schemas.events.outcomes import Outcome, outcome_of_code, outcome_of_status, outcome_of_word
+from schemas.events.record_reader import fold_names
 from schemas.events.times import iso, parse_time
+from schemas.values import MAX_VALUE_LENGTH, clean_bool, clean_text, number_of
 from tests.properties.strategies import ADDRESSES, THOROUGH, VALUES
 
 TEXTS = st.text() | st.text("0123456789abcdefABCDEF:.[]%/ ", max_size=60) | ADDRESSES
@@ -149,7 +150,7 @@ def test_any_text_is_json_or_a_value_error(text: str) -> None:
     """Nothing else is raised, however broken."""
     with suppress(ValueError):
         load_json(text)
-    assert parse_object(text) is None or isinstance(parse_object(text), dict)
+    assert parse_container(text) is None or isinstance(parse_container(text), dict | list)
     assert too_deep(text) is False
 
 

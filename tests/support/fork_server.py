@@ -7,6 +7,7 @@ standard input ends.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pkgutil
 import signal
@@ -50,15 +51,8 @@ class ForkServer:
         seconds: float,
     ) -> int:
         """Run a command with these standard files; return its exit status."""
-        request = orjson.dumps(
-            {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
-        )
-        with socket.socket(socket.AF_UNIX) as connection:
+        with self._asked(arguments, environment, [file.fileno() for file in files]) as connection:
             connection.settimeout(seconds)
-            connection.connect(self._path)
-            size = len(request).to_bytes(4, "big")
-            socket.send_fds(connection, [size], [file.fileno() for file in files])
-            connection.sendall(request)
             with connection.makefile("rb") as lines:
                 process = int(lines.readline())
                 try:
@@ -67,10 +61,73 @@ class ForkServer:
                     os.kill(process, signal.SIGKILL)
                     raise
 
+    def _asked(
+        self, arguments: Sequence[str], environment: Mapping[str, str], files: Sequence[int]
+    ) -> socket.socket:
+        request = orjson.dumps(
+            {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
+        )
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._path)
+        socket.send_fds(connection, [len(request).to_bytes(4, "big")], files)
+        connection.sendall(request)
+        return connection
+
+    async def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> ForkedProcess:
+        """Start a command without standard input; its standard error can be read."""
+        end, write = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        connection = self._asked(arguments, environment, [nothing, nothing, write])
+        os.close(nothing)
+        os.close(write)
+        status, writer = await asyncio.open_connection(sock=connection)
+        stderr = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(end, "rb")
+        )
+        return ForkedProcess(int(await status.readline()), stderr, status, writer)
+
     def close(self) -> None:
         """End the server."""
         self._process.communicate()
         self._folder.cleanup()
+
+
+class ForkedProcess:
+    """A command that was started; what tests use of ``asyncio.subprocess.Process``."""
+
+    def __init__(
+        self,
+        pid: int,
+        stderr: asyncio.StreamReader,
+        status: asyncio.StreamReader,
+        connection: asyncio.StreamWriter,
+    ) -> None:
+        self.pid = pid
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._connection = connection
+        self._ended = asyncio.create_task(self._status(status))
+
+    async def _status(self, status: asyncio.StreamReader) -> int:
+        self.returncode = int(await status.readline())
+        self._connection.close()
+        return self.returncode
+
+    async def wait(self) -> int:
+        """Return the exit status when it has ended; minus the number of the signal that did it."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
 
 def _import_everything() -> None:

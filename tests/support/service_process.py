@@ -10,15 +10,17 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import aiohttp
 
-from tests.support.command import crowdsec_at, logs_at
+from tests.support.command import crowdsec_at, fork_server, logs_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
+
+    from tests.support.fork_server import ForkedProcess
 
 PATIENCE = 100.0
 
@@ -61,7 +63,10 @@ class Running:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | ForkedProcess | None = None
+    forked: ClassVar[bool] = False
+    """Whether it is a copy of a process that has imported everything: right where the start-up is
+    not the point, wrong where CPU or memory is measured."""
     said: bytearray = field(default_factory=bytearray)
     _reader: asyncio.Task[None] | None = None
 
@@ -69,13 +74,17 @@ class Running:
         environment = dict(os.environ)
         own = {"HTTP__HOST": "127.0.0.1", "HTTP__PORT": str(self.port), **self.settings}
         environment |= {f"SIGNINWATCH_{name}": value for name, value in own.items()}
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-W", "error", "-m", "consumers.cli", *self.arguments, "run"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**environment, **self.environment},
-        )
+        environment |= self.environment
+        if self.forked:
+            self.process = await fork_server().start([*self.arguments, "run"], environment)
+        else:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-W", "error", "-m", "consumers.cli", *self.arguments, "run"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+            )
         self._reader = asyncio.create_task(self._read())
         return self
 

@@ -30,7 +30,8 @@ _BY_COLUMN = {
     **dict.fromkeys(
         "account_type application app_id resource_name operation result_description "
         "client_app_used is_interactive authentication_requirement conditional_access_status "
-        "device_compliant risk_level risk_state".split(),
+        "device_compliant risk_level risk_state authentication_protocol authentication_methods "
+        "incoming_token_type resource_id".split(),
         "word",
     ),
 }
@@ -38,6 +39,7 @@ _BY_COLUMN = {
 
 _BY_NAME = {
     "type": "word",
+    "kind": "word",
     "category": "word",
     "operationversion": "word",
     "level": "word",
@@ -139,7 +141,7 @@ _PHRASES = (
     "b2bCollaboration;b2bDirectConnect;microsoftSupport;clientSecret;clientAssertion;"
     "federatedIdentityCredential;certificate;GET;PUT;POST;PATCH;DELETE;Exchange;SharePoint;"
     "OneDrive;AzureActiveDirectory;MicrosoftTeams;Microsoft 365;Core Directory;NetworkAccess;"
-    "Azure Event Hubs;Azure Log Analytics;Microsoft Intune"
+    "Azure Event Hubs;Azure Log Analytics;Microsoft Intune;admin#reports#activity;login"
 )
 WORDS = frozenset(
     term.lower()
@@ -185,7 +187,8 @@ class AllowList:
         self.names: set[str] = {*_USUAL_NAMES, *_BY_NAME}
         """Known names in lower case, which are kept."""
         for form in forms:
-            self._words |= form.success | form.failure
+            self._words |= form.words.keys()
+            self._words |= set(_selected_values(form))
             for column, name in _names(form):
                 self.names.add(name)
                 self._rules.setdefault(name, set()).update(_rules_of(column))
@@ -248,6 +251,16 @@ def _names(form: RecordFormat) -> Iterator[tuple[str, str]]:
     for column, alternatives in form.columns.items():
         for place in (place for alternative in alternatives for place in alternative):
             for part in place[:-1]:
-                yield "", part.lower()
+                name, _, value = part.lower().strip("[]").partition("=")
+                yield "operation" if value else "", name  # a selecting value is kept like a word
             last = place[-1].lower()
             yield column, place[-2].lower() if last == "value" and len(place) > 1 else last
+
+
+def _selected_values(form: RecordFormat) -> Iterator[str]:
+    """Yield the values by which paths select an object of a list, in lower case."""
+    for alternatives in form.columns.values():
+        for place in (place for alternative in alternatives for place in alternative):
+            for part in place:
+                if part.startswith("["):
+                    yield part.lower().strip("[]").partition("=")[2]

@@ -23,11 +23,10 @@ from schemas.errors import (
     TooFast,
 )
 from schemas.events.addresses import usable_address
-from schemas.events.outcomes import number_of
-from schemas.events.sign_in import clean_text
 from schemas.intel.address_class import class_of_intel
 from schemas.intel.verdicts import CROWDSEC, Intel, Reputation
 from schemas.ports import Source, SourceVerdict
+from schemas.values import clean_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica_archive import verified_database
 from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
-from schemas.events.sign_in import clean_text
+from schemas.values import clean_text
 
 if TYPE_CHECKING:
     from consumers.sources.http import HttpClient, HttpResponse

@@ -18,7 +18,7 @@ from consumers.sources.taxii.requests import (
     TaxiiRequests,
 )
 from schemas.errors import FeedFailed
-from schemas.events.sign_in import clean_text
+from schemas.values import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

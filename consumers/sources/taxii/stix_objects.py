@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from consumers.sources.taxii.stix_pattern import Pattern, read_pattern
-from schemas.events.sign_in import clean_text
 from schemas.events.times import parse_time
 from schemas.intel.indicators import Indicator, WhySkipped
+from schemas.values import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,6 +29,7 @@ def test_custom_details_fit_into_two_kilobytes(name: str) -> None:
     table, outcome = OUTCOMES[name]
     kept = {"FindingId", "EventId", "SourceTable", "Outcome", "Reputation", "Severity", "Origin"}
     kept |= {"IPAddress", "Account", "AddressClass", "Confidence", "AccountObjectId", "ReportUrl"}
+    kept |= {"EventTimeSource"}
     texts: dict[str, Any] = {
         column.name: LONG
         for column in FINDING_COLUMNS

@@ -14,6 +14,7 @@ from tests.recorded import decoded, details_of, encoded
 from tests.recorded.entra import RECORDS as ENTRA
 from tests.recorded.entra import diagnostic, row, user
 from tests.recorded.others import RECORDS as OTHERS
+from tests.recorded.providers import RECORDS as PROVIDERS
 
 ONE, TWO, THREE = (diagnostic("SignInLogs", user(f"n-{number}")) for number in (1, 2, 3))
 EXPORTED = row("SigninLogs", "n-9")
@@ -242,7 +243,9 @@ def test_one_bad_number_in_a_large_body_rejects_one_record() -> None:
         assert (len(found.signins), found.records) == (1200, 1201), odd[:12]
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in (*ENTRA, *OTHERS)])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in (*ENTRA, *OTHERS, *PROVIDERS)]
+)
 def test_a_table_that_is_not_chosen_is_skipped(case: Any) -> None:
     """Records of tables that do not count are told apart from unknown ones."""
     other = "SigninLogs" if case.expected.table != "SigninLogs" else "AuditLogs"

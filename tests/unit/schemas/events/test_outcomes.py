@@ -10,12 +10,11 @@ from schemas.events.outcomes import (
     ENTRA_CODES,
     RESULT_WORDS,
     Outcome,
-    number_of,
     outcome_of_code,
     outcome_of_status,
     outcome_of_word,
 )
-from schemas.events.sign_in import clean_bool
+from schemas.values import clean_bool, number_of
 from tests.recorded import V4, read
 from tests.recorded.others import ACTIVITY, ROW
 

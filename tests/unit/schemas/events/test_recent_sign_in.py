@@ -59,6 +59,7 @@ def assert_as_in_details(signins: list[SignIn], enqueued: datetime | None = None
                 details.account,
                 details.outcome,
                 noted.time,
+                details.event_time_source,
             )
             if isinstance(noted.time, str):
                 assert noted.details().event_time == details.event_time

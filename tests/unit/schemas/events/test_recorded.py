@@ -20,11 +20,12 @@ from tests.recorded import (
 )
 from tests.recorded.entra import RECORDS as ENTRA
 from tests.recorded.others import RECORDS as OTHERS
+from tests.recorded.providers import RECORDS as PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EVERY = [*ENTRA, *OTHERS]
+EVERY = [*ENTRA, *OTHERS, *PROVIDERS]
 CASES = [pytest.param(case, id=case.name) for case in EVERY]
 
 
@@ -62,7 +63,7 @@ def test_both_ways_of_decoding_agree_on_everything(case: Recorded) -> None:
     quick = only(decoded(encoded({"records": [case.record]})))
     slow = decoded(WAYS["slow"](case.record)).signins[0]
     assert type(slow.source).__name__ == "SingleRecord"
-    assert slow.raw_address == quick.raw_address
+    assert slow.written == quick.written
     assert details_of(quick) == details_of(slow)
     assert quick.addresses == slow.addresses
 

@@ -154,6 +154,30 @@ def test_a_result_that_is_an_object_is_no_text() -> None:
     assert read({**VPN_ROW, "Status": "up"}, tables).result_code == "up"
 
 
+def test_an_own_table_may_name_a_diagnostic_category() -> None:
+    """Its records have no Type; the table's name stands in the findings."""
+    tables = load_tables(
+        own={
+            "MyVpn_CL": {
+                "address": "properties.ip",
+                "account": "properties.user",
+                "event_time": "time",
+                "result": "properties.state",
+                "category": "VpnLogs",
+                "password_accepted": ["Half"],
+            }
+        }
+    )
+    record = {
+        "category": "VPNLogs",
+        "time": "2031-05-06T07:08:09Z",
+        "properties": {"ip": V4, "user": "Ada", "state": "half"},
+    }
+    details = read(record, tables)
+    assert (details.table, details.account) == ("MyVpn_CL", "ada")
+    assert details.outcome is Outcome.PASSWORD_ACCEPTED
+
+
 @pytest.mark.parametrize("outcome", ["code", "word", "status", "none"])
 @pytest.mark.parametrize("result", [None, "Action", ["Action", "Session"]])
 def test_every_kind_of_outcome_works_for_an_own_table(outcome: str, result: object) -> None:
@@ -174,6 +198,8 @@ def test_every_kind_of_outcome_works_for_an_own_table(outcome: str, result: obje
         pytest.param({**VPN, "success": [0]}, "success", id="number among the words"),
         pytest.param({**VPN, "success": "Up"}, "success", id="text for a list"),
         pytest.param({**VPN, "account": 7}, "account", id="number for a place"),
+        pytest.param({**VPN, "category": 7}, "category", id="number for a category"),
+        pytest.param({**VPN, "interrupted": "x"}, "interrupted", id="text for another list"),
     ],
 )
 def test_a_wrong_own_table_is_named(spec: Record, told: str) -> None:
@@ -193,6 +219,7 @@ def test_sign_in_tables_are_on_and_activity_tables_off() -> None:
     off = {name for name, on in table_names().items() if not on}
     assert off == {
         "MicrosoftServicePrincipalSignInLogs",
+        "CloudAppEvents",
         "MicrosoftGraphActivityLogs",
         "OfficeActivity",
         "AuditLogs",

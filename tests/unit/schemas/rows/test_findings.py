@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from schemas.events.sign_in import clean_text
 from schemas.events.tables import COLUMNS
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 from schemas.rows.columns import FINDING_COLUMNS, MAX_TEXT_LENGTH, row_error
 from schemas.rows.findings import FindingRow, finding_id, finding_row
 from schemas.rows.policy import Policy
+from schemas.values import clean_text
 from tests.recorded import FALLBACK, V4, V6, Record, Recorded, at, decoded, details_of, only, read
 from tests.recorded.entra import RECORDS as ENTRA
 from tests.recorded.entra import diagnostic, row, user
 from tests.recorded.others import RECORDS as OTHERS
+from tests.recorded.providers import RECORDS as PROVIDERS
 
 VERDICT = Verdict(
     reputation=Reputation.MALICIOUS,
@@ -118,7 +119,9 @@ def _escaped_id(record: Record) -> str:
     return details_of(only(decoded(json.dumps([record]).encode()))).event_id
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in (*ENTRA, *OTHERS)])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in (*ENTRA, *OTHERS, *PROVIDERS)]
+)
 def test_every_recorded_event_makes_a_row_that_fits(case: Recorded) -> None:
     """No column is missing, of the wrong type, or unknown."""
     made = finding(case.record)
