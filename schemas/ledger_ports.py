@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 
     from schemas.events.sign_in import Details
     from schemas.intel.verdicts import Answer, Verdict
@@ -232,9 +232,9 @@ class Ledger(VerdictStore, PendingQueue, Leases, LookupCounter, Entries, Notes, 
         revise: Callable[[str, bytes], bytes | None],
         *,
         address: str | None = None,
-        account: str | None = None,
+        accounts: Container[str | None] = (),
     ) -> ErasedCounts:
-        """Delete the data of an address, and the sign-ins of an account or an address.
+        """Delete the data of an address, and the sign-ins of accounts or of an address.
 
         *revise* returns the remaining content of a history entry, or None to delete the entry.
         """

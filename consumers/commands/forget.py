@@ -25,7 +25,7 @@ from schemas.errors import ConfigurationError, StateRefused
 from schemas.ledger_ports import ErasedCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from consumers.commands.forget_matching import DataSubjects
@@ -168,7 +168,8 @@ async def forget(
         ledger = await _opened(settings, stores.folder, stack)
         found = [await _matching_ids(quarantine, wanted) for quarantine in quarantines]
         names = stores.names(settings)
-        erased = await _from_ledger(ledger, wanted)
+        accounts = AccountNames(wanted.accounts)
+        erased = await _from_ledger(ledger, wanted, accounts)
         deleted = [
             DeletedCount(names[0], "verdicts", erased.verdicts),
             DeletedCount(names[0], "waiting sign-ins", erased.waiting),
@@ -176,7 +177,7 @@ async def forget(
             DeletedCount(
                 names[0],
                 "recent sign-ins (retro-hunt)",
-                await _from_recent(settings, stores, wanted, stack),
+                await _from_recent(settings, stores, accounts, wanted.addresses, stack),
             ),
         ]
         for name, quarantine, ids in zip(names[1:], quarantines, found, strict=True):
@@ -186,7 +187,11 @@ async def forget(
 
 
 async def _from_recent(
-    settings: Settings, stores: ErasureStores, wanted: DataSubjects, stack: AsyncExitStack
+    settings: Settings,
+    stores: ErasureStores,
+    accounts: AccountNames,
+    addresses: Collection[str],
+    stack: AsyncExitStack,
 ) -> int:
     """Delete recent sign-ins; return how many."""
     from consumers.ledger.sqlite.recent import RECENT_FILE, SqliteRecentStore
@@ -212,8 +217,6 @@ async def _from_recent(
         return 0
     recent = RecentSignIns(store, clock, 1.0)
     stack.push_async_callback(recent.close)
-    accounts = {account.lower() for account in wanted.accounts}
-    addresses = set(wanted.addresses)
     return await recent.forget(
         lambda signin: signin.account in accounts or signin.address in addresses
     )
@@ -248,19 +251,38 @@ async def _opened(settings: Settings, folder: Path | None, stack: AsyncExitStack
     return ledger
 
 
-async def _from_ledger(ledger: Ledger | None, wanted: DataSubjects) -> ErasedCounts:
-    from consumers.enrichment.history_entries import without
+async def _from_ledger(
+    ledger: Ledger | None, wanted: DataSubjects, names: AccountNames
+) -> ErasedCounts:
+    from consumers.enrichment.history_entries import without_account, without_address
 
     total = ErasedCounts()
     if ledger is None:
         return total
-    for account in wanted.accounts:
-        revise = partial(without, account=account, address=None)
-        _add(total, await ledger.forget(revise, account=account))
+    known = 0
+    while known < len(names.pseudonyms):  # the history tells the other names of an account
+        known = len(names.pseudonyms)
+        revise = partial(without_account, names=names.pseudonyms)
+        _add(total, await ledger.forget(revise, accounts=names))
     for address in wanted.addresses:
-        revise = partial(without, account=None, address=address)
+        revise = partial(without_address, address=address)
         _add(total, await ledger.forget(revise, address=address))
     return total
+
+
+class AccountNames:
+    """All names of accounts as far as they are known: user principal names and object ids."""
+
+    def __init__(self, accounts: Iterable[str]) -> None:
+        from consumers.enrichment.history_entries import pseudonym
+
+        self.pseudonyms = {pseudonym(account.lower()) for account in accounts}
+
+    def __contains__(self, name: object) -> bool:
+        """Return True for a name of one of the accounts, in any case."""
+        from consumers.enrichment.history_entries import pseudonym
+
+        return isinstance(name, str) and pseudonym(name.lower()) in self.pseudonyms
 
 
 def _add(total: ErasedCounts, part: ErasedCounts) -> None:

@@ -14,12 +14,14 @@ from zlib import crc32
 import msgspec
 
 from consumers.enrichment.history_entries import (
+    COUNTED_BY_ANOTHER_NAME,
     ENTRY_KINDS,
     MAX_ACCOUNT_LOCATIONS,
     MAX_ACCOUNT_VALUES,
     MAX_BAD_ADDRESS_ACCOUNTS,
     MAX_COUNTED_ATTEMPTS,
     MAX_LOCATION_ACCOUNTS,
+    MAX_NAMES,
     AccountEntry,
     AttemptCounts,
     Days,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.events.ranking_signals import Signals
+    from schemas.events.sign_in import Details
     from schemas.ledger_ports import Entries
     from schemas.ports import Clock
 
@@ -102,15 +105,46 @@ class History:
     async def fetch(self, signins: Iterable[tuple[str, Signals]]) -> None:
         """Load the ledger's entries for sign-ins and their addresses."""
         keys: dict[str, None] = {}
+        named: dict[str, None] = {}
         for address, signals in signins:
-            keys[_account_key(signals)] = None
+            known = keys if signals.object_id else named
+            known[f"a|{pseudonym(signals.object_id or signals.account)}"] = None
             keys[_place_key(address, signals)] = None
             keys[_network_key(signals)] = None
-        await self._fetch(keys)
+        await self._fetch_with_named(keys, named)
 
-    async def fetch_bad(self, addresses: Iterable[str]) -> None:
-        """Load the accounts seen from malicious addresses."""
-        await self._fetch({f"b|{address}": None for address in addresses})
+    async def fetch_bad(self, addresses: Iterable[str], signins: Iterable[Details] = ()) -> None:
+        """Load the accounts seen from malicious addresses, and those of their sign-ins."""
+        keys = dict.fromkeys(f"b|{address}" for address in addresses)
+        named: dict[str, None] = {}
+        for details in signins:
+            known = keys if details.account_object_id else named
+            name = (details.account_object_id or details.account).lower()
+            known[f"a|{pseudonym(name)}"] = None
+        await self._fetch_with_named(keys, named)
+
+    async def _fetch_with_named(self, keys: Iterable[str], named: Iterable[str]) -> None:
+        """Load entries, and for entries of user principal names those of the object ids."""
+        await self._fetch([*keys, *named])
+        same = {f"a|{other}" for key in named if (other := self._account(key).same_as)}
+        if same:
+            await self._fetch(same)
+
+    def _person(self, account: str, object_id: str) -> str:
+        """Return the pseudonym by which an account is known: of its object id, if it is known."""
+        name = pseudonym(object_id or account)
+        return name if object_id else self._account(f"a|{name}").same_as or name
+
+    def _learn_name(self, person: str, account: str) -> None:
+        """Record that an object id has this user principal name."""
+        name = pseudonym(account)
+        entry = self._account(f"a|{person}")
+        if name == person or name in entry.names:
+            return
+        entry.names = [*entry.names, name][-MAX_NAMES:]
+        other = self._account(f"a|{name}")
+        other.same_as = person
+        self._changed |= {f"a|{person}": entry, f"a|{name}": other}
 
     async def _fetch(self, keys: Iterable[str]) -> None:
         if len(self._young) >= self._half:  # only here: no entry is evicted while in use
@@ -153,7 +187,7 @@ class History:
         """Summarize the history of a sign-in without learning from it."""
         now = self._clock.now()
         today = int(now // DAY_SECONDS)
-        name = pseudonym(signals.account)
+        name = self._person(signals.account, signals.object_id)
         location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
         place = self._place(f"p|{location}")
@@ -189,14 +223,17 @@ class History:
 
     def learn(self, address: str, signals: Signals) -> None:
         """Record a sign-in."""
+        name = self._person(signals.account, signals.object_id)
+        if signals.object_id and signals.outcome is not Outcome.UNKNOWN:
+            self._learn_name(name, signals.account)
         if signals.outcome is Outcome.SUCCESS:
-            self._learn_success(address, signals)
+            self._learn_success(address, signals, name)
         elif signals.outcome in (Outcome.FAILURE, Outcome.PASSWORD_ACCEPTED):
-            self._learn_failure(address, signals)
+            self._learn_failure(address, signals, name)
 
-    def _learn_success(self, address: str, signals: Signals) -> None:
+    def _learn_success(self, address: str, signals: Signals, name: str) -> None:
         now = self._clock.now()
-        today, name = int(now // DAY_SECONDS), pseudonym(signals.account)
+        today = int(now // DAY_SECONDS)
         location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
         changed = account.last < today
@@ -225,8 +262,8 @@ class History:
             network.accounts[name] = now
             self._changed[_network_key(signals)] = network
 
-    def _learn_failure(self, address: str, signals: Signals) -> None:
-        now, name = self._clock.now(), pseudonym(signals.account)
+    def _learn_failure(self, address: str, signals: Signals, name: str) -> None:
+        now = self._clock.now()
         location = place_of(address, signals.as_number)
         account = self._account(f"a|{name}")
         tries = account.tries.get(location)
@@ -250,14 +287,22 @@ class History:
             place.bad[name] = now
             self._changed[f"p|{location}"] = place
 
-    def accounts_from(self, address: str, account: str, timestamp: float) -> int:
+    def accounts_from(
+        self, address: str, account: str, timestamp: float, object_id: str = ""
+    ) -> int:
         """Record an account at a malicious address; return the accounts seen there in 24 hours.
 
-        *timestamp* is the event time. Call :meth:`fetch_bad` for the address first.
+        *timestamp* is the event time. Call :meth:`fetch_bad` for the sign-in first.
         """
         key = f"b|{address}"
         group = self._group(key)
-        name = pseudonym(account)
+        name = self._person(account, object_id)
+        if object_id:
+            self._learn_name(name, account)
+            for other in self._account(f"a|{name}").names:
+                if group.accounts.get(other, COUNTED_BY_ANOTHER_NAME) < COUNTED_BY_ANOTHER_NAME:
+                    group.accounts[other] = COUNTED_BY_ANOTHER_NAME
+                    self._changed[key] = group
         if group.accounts.get(name, 0.0) < timestamp:
             if name not in group.accounts:
                 _evict_oldest(group.accounts, MAX_BAD_ADDRESS_ACCOUNTS)
@@ -300,10 +345,6 @@ class History:
                 raise
             finally:
                 self._flushing = {}
-
-
-def _account_key(signals: Signals) -> str:
-    return f"a|{pseudonym(signals.account)}"
 
 
 def _place_key(address: str, signals: Signals) -> str:

@@ -6,6 +6,7 @@ address can be erased. Accounts and devices are stored as short hashes.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address
@@ -25,8 +26,14 @@ MAX_LOCATION_ACCOUNTS = 32
 """Accounts stored per location or network; the score does not depend on more."""
 MAX_BAD_ADDRESS_ACCOUNTS = 256
 """Accounts stored per malicious address."""
+MAX_NAMES = 4
+"""User principal names stored per account; a person who marries has two."""
 MAX_COUNTED_ATTEMPTS = 3
 """Failed events that are counted; the score does not depend on more."""
+
+COUNTED_BY_ANOTHER_NAME = math.inf
+"""The time of an account at a malicious address that was seen before its object id was known. It
+outlasts the merge with an instance that has another time."""
 
 Days = tuple[int, int]
 """The last day on which a value was seen, and the number of days."""
@@ -55,6 +62,10 @@ class AccountEntry(msgspec.Struct, array_like=True):
     country: str = ""
     moved: float = 0.0
     """When the account last succeeded in that country."""
+    names: list[str] = []
+    """Pseudonyms of the account's user principal names, if this is the entry of its object id."""
+    same_as: str = ""
+    """The pseudonym of the object id, if this is the entry of a user principal name."""
 
 
 class LocationEntry(msgspec.Struct, array_like=True):
@@ -115,6 +126,8 @@ def merged(key: str, our_body: bytes, their_body: bytes) -> bytes:
         ours.tries = dict(sorted(tries.items(), key=lambda it: it[1].last)[-MAX_ACCOUNT_VALUES:])
         if theirs.moved > ours.moved:
             ours.country, ours.moved = theirs.country, theirs.moved
+        ours.names = list(dict.fromkeys((*ours.names, *theirs.names)))[-MAX_NAMES:]
+        ours.same_as = ours.same_as or theirs.same_as
     elif isinstance(ours, LocationEntry) and isinstance(theirs, LocationEntry):
         first = {who: min(at, ours.good.get(who, at)) for who, at in theirs.good.items()}
         ours.good = dict(sorted((ours.good | first).items(), key=_value_of)[:MAX_LOCATION_ACCOUNTS])
@@ -125,17 +138,36 @@ def merged(key: str, our_body: bytes, their_body: bytes) -> bytes:
     return msgspec.msgpack.encode(ours)
 
 
-def without(key: str, body: bytes, *, account: str | None, address: str | None) -> bytes | None:
-    """Return an entry without an account or an address; None if nothing is left.
+def without_account(key: str, body: bytes, names: set[str]) -> bytes | None:
+    """Return an entry without the accounts of these pseudonyms; None if nothing is left.
 
-    Return None for an unreadable entry as well.
+    *names* grows by the other names of the accounts that are found. Return None for an unreadable
+    entry as well.
     """
-    if account is not None:
-        name = pseudonym(account.lower())
-        if key == f"a|{name}":
-            return None
-        return _without_account(key, body, name)
-    place = place_of(address or "", None)
+    try:
+        entry = decoded(key, body)
+    except LedgerFailed:
+        return None
+    if isinstance(entry, AccountEntry):
+        own = {key.partition("|")[2], entry.same_as, *entry.names} - {""}
+        if own.isdisjoint(names):
+            return body
+        names |= own
+        return None
+    account_sets = (
+        (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
+    )
+    if all(names.isdisjoint(accounts) for accounts in account_sets):
+        return body
+    for accounts in account_sets:
+        for name in names:
+            accounts.pop(name, None)
+    return msgspec.msgpack.encode(entry)
+
+
+def without_address(key: str, body: bytes, address: str) -> bytes | None:
+    """Return an entry without an address; None if nothing is left, or it is unreadable."""
+    place = place_of(address, None)
     if key in (f"p|{place}", f"b|{address}"):
         return None
     try:
@@ -147,23 +179,6 @@ def without(key: str, body: bytes, *, account: str | None, address: str | None) 
         entry.tries.pop(place, None)
         return msgspec.msgpack.encode(entry)
     return body
-
-
-def _without_account(key: str, body: bytes, name: str) -> bytes | None:
-    try:
-        entry = decoded(key, body)
-    except LedgerFailed:
-        return None
-    if isinstance(entry, AccountEntry):
-        return body
-    account_sets = (
-        (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
-    )
-    if not any(name in accounts for accounts in account_sets):
-        return body
-    for accounts in account_sets:
-        accounts.pop(name, None)
-    return msgspec.msgpack.encode(entry)
 
 
 def decoded(key: str, body: bytes) -> Entry:

@@ -21,7 +21,7 @@ from consumers.ledger.records import Change, Holders, KnownRecords, Record, Tota
 from schemas.ledger_ports import LeaseResult, LedgerSize, PendingQueue, VerdictStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from consumers.ledger.records import AddressStore
     from consumers.ledger.rules import AddressState, PackedSignIn
@@ -275,7 +275,7 @@ class StoredAddresses(VerdictStore, PendingQueue):
         )
 
     async def _forget_addresses(
-        self, *, address: str | None = None, account: str | None = None
+        self, *, address: str | None = None, accounts: Container[str | None] = ()
     ) -> tuple[int, int]:
         """Delete the verdict of an address, and sign-ins; return the number of each."""
         verdicts = 0
@@ -287,7 +287,7 @@ class StoredAddresses(VerdictStore, PendingQueue):
             )
 
         def is_about(details: Details) -> bool:
-            return rules.is_about(details, address, account)
+            return rules.is_about(details, address, accounts)
 
         removed = await self._remove(
             await self._store.queued(-1),

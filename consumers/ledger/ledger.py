@@ -11,7 +11,7 @@ from consumers.ledger.entries import StoredEntries
 from schemas.ledger_ports import ErasedCounts, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from consumers.ledger.entries import EntryStore
     from consumers.ledger.records import AddressStore
@@ -46,9 +46,9 @@ class StoredLedger(StoredAddresses, StoredEntries, Ledger):
         revise: Callable[[str, bytes], bytes | None],
         *,
         address: str | None = None,
-        account: str | None = None,
+        accounts: Container[str | None] = (),
     ) -> ErasedCounts:
-        verdicts, waiting = await self._forget_addresses(address=address, account=account)
+        verdicts, waiting = await self._forget_addresses(address=address, accounts=accounts)
         history = await self._revise_history(revise)
         if address is not None:
             history += await self._forget_upload(address)

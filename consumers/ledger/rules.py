@@ -23,7 +23,7 @@ from schemas.intel.verdicts import Answer, Unanswered, Verdict
 from schemas.ledger_ports import PendingAddress, PendingSignIn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 EXPIRED = "waited too long"
 EVICTED = "displaced"
@@ -172,9 +172,13 @@ def joined(holdings: Mapping[str, Sequence[PackedSignIn]]) -> list[PackedSignIn]
     return list(distinct.values())
 
 
-def is_about(details: Details, address: str | None, account: str | None) -> bool:
-    """Return True if a sign-in belongs to *account* or lists *address* among its addresses."""
-    return details.account == account or any(known == address for known, _ in details.addresses)
+def is_about(details: Details, address: str | None, accounts: Container[str | None]) -> bool:
+    """Return True if a sign-in is of one of *accounts* or lists *address* among its addresses."""
+    return (
+        details.account in accounts
+        or details.account_object_id in accounts
+        or any(known == address for known, _ in details.addresses)
+    )
 
 
 def _within_limit(

@@ -131,12 +131,17 @@ class Evaluator:
         """Evaluate in-flight sign-ins of an address; *trackers* complete when findings are sent."""
         if not sightings or self.cannot_alert(verdict, match):
             return
-        await self._history.fetch_bad([address])
         now, wall = self._clock.now(), datetime.now(UTC)
-        rows, enqueued_at, aggregates_before = [], [], self._judge.aggregates
+        read: list[tuple[SignIn, datetime | None, Details]] = []
         for signin, enqueued, _ in sightings:
             with self._guard.around(signin):
-                details = signin.details(enqueued=enqueued, fallback_time=row_time(now, wall))
+                fallback = row_time(now, wall)
+                details = signin.details(enqueued=enqueued, fallback_time=fallback)
+                read.append((signin, enqueued, details))
+        await self._history.fetch_bad([address], [details for _, _, details in read])
+        rows, enqueued_at, aggregates_before = [], [], self._judge.aggregates
+        for signin, enqueued, details in read:
+            with self._guard.around(signin):
                 verdicts = self._verdicts(address, details, verdict, match)
                 row = self._finding(details, address, verdicts, wall=wall, now=now)
                 if row is not None:
@@ -216,7 +221,8 @@ class Evaluator:
             pages = await asyncio.gather(
                 *(self._ledger.waiting_for(address, PENDING_BATCH + stay) for address, stay in part)
             )
-            await self._history.fetch_bad([address for address, _ in part])
+            people = [signin.details for page in pages for signin in page]
+            await self._history.fetch_bad([address for address, _ in part], people)
             aggregates_before = self._judge.aggregates
             evaluated: dict[str, list[PendingSignIn]] = {}
             rows: list[FindingRow] = []
@@ -264,7 +270,8 @@ class Evaluator:
         Return the matches by address.
         """
         matches = self._local_sources.match(list({address for address, _ in signins}))
-        await self._history.fetch_bad(list(matches))
+        people = [details for address, details in signins if address in matches]
+        await self._history.fetch_bad(matches, people)
         cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
         now, wall = self._clock.now(), datetime.now(UTC)
         aggregates_before, rows = self._judge.aggregates, []
@@ -308,7 +315,10 @@ class Evaluator:
         if not verdicts:
             return None
         accounts = self._history.accounts_from(
-            address, details.account, details.event_time.timestamp()
+            address,
+            details.account,
+            details.event_time.timestamp(),
+            (details.account_object_id or "").lower(),
         )
         return self._judge.judge(
             details, address, verdicts, wall=wall, now=now, accounts=accounts, late=late

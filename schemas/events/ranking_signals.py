@@ -43,6 +43,8 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     client: str
     event: str
     """The id of the event, if it has one."""
+    object_id: str = ""
+    """The object id of the account, by which it is known whatever its name is."""
 
 
 class _ExactReader(RecordReader):
@@ -105,4 +107,5 @@ def _read(signin: SignIn, reader: RecordReader) -> Signals:
         country=text("sign_in_country"),
         client=text("client_app_used"),
         event=text("event_id"),
+        object_id=text("account_object_id"),
     )

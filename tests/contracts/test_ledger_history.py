@@ -13,7 +13,9 @@ from consumers.enrichment.history import History
 from consumers.enrichment.history_entries import (
     MAX_ACCOUNT_LOCATIONS,
     MAX_LOCATION_ACCOUNTS,
-    without,
+    pseudonym,
+    without_account,
+    without_address,
 )
 from consumers.ledger.rules import HISTORY_SECONDS
 from schemas.events.outcomes import Outcome
@@ -189,8 +191,8 @@ async def test_an_account_is_forgotten(opened: Open, clock: Clock) -> None:
     """Its sign-ins and history; what is known of addresses, and of others, stays."""
     ledger = await opened()
     await plant(ledger, clock)
-    revise = partial(without, account=ADA, address=None)
-    told = await ledger.forget(revise, account=ADA)
+    revise = partial(without_account, names={pseudonym(ADA)})
+    told = await ledger.forget(revise, accounts={ADA})
     # Its own entry, it at three places, in the network, and at the bad address.
     assert told == ErasedCounts(0, 3, 6)
     assert [one.key for one in await ledger.waiting_for(B, 9)] == ["2"]
@@ -204,7 +206,7 @@ async def test_an_account_is_forgotten(opened: Open, clock: Clock) -> None:
     assert [set(one.good) for one in places if one] == [names(BO), names(BO), set()]
     groups = [await group_in(ledger, one) for one in ("n|3320", f"b|{A}")]
     assert [set(one.accounts) for one in groups if one] == [names(BO), set()]
-    assert await ledger.forget(revise, account=ADA) == ErasedCounts()
+    assert await ledger.forget(revise, accounts={ADA}) == ErasedCounts()
 
 
 async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
@@ -216,7 +218,7 @@ async def test_an_address_is_forgotten(opened: Open, clock: Clock) -> None:
         (B, ErasedCounts(0, 2, 3)),  # what was known once ended when somebody came again
         (C, ErasedCounts(1, 1, 2)),
     ):
-        revise = partial(without, account=None, address=address)
+        revise = partial(without_address, address=address)
         assert await ledger.forget(revise, address=address) == expected
         assert await ledger.forget(revise, address=address) == ErasedCounts()
     assert await ledger.get_verdicts([A, B, C]) == {}
@@ -256,7 +258,7 @@ async def test_of_an_address_one_sign_in_may_go(opened: Open) -> None:
             waiting("3", C, account=BO, own=50.0),
         ]
     )
-    await ledger.forget(nothing, account=ADA)
+    await ledger.forget(nothing, accounts={ADA})
     assert {one.address for one in await ledger.due(9)} == {B, C}
     assert await ledger.waiting_for(B, 9) == [waiting("2", B, account=BO, own=10.0)]
 

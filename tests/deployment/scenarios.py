@@ -372,3 +372,16 @@ _scenario(
     ],
     ManyAccountsFailing=("Low", ""),
 )
+_scenario(
+    "muted by name, though a record names the object id alone",
+    [
+        finding(_address(), "0c7d", FIRST, AccountObjectId="0c7d"),
+        _success(at("10:00"), AccountObjectId="0c7d"),
+    ],
+    [{"SearchKey": "by name", **_NEVER, "Account": _account()}],
+)
+_scenario(
+    "no time in the record",
+    [_success(EventTime=None, EventTimeSource="none")],
+    SuspiciousSignIn=("High", ""),
+)

@@ -120,7 +120,7 @@ class Egress:
         place.compliant += signals.compliant is True
         place.days.add(day)
         if signals.account:
-            account = hash(signals.account)
+            account = hash(signals.object_id or signals.account)
             self._accounts.add(account)
             if len(place.accounts) < MAX_ACCOUNTS_COUNTED:
                 place.accounts.add(account)

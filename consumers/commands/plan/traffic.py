@@ -118,7 +118,7 @@ class Traffic:
                 self.signins[kind] += count
 
     def _is_new(self, address: str, signals: Signals) -> bool:
-        pair = hash((signals.account, place_of(address, signals.as_number)))
+        pair = hash((signals.object_id or signals.account, place_of(address, signals.as_number)))
         known = pair in self._seen
         self._seen.add(pair)
         return not known and signals.person and signals.compliant is not True

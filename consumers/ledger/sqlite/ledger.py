@@ -12,7 +12,7 @@ from consumers.ledger.sqlite.entries import SqliteEntries
 from consumers.ledger.sqlite.schema import SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from schemas.ledger_ports import ErasedCounts
@@ -46,8 +46,8 @@ class SqliteLedger(StoredLedger):
         revise: Callable[[str, bytes], bytes | None],
         *,
         address: str | None = None,
-        account: str | None = None,
+        accounts: Container[str | None] = (),
     ) -> ErasedCounts:
-        erased = await super().forget(revise, address=address, account=account)
+        erased = await super().forget(revise, address=address, accounts=accounts)
         self._file.erase()
         return erased

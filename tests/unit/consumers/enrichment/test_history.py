@@ -17,7 +17,8 @@ from consumers.enrichment.history_entries import (
     merged,
     place_of,
     pseudonym,
-    without,
+    without_account,
+    without_address,
 )
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.durations import DAY_SECONDS
@@ -267,7 +268,7 @@ def test_joining_is_the_same_either_way() -> None:
 def test_without_an_account() -> None:
     """Its own entry goes; in others it is left out; what does not hold it is left as it is."""
     ada, bo = pseudonym("ada"), pseudonym("bo")
-    revise = partial(without, account="ADA", address=None)
+    revise = partial(without_account, names={ada})
     assert revise(f"a|{ada}", b"whatever") is None
     other = encoded(AccountEntry(days=1))
     assert revise(f"a|{bo}", other) is other
@@ -280,9 +281,24 @@ def test_without_an_account() -> None:
     assert revise(f"p|{A}", untouched) is untouched
 
 
+def test_without_an_account_of_several_names() -> None:
+    """Whichever name is given, the entries of the others go too."""
+    ada, object_id, bo = pseudonym("ada"), pseudonym("0a0a"), pseudonym("bo")
+    own, other = AccountEntry(names=[ada]), AccountEntry(same_as=object_id)
+    for given in (ada, object_id):
+        names = {given}
+        revise = partial(without_account, names=names)
+        for key, entry in ((f"a|{object_id}", own), (f"a|{ada}", other)):
+            assert revise(key, encoded(entry)) is None
+        assert names == {ada, object_id}
+        assert revise("n|1", encoded(GroupEntry({object_id: 0.0, bo: 1.0}))) == encoded(
+            GroupEntry({bo: 1.0})
+        )
+
+
 def test_without_an_address() -> None:
     """Its place and what was bad of it go, and accounts no longer tell that they were there."""
-    revise = partial(without, account=None, address=A)
+    revise = partial(without_address, address=A)
     assert revise(f"p|{A}", b"whatever") is None
     assert revise(f"b|{A}", b"whatever") is None
     there, left = AccountEntry(places={A: (1, 1), B: (2, 1)}), AccountEntry(places={B: (2, 1)})
@@ -293,6 +309,6 @@ def test_without_an_address() -> None:
         body = encoded(LocationEntry() if key[0] == "p" else GroupEntry())
         assert revise(key, body) is body
     home = place_of("2a02:8108:9:7::5", None)
-    of_six = partial(without, account=None, address="2a02:8108:9:7::5")
+    of_six = partial(without_address, address="2a02:8108:9:7::5")
     assert of_six(f"p|{home}", b"whatever") is None
     assert of_six("a|x", encoded(AccountEntry(places={home: (1, 1)}))) == encoded(AccountEntry())
