@@ -74,7 +74,7 @@ class Pipeline:
         started: float | None = None
         group_messages = self._clock.mode.group_messages
         for count, message in enumerate(messages, 1):
-            decoded = self.guard.decode(self._decoder, message)
+            decoded = await self.guard.decode(self._decoder, message)
             timestamp, started = leap(self._clock, decoded, message, started)
             if timestamp is not None:
                 await self._process_group(group, tracker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MAX_BODY_ON_LOOP_BYTES = 256 * 1024
+"""Bytes of a body that is decoded on the event loop, which takes a few milliseconds at most."""
 MAX_REMEMBERED_RECORDS = 1_000
 PENDING = "pending"
 """Kind of a quarantined sign-in that was pending in the ledger."""
@@ -46,8 +49,15 @@ class RecordGuard:
         self.caught: deque[bytes] = deque(maxlen=MAX_REMEMBERED_RECORDS)
         """The last quarantined records."""
 
-    def decode(self, decoder: Decoder, message: Message) -> Decoded:
-        """Decode a message; reject the whole message if the decoder raises."""
+    async def decode(self, decoder: Decoder, message: Message) -> Decoded:
+        """Decode a message, a large one in a thread: other partitions go on meanwhile."""
+        if len(message.body) <= MAX_BODY_ON_LOOP_BYTES:
+            return self._decode(decoder, message)
+        return await asyncio.to_thread(self._decode, decoder, message)
+
+    @staticmethod
+    def _decode(decoder: Decoder, message: Message) -> Decoded:
+        """Reject the whole message if the decoder raises."""
         try:
             return decoder.decode(message.body)
         except Exception as error:  # noqa: BLE001 - the guard: no message may end the stream

@@ -17,7 +17,7 @@ import msgspec
 from schemas.events.addresses import AddressesMemo, AddressMemo, Unusable, usable_address
 from schemas.events.bodies import SingleRecord, WholeBody, ends_deep, loaded
 from schemas.events.framing import INVALID, MAX_WRAPPERS, records_in, records_name, texts_in
-from schemas.events.lenient_json import TooDeep
+from schemas.events.lenient_json import TooDeep, where_broken
 from schemas.events.record_reader import RecordReader
 from schemas.events.record_recovery import recovered
 from schemas.events.record_shapes import shape_of
@@ -251,7 +251,7 @@ class Decoder:
                 if whole:
                     self._add_record(piece, decoded)
                 else:
-                    decoded.reject(NOT_JSON, piece)
+                    decoded.reject(f"{NOT_JSON}: {where_broken(piece)}", piece)
             return
         if isinstance(record, dict) and (name := records_name(record)) is not None:
             known = self._known_format(record.get("Type"), record.get("category"))

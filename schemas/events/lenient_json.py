@@ -15,6 +15,7 @@ MAX_DEPTH = 200
 MAX_NUMBER_LENGTH = 400
 """Maximum digits of an integer; Python refuses longer numbers, and no record needs them."""
 
+_PLACE = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _MAX_CACHED_TEXTS = 10_000
 _MAX_CACHED_LENGTH = 1_024
 """Maximum length of a cached text, and the size of the cache."""
@@ -50,6 +51,18 @@ def load_json(raw: bytes | memoryview | str) -> Any:
         return json.loads(text, parse_int=_whole_number)
     except RecursionError:  # called from a deep stack
         raise TooDeep("nested too deeply") from None
+
+
+def where_broken(raw: bytes) -> str:
+    """Return why and at which byte *raw* is not JSON; "unreadable" if that cannot be told."""
+    try:
+        msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        place = _PLACE.fullmatch(str(error))
+        return f"{place[1]} at byte {place[2]}" if place else f"it ends after {len(raw):,} bytes"
+    except (UnicodeDecodeError, RecursionError):
+        pass
+    return "unreadable"
 
 
 def _whole_number(digits: str) -> int | float:

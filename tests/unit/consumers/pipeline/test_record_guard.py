@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,7 +161,7 @@ async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None
             raise IndexError(body)
 
     guard = RecordGuard(PipelineCounts(), DirectoryQuarantine(tmp_path))
-    found = guard.decode(Slipping(every_table()), Message(b"body", Position("p", 1)))
+    found = await guard.decode(Slipping(every_table()), Message(b"body", Position("p", 1)))
     (reject,) = found.rejects
     assert (reject.body, found.records) == (b"body", 1)
     assert "IndexError" in reject.reason
@@ -175,3 +176,14 @@ async def test_a_row_that_cannot_be_written_is_set_aside_alone(tmp_path: Path) -
     await outbox.flush()
     assert outbox.refused == 3 - len(sink.rows)
     assert len(await _kept(tmp_path)) == outbox.refused
+
+
+async def test_a_large_body_is_decoded_beside_the_event_loop(tmp_path: Path) -> None:
+    """A small one at once: a thread would cost more."""
+    guard = RecordGuard(PipelineCounts(), DirectoryQuarantine(tmp_path))
+    decoder = Decoder(every_table())
+    for body, at_once in ((b"{" * 1_000, True), (b"{" * 900_000, False)):
+        task = asyncio.create_task(guard.decode(decoder, Message(body, Position("p", 1))))
+        await asyncio.sleep(0)
+        assert task.done() is at_once
+        assert (await task).rejected == 1

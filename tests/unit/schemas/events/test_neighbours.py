@@ -50,9 +50,9 @@ UNREADABLE = {
         TOO_DEEP,
     ),
     "1,100 deep": (_row(9, b'"y":' + b'{"a":' * 1_100 + b"0" + b"}" * 1_100), TOO_DEEP),
-    "a tab in a text": (_row(9, b'"x":"a\tb"'), NOT_JSON),
-    "no value": (_row(9, b'"x":'), NOT_JSON),
-    "a single quote": (_row(9, b"\"x\":'a'"), NOT_JSON),
+    "a tab in a text": (_row(9, b'"x":"a\tb"'), f"{NOT_JSON}: invalid character"),
+    "no value": (_row(9, b'"x":'), f"{NOT_JSON}: invalid character"),
+    "a single quote": (_row(9, b"\"x\":'a'"), f"{NOT_JSON}: invalid character"),
 }
 
 
@@ -96,9 +96,26 @@ def test_an_unreadable_record_costs_no_neighbour(record: bytes, reason: str) -> 
     """It alone is set aside, with its own bytes."""
     for body in (record, b"[" + record + b"]", *_around(record)):
         found = decoded(body)
-        assert [(one.reason, one.body) for one in found.rejects] == [(reason, record)]
+        why, _, place = found.rejects[0].reason.partition(" at byte ")
+        assert [(why, one.body) for one in found.rejects] == [(reason, record)]
+        assert (place != "") is (reason != TOO_DEEP)
         good = [] if record in (body, body[1:-1]) else ["n-1", "n-2"]
         assert [details_of(one).event_id for one in found.signins] == good
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a": 1,}', "trailing comma in object at byte 8"),
+        (b"{'a': 1}", "object keys must be strings at byte 1"),
+        (b'{"a": "x', "it ends after 8 bytes"),
+        (b'{"a": "\\q"}', "invalid escape character in string at byte 9"),
+        (b"nonsense", "invalid character at byte 4"),
+    ],
+)
+def test_the_reason_tells_where_it_broke(body: bytes, reason: str) -> None:
+    """In bytes from the start of what lies in quarantine."""
+    assert [one.reason for one in decoded(body).rejects] == [f"{NOT_JSON}: {reason}"]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
