@@ -15,6 +15,7 @@
     │   └── TooFast             retry soon, with fewer concurrent requests
     ├── FeedFailed              a feed or replica cannot be updated: the stored version stays in use
     ├── HubFailed               an event hub accepts no messages: report the fix and stop
+    ├── WorkspaceFailed         a workspace cannot be read: report it, keep what is complete, stop
     ├── SinkHeldBack            keep the findings and retry: an operator may have to fix something
     └── SinkRefused             permanently rejected: quarantine the findings
 """
@@ -101,6 +102,18 @@ class HubFailed(SigninwatchError):
     def __init__(self, text: str, *, again: bool) -> None:
         super().__init__(text)
         self.again = again
+
+
+class WorkspaceFailed(SigninwatchError):
+    """A Log Analytics workspace cannot be read.
+
+    ``again`` is True if a retry may succeed, after ``retry_after`` seconds if the service says so.
+    """
+
+    def __init__(self, text: str, *, again: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.again = again
+        self.retry_after = retry_after
 
 
 class SinkHeldBack(SigninwatchError):

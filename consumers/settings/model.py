@@ -213,12 +213,14 @@ class FeedSettings(_Group):
 
 
 class SentinelSettings(_Group):
-    """Upload of indicators to Sentinel threat intelligence. Off until a workspace is set."""
+    """Sentinel's workspace: `export` reads it, and indicators are uploaded. Off until it is set."""
 
     workspace_id: str | None = Field(None, examples=["00000000-0000-0000-0000-000000000000"])
     """Id of the Log Analytics workspace that Sentinel runs on."""
     url: Url = "https://api.ti.sentinel.azure.com"
     """Base URL of the upload API."""
+    query_url: Url = "https://api.loganalytics.io"
+    """Base URL of the Logs query API, which `export` reads."""
     upload_malicious: bool = True
     """`false` does not upload addresses with a malicious CrowdSec verdict."""
     valid_for: Seconds = Field(7 * DAY_SECONDS, ge=HOUR_SECONDS, le=90 * DAY_SECONDS)

@@ -1,0 +1,33 @@
+"""Opens the workspace that ``export`` reads."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from consumers.inputs.workspace import Workspace
+from consumers.settings.urls import is_loopback
+from consumers.wiring.azure import transports
+from consumers.wiring.replay import make_credential
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from consumers.settings import Settings
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def open_workspace(settings: Settings, workspace_id: str | None) -> Workspace:
+    """Return the client of a workspace, by default that of the settings."""
+    workspace_id = workspace_id or settings.sentinel.workspace_id
+    if workspace_id is None or not _GUID.fullmatch(workspace_id):
+        raise ConfigurationError(
+            "SIGNINWATCH_SENTINEL__WORKSPACE_ID: set it or --workspace to the workspace ID (a GUID)"
+        )
+    url = settings.sentinel.query_url
+    return Workspace(
+        url,
+        workspace_id,
+        None if is_loopback(url) else make_credential(settings),
+        new_transport=transports(settings.ca_bundle),
+    )
