@@ -58,6 +58,9 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 @quota_option
 @spend_option
 @table_option
+@click.option(
+    "--warm", "only_learn", is_flag=True, help="Learn the history only; look up and report nothing."
+)
 @click.pass_obj
 def replay_command(
     config: Path | None,
@@ -69,6 +72,7 @@ def replay_command(
     quota: int | None,
     spend: bool,
     table: str | None,
+    only_learn: bool,
 ) -> None:
     """Run exported sign-ins through the pipeline.
 
@@ -85,6 +89,9 @@ def replay_command(
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
     files = tuple(expand_names(files))
     require_outputs(files, outputs)
+    if only_learn:
+        _warm(settings, files, table, (state, clock), summary)
+        return
     late_origin = "replay" if findings == "azure" else "late"  # the bundled rules alert on late
     options = ReplayOptions(files, clock, quota, spend, table=table, late_origin=late_origin)
     shown = TopFindings()
@@ -97,6 +104,22 @@ def replay_command(
             )
     write_summary(summary, result.summary)
     _show(result, shown if findings is None else None, quiet="-" in (findings, summary))
+
+
+def _warm(
+    settings: Settings,
+    files: Sequence[str],
+    table: str | None,
+    state: tuple[Path | None, str],
+    target: str | None,
+) -> None:
+    from consumers.commands.warm import show, warm
+    from consumers.inputs.recording import sizes_of
+
+    with screens.progress_bar(STDERR, sizes_of(files)) as advance:
+        summary = asyncio.run(warm(settings, files, table, state, advance))
+    write_summary(target, summary)
+    show(summary, STDERR if target == "-" else Console())
 
 
 def _replay(

@@ -1,0 +1,128 @@
+"""``replay --warm``: learn the history of accounts from a recording, and do nothing else.
+
+The ranking of lookups depends on what is usual for an account. A new installation learns it in a
+week; a recording of the weeks before tells it at once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from consumers.clock import EventClock
+from consumers.commands import console as screens
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from consumers.enrichment.history import History
+    from consumers.pipeline.stats import PipelineCounts
+    from consumers.settings import Settings
+    from schemas.events.addresses import Networks
+    from schemas.events.decode import Decoded
+    from schemas.events.ranking_signals import Signals
+    from schemas.ledger_ports import Ledger
+
+
+async def warm(
+    settings: Settings,
+    files: Sequence[str],
+    table: str | None,
+    state: tuple[Path | None, str],
+    progress: Callable[[int, str], None],
+) -> dict[str, Any]:
+    """Learn from files into the ledger of the service, or of *state*; return the summary.
+
+    *state* is a folder, and the kind of clock of a ledger that is made there. Raise
+    ConfigurationError for invalid settings, or files that cannot be opened.
+    """
+    from consumers.enrichment.history import History
+    from consumers.event_time import advance
+    from consumers.inputs.recording import read_recording, require_recording
+    from consumers.pipeline.stats import PipelineCounts
+    from consumers.wiring.pipeline import make_decoder
+    from schemas.events.addresses import Networks
+
+    for name in files:
+        require_recording(name)
+    began = time.monotonic()
+    counts = PipelineCounts()
+    decoder, own = make_decoder(settings), Networks(settings.trusted_networks)
+    async with AsyncExitStack() as stack:
+        ledger = await _opened(settings, *state, stack)
+        clock = EventClock()
+        history = History(ledger, clock)
+        for name in files:
+            for message in read_recording(name, lambda read: progress(read, ""), table):
+                decoded = decoder.decode(message.body)
+                advance(clock, decoded, message)
+                counts.decoded(decoded)
+                await _learn(history, decoded, own, counts)
+                await history.flush_if_due()
+        await history.flush()
+    return {
+        "messages": counts.messages,
+        "records": counts.records,
+        "rejected": counts.rejected,
+        "skipped": counts.skipped.total(),
+        "signins": counts.signins,
+        "distinct_ips": len(counts.addresses),
+        "lookups": 0,
+        "findings": 0,
+        "seconds": round(time.monotonic() - began, 3),
+        "skipped_by_reason": dict(counts.skipped.most_common()),
+    }
+
+
+async def _learn(history: History, decoded: Decoded, own: Networks, counts: PipelineCounts) -> None:
+    from schemas.events.ranking_signals import signals_of
+
+    read: list[tuple[str, Signals]] = []
+    for signin in decoded.signins:
+        counts.seen(signin.addresses)
+        try:
+            signals = signals_of(signin)
+        except ValueError:  # unreadable: a real replay quarantines it
+            continue
+        read += [(address, signals) for address in signin.addresses if address not in own]
+    await history.fetch(read)
+    for address, signals in read:
+        history.learn(address, signals)
+
+
+async def _opened(
+    settings: Settings, state: Path | None, clock_kind: str, stack: AsyncExitStack
+) -> Ledger:
+    from consumers.ledger.sqlite.schema import clock_of
+    from consumers.wiring.replay import StateFolder, make_clock, make_ledger
+    from consumers.wiring.shared_ledger import is_shared, open_shared_ledger
+
+    folder = state or settings.state.dir
+    if folder is None and is_shared(settings):
+        return await open_shared_ledger(settings, stack)
+    if folder is None:
+        raise ConfigurationError(
+            "--warm needs a ledger that is kept: set --state, SIGNINWATCH_STATE__DIR or "
+            "STATE__CONNECTION_STRING"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = clock_of(folder) or (clock_kind if state else "wall")
+    ledger = make_ledger(settings, StateFolder(folder), make_clock(kind))
+    stack.push_async_callback(ledger.close)
+    return ledger
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+    """Print what was learned."""
+    text = (
+        f"Learned from {summary['signins']:,} sign-ins of {summary['distinct_ips']:,} IP addresses "
+        f"in {summary['seconds']:,.1f} s. Nothing was looked up or reported."
+    )
+    console.print(screens.plain(text, 1_000), soft_wrap=True)
+    if summary["rejected"]:
+        console.print(f"{summary['rejected']:,} records could not be read.", soft_wrap=True)
