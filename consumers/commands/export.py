@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.commands.console import Advance
-    from consumers.inputs.workspace import Row, Workspace
+    from consumers.inputs.workspace import Row, WorkspaceClient
     from consumers.settings import Settings
 
 SLICE_ROWS = 20_000
@@ -178,7 +178,7 @@ async def _export(
 
 
 async def _planned(
-    workspace: Workspace, result: TableResult, span: Span, folder: Path
+    workspace: WorkspaceClient, result: TableResult, span: Span, folder: Path
 ) -> list[Slice]:
     """Return the slices to read."""
     covered = _covered(folder, result.table)
@@ -251,7 +251,7 @@ def _slices(gap: Span, counts: Sequence[tuple[datetime, int]]) -> list[Slice]:
 class TableExport:
     """Reads slices of a table into files."""
 
-    workspace: Workspace
+    workspace: WorkspaceClient
     result: TableResult
     folder: Path
     advance: Advance

@@ -59,7 +59,7 @@ class SliceResult:
     cut: bool = False
 
 
-class Workspace:
+class WorkspaceClient:
     """A client of one workspace. Close it after use."""
 
     def __init__(

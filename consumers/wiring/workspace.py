@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from consumers.inputs.workspace import Workspace
+from consumers.inputs.workspace import WorkspaceClient
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.replay import make_credential
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def open_workspace(settings: Settings, workspace_id: str | None) -> Workspace:
+def open_workspace(settings: Settings, workspace_id: str | None) -> WorkspaceClient:
     """Return the client of a workspace, by default that of the settings."""
     workspace_id = workspace_id or settings.sentinel.workspace_id
     if workspace_id is None or not _GUID.fullmatch(workspace_id):
@@ -25,7 +25,7 @@ def open_workspace(settings: Settings, workspace_id: str | None) -> Workspace:
             "SIGNINWATCH_SENTINEL__WORKSPACE_ID: set it or --workspace to the workspace ID (a GUID)"
         )
     url = settings.sentinel.query_url
-    return Workspace(
+    return WorkspaceClient(
         url,
         workspace_id,
         None if is_loopback(url) else make_credential(settings),

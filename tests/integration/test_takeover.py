@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from aiohttp import web
 
+from schemas.rows.columns import FINDINGS_TABLE
+from tests.deployment.kql import make_workspace
 from tests.servers.azurite import Azurite
 from tests.support.service_process import Running, until
 from tests.support.sign_ins import address, message, row
@@ -173,3 +177,38 @@ async def test_a_process_that_wakes_moves_no_checkpoint_back(azurite: Azurite) -
             assert await service.terminate() == 0
         assert lowest == reached
         assert site.one_id_each()
+
+
+@pytest.mark.parametrize("order", [("50074", "0"), ("0", "50074")])
+async def test_two_instances_tell_of_a_success_whoever_writes_last(
+    azurite: Azurite, order: tuple[str, str]
+) -> None:
+    """A prompt and the success of one sign-in, read by two instances, are one High finding."""
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(azurite.connection_string))
+        services = [await stack.enter_async_context(Running(site.settings)) for _ in range(2)]
+
+        async def shared() -> bool:
+            return [await _partitions(one) for one in services] == [2, 2]
+
+        await until(shared, "two partitions each")
+        bad = address(1)
+        site.crowdsec.serve_bad(bad)
+        site.planted = {"one"}
+        for told, code in enumerate(order, 1):
+            body = message(row(bad, Id="one", ResultType=code))
+            for partition in range(PARTITIONS):
+                site.broker.publish("signins", partition, body)
+            await until(partial(_outcomes, site, told), "the outcome")
+        await until(site.all_checkpointed, "all checkpointed")
+        for service in services:
+            assert await service.terminate() == 0
+        assert site.one_id_each()
+        workspace = make_workspace({FINDINGS_TABLE: site.ingestion.rows})
+        (found,) = workspace.ask("SignInFindings()", datetime.now(UTC))
+        assert (found["Outcome"], found["Severity"]) == ("Success", "High")
+
+
+def _outcomes(site: Site, number: int) -> bool:
+    """Tell whether rows of so many outcomes have arrived."""
+    return len({one["Outcome"] for one in site.ingestion.rows}) == number
