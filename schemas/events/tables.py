@@ -266,7 +266,7 @@ def load_tables(
                 table.get("account_type"),
                 columns,
                 typed,
-                row="type" in spec,
+                row="type" in spec or spec.get("looks", "").startswith("row_"),
                 under=spec.get("under"),
                 words=_words_of({key: table.get(key, ()) for key in WORD_LISTS}),
             )

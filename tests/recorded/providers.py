@@ -1,4 +1,4 @@
-"""Risk events of service principals, cloud applications, Google Workspace and Duo."""
+"""Rows without their table, risks of service principals, cloud applications, Google and Duo."""
 
 from __future__ import annotations
 
@@ -76,7 +76,35 @@ DUO = {
     "user": {"key": "DU1", "name": "ada"},
 }
 
+QUERIED = {
+    "TimeGenerated": "2031-05-06T07:08:09.1234567Z",
+    "ResultType": "50126",
+    "IPAddress": V4,
+    "TableName": "PrimaryResult",
+}
+
 RECORDS = [
+    Recorded(
+        "D queried row without its table",
+        "D",
+        "looks:row_interactive",
+        {**QUERIED, "UserPrincipalName": ADA, "Id": "l-1"},
+        Expected("SigninLogs", ADA, Outcome.FAILURE, "l-1", GENERATED),
+    ),
+    Recorded(
+        "D queried row of a non-interactive sign-in without its table",
+        "D",
+        "looks:row_non_interactive",
+        {**QUERIED, "UserPrincipalName": ADA, "IsInteractive": False, "_ItemId": "l-2"},
+        Expected("AADNonInteractiveUserSignInLogs", ADA, Outcome.FAILURE, "l-2", GENERATED),
+    ),
+    Recorded(
+        "D queried row of a service principal without its table",
+        "D",
+        "looks:row_service_principal",
+        {**QUERIED, "ServicePrincipalId": "p", "ServicePrincipalName": "Backup", "Id": "l-3"},
+        Expected("AADServicePrincipalSignInLogs", "backup", Outcome.FAILURE, "l-3", GENERATED),
+    ),
     Recorded(
         "A risk event of a service principal",
         "A",
