@@ -22,22 +22,25 @@ from azure.core.exceptions import (
 from azure.monitor.query import LogsQueryPartialResult
 from azure.monitor.query.aio import LogsQueryClient
 
-from producers.logs_ingestion import MissingCredential, PlaceholderToken
 from schemas.errors import ConfigurationError, WorkspaceFailed
 from schemas.network_errors import why_no_token, why_unreached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.core.pipeline.transport import AsyncHttpTransport
 
 # The SDK warns about responses that we report ourselves.
 logging.getLogger("azure.monitor.query").setLevel(logging.ERROR)
 
 MAX_RESULT_ROWS = 500_000
 SERVER_TIMEOUT_SECONDS = 600
+CLIENT_OPTIONS: dict[str, Any] = {
+    "retry_total": 0,
+    "connection_timeout": 10,
+    "read_timeout": SERVER_TIMEOUT_SECONDS + 30,
+}
 MAX_TRIES = 5
 FIRST_QUERY_BACKOFF_SECONDS = 1.0
 MAX_QUERY_BACKOFF_SECONDS = 60.0
@@ -66,22 +69,12 @@ class WorkspaceClient:
         self,
         url: str,
         workspace_id: str,
-        credential: AsyncTokenCredential | None,
-        *,
-        new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
+        credential: AsyncTokenCredential,
+        **options: Any,
     ) -> None:
-        """Without a *credential* (loopback only) a placeholder token is sent."""
-        options: dict[str, Any] = {
-            "retry_total": 0,
-            "connection_timeout": 10,
-            "read_timeout": SERVER_TIMEOUT_SECONDS + 30,
-        }
-        if new_transport is not None:
-            options["transport"] = new_transport(**options)
-        if credential is None:
-            options["authentication_policy"] = PlaceholderToken()
-        self._credential = credential or MissingCredential()
-        self._client = LogsQueryClient(self._credential, endpoint=url, **options)
+        """*options* go to the SDK. The *credential* is closed with this."""
+        self._credential = credential
+        self._client = LogsQueryClient(credential, endpoint=url, **{**CLIENT_OPTIONS, **options})
         self._workspace = workspace_id
 
     async def count_hourly(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from consumers.inputs.workspace import WorkspaceClient
+from consumers.inputs.workspace import CLIENT_OPTIONS, WorkspaceClient
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.replay import make_credential
+from producers.logs_ingestion import MissingCredential, PlaceholderToken
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ def open_workspace(settings: Settings, workspace_id: str | None) -> WorkspaceCli
             "SIGNINWATCH_SENTINEL__WORKSPACE_ID: set it or --workspace to the workspace ID (a GUID)"
         )
     url = settings.sentinel.query_url
-    return WorkspaceClient(
-        url,
-        workspace_id,
-        None if is_loopback(url) else make_credential(settings),
-        new_transport=transports(settings.ca_bundle),
-    )
+    transport = transports(settings.ca_bundle)(**CLIENT_OPTIONS)
+    if is_loopback(url):
+        placeholder = PlaceholderToken()
+        return WorkspaceClient(
+            url,
+            workspace_id,
+            MissingCredential(),
+            transport=transport,
+            authentication_policy=placeholder,
+        )
+    return WorkspaceClient(url, workspace_id, make_credential(settings), transport=transport)
