@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_BODY_ON_LOOP_BYTES = 256 * 1024
-"""Bytes of a body that is decoded on the event loop, which takes a few milliseconds at most."""
+"""Bytes of a malformed body that is decoded on the event loop, which takes some milliseconds."""
 MAX_REMEMBERED_RECORDS = 1_000
 PENDING = "pending"
 """Kind of a quarantined sign-in that was pending in the ledger."""
@@ -50,16 +50,18 @@ class RecordGuard:
         """The last quarantined records."""
 
     async def decode(self, decoder: Decoder, message: Message) -> Decoded:
-        """Decode a message, a large one in a thread: other partitions go on meanwhile."""
-        if len(message.body) <= MAX_BODY_ON_LOOP_BYTES:
-            return self._decode(decoder, message)
-        return await asyncio.to_thread(self._decode, decoder, message)
+        """Decode a message; reject the whole message if the decoder raises.
 
-    @staticmethod
-    def _decode(decoder: Decoder, message: Message) -> Decoded:
-        """Reject the whole message if the decoder raises."""
+        A large malformed one is decoded in a thread: other partitions go on meanwhile.
+        """
+        body = message.body
         try:
-            return decoder.decode(message.body)
+            decoded = decoder.decode_quickly(body)
+            if decoded is not None:
+                return decoded
+            if len(body) <= MAX_BODY_ON_LOOP_BYTES:
+                return decoder.decode_slowly(body)
+            return await asyncio.to_thread(decoder.decode_slowly, body)
         except Exception as error:  # noqa: BLE001 - the guard: no message may end the stream
             decoded = Decoded()
             decoded.reject(_reason("decoded", error), message.body)

@@ -121,10 +121,20 @@ class Decoder:
 
     def decode(self, body: bytes) -> Decoded:
         """Return the content of *body*. Never raises, whatever the bytes."""
+        return self.decode_quickly(body) or self.decode_slowly(body)
+
+    def decode_quickly(self, body: bytes) -> Decoded | None:
+        """Return the content of a well-formed *body* of a known table, else None."""
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if len(body) > MAX_BODY_BYTES:
-            return _rejected("message too large", body)
-        return (self._decode_quickly(body) or self._decode_slowly(body)).closed(body)
+            return _rejected("message too large", body).closed(body)
+        decoded = self._decode_quickly(body)
+        return None if decoded is None else decoded.closed(body)
+
+    def decode_slowly(self, body: bytes) -> Decoded:
+        """Return the content of any body that :meth:`decode_quickly` has not read."""
+        body = body.removeprefix(_BYTE_ORDER_MARK)
+        return self._decode_slowly(body).closed(body)
 
     # --- fast path ---
 
