@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from schemas.events.sign_in import count_without_time
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -46,7 +48,7 @@ class PipelineCounts:
         self.messages += 1
         self.records += decoded.records
         self.signins += len(decoded.signins)
-        self.without_time += sum(not signin.has_time() for signin in decoded.signins)
+        self.without_time += count_without_time(decoded.signins)
         self.skipped += decoded.skips
         self.rejected += decoded.rejected
         if decoded.rejected and not decoded.signins and not decoded.skips:

@@ -161,9 +161,7 @@ class SignIn(msgspec.Struct, gc=False):
         return time
 
     def has_time(self) -> bool:
-        """Return whether the record tells a time. Texts of this century are not parsed."""
-        if type(self.written) is str and self.written[:2] == "20":
-            return True
+        """Return whether the record tells a time."""
         try:
             return self.record_time() is not None
         except ValueError:  # unreadable now; quarantined when it is evaluated
@@ -221,6 +219,12 @@ class SignIn(msgspec.Struct, gc=False):
         }
         for address in self.addresses:
             yield address, clean_text(written.get(address)) or address
+
+
+def count_without_time(signins: Iterable[SignIn]) -> int:
+    """Return the number of records that tell no time. Texts of this century are not parsed."""
+    odd = [one for one in signins if type(one.written) is not str or one.written[:2] != "20"]
+    return sum(not signin.has_time() for signin in odd)
 
 
 def _methods(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> tuple[str, ...]:
