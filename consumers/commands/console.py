@@ -106,27 +106,35 @@ def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> T
     return table
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, in the singular or the plural."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number:,} {what}{'es' if what.endswith('s') else 's'}"
+
+
 def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
     """Return the summary of a replay as a panel."""
     text = Text()
-    text.append(f"{summary['signins']:,}", style="bold")
-    text.append(f" sign-ins in {summary['records']:,} records of {summary['messages']:,} messages")
-    text.append(f", from {summary['distinct_ips']:,} IP addresses.\n")
+    text.append(counted(summary["signins"], "sign-in"), style="bold")
+    text.append(f" in {counted(summary['records'], 'record')}")
+    text.append(f", from {counted(summary['distinct_ips'], 'IP address')}.\n")
     text.append(f"{summary['lookups']:,}", style="bold")
-    text.append(f" looked up in CrowdSec in {summary['requests']:,} requests; ")
-    text.append(f"{summary['cache_hits']:,}", style="bold")
-    text.append(" sign-ins answered from the ledger")
+    text.append(f" looked up in CrowdSec in {counted(summary['requests'], 'request')}; ")
+    text.append(counted(summary["cache_hits"], "sign-in"), style="bold")
+    text.append(" answered from the ledger")
     own = summary["own_network"]
     text.append(f"; {own:,} from trusted networks.\n" if own else ".\n")
-    text.append(f"{summary['findings']:,}", style="bold")
+    text.append(counted(summary["findings"], "finding"), style="bold")
     severities = ", ".join(
         f"{summary['findings_by_severity'][severity]:,} {severity}"
         for severity in COLOURS
         if summary["findings_by_severity"].get(severity)
     )
-    text.append(f" findings{': ' + severities if severities else ''}.\n")
-    text.append(f"{summary['unanswered']:,}", style="bold red" if summary["unanswered"] else "bold")
-    text.append(f" sign-ins unanswered, {summary['skipped']:,} records skipped")
+    text.append(f"{': ' + severities if severities else ''}.\n")
+    style = "bold red" if summary["unanswered"] else "bold"
+    text.append(counted(summary["unanswered"], "sign-in"), style=style)
+    text.append(f" unanswered, {counted(summary['skipped'], 'record')} skipped")
     reasons = ", ".join(
         f"{count:,} {reason}" for reason, count in summary["skipped_by_reason"].items()
     )

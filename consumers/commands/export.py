@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.commands import console as screens
-from consumers.commands.options import PATH, write_summary
+from consumers.commands.options import PATH, require_table, write_summary
 from schemas.errors import ConfigurationError, WorkspaceFailed
 
 if TYPE_CHECKING:
@@ -52,14 +52,18 @@ Slice = tuple[Span, int | None]
     "tables",
     multiple=True,
     metavar="NAME",
-    help="A table to read; may be repeated. Default: those of TABLES.",
+    help="A table to read; may be repeated. Default: those that SIGNINWATCH_TABLES enables.",
 )
 @click.option(
     "--since", default="30d", show_default=True, help="Where to begin: 30d, 12h, or a time."
 )
 @click.option("--until", help="Where to end, in the same way. Default: now.")
-@click.option("--workspace", metavar="ID", help="Default: SENTINEL__WORKSPACE_ID.")
-@click.option("--output", type=PATH, required=True, metavar="DIR", help="Folder of the recording.")
+@click.option(
+    "--workspace",
+    metavar="GUID",
+    help="The workspace ID. Default: SIGNINWATCH_SENTINEL__WORKSPACE_ID.",
+)
+@click.option("--output", type=PATH, required=True, metavar="DIR", help="Folder to write to.")
 @click.option("--summary", help="Write the figures as one JSON object to a file, or -.")
 @click.pass_obj
 def export_command(
@@ -71,8 +75,9 @@ def export_command(
     output: Path,
     summary: str | None,
 ) -> None:
-    """Read sign-in tables of the Log Analytics workspace into a recording, for replay and plan.
+    """Export sign-in tables of the Log Analytics workspace.
 
+    Writes a folder of compressed JSON that replay and plan read. Log in with `az login` first.
     The same command again goes on where it was interrupted. Queries are split so that the limits
     of the service cut nothing.
     """
@@ -84,10 +89,8 @@ def export_command(
     if span[0] >= span[1]:
         raise ConfigurationError("--since: must be before --until")
     chosen = _chosen_tables(settings, tables)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"--output {output}: {error.strerror}") from None
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"--output {output}: is not a directory")
     console = Console(stderr=True)
     results = asyncio.run(_export(settings, workspace, chosen, span, output, console))
     figures = {result.table: result.summary() for result in results}
@@ -147,11 +150,7 @@ def _chosen_tables(settings: Settings, tables: Sequence[str]) -> list[str]:
     if not tables:
         return [names[key] for key, form in known.items() if form.enabled]
     for name in tables:
-        if name.lower() not in known:
-            raise ConfigurationError(
-                f"--table {name}: is no known table; known are {', '.join(names.values())}. Add a "
-                "table of your own under [own_tables]."
-            )
+        require_table(settings, name)
     return [names[name.lower()] for name in dict.fromkeys(tables)]
 
 
@@ -296,6 +295,7 @@ class TableExport:
         body = igzip.compress(lines, compresslevel=1)
         unfinished = self.folder / f"{name}.part"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(body)
             unfinished.replace(self.folder / name)
         except OSError as error:

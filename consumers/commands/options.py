@@ -13,6 +13,8 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from consumers.settings import Settings
+
 PATH = click.Path(path_type=Path)
 state_option = click.option(
     "--state", type=PATH, help="Directory of ledger and quarantine, kept between runs."
@@ -21,12 +23,24 @@ quota_option = click.option(
     "--quota", type=click.IntRange(min=0), help="Lookups a month. 0: no lookups."
 )
 spend_option = click.option(
-    "--spend", is_flag=True, help="Allow real lookups with the event clock."
+    "--spend", is_flag=True, help="Allow lookups that count against the key, by the event clock."
 )
 
 table_option = click.option(
-    "--table", metavar="NAME", help="Table of records that do not name theirs, such as SigninLogs."
+    "--table", metavar="NAME", help="Table of rows that have no column Type, such as SigninLogs."
 )
+
+
+def require_table(settings: Settings, table: str | None) -> None:
+    """Raise ConfigurationError for a --table that is neither shipped nor custom."""
+    from schemas.events.tables import load_tables
+
+    if table is None:
+        return
+    known = load_tables(settings.tables, settings.own_tables).by_type
+    if table.lower() not in known:
+        names = ", ".join(form.table or name for name, form in known.items())
+        raise ConfigurationError(f"--table {table}: is no known table; known are {names}")
 
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:

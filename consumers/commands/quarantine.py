@@ -35,7 +35,7 @@ def quarantine_group() -> None:
     """List, show, retry or purge unreadable or undelivered items.
 
     The quarantine is in the directory of --state. Without --state, it is in the checkpoint
-    container, where ``run`` puts it, if that is configured, else in STATE__DIR.
+    container, where the service puts it, if that is configured, else in STATE__DIR.
     """
 
 

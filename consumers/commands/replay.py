@@ -15,18 +15,21 @@ from consumers.commands import console as screens
 from consumers.commands.options import (
     quota_option,
     require_outputs,
+    require_table,
     spend_option,
     state_option,
     table_option,
     write_summary,
 )
 from schemas.errors import ConfigurationError, RecordingRefused, RecordingUnreadable
+from schemas.intel.verdicts import WhyUnanswered
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from consumers.pipeline.stats import PipelineCounts
     from consumers.settings import Settings
     from consumers.wiring.replay import ReplayPipeline, StateFolder
     from producers.findings_file import TopFindings
@@ -89,6 +92,7 @@ def replay_command(
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
     files = tuple(expand_names(files))
     require_outputs(files, outputs)
+    require_table(settings, table)
     if only_learn:
         _warm(settings, files, table, (state, clock), summary)
         return
@@ -104,6 +108,8 @@ def replay_command(
             )
     write_summary(summary, result.summary)
     _show(result, shown if findings is None else None, quiet="-" in (findings, summary))
+    if 0 < result.summary["rejected"] == result.summary["records"]:
+        raise SystemExit(1)  # nothing at all was recognised
 
 
 def _warm(
@@ -117,9 +123,9 @@ def _warm(
     from consumers.inputs.recording import sizes_of
 
     with screens.progress_bar(STDERR, sizes_of(files)) as advance:
-        summary = asyncio.run(warm(settings, files, table, state, advance))
+        summary, counts = asyncio.run(warm(settings, files, table, state, advance))
     write_summary(target, summary)
-    show(summary, STDERR if target == "-" else Console())
+    show(summary, unread_notes(counts), STDERR if target == "-" else Console())
 
 
 def _replay(
@@ -311,7 +317,13 @@ def _advice(running: ReplayPipeline, waiting: int, quota: int) -> list[str]:
     counts = running.pipeline.counts
     notes = []
     if counts.unanswered and running.lookups is None:
-        why = "--quota is 0" if quota == 0 else ", ".join(sorted(counts.reasons))
+        reasons = [
+            "SIGNINWATCH_CROWDSEC__API_KEY is not set"
+            if reason == WhyUnanswered.NO_SOURCE
+            else reason
+            for reason in sorted(counts.reasons)
+        ]
+        why = "--quota is 0" if quota == 0 else ", ".join(reasons)
         notes.append(
             f"No lookups were made; {counts.unanswered:,} sign-ins are unanswered, not clean: "
             f"{why}."
@@ -326,14 +338,31 @@ def _advice(running: ReplayPipeline, waiting: int, quota: int) -> list[str]:
             f"{counts.without_time:,} sign-ins have no readable time and count as happening when "
             "they were read; their findings have no EventTime."
         )
+    return notes + unread_notes(counts)
+
+
+def unread_notes(counts: PipelineCounts) -> list[str]:
+    """Return notes on records that were not read, or are of tables that are off."""
+    notes = []
     if counts.records and counts.rejected * 2 > counts.records:
         notes.append(
             "Most records could not be read. A file needs JSON objects, or CSV with a line of "
             "column names."
         )
-    elif counts.signins == 0 and counts.records:
+    elif counts.rejected:
         notes.append(
-            "No sign-ins were found; check the skip reasons and the TABLES setting. --table names "
-            "the table of records that do not."
+            f"{screens.counted(counts.rejected, 'record')} could not be read; `signinwatch "
+            "quarantine list --state DIR` tells why if you replay with --state DIR."
+        )
+    if counts.off:
+        tables = ", ".join(sorted(counts.off))
+        notes.append(
+            f"{screens.counted(counts.off.total(), 'record')} of tables that are off: {tables}. "
+            f"SIGNINWATCH_TABLES=default,{tables.replace(' ', '')} turns them on as well."
+        )
+    elif counts.signins == 0 and counts.skipped:
+        notes.append(
+            "No sign-ins were found. If the rows have no column Type, --table NAME tells whose "
+            "they are."
         )
     return notes

@@ -35,8 +35,8 @@ async def warm(
     table: str | None,
     state: tuple[Path | None, str],
     progress: Callable[[int, str], None],
-) -> dict[str, Any]:
-    """Learn from files into the ledger of the service, or of *state*; return the summary.
+) -> tuple[dict[str, Any], PipelineCounts]:
+    """Learn from files into the ledger of the service, or of *state*; return summary and counts.
 
     *state* is a folder, and the kind of clock of a ledger that is made there. Raise
     ConfigurationError for invalid settings, or files that cannot be opened.
@@ -65,7 +65,7 @@ async def warm(
                 await _learn(history, decoded, own, counts)
                 await history.flush_if_due()
         await history.flush()
-    return {
+    summary = {
         "messages": counts.messages,
         "records": counts.records,
         "rejected": counts.rejected,
@@ -77,6 +77,7 @@ async def warm(
         "seconds": round(time.monotonic() - began, 3),
         "skipped_by_reason": dict(counts.skipped.most_common()),
     }
+    return summary, counts
 
 
 async def _learn(history: History, decoded: Decoded, own: Networks, counts: PipelineCounts) -> None:
@@ -107,8 +108,8 @@ async def _opened(
         return await open_shared_ledger(settings, stack)
     if folder is None:
         raise ConfigurationError(
-            "--warm needs a ledger that is kept: set --state, SIGNINWATCH_STATE__DIR or "
-            "STATE__CONNECTION_STRING"
+            "SIGNINWATCH_STATE__DIR is not set; set it, --state, STATE__CONNECTION_STRING or "
+            "STATE__ACCOUNT_URL to name the ledger that --warm fills"
         )
     folder.mkdir(parents=True, exist_ok=True)
     kind = clock_of(folder) or (clock_kind if state else "wall")
@@ -117,12 +118,12 @@ async def _opened(
     return ledger
 
 
-def show(summary: dict[str, Any], console: Console) -> None:
-    """Print what was learned."""
+def show(summary: dict[str, Any], notes: Sequence[str], console: Console) -> None:
+    """Print what was learned, and what could not be."""
     text = (
         f"Learned from {summary['signins']:,} sign-ins of {summary['distinct_ips']:,} IP addresses "
         f"in {summary['seconds']:,.1f} s. Nothing was looked up or reported."
     )
-    console.print(screens.plain(text, 1_000), soft_wrap=True)
-    if summary["rejected"]:
-        console.print(f"{summary['rejected']:,} records could not be read.", soft_wrap=True)
+    console.print(screens.plain(text, 1_000))
+    for note in notes:
+        console.print(screens.plain(f"! {note}", 1_000))

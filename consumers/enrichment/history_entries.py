@@ -39,7 +39,7 @@ Days = tuple[int, int]
 """The last day on which a value was seen, and the number of days."""
 
 
-class AttemptCounts(msgspec.Struct, array_like=True):
+class AttemptCounts(msgspec.Struct, array_like=True, gc=False):
     """Failed attempts of an account at a location: short hashes of events, and the last time."""
 
     failed: list[int] = []
@@ -47,7 +47,7 @@ class AttemptCounts(msgspec.Struct, array_like=True):
     last: float = 0.0
 
 
-class AccountEntry(msgspec.Struct, array_like=True):
+class AccountEntry(msgspec.Struct, array_like=True, gc=False):
     """Values an account succeeded with, and locations where it failed."""
 
     days: int = 0
@@ -68,14 +68,14 @@ class AccountEntry(msgspec.Struct, array_like=True):
     """The pseudonym of the object id, if this is the entry of a user principal name."""
 
 
-class LocationEntry(msgspec.Struct, array_like=True):
+class LocationEntry(msgspec.Struct, array_like=True, gc=False):
     """Accounts that succeeded at a location, with the first time, or failed, with the last."""
 
     good: dict[str, float] = {}
     bad: dict[str, float] = {}
 
 
-class GroupEntry(msgspec.Struct, array_like=True):
+class GroupEntry(msgspec.Struct, array_like=True, gc=False):
     """Accounts seen in a network or at a malicious address, with the last time."""
 
     accounts: dict[str, float] = {}

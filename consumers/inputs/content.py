@@ -42,6 +42,8 @@ def refusal_of(sample: bytes) -> str | None:
     found = next((text for magic, text in _OTHERS if sample.startswith(magic)), None)
     if found is not None:
         return found
+    if b"\x00" in sample and encoding_of(sample) is None:
+        return f"a binary file of an unknown kind: {_EXPORT}"
     start = sample.decode(encoding_of(sample) or "utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
     return next((text for begin, text in _MARKUP if start.startswith(begin)), None)
 

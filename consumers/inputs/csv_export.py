@@ -68,7 +68,10 @@ def looks_like_csv(first: bytes) -> bool:
         return True
     if text[:1] in ("", "{", "["):
         return False
-    names = _names(text)
+    try:
+        names = _names(text)
+    except csv.Error:  # binary, or lines that end as on a Macintosh of long ago
+        return False
     return len(names) > 1 and all(len(name) < 100 for name in names) and any(names)
 
 

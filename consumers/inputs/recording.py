@@ -88,7 +88,7 @@ def expand_names(names: Sequence[str]) -> list[str]:
         elif path.is_dir():
             files = sorted(str(inner) for inner in path.rglob("*") if inner.is_file())
             if not files:
-                raise ConfigurationError(f"{name}: is an empty folder")
+                raise ConfigurationError(f"{name}: the folder is empty")
             found |= dict.fromkeys(files)
         elif files := _matching(name):
             found |= dict.fromkeys(files)

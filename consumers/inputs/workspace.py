@@ -166,8 +166,9 @@ def _when_again(error: Exception) -> bool | float:
 
 
 def _translated(error: Exception, status: int | None, headers: Mapping[str, str]) -> Exception:
-    if status is None and isinstance(error, ClientAuthenticationError):
-        return ConfigurationError(f"SENTINEL__QUERY_URL: {why_no_token(error)}; {_ACCESS}")
+    for cause in (error, error.__context__):  # the SDK hides the type of some errors
+        if status is None and isinstance(cause, ClientAuthenticationError):
+            return ConfigurationError(f"{why_no_token(cause)}; log in with az login, or {_ACCESS}")
     if status in (401, 403):
         return ConfigurationError(f"SENTINEL__QUERY_URL: the workspace answers {status}; {_ACCESS}")
     if status == 404:

@@ -22,7 +22,7 @@ STATE = ""
 """The name of the state among the versions of a record; all others are instances."""
 MAX_KNOWN_ADDRESSES = 40_000
 """States in memory. A state that is known costs no read before the next write."""
-MAX_KNOWN_BYTES = 96_000_000
+MAX_KNOWN_BYTES = 48_000_000
 """Bytes of pending sign-ins in memory, about a kilobyte each."""
 _RECORD_BYTES, _SIGN_IN_BYTES = 700, 250
 """What a record, and a sign-in beside its body, take in memory."""

@@ -27,6 +27,8 @@ class PipelineCounts:
     unreadable: int = 0
     """Messages without any readable record."""
     skipped: Counter[str] = field(default_factory=Counter)
+    off: Counter[str] = field(default_factory=Counter)
+    """The tables of records that were skipped because their table is not enabled."""
     signins: int = 0
     cache_hits: int = 0
     own_network: int = 0
@@ -50,6 +52,7 @@ class PipelineCounts:
         self.signins += len(decoded.signins)
         self.without_time += count_without_time(decoded.signins)
         self.skipped += decoded.skips
+        self.off += decoded.off
         self.rejected += decoded.rejected
         if decoded.rejected and not decoded.signins and not decoded.skips:
             self.unreadable += 1

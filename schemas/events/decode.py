@@ -75,6 +75,8 @@ class Decoded:
 
     signins: list[SignIn] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
+    off: Counter[str] = field(default_factory=Counter)
+    """The tables of records that are skipped because their table is not enabled."""
     rejects: list[Reject] = field(default_factory=list)
     rejected: int = 0
 
@@ -82,6 +84,11 @@ class Decoded:
     def records(self) -> int:
         """Number of records in the body; an unreadable message counts as a record."""
         return len(self.signins) + self.skips.total() + self.rejected
+
+    def skip_table(self, table: str) -> None:
+        """Count a record whose table is not enabled."""
+        self.skips[TABLE_OFF] += 1
+        self.off[table] += 1
 
     def reject(self, reason: str, body: bytes) -> None:
         """Count a reject; keep its *body* if it is among the first."""
@@ -192,7 +199,7 @@ class Decoder:
             if form is None or form.typed is not typed:
                 self._add_item(source.raw(index), decoded)
             elif not form.enabled:
-                skips[TABLE_OFF] += 1
+                decoded.skip_table(form.table or type_of(row))
             else:
                 try:
                     values = addresses_of(row)
@@ -279,7 +286,7 @@ class Decoder:
         if form is None:
             return False
         if not form.enabled:
-            decoded.skips[TABLE_OFF] += 1
+            decoded.skip_table(form.table or record["Type"])
             return True
         typed = form.typed
         try:
@@ -310,7 +317,7 @@ class Decoder:
             decoded.skips[UNKNOWN_TABLE] += 1
             return
         if not form.enabled:
-            decoded.skips[TABLE_OFF] += 1
+            decoded.skip_table(table)
             return
         answers = [self._answer(reader.at(place)) for (place,) in form.columns["address"]]
         found = tuple(dict.fromkeys(answer for answer in answers if isinstance(answer, str)))

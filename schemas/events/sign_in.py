@@ -223,7 +223,11 @@ class SignIn(msgspec.Struct, gc=False):
 
 def count_without_time(signins: Iterable[SignIn]) -> int:
     """Return the number of records that tell no time. Texts of this century are not parsed."""
-    odd = [one for one in signins if type(one.written) is not str or one.written[:2] != "20"]
+    odd = [
+        signin
+        for signin in signins
+        if type(signin.written) is not str or signin.written[:2] != "20"
+    ]
     return sum(not signin.has_time() for signin in odd)
 
 

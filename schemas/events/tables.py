@@ -241,11 +241,11 @@ def load_tables(
 ) -> Tables:
     """Build the tables.
 
-    *chosen* are the names of the enabled tables (``all``, or shipped or custom names in any case);
-    None means the shipped defaults. *own* are custom tables: columns as in a layout (a text or a
-    list), with ``success`` and ``failure`` words; they are enabled unless *chosen* omits them.
-    *with_late_columns* has :data:`LATE_COLUMNS` decoded as well. ConfigurationError names what is
-    wrong.
+    *chosen* are the names of the enabled tables (``all``, ``default`` for those that are on by
+    default, or shipped or custom names in any case); None means the shipped defaults. *own* are
+    custom tables: columns as in a layout (a text or a list), with lists of result words; they are
+    enabled unless *chosen* omits them. *with_late_columns* has :data:`LATE_COLUMNS` decoded as
+    well. ConfigurationError names what is wrong.
     """
     own = own or {}
     wanted = _wanted(chosen, own)
@@ -296,14 +296,16 @@ def _wanted(
     if chosen is None:
         return None
     known = {name.lower(): name for name in (*table_names(), *own)}
-    wanted = {name.strip().lower() for name in chosen if name.strip()}
+    wanted = {name.strip().lower(): name.strip() for name in chosen if name.strip()}
     if "all" in wanted:
         return frozenset(known)
-    unknown = sorted(wanted - known.keys())
+    if wanted.pop("default", None) is not None:
+        wanted |= {name.lower(): name for name, on in table_names().items() if on}
+    unknown = sorted(wanted.keys() - known.keys())
     if unknown:
         raise ConfigurationError(
-            f"TABLES: no table is called {unknown[0]!r}; known are {', '.join(known.values())}. "
-            "Add a table of your own under [own_tables]."
+            f"TABLES: no table is called {wanted[unknown[0]]!r}; known are "
+            f"{', '.join(known.values())}. Add a table of your own under [own_tables]."
         )
     return frozenset(wanted)
 

@@ -6,6 +6,7 @@ import gzip
 from typing import TYPE_CHECKING
 
 import fastavro
+import orjson
 import pytest
 from aiohttp import web
 
@@ -203,24 +204,63 @@ CAPTURE = {
 }
 
 
+BINARY = bytes(range(256)) * 50
+
+
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param(b"\x1f\x8b\x08\x00broken", id="broken gzip"),
         pytest.param(gzip.compress(lines(message(row(address(1)))) * 500)[:-20], id="cut gzip"),
         pytest.param(b"Obj\x01\x02nonsense", id="broken avro"),
-        pytest.param(bytes(range(256)) * 50, id="binary"),
+        pytest.param(BINARY, id="binary"),
         pytest.param(b"[" * 100_000, id="nested"),
         pytest.param(b"", id="empty"),
         pytest.param(message(row(address(1)))[:-7], id="cut message"),
     ],
 )
 async def test_no_content_crashes(content: bytes, tmp_path: Path) -> None:
-    """Whatever a file holds, the run ends well and every record is accounted for."""
+    """Whatever a file holds, every record is accounted for; 1 if nothing was recognised."""
     path = tmp_path / "odd"
     path.write_bytes(content)
     ran = await replay(path)
-    assert ran.status == 0, ran.err
+    assert "Traceback" not in ran.err
+    if content == BINARY:
+        assert (ran.status, "a binary file of an unknown kind" in ran.err) == (1, True)
+        return
     summary = ran.summary
+    assert ran.status == (0 < summary["rejected"] == summary["records"]), ran.err
     assert summary["records"] == summary["rejected"] + summary["skipped"] + summary["signins"]
     assert (summary["rejected"] > 0) == bool(content)
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\n"])
+async def test_lines_of_csv_end_in_any_way(tmp_path: Path, end: bytes) -> None:
+    """Those of a Macintosh of long ago are not read as CSV, and nothing crashes."""
+    path = tmp_path / "odd.csv"
+    path.write_bytes(end.join([b"Type,IPAddress,Id", b"SigninLogs,81.2.69.160,1", b""]))
+    ran = await replay(path)
+    assert "Traceback" not in ran.err
+    assert (ran.status, ran.summary["signins"]) == ((1, 0) if end == b"\r" else (0, 1))
+
+
+async def test_tables_that_are_off_are_named(tmp_path: Path) -> None:
+    """With the setting that turns them on beside the others."""
+    path = tmp_path / "activity.ndjson"
+    path.write_bytes(orjson.dumps({"Type": "OfficeActivity", "ClientIP": "81.2.69.160"}))
+    ran = await replay(path)
+    assert ran.status == 0
+    assert "1 record of tables that are off: OfficeActivity" in " ".join(
+        ran.err.replace("│", " ").split()
+    )
+    again = await replay(path, TABLES="default,OfficeActivity")
+    assert again.summary["signins"] == 1
+
+
+async def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
+    """A slip would skip everything in silence."""
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(b'{"IPAddress":"81.2.69.160"}')
+    ran = await replay(path, "--table", "Signin")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "--table Signin: is no known table" in ran.err

@@ -66,7 +66,7 @@ async def test_the_first_lookup_goes_to_what_is_unusual(tmp_path: Path, warm: bo
         if warm:
             ran = await warmed(tmp_path, "--state", tmp_path / "state", **settings)
             assert (ran.status, ran.summary["signins"], ran.summary["lookups"]) == (0, 10, 0)
-            assert "Nothing was looked up or reported" in ran.err
+            assert "Nothing was looked up or reported" in " ".join(ran.err.split())
             assert not crowdsec.asked
         today = written(tmp_path / "today.ndjson", sign_in(10, HOME), sign_in(10.001, AWAY))
         ran = await signinwatch(

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from consumers.clock import EventClock
 from consumers.commands import console as screens
-from consumers.commands.options import require_outputs, table_option
+from consumers.commands.options import require_outputs, require_table, table_option
 from schemas.errors import ConfigurationError, RecordingUnreadable
 from schemas.events.addresses import Networks
 
@@ -65,6 +65,7 @@ def plan_command(
     if html == "-":
         raise ConfigurationError("--html -: standard output is not supported; name a file")
     require_outputs(files, {"--html": html, "--json": as_object})
+    require_table(settings, table)
     console = Console(stderr=True)
     with screens.progress_bar(console, sizes_of(files)) as advance:
         planned = asyncio.run(plan(settings, files, advance, table))

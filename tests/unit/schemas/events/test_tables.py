@@ -210,7 +210,7 @@ def test_a_wrong_own_table_is_named(spec: Record, told: str) -> None:
 
 def test_an_unknown_table_in_the_choice_is_named() -> None:
     """And the known ones are listed."""
-    with pytest.raises(ConfigurationError, match=r"nologs.*SigninLogs"):
+    with pytest.raises(ConfigurationError, match=r"NoLogs.*SigninLogs"):
         load_tables(["SigninLogs", "NoLogs"])
 
 
