@@ -53,7 +53,7 @@ _BY_NAME = (
         AddressClass.RELAY,
         ("proxy:icloud-private-relay", "corporate-proxy:", "profile:corporate-proxy"),
     ),
-    (AddressClass.VPN, ("proxy:vpn", "crowdsec:ai_vpn_proxy")),
+    (AddressClass.VPN, ("proxy:vpn", "crowdsec:ai_vpn_proxy", "profile:jupiter-vpn")),
     (AddressClass.PROXY, ("proxy:", "profile:proxy")),
     (AddressClass.HOSTING, ("range:data_center", "connection-type:data-center")),
     (AddressClass.RESIDENTIAL, ("connection-type:residential",)),

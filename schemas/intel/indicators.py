@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.events.times import iso_of
 from schemas.intel.address_class import class_of_intel
@@ -37,6 +38,17 @@ class WhySkipped(StrEnum):
     BEYOND_LIMIT = "more indicators than can be held"
 
 
+class PastVersion(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """What an earlier version of an indicator said, while it was the latest: until ``replaced``."""
+
+    modified: float
+    replaced: float
+    valid_until: float | None = None
+    confidence: int | None = None
+    types: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
 class Indicator(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A version of an indicator. Times are seconds since the epoch.
 
@@ -60,6 +72,28 @@ class Indicator(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     """Phases as ``chain:phase``."""
     destination: bool = False
     """True if the pattern names the address as a destination, not as a client."""
+    past: tuple[PastVersion, ...] = ()
+    """Earlier versions that said more, the latest last."""
+
+    def versions_at(self, timestamp: float) -> list[Indicator]:
+        """Return the versions that apply to an event at *timestamp*, this one first.
+
+        An earlier one applies to events before it was replaced: what is no longer true now does
+        not make untrue what was true then.
+        """
+        earlier = [
+            replace(
+                self,
+                modified=version.modified,
+                valid_until=version.valid_until,
+                confidence=version.confidence,
+                types=version.types,
+                labels=version.labels,
+            )
+            for version in reversed(self.past)
+            if timestamp < version.replaced
+        ]
+        return [version for version in (self, *earlier) if version.valid_at(timestamp)]
 
     def valid_at(self, timestamp: float) -> bool:
         """Return True if it applies to an event at *timestamp* (STIX 2.1 section 4.7)."""
@@ -74,7 +108,7 @@ def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation
     of at least 50 or none.
     """
     labels = {label.lower() for label in indicator.labels}
-    types = {kind.lower() for kind in indicator.types}
+    types = {kind.lower() for kind in indicator.types} or labels  # STIX 2.0 has the types there
     bad = "malicious-activity" in types or "malicious" in labels
     if not bad and ("benign" in types or labels & _BENIGN):
         return Reputation.BENIGN

@@ -29,7 +29,7 @@ PLACES = {
     "network-traffic:src_ref.value": [*V4S, *V6S],
     "network-traffic:dst_ref.value": [*V4S, *V6S],
 }
-ODD = ["10.0.0.1", "0.0.0.0/0", "word", "", "81.2.69.160:443", " 8.8.4.4", "fe80::1", "8.8.4"]
+ODD = ["10.0.0.1", "0.0.0.0/0", "word", "", "81.2.69.160:443", "fe80::1", "8.8.4"]
 
 
 def listed(values: list[str]) -> str:

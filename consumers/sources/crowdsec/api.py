@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MAX_LOOKUP_RESPONSE_BYTES = 16 * 1024 * 1024
 """Bytes. A documented item has 7 KB, mostly text, so a hundred items have about 1 MB."""
 MAX_BATCH_SIZE = 100
+NOT_FOUND = "ip address information not found"
+"""CrowdSec's sentence for an address that it knows nothing about."""
 _MAX_LISTED_NAMES = 50
 _NAME_LENGTH = 120
 
@@ -90,13 +92,22 @@ class CrowdSecApi(Source):
     def _verdicts_of_batch(
         envelope: dict[str, Any], addresses: Sequence[str]
     ) -> dict[str, SourceVerdict]:
+        """Return the verdicts of a batch. A missing address is unknown only if all else agrees."""
         items = envelope.get("items")
         if not isinstance(items, list):
             raise SourceUnavailable("a response without items")
-        verdicts: dict[object, SourceVerdict] = {}
+        verdicts: dict[str, SourceVerdict] = {}
         for item in items:
-            if isinstance(item, dict):
-                verdicts[usable_address(item.get("ip"))] = verdict_of_item(item)
+            address = usable_address(item.get("ip")) if isinstance(item, dict) else None
+            if not isinstance(address, str) or address not in addresses:
+                raise SourceUnavailable("a response about another address")
+            verdict = verdict_of_item(item)
+            known = verdicts.get(address, verdict)
+            verdicts[address] = max(known, verdict, key=_severity)
+        total, not_found = _number(envelope.get("total")), _number(envelope.get("not_found"))
+        missing = len(addresses) - len(verdicts)
+        if total not in (None, len(items)) or not_found not in (None, missing):
+            raise SourceUnavailable("a response whose counts contradict its items")
         return {address: verdicts.get(address, UNKNOWN_VERDICT) for address in addresses}
 
     def _raise_for(self, reply: HttpResponse, *, batch: bool) -> None:
@@ -129,14 +140,26 @@ class CrowdSecApi(Source):
         )
 
 
+_SEVERITIES = (
+    Reputation.UNKNOWN,
+    Reputation.BENIGN,
+    Reputation.SUSPICIOUS,
+    Reputation.MALICIOUS,
+)
+
+
+def _severity(verdict: SourceVerdict) -> int:
+    return _SEVERITIES.index(verdict.reputation)
+
+
 def _is_not_found(reply: HttpResponse) -> bool:
-    """Return True for CrowdSec's own 404, which is a result; False for that of a wrong URL."""
+    """Return True for CrowdSec's own 404, which is a result; False for that of anything else."""
     try:
         body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         return False
     message = body.get("message") if isinstance(body, dict) else None
-    return isinstance(message, str) and "not found" in message.lower()
+    return isinstance(message, str) and message.strip().rstrip(".").lower() == NOT_FOUND
 
 
 def _object(reply: HttpResponse) -> dict[str, Any]:

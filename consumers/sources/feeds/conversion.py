@@ -25,14 +25,17 @@ class SyncResult:
 
 
 def converted(
-    objects: Sequence[object],
+    objects: Sequence[object], *, from_created: bool = False
 ) -> tuple[list[Indicator], list[Indicator], Counter[str]]:
-    """Return indicators, lapsed indicators (without a usable address), and skipped by reason."""
+    """Return indicators, lapsed indicators (without a usable address), and skipped by reason.
+
+    See :func:`indicator_of` for *from_created*.
+    """
     indicators: list[Indicator] = []
     lapsed: list[Indicator] = []
     skipped: Counter[str] = Counter()
     for item in objects:
-        result = indicator_of(item)
+        result = indicator_of(item, from_created=from_created)
         if isinstance(result, Indicator):
             indicators.append(result)
             continue

@@ -21,7 +21,7 @@ from consumers.sources.feeds.indicator_schema import (
     opened,
     opened_read_only,
 )
-from consumers.sources.feeds.indicator_versions import extending_keys, live_keys, order
+from consumers.sources.feeds.indicator_versions import extending_keys, live_keys, order, succeeding
 from schemas.errors import StateRefused
 from schemas.intel.indicators import Indicator
 
@@ -82,7 +82,7 @@ class ApplyResult:
     keys: set[str] = field(default_factory=set)
     """Keys that may match sign-ins that did not match before."""
     gone: set[str] = field(default_factory=set)
-    """Keys without any remaining indicator."""
+    """Keys without any indicator."""
 
 
 class IndicatorStore:
@@ -128,8 +128,8 @@ class IndicatorStore:
         latest: dict[str, Indicator] = {}
         for indicator in indicators:
             known = latest.get(indicator.id)
-            if known is None or order(known) < order(indicator):
-                latest[indicator.id] = indicator
+            older, newer = sorted((known or indicator, indicator), key=order)
+            latest[indicator.id] = succeeding(older if known else None, newer)
         ids = list(latest)
         with edge("reading indicators", STORE_NAME):
             for start in range(0, len(ids), WRITE_BATCH):
@@ -197,6 +197,7 @@ class IndicatorStore:
             if known > order(indicator) or (known == order(indicator) and before[4] < NO_STEP):
                 applied.stale += 1
                 return
+        indicator = succeeding(old, indicator)
         if old is not None and indicator.withdrawn and not indicator.keys:
             indicator = replace(indicator, keys=old.keys)  # keys to retract
         extending = extending_keys(old, indicator, now=applied.now, longest=applied.longest)

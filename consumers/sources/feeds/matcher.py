@@ -38,6 +38,8 @@ class FeedRules:
     least_confidence: int = 0
     longest: float | None = None
     """Validity of an indicator without an end, in seconds since it was modified."""
+    from_created: bool = False
+    """Whether indicators begin when they were created: their begin is when they were seen last."""
 
 
 @dataclass(slots=True)
@@ -81,8 +83,9 @@ class FeedMatcher:
         found: list[Verdict] = []
         prefix_length: dict[str, int] = {}
         counts: dict[str, int] = {}
-        for feed, key, indicator in self._matches(address):
-            if not self._applies(feed, indicator, timestamp):
+        for feed, key, match in self._matches(address):
+            indicator = self._applying(feed, match, timestamp)
+            if indicator is None:
                 continue
             if prefix_length.setdefault(feed, _length(key)) > _length(key):
                 continue
@@ -92,17 +95,24 @@ class FeedMatcher:
                 found.append(verdict_of(feed, key, indicator, least))
         return found
 
-    def _applies(self, feed: str, indicator: Indicator, timestamp: float | None) -> bool:
+    def _applying(
+        self, feed: str, indicator: Indicator, timestamp: float | None
+    ) -> Indicator | None:
+        """Return the worst version of an indicator that applies at a timestamp, or None."""
         rules = self.rules.get(feed)
-        if rules is None or reputation_of(indicator, rules.least_confidence) in NO_FINDING:
-            return False
-        if timestamp is None:
-            return True
-        if indicator.valid_until is None and rules.longest is not None:
-            since = max(indicator.modified, indicator.valid_from)
-            if timestamp >= since + rules.longest:
-                return False
-        return indicator.valid_at(timestamp)
+        if rules is None:
+            return None
+        versions = [indicator] if timestamp is None else indicator.versions_at(timestamp)
+        found = None
+        for version in versions:
+            if timestamp is not None and _has_faded(version, timestamp, rules.longest):
+                continue
+            reputation = reputation_of(version, rules.least_confidence)
+            if reputation is Reputation.MALICIOUS:
+                return version
+            if reputation not in NO_FINDING:
+                found = found or version
+        return found
 
     def _matches(self, address: str) -> list[Match]:
         """Return all indicators that match an address: most specific first, then most severe."""
@@ -118,6 +128,13 @@ class FeedMatcher:
                 self._cached.clear()
             self._cached[address] = found
         return found
+
+
+def _has_faded(indicator: Indicator, timestamp: float, longest: float | None) -> bool:
+    """Return True if an indicator without an end is too old for an event at a timestamp."""
+    if indicator.valid_until is not None or longest is None:
+        return False
+    return timestamp >= max(indicator.modified, indicator.valid_from) + longest
 
 
 def _length(key: str) -> int:

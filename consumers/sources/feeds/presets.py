@@ -32,6 +32,8 @@ class Preset:
     url: str
     collection: str
     filters: Mapping[str, str] = field(default_factory=dict)
+    from_created: bool = False
+    """See :class:`FeedRules`."""
 
 
 PRESETS = {
@@ -40,7 +42,9 @@ PRESETS = {
         "d6092c37-d8d7-45c3-8aff-c4dc26030608",
         {"match[spec_version]": "2.1"},
     ),
-    "crowdsec": Preset("https://taxii.cti.api.crowdsec.net/v1/cti", "real-time-feeds"),
+    "crowdsec": Preset(
+        "https://taxii.cti.api.crowdsec.net/v1/cti", "real-time-feeds", from_created=True
+    ),
 }
 USER = "signinwatch"
 """The user name for servers that accept any."""
@@ -109,6 +113,10 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
         filters=preset.filters if preset else {},
         interval=settings.interval,
         page_size=settings.page_size,
-        rules=FeedRules(settings.min_confidence, settings.max_age),
+        rules=FeedRules(
+            settings.min_confidence,
+            settings.max_age,
+            from_created=preset is not None and preset.from_created,
+        ),
         to_sentinel=settings.to_sentinel,
     )

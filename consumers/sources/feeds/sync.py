@@ -212,7 +212,10 @@ class FeedSync:
             self._store.keep_state(self.name, new)
 
     def _apply_page(self, page: FeedPage) -> None:
-        indicators, lapsed, skipped = converted(page.objects)
+        rules = self._feeds.rules.get(self.name)
+        indicators, lapsed, skipped = converted(
+            page.objects, from_created=rules is not None and rules.from_created
+        )
         if lapsed:
             known = self._store.known(self.name, [indicator.id for indicator in lapsed])
             known |= {indicator.id for indicator in indicators}

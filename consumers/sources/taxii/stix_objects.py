@@ -38,11 +38,12 @@ _NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 _NO_KEYS = Pattern((), destination=False)
 
 
-def indicator_of(item: object) -> Indicator | WhySkipped:
+def indicator_of(item: object, *, from_created: bool = False) -> Indicator | WhySkipped:
     """Convert an object of a feed to an indicator, or return the reason why it is skipped.
 
     *item* is any JSON value. An indicator that is revoked, or deprecated with Sekoia's property, is
-    withdrawn even if it is otherwise invalid, as long as it has an id and a time. Never raises.
+    withdrawn even if it is otherwise invalid, as long as it has an id and a time. With
+    *from_created* it begins when it was created, if that is earlier. Never raises.
     """
     if not isinstance(item, dict) or item.get("type") != "indicator":
         return WhySkipped.NOT_AN_INDICATOR
@@ -57,14 +58,17 @@ def indicator_of(item: object) -> Indicator | WhySkipped:
         if not withdrawn:
             return pattern
         pattern = _NO_KEYS
-    if valid_until is None and item.get("valid_until") is not None and not withdrawn:
+    if valid_until is None and not _is_empty(item.get("valid_until")) and not withdrawn:
         return WhySkipped.MALFORMED
+    begin = _first(_seconds(item.get("valid_from")), created, modified) or 0.0
+    if from_created and created is not None:
+        begin = min(begin, created)
     return Indicator(
         id=item["id"],
         modified=modified,
         withdrawn=withdrawn,
         keys=pattern.keys,
-        valid_from=_first(_seconds(item.get("valid_from")), created, modified) or 0.0,
+        valid_from=begin,
         valid_until=valid_until,
         confidence=_confidence(item.get("confidence")),
         types=_names(item.get("indicator_types")),
@@ -85,6 +89,10 @@ def _pattern_in(item: dict[str, Any]) -> Pattern | WhySkipped:
 
 def _is_id(value: object) -> bool:
     return isinstance(value, str) and clean_text(value, MAX_ID_LENGTH) == value
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _is_true(value: object) -> bool:

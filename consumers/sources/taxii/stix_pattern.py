@@ -12,23 +12,12 @@ use it. An IPv6 address is the same in any notation. An IPv6 address that carrie
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from schemas.events.addresses import (
-    MAPPED,
-    NAT64,
-    SIX_TO_FOUR,
-    SPECIAL_V4,
-    SPECIAL_V6,
-    Network,
-    Unusable,
-    usable_address,
-)
+from consumers.sources.taxii.stix_addresses import AddressRole, AddressTest, address_test
 from schemas.intel.indicators import WhySkipped
 
 if TYPE_CHECKING:
@@ -38,10 +27,9 @@ MAX_PATTERN_LENGTH = 20_000
 """Characters. The parser reads that many in less than 0.2 s."""
 MAX_PATTERN_DEPTH = 100
 """Nesting depth of brackets."""
-MAX_PATTERN_KEYS = 1_000
-WIDEST_V4 = 8
-"""Shortest prefix length. No network may be larger than the largest blocks that IANA assigns."""
-WIDEST_V6 = 19
+MAX_LIST_LENGTH = 2_000_000
+"""Characters of a pattern that only lists addresses, which needs no parser."""
+MAX_PATTERN_KEYS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +45,6 @@ class Pattern:
     destination: bool
 
 
-class _AddressRole(Enum):
-    """The properties of a pattern that may contain an address."""
-
-    V4 = "ipv4-addr"
-    V6 = "ipv6-addr"
-    SOURCE = "source"
-    DESTINATION = "destination"
-
-
-@dataclass(frozen=True, slots=True)
-class _AddressTest:
-    key: str
-    role: _AddressRole
-    version: int
-    """4 or 6, as written in the pattern."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The result for a part of a pattern: the addresses that make it true, and skip reasons.
@@ -82,22 +53,22 @@ class _Reading:
     versions for which the test is always true.
     """
 
-    found: tuple[_AddressTest, ...] = ()
+    found: tuple[AddressTest, ...] = ()
     skipped: frozenset[WhySkipped] = frozenset()
-    implied: frozenset[tuple[_AddressRole, int]] | None = None
+    implied: frozenset[tuple[AddressRole, int]] | None = None
 
 
 _VERSIONS = {
-    _AddressRole.V4: (4,),
-    _AddressRole.V6: (6,),
-    _AddressRole.SOURCE: (4, 6),
-    _AddressRole.DESTINATION: (4, 6),
+    AddressRole.V4: (4,),
+    AddressRole.V6: (6,),
+    AddressRole.SOURCE: (4, 6),
+    AddressRole.DESTINATION: (4, 6),
 }
 _ROLES = {
-    ("ipv4-addr", ":", "value"): _AddressRole.V4,
-    ("ipv6-addr", ":", "value"): _AddressRole.V6,
-    ("network-traffic", ":", "src_ref", ".", "value"): _AddressRole.SOURCE,
-    ("network-traffic", ":", "dst_ref", ".", "value"): _AddressRole.DESTINATION,
+    ("ipv4-addr", ":", "value"): AddressRole.V4,
+    ("ipv6-addr", ":", "value"): AddressRole.V6,
+    ("network-traffic", ":", "src_ref", ".", "value"): AddressRole.SOURCE,
+    ("network-traffic", ":", "dst_ref", ".", "value"): AddressRole.DESTINATION,
 }
 _TYPES = {
     (*path[:-1], "type"): {f"ipv{version}-addr": (role, version) for version in _VERSIONS[role]}
@@ -114,7 +85,11 @@ _REASONS_BY_WEIGHT = (
 )
 _SINGLE = re.compile(r"\s*\[\s*ipv([46])-addr\s*:\s*value\s*=\s*'([^'\\]*)'\s*\]\s*", re.ASCII)
 """The form of nearly every indicator in a feed of addresses."""
-_ADDRESS = re.compile(r"([0-9A-Fa-f:.]{2,45})(?:/([0-9]{1,3}))?")
+_LISTED = re.compile(
+    r"ipv([46])-addr\s*:\s*value\s*(?:=\s*'([^'\\]*)'|IN\s*\(([^()\\]*)\))", re.ASCII
+)
+_QUOTED = re.compile(r"'([^']*)'")
+_GAPS = re.compile(r"[\s\[\]()]+")
 _MARK = re.compile(
     r"'(?:[^'\\]|\\['\\])*+'|/\*(?:[^*]|\*(?!/))*+\*/|//[^\r\n]*+|(?P<open>'|/\*)|[][()]"
 )
@@ -127,10 +102,10 @@ def read_pattern(pattern: str) -> Pattern | WhySkipped:
     Of several reasons, the most informative is returned. Never raises.
     """
     if len(pattern) > MAX_PATTERN_LENGTH:
-        return WhySkipped.UNREADABLE
+        return _long_list(pattern)
     if single := _SINGLE.fullmatch(pattern):
         version, text = single.groups()
-        return _single_address(text, _AddressRole.V4 if version == "4" else _AddressRole.V6)
+        return _single_address(text, AddressRole.V4 if version == "4" else AddressRole.V6)
     if not _is_safe_to_parse(pattern):
         return WhySkipped.UNREADABLE
     try:
@@ -140,9 +115,24 @@ def read_pattern(pattern: str) -> Pattern | WhySkipped:
     return _pattern_of(reading)
 
 
-def _single_address(text: str, role: _AddressRole) -> Pattern | WhySkipped:
-    found = _address_test(text, role)
+def _single_address(text: str, role: AddressRole) -> Pattern | WhySkipped:
+    found = address_test(text, role)
     return found if isinstance(found, WhySkipped) else Pattern((found.key,), destination=False)
+
+
+def _long_list(pattern: str) -> Pattern | WhySkipped:
+    """Return the addresses of a pattern that is too long to parse, if it is a mere list of them."""
+    if len(pattern) > MAX_LIST_LENGTH or set(_GAPS.split(_LISTED.sub(" ", pattern))) - {"", "OR"}:
+        return WhySkipped.UNREADABLE
+    tests: list[AddressTest | WhySkipped] = []
+    for version, single, several in _LISTED.findall(pattern):
+        if set(_QUOTED.sub("", several)) - set(", \t\r\n"):
+            return WhySkipped.UNREADABLE
+        role = AddressRole.V4 if version == "4" else AddressRole.V6
+        tests += [address_test(text, role) for text in _QUOTED.findall(several) or [single]]
+    found = tuple(test for test in tests if isinstance(test, AddressTest))
+    skipped = frozenset(test for test in tests if isinstance(test, WhySkipped))
+    return _pattern_of(_Reading(found, skipped or frozenset((WhySkipped.NO_ADDRESS,))))
 
 
 def _pattern_of(reading: _Reading) -> Pattern | WhySkipped:
@@ -151,7 +141,7 @@ def _pattern_of(reading: _Reading) -> Pattern | WhySkipped:
         return next(why for why in _REASONS_BY_WEIGHT if why in reading.skipped)
     if len(keys) > MAX_PATTERN_KEYS:
         return WhySkipped.TOO_MANY
-    return Pattern(keys, all(test.role is _AddressRole.DESTINATION for test in reading.found))
+    return Pattern(keys, all(test.role is AddressRole.DESTINATION for test in reading.found))
 
 
 def _is_safe_to_parse(pattern: str) -> bool:
@@ -283,10 +273,10 @@ def _read_test(kind: str, test: Any) -> _Reading:
         return _skipped(WhySkipped.NEGATED)
     if kind not in ("PropTestEqual", "PropTestSet", "PropTestIsSubset"):
         return _skipped(WhySkipped.UNSUPPORTED)
-    results = [_address_test(text, role) for text in _texts(literals)]
+    results = [address_test(text, role) for text in _texts(literals)]
     skipped = frozenset(result for result in results if isinstance(result, WhySkipped))
     return _Reading(
-        found=tuple(result for result in results if isinstance(result, _AddressTest)),
+        found=tuple(result for result in results if isinstance(result, AddressTest)),
         skipped=skipped or frozenset((WhySkipped.NO_ADDRESS,)),
     )
 
@@ -328,69 +318,3 @@ def _unquoted(literal: str) -> str:
     name or an address.
     """
     return literal[1:-1]
-
-
-def _address_test(text: str, role: _AddressRole) -> _AddressTest | WhySkipped:
-    """Return the test for the address or network *text*, or the reason why it is skipped.
-
-    A port, a zone, or the other IP version than that of *role* is not an address.
-    """
-    match = _ADDRESS.fullmatch(text)
-    colons = text.count(":")
-    version = 6 if colons else 4
-    if match is None or colons == 1 or version not in _VERSIONS[role]:
-        return WhySkipped.NO_ADDRESS
-    address, prefix = match.groups()
-    key = _address_key(address) if prefix is None else _network_key(address, int(prefix))
-    return key if isinstance(key, WhySkipped) else _AddressTest(key, role, version)
-
-
-def _address_key(text: str) -> str | WhySkipped:
-    result = usable_address(text)
-    if isinstance(result, str):
-        return result
-    none = result in (Unusable.NOT_AN_ADDRESS, Unusable.MISSING)
-    return WhySkipped.NO_ADDRESS if none else WhySkipped.NOT_PUBLIC
-
-
-def _network_key(address: str, prefix: int) -> str | WhySkipped:
-    try:
-        network = _embedded_ipv4(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
-    except ValueError:
-        return WhySkipped.NO_ADDRESS
-    if network.prefixlen == network.max_prefixlen:
-        return _address_key(str(network.network_address))
-    if _is_special(network):
-        return WhySkipped.NOT_PUBLIC
-    widest = WIDEST_V4 if network.version == 4 else WIDEST_V6
-    return WhySkipped.TOO_WIDE if network.prefixlen < widest else str(network)
-
-
-_CARRIERS = ((MAPPED, 96), (NAT64, 96), (SIX_TO_FOUR, 16))
-"""Blocks whose addresses carry an IPv4 address, with the bit at which it starts."""
-
-
-def _embedded_ipv4(network: Network) -> Network:
-    """Return the IPv4 network that *network* carries, otherwise *network* itself."""
-    packed = network.network_address.packed
-    for begin, bits in _CARRIERS:
-        if network.version == 6 and network.prefixlen >= bits and packed.startswith(begin):
-            inner = packed[len(begin) : len(begin) + 4]
-            prefix = min(network.prefixlen - bits, 32)
-            return ipaddress.IPv4Network((inner, prefix), strict=False)
-    return network
-
-
-_SPECIAL_V4 = [ipaddress.IPv4Network(text) for text in SPECIAL_V4]
-_SPECIAL_V6 = [ipaddress.IPv6Network(text) for text in SPECIAL_V6]
-_GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
-"""The only block that IANA assigns for global unicast (RFC 4291 section 2.4)."""
-
-
-def _is_special(network: Network) -> bool:
-    """Return True if *network* contains no public address."""
-    if isinstance(network, ipaddress.IPv4Network):
-        return any(network.subnet_of(special) for special in _SPECIAL_V4)
-    return not network.overlaps(_GLOBAL_UNICAST_V6) or any(
-        network.subnet_of(special) for special in _SPECIAL_V6
-    )

@@ -256,3 +256,50 @@ async def test_an_endless_answer_is_cut_off() -> None:
 def test_retry_after_is_read_and_capped(header: str | None, expected: float | None) -> None:
     """Seconds or a date; nonsense is no wish."""
     assert retry_after(header, now=10.0) == expected
+
+
+def _body(value: object, status: int = 200) -> Callable[[int], web.Response]:
+    return lambda _: web.json_response(value, status=status)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "fault"),
+    [
+        pytest.param([A], _body({"message": "Not Found"}, 404), id="404 of a gateway"),
+        pytest.param([A], _body({"message": "Route not found"}, 404), id="404 of a wrong URL"),
+        pytest.param([A], _body({"error": "not found"}, 404), id="404 in other words"),
+        pytest.param([A], _body({**FULL, "ip": B}), id="another address"),
+        pytest.param([A, B], _body({"items": [{**FULL, "ip": C}]}), id="another in a batch"),
+        pytest.param([A, B], _body({"items": [{"reputation": "safe"}]}), id="no address"),
+        pytest.param([A, B], _body({"items": ["x"]}), id="no object"),
+        pytest.param([A, B], _body({"total": 2, "not_found": 0, "items": []}), id="more found"),
+        pytest.param([A, B], _body({"total": 0, "items": [{**FULL, "ip": A}]}), id="less found"),
+        pytest.param([A, B], _body({"not_found": 1, "items": []}), id="more missing"),
+        pytest.param(
+            [A, B], _body({"message": "IP address information not found"}, 404), id="batch"
+        ),
+    ],
+)
+async def test_an_error_is_never_taken_for_an_answer(
+    addresses: list[str], fault: Callable[[int], Any]
+) -> None:
+    """What is not known is believed for a week."""
+    async with CrowdSec(fault=fault).server() as server:
+        api = _api(server.url)
+        with pytest.raises(SourceUnavailable):
+            await api.look_up(addresses)
+        await api.close()
+
+
+@pytest.mark.parametrize("first", ["safe", "malicious"])
+async def test_of_contradicting_items_the_worse_counts(first: str) -> None:
+    """Whatever their order."""
+    second = {"safe": "malicious", "malicious": "safe"}[first]
+    items = [{"ip": A, "reputation": first}, {"ip": A, "reputation": second}]
+    async with CrowdSec(
+        fault=_body({"total": 2, "not_found": 1, "items": items})
+    ).server() as server:
+        api = _api(server.url)
+        found = await api.look_up([A, B])
+        await api.close()
+    assert [found[one].reputation for one in (A, B)] == [Reputation.MALICIOUS, Reputation.UNKNOWN]

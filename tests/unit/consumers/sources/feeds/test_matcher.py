@@ -212,3 +212,62 @@ def test_an_address_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) 
     for moment in (1.0, 100.0, None):
         assert world.feeds.verdicts_of(A, moment)
     assert asked == [[A]]
+
+
+def test_a_begin_that_moves_un_names_nothing(world: World) -> None:
+    """Versions of an indicator begin when the first one did, whichever order they come in."""
+    for name, begins in (("forth", (10.0, 50.0, 90.0)), ("back", (90.0, 50.0, 10.0))):
+        for begin in begins:
+            world.add(name, A if name == "forth" else B, valid_from=begin)
+    assert world.ids(A, 20.0) == ["forth"]
+    assert world.ids(B, 20.0) == ["back"]
+    assert world.ids(A, 9.0) == []
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"confidence": 20},
+        {"types": ("benign",)},
+        {"valid_until": 5.0},
+        {"types": ("anomalous-activity",)},
+    ],
+    ids=["less confidence", "benign", "a shorter end", "another type"],
+)
+def test_what_was_true_at_the_time_stays_true(world: World, later: dict[str, Any]) -> None:
+    """A version that says less counts from when it was made."""
+    world.add("x", A, feed="weak", modified=100.0, confidence=80, valid_until=500.0)
+    world.add(
+        "x", A, feed="weak", modified=200.0, **{"confidence": 80, "valid_until": 500.0, **later}
+    )
+    words = world.words(A, 150.0)
+    assert [one.reputation for one in words] == [Reputation.MALICIOUS]
+    after = [one.reputation for one in world.words(A, 250.0)]
+    assert after == ([Reputation.SUSPICIOUS] if "anomalous" in str(later) else [])
+
+
+def test_many_versions_are_bounded_and_told_once(world: World) -> None:
+    """The same versions again change nothing, and old ones are let go."""
+    for _ in range(2):
+        for number in range(1, 9):
+            world.add("x", A, modified=100.0 * number, confidence=90 - number)
+    (kept,) = [one for _, _, one in world.store.naming([A])]
+    assert [one.confidence for one in kept.past] == [85, 84, 83]
+
+
+def test_a_withdrawal_un_names_the_past(world: World) -> None:
+    """It says that it never was true."""
+    world.add("x", A, modified=100.0, confidence=80)
+    world.add("x", A, modified=200.0, withdrawn=True)
+    assert world.ids(A, 150.0) == []
+
+
+def test_within_a_page_the_earliest_begin_counts(world: World) -> None:
+    """Two versions of one indicator may come together."""
+    versions = [
+        Indicator(id="x", keys=(A,), modified=2.0, valid_from=60.0, types=BAD),
+        Indicator(id="x", keys=(A,), modified=1.0, valid_from=10.0, types=BAD),
+    ]
+    for given in (versions, versions[::-1]):
+        (fresh,) = world.store.fresh("one", given)
+        assert (fresh.modified, fresh.valid_from) == (2.0, 10.0)

@@ -29,7 +29,7 @@ def test_a_feed_called_like_a_preset_needs_a_password_alone(name: str) -> None:
     assert (one.name, one.url, one.collection) == (name.lower(), preset.url, preset.collection)
     assert (one.username, one.password, one.filters) == (USER, SecretStr("k"), preset.filters)
     assert (one.interval, one.page_size, one.to_sentinel) == (3_600.0, 2_000, False)
-    assert one.rules == FeedRules()
+    assert one.rules == FeedRules(from_created=name == "crowdsec")
 
 
 def test_a_preset_may_be_named() -> None:

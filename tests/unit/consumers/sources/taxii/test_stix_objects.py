@@ -152,7 +152,6 @@ def test_other_objects(thing: object) -> None:
         changed("pattern"),
         changed(pattern=["[ipv4-addr:value = '8.8.8.8']"]),
         changed(valid_until="never"),
-        changed(valid_until=""),
         changed(valid_until=1_780_000_000),
     ],
 )
@@ -295,3 +294,20 @@ def test_the_strictest_marking_counts() -> None:
     for number, word in enumerate(words, start=1):
         assert read(changed(object_marking_refs=marks[:number])).tlp == word
         assert read(changed(object_marking_refs=marks[:number][::-1])).tlp == word
+
+
+def test_an_indicator_may_begin_when_it_was_created() -> None:
+    """Some feeds move the begin with each version; the creation stays."""
+    item = {
+        "type": "indicator",
+        "id": "indicator--1",
+        "created": "2026-02-27T17:45:00Z",
+        "modified": "2026-11-20T10:45:00Z",
+        "valid_from": "2026-11-20T10:45:00Z",
+        "pattern": "[ipv4-addr:value = '81.2.69.160']",
+    }
+    moved, created = indicator_of(item), indicator_of(item, from_created=True)
+    assert isinstance(moved, Indicator)
+    assert isinstance(created, Indicator)
+    assert moved.valid_from == moved.modified
+    assert created.valid_from == parse_time(item["created"]).timestamp()  # type: ignore[union-attr]
