@@ -37,6 +37,7 @@ class Problem(StrEnum):
     FEED_DOWN = "feed-down"
     FEED_REFUSED = "feed-refused"
     FEED_STALE = "feed-stale"
+    FEED_DISBELIEVED = "feed-disbelieved"
     REPLICA_REFUSED = "replica-refused"
     REPLICA_STALE = "replica-stale"
     INDICATORS_HELD_BACK = "indicators-held-back"
@@ -51,6 +52,7 @@ DEGRADED_ONLY = frozenset(
         Problem.FEED_DOWN,
         Problem.FEED_REFUSED,
         Problem.FEED_STALE,
+        Problem.FEED_DISBELIEVED,
         Problem.REPLICA_REFUSED,
         Problem.REPLICA_STALE,
         Problem.INDICATORS_HELD_BACK,

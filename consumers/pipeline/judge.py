@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from schemas.durations import HOUR_SECONDS
+from schemas.events.addresses import Networks
 from schemas.events.times import iso
 from schemas.intel.address_class import class_of_network
 from schemas.intel.merge import false_positive, merge_verdicts
-from schemas.intel.verdicts import AddressClass, Reputation, Verdict
+from schemas.intel.verdicts import CROWDSEC, REPLICA, AddressClass, Reputation, Verdict
 from schemas.rows.findings import FindingRow, finding_id, finding_row
-from schemas.rows.policy import Policy, Severity
+from schemas.rows.policy import Line, Policy, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.events.sign_in import Details
 
@@ -25,9 +26,16 @@ class Judge:
     """Applies a policy and aggregates frequent findings. Its only state is bounded counts."""
 
     def __init__(
-        self, policy: Policy, *, origin: str, most_per_hour: int, late_origin: str = "late"
+        self,
+        policy: Policy,
+        *,
+        origin: str,
+        most_per_hour: int,
+        late_origin: str = "late",
+        own_egress: OwnEgress | None = None,
     ) -> None:
         """*late_origin* marks findings of sign-ins that waited for their verdict."""
+        self._own_egress = own_egress or OwnEgress()
         self._policy = policy
         self._origin = origin
         self._late_origin = late_origin
@@ -68,6 +76,8 @@ class Judge:
         )
         if decision.severity is Severity.NONE:
             return None
+        if self._own_egress.is_doubtful(address, verdicts):
+            decision = _OWN_EGRESS
         if not merged.reputation.bad:
             merged = replace(merged, reputation=Reputation.SUSPICIOUS)
         row = finding_row(
@@ -91,6 +101,40 @@ class Judge:
     def close_aggregates(self, before: float | None, wall: datetime) -> list[FindingRow]:
         """Return the aggregates of hours that ended before *before*; of all hours if None."""
         return self._aggregator.close(before, wall)
+
+
+_OWN_EGRESS = Line(
+    name="own-egress",
+    severity=Severity.INFORMATIONAL,
+    why="a local source alone names an address of TRUSTED_NETWORKS",
+)
+
+
+class OwnEgress:
+    """The company's own egress, about which one local source alone is not believed."""
+
+    def __init__(
+        self,
+        networks: Iterable[str] = (),
+        *,
+        believed: Iterable[str] = (),
+        vendors: Mapping[str, str] | None = None,
+    ) -> None:
+        """*believed* sources are believed alone. *vendors* tells whose a source is, if not its own.
+
+        Sources of one vendor agree with each other, so they count as one.
+        """
+        self._networks = Networks(networks)
+        self._believed = frozenset(believed)
+        self._vendors = {REPLICA: CROWDSEC, **(vendors or {})}
+
+    def is_doubtful(self, address: str, verdicts: Sequence[Verdict]) -> bool:
+        """Return True if a local source of one vendor alone calls an own address bad."""
+        if address not in self._networks:
+            return False
+        bad = {verdict.source for verdict in verdicts if verdict.reputation.bad}
+        vendors = {self._vendors.get(source, source) for source in bad}
+        return bool(bad - {CROWDSEC}) and len(vendors) == 1 and self._believed.isdisjoint(bad)
 
 
 _OUTCOME_RANKS = 8

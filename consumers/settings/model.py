@@ -175,6 +175,14 @@ class CrowdSecSettings(_Group):
     """Lookup requests in flight at a time."""
 
 
+class GuardSettings(_Group):
+    """What no feed may cause."""
+
+    never_named: CidrList = Field([], examples=["203.0.113.0/24"])
+    """Networks that no feed may call bad, beside the shipped list: public resolvers, Microsoft's
+    sign-in and relay addresses, shared egress of large networks. Comma-separated CIDRs."""
+
+
 class LogsSettings(_Group):
     """The Logs Ingestion API, which writes findings to Log Analytics."""
 
@@ -206,6 +214,12 @@ class FeedSettings(_Group):
     """Indicators with less confidence are ignored. Indicators without a confidence are used."""
     max_age: Seconds | None = Field(None, gt=0, examples=["2592000"])
     """How long an indicator without an end date is valid. Not set: until it is revoked."""
+    widest: Annotated[int, "prefix length"] = Field(16, ge=8, le=32)
+    """Shortest prefix of an IPv4 network that the feed may name; twice that for IPv6. Wider
+    networks of the feed are ignored and reported."""
+    trusted_too: bool = False
+    """`true` believes the feed about `TRUSTED_NETWORKS`. Otherwise what it alone names there is at
+    most Informational."""
     page_size: Annotated[int, "objects"] = Field(2_000, ge=1, le=10_000)
     """Objects to request in a page."""
     to_sentinel: bool = False
@@ -307,6 +321,8 @@ class Settings(BaseSettings):
     """The Logs Ingestion API, which writes findings to Log Analytics."""
     feeds: dict[str, FeedSettings] = {}
     """TAXII 2.1 feeds by name."""
+    guard: GuardSettings = GuardSettings()
+    """What no feed may cause."""
     sentinel: SentinelSettings = SentinelSettings()
     """Upload of indicators to Sentinel threat intelligence."""
     policy: PolicySettings = PolicySettings()

@@ -20,6 +20,7 @@ from consumers.sources.crowdsec.replica_changes import ReplicaChanges
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
 from consumers.sources.feeds.changes import FeedChanges
+from consumers.sources.feeds.guard import FeedGuard
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher
@@ -172,7 +173,11 @@ class SourceManager:
 
     def _open_feeds(self, folder: Path, shared: SharedFeed | None) -> None:
         store = IndicatorStore(folder)
-        self.feeds = FeedMatcher(store, {plan.name: plan.rules for plan in self._plans})
+        self.feeds = FeedMatcher(
+            store,
+            {plan.name: plan.rules for plan in self._plans},
+            guard=FeedGuard(self._settings.guard.never_named),
+        )
         self.feeds.load()
         for plan in self._plans:
             client, self._clients[plan.name] = make_taxii(self._settings, plan)

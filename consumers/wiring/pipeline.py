@@ -12,6 +12,7 @@ from consumers.ledger.cursors import LedgerCursor
 from consumers.pipeline.enqueuer import Enqueuer
 from consumers.pipeline.evaluator import Evaluator
 from consumers.pipeline.in_flight import InFlight
+from consumers.pipeline.judge import OwnEgress
 from consumers.pipeline.lookup_stage import LookupStage
 from consumers.pipeline.maintenance import Maintenance
 from consumers.pipeline.pending import PendingSignIns
@@ -22,9 +23,11 @@ from consumers.pipeline.result_stage import ResultStage
 from consumers.pipeline.retro_match import RetroMatch
 from consumers.pipeline.triage import Triage
 from consumers.pipeline.verdict_publisher import VerdictPublisher
+from consumers.sources.feeds.presets import feed_plans
 from schemas.events.addresses import Networks
 from schemas.events.decode import Decoder
 from schemas.events.tables import load_tables
+from schemas.intel.verdicts import CROWDSEC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +74,14 @@ class PipelineParts:
     pipeline: Pipeline
     retro_match: RetroMatch
     recent: RecentSignIns
+
+
+def make_own_egress(settings: Settings) -> OwnEgress:
+    """Return the company's own egress, and which feeds are believed about it."""
+    feeds = feed_plans(settings.feeds)
+    believed = {name.lower() for name, feed in settings.feeds.items() if feed.trusted_too}
+    crowdsec = {plan.name: CROWDSEC for plan in feeds if plan.rules.from_created}
+    return OwnEgress(settings.trusted_networks, believed=believed, vendors=crowdsec)
 
 
 def make_decoder(settings: Settings, *, with_late_columns: bool = False) -> Decoder:

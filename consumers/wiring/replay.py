@@ -22,7 +22,13 @@ from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
 from consumers.wiring.lookups import LookupOptions, make_lookup_queue
-from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline, subscribe
+from consumers.wiring.pipeline import (
+    LocalIntelligence,
+    Outputs,
+    build_pipeline,
+    make_own_egress,
+    subscribe,
+)
 from producers.findings_file import FileSink
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import ConfigurationError
@@ -196,6 +202,7 @@ async def open_chain(
             origin=origin,
             most_per_hour=policy.findings_per_hour,
             late_origin=late_origin,
+            own_egress=make_own_egress(settings),
         )
         ledger = make_ledger(settings, folder, clock)
         stack.push_async_callback(ledger.close)

@@ -36,7 +36,13 @@ from consumers.wiring.azure import transports
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.local_sources import wants_local_sources
 from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue, paid_key
-from consumers.wiring.pipeline import LocalIntelligence, Outputs, build_pipeline, subscribe
+from consumers.wiring.pipeline import (
+    LocalIntelligence,
+    Outputs,
+    build_pipeline,
+    make_own_egress,
+    subscribe,
+)
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.sentinel import SentinelExport, make_sharing
 from consumers.wiring.service_sources import make_table, open_intelligence
@@ -234,7 +240,12 @@ async def publish_metrics(
 def make_judge(settings: Settings) -> Judge:
     """Return the service's judge."""
     policy = settings.policy
-    return Judge(Policy(policy.lines), origin="live", most_per_hour=policy.findings_per_hour)
+    return Judge(
+        Policy(policy.lines),
+        origin="live",
+        most_per_hour=policy.findings_per_hour,
+        own_egress=make_own_egress(settings),
+    )
 
 
 def report_work(reports: Reports | None, health_interval: float) -> list[Repeated]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from consumers.sources.feeds.guard import DEFAULT_WIDEST, FeedGuard
 from schemas.errors import LedgerFailed
 from schemas.intel.address_index import AddressIndex
 from schemas.intel.indicators import Indicator, reputation_of, verdict_of
@@ -38,6 +39,8 @@ class FeedRules:
     least_confidence: int = 0
     longest: float | None = None
     """Validity of an indicator without an end, in seconds since it was modified."""
+    widest: int = DEFAULT_WIDEST
+    """Shortest prefix length of an IPv4 network that the feed may name; twice that for IPv6."""
     from_created: bool = False
     """Whether indicators begin when they were created: their begin is when they were seen last."""
 
@@ -49,6 +52,9 @@ class FeedMatcher:
     store: IndicatorStore
     rules: Mapping[str, FeedRules]
     index: AddressIndex = field(default_factory=AddressIndex)
+    guard: FeedGuard = field(default_factory=FeedGuard)
+    disbelieved: dict[str, str] = field(default_factory=dict)
+    """The last indicator of each feed that was not believed, and why."""
     _cached: dict[str, list[Match]] = field(default_factory=dict)
 
     def load(self) -> None:
@@ -85,7 +91,7 @@ class FeedMatcher:
         counts: dict[str, int] = {}
         for feed, key, match in self._matches(address):
             indicator = self._applying(feed, match, timestamp)
-            if indicator is None:
+            if indicator is None or not self._is_believed(feed, address, key):
                 continue
             if prefix_length.setdefault(feed, _length(key)) > _length(key):
                 continue
@@ -94,6 +100,15 @@ class FeedMatcher:
                 least = self.rules[feed].least_confidence
                 found.append(verdict_of(feed, key, indicator, least))
         return found
+
+    def _is_believed(self, feed: str, address: str, key: str) -> bool:
+        why = self.guard.refusal(address, key, self.rules[feed].widest)
+        if why is None:
+            return True
+        if feed not in self.disbelieved:
+            log.warning("feed not believed", feed=feed, why=why)
+        self.disbelieved[feed] = why
+        return False
 
     def _applying(
         self, feed: str, indicator: Indicator, timestamp: float | None

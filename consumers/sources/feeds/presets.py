@@ -116,6 +116,7 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
         rules=FeedRules(
             settings.min_confidence,
             settings.max_age,
+            widest=settings.widest,
             from_created=preset is not None and preset.from_created,
         ),
         to_sentinel=settings.to_sentinel,

@@ -137,6 +137,7 @@ class FeedSync:
                 self._followed = now
                 await self.follow()
             self._status.report_age(self.state.synced)
+            self._status.report_disbelieved(self._feeds.disbelieved.get(self.name))
             if now >= self._status.next_sync:
                 await self.sync()
                 self._status.report_age(self.state.synced)

@@ -55,6 +55,12 @@ class SyncStatus:
         self._health.resolve(problems[not error.refused], part=self._name)
         self._health.report(problems[error.refused], str(error), part=self._name)
 
+    def report_disbelieved(self, why: str | None) -> None:
+        """Report an indicator of the feed that was not believed; None reports nothing."""
+        if why is not None:
+            detail = f"{why}; ask the provider to remove it"
+            self._health.report(Problem.FEED_DISBELIEVED, detail, part=self._name)
+
     def report_age(self, synced: float | None) -> None:
         """Report or resolve a stale feed; *synced* is the time of the last complete read.
 
