@@ -14,7 +14,7 @@ from schemas.events.lenient_json import embedded_object
 from schemas.events.outcomes import Outcome
 from schemas.events.record_outcomes import outcome_of
 from schemas.events.record_reader import RecordReader
-from schemas.events.sign_in import as_number
+from schemas.events.sign_in import as_number, known_object_id
 from schemas.values import clean_bool, clean_text
 
 if TYPE_CHECKING:
@@ -107,5 +107,5 @@ def _read(signin: SignIn, reader: RecordReader) -> Signals:
         country=text("sign_in_country"),
         client=text("client_app_used"),
         event=text("event_id"),
-        object_id=text("account_object_id"),
+        object_id=known_object_id(text("account_object_id")) or "",
     )

@@ -90,7 +90,6 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
 
 
 _TEXT_COLUMNS = [
-    "account_object_id",
     "application",
     "app_id",
     "resource_name",
@@ -188,6 +187,7 @@ class SignIn(msgspec.Struct, gc=False):
             account=(clean_text(first("account")) or "").lower(),
             outcome=outcome_of(reader, self.form),
             enqueued=enqueued,
+            account_object_id=known_object_id(clean_text(first("account_object_id"))),
             account_type=clean_text(first("account_type")) or self.form.account_type,
             aad_tenant_id=_tenant(reader, columns.get("aad_tenant_id", ())),
             result_code=clean_text(first("result")),
@@ -258,6 +258,14 @@ def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | 
     if text and (inside := _TENANT_IN_RESOURCE.search(text)):
         return inside.group(1)
     return None if text and "/" in text else text
+
+
+def known_object_id(text: str | None) -> str | None:
+    """Return an object id, or None for the empty GUID, which stands for accounts that do not exist.
+
+    All names that a password spray guesses would be one account.
+    """
+    return None if text is None or not text.strip("0-") else text
 
 
 def as_number(value: object) -> int | None:

@@ -16,6 +16,7 @@ from tests.support.command import crowdsec_at, findings_in, replay
 if TYPE_CHECKING:
     from pathlib import Path
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
 ADA, ADAS_ID = "ada@example.net", "0a0a0a0a-1111-2222-3333-444455556666"
 
 
@@ -70,6 +71,13 @@ CASES = {
     "one person by both names, then by object id": Case(
         [sign_in("s", 0, userId=ADAS_ID), graph("g", 1)],
         [{"AccountsFromAddress": 1}, {"AccountsFromAddress": 1}],
+    ),
+    "a spray of names that do not exist": Case(
+        [
+            sign_in(str(n), 50034, n, userPrincipalName=f"p{n}@example.net", userId=NOBODY)
+            for n in range(3)
+        ],
+        [{"AccountsFromAddress": n, "AccountObjectId": None} for n in (1, 2, 3)],
     ),
     "a session that goes on in Graph": Case(
         [graph("g", C_Sid="sid-1", C_DeviceId="dev-1")],
