@@ -99,7 +99,7 @@ class EventHubSettings(_Group):
     """Consumer group. All instances of one deployment share it; no other reader may use it."""
     prefetch: Annotated[int, "messages"] = Field(40, ge=1, le=10_000)
     """How many messages to buffer ahead for each partition. Up to three times as many, of up to
-    1 MB each, are in memory. More than 2,000 messages a second of a partition need more."""
+    1 MB each, are in memory. More than 800 messages a second of a partition need more."""
     balance_interval: Seconds = Field(10.0, gt=0)
     """How often instances renew and balance their ownership of partitions."""
     ownership_expiry: Seconds = Field(60.0, gt=0)
