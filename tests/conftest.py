@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 Running.forked = True
+USUAL_SECONDS = 120
+"""The time limit of a test that does not set its own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take minutes: each worker with its share of them.
+
+    Workers get equal parts of the list, in order. A long test at the end of one would run alone.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    marks = [(item, item.get_closest_marker("timeout")) for item in items]
+    long = [item for item, mark in marks if mark and mark.args[0] > USUAL_SECONDS]
+    rest = [item for item in items if item not in long]
+    share = -(-len(rest) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*long[worker::workers], *rest[worker * share : (worker + 1) * share])
+    ]
 
 
 @pytest.fixture(autouse=True)
