@@ -19,34 +19,23 @@ if TYPE_CHECKING:
 Running.forked = True
 USUAL_SECONDS = 120
 """The time limit of a test that does not set its own."""
-QUICK = 2
-"""The rank of tests that begin last."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait for processes, those of minutes first; deal them to workers.
+    """Begin with the tests that take minutes: each worker with its share of them.
 
-    Workers get equal parts of the list, in order, and the last tests of a part run alone.
+    Workers get equal parts of the list, in order. A long test at the end of one would run alone.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    ranked = sorted(items, key=_rank)
-    dealt = sum(_rank(item) < QUICK for item in items)
-    share = -(-(len(items) - dealt) // workers)
+    marks = [(item, item.get_closest_marker("timeout")) for item in items]
+    long = [item for item, mark in marks if mark and mark.args[0] > USUAL_SECONDS]
+    rest = [item for item in items if item not in long]
+    share = -(-len(rest) // workers)
     items[:] = [
         item
         for worker in range(workers)
-        for item in (
-            *ranked[worker:dealt:workers],
-            *ranked[dealt + worker * share : dealt + (worker + 1) * share],
-        )
+        for item in (*long[worker::workers], *rest[worker * share : (worker + 1) * share])
     ]
-
-
-def _rank(item: pytest.Item) -> int:
-    mark = item.get_closest_marker("timeout")
-    if mark is not None and mark.args[0] > USUAL_SECONDS:
-        return 0
-    return 1 if "integration" in item.path.parts else QUICK
 
 
 @pytest.fixture(autouse=True)
