@@ -87,3 +87,17 @@ async def test_what_is_learned_holds_for_every_name(ledger: SqliteLedger, clock:
         assert history.seen(A, again).place_days == 1
         assert history.seen(A, again).known_others == 0
         assert history.seen(B, again).place_days == -1
+
+
+async def test_another_instance_does_not_bring_the_old_name_back(
+    ledger: SqliteLedger, clock: Clock
+) -> None:
+    """It has the count of before, and merges it with what is in the ledger now."""
+    await accounts(ledger, clock, BY_NAME)
+    late = History(ledger, clock)
+    bo = replace(waiting("1").details, account="bo@example.net", account_object_id="0b")
+    await late.fetch_bad([A], [bo])
+    assert late.accounts_from(A, bo.account, clock.now(), "0b") == 2
+    assert await accounts(ledger, clock, BOTH) == [1]
+    await late.flush()
+    assert await accounts(ledger, clock, ("bo@example.net", "0b")) == [2]
