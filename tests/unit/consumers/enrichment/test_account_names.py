@@ -5,13 +5,22 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from consumers.enrichment.history import History
+from consumers.enrichment.history_entries import (
+    COUNTED_BY_ANOTHER_NAME,
+    GroupEntry,
+    decoded,
+    merged,
+    pseudonym,
+)
 from consumers.ledger.sqlite.ledger import SqliteLedger
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
+from schemas.ledger_ports import EntrySpace
 from tests.contracts.support_ledger import A, B, Clock, waiting
 
 if TYPE_CHECKING:
@@ -92,12 +101,12 @@ async def test_what_is_learned_holds_for_every_name(ledger: SqliteLedger, clock:
 async def test_another_instance_does_not_bring_the_old_name_back(
     ledger: SqliteLedger, clock: Clock
 ) -> None:
-    """It has the count of before, and merges it with what is in the ledger now."""
-    await accounts(ledger, clock, BY_NAME)
-    late = History(ledger, clock)
-    bo = replace(waiting("1").details, account="bo@example.net", account_object_id="0b")
-    await late.fetch_bad([A], [bo])
-    assert late.accounts_from(A, bo.account, clock.now(), "0b") == 2
-    assert await accounts(ledger, clock, BOTH) == [1]
-    await late.flush()
-    assert await accounts(ledger, clock, ("bo@example.net", "0b")) == [2]
+    """It still has the count of before, and the two are merged either way."""
+    name, person = pseudonym(ADA), pseudonym(ADAS_ID)
+    await accounts(ledger, clock, BY_NAME, BOTH)
+    found = await ledger.get_entries(EntrySpace.HISTORY, [f"b|{A}"])
+    ours, theirs = found[f"b|{A}"], msgspec.msgpack.encode(GroupEntry({name: clock.now()}))
+    for one, other in ((ours, theirs), (theirs, ours)):
+        both = decoded(f"b|{A}", merged(f"b|{A}", one, other))
+        assert isinstance(both, GroupEntry)
+        assert both.accounts == {name: COUNTED_BY_ANOTHER_NAME, person: clock.now()}
