@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 from rich.console import Console
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from typing_extensions import Unpack
+
     from consumers.pipeline.stats import PipelineCounts
     from consumers.settings import Settings
     from consumers.wiring.replay import ReplayPipeline, StateFolder
@@ -44,6 +46,16 @@ Progress = Callable[[int, "ReplayPipeline | None"], None]
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Limits of a batch that the pipeline processes at once."""
+
+
+class ReplayFlags(TypedDict):
+    """The options that say how to replay."""
+
+    clock: str
+    quota: int | None
+    spend: bool
+    table: str | None
+    only_learn: bool
 
 
 @click.command("replay")
@@ -71,11 +83,7 @@ def replay_command(
     findings: str | None,
     summary: str | None,
     state: Path | None,
-    clock: str,
-    quota: int | None,
-    spend: bool,
-    table: str | None,
-    only_learn: bool,
+    **flags: Unpack[ReplayFlags],
 ) -> None:
     """Run exported sign-ins through the pipeline.
 
@@ -89,15 +97,18 @@ def replay_command(
     from producers.findings_file import TopFindings
 
     settings = load_settings(config)
+    clock, table = flags["clock"], flags["table"]
     outputs = {"--findings": None if findings == "azure" else findings, "--summary": summary}
     files = tuple(expand_names(files))
     require_outputs(files, outputs)
     require_table(settings, table)
-    if only_learn:
+    if flags["only_learn"]:
         _warm(settings, files, table, (state, clock), summary)
         return
     late_origin = "replay" if findings == "azure" else "late"  # the bundled rules alert on late
-    options = ReplayOptions(files, clock, quota, spend, table=table, late_origin=late_origin)
+    options = ReplayOptions(
+        files, clock, flags["quota"], flags["spend"], table=table, late_origin=late_origin
+    )
     shown = TopFindings()
     with StateFolder(state) as folder:
         result = _replay(settings, options, folder, shown, findings)

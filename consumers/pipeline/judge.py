@@ -132,9 +132,10 @@ class OwnEgress:
         """Return True if a local source of one vendor alone calls an own address bad."""
         if address not in self._networks:
             return False
-        bad = {verdict.source for verdict in verdicts if verdict.reputation.bad}
-        vendors = {self._vendors.get(source, source) for source in bad}
-        return bool(bad - {CROWDSEC}) and len(vendors) == 1 and self._believed.isdisjoint(bad)
+        bad = [verdict for verdict in verdicts if verdict.reputation.bad]
+        local = {verdict.source for verdict in bad if verdict.listed or verdict.source == REPLICA}
+        vendors = {self._vendors.get(verdict.source, verdict.source) for verdict in bad}
+        return bool(local) and len(vendors) == 1 and self._believed.isdisjoint(local)
 
 
 _OUTCOME_RANKS = 8

@@ -260,12 +260,17 @@ def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | 
     return None if text and "/" in text else text
 
 
-def known_object_id(text: str | None) -> str | None:
-    """Return an object id, or None for the empty GUID, which stands for accounts that do not exist.
+_NO_GOOGLE_ID = "105250506097979753968"
+"""What Google writes for an actor outside Google Workspace (Microsoft's reference of the table)."""
 
-    All names that a password spray guesses would be one account.
+
+def known_object_id(text: str | None) -> str | None:
+    """Return an object id, or None for those that many accounts share.
+
+    The empty GUID stands for accounts that do not exist: all names that a password spray guesses
+    would be one account.
     """
-    return None if text is None or not text.strip("0-") else text
+    return None if text is None or text == _NO_GOOGLE_ID or not text.strip("0-") else text
 
 
 def as_number(value: object) -> int | None:

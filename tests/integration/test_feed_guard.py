@@ -9,7 +9,7 @@ import pytest
 
 from consumers.pipeline.judge import OwnEgress
 from consumers.sources.feeds.guard import FeedGuard
-from schemas.intel.verdicts import Reputation, Verdict
+from schemas.intel.verdicts import Intel, Reputation, Verdict
 from tests.servers.taxii import TaxiiServer, indicator
 from tests.support.command import findings_in, replay
 from tests.support.feed_commands import BAD, OTHER, feed_at, recording
@@ -89,9 +89,28 @@ async def test_our_own_egress(tmp_path: Path, settings: dict[str, str], expected
     assert found == {BAD: expected}
 
 
+async def test_the_feed_of_the_paid_source_is_a_feed(tmp_path: Path) -> None:
+    """It has the name of the source that is looked up, and counts as one vendor with it."""
+    taxii, path = TaxiiServer(), tmp_path / "found"
+    taxii.add(indicator(BAD))
+    events = recording(tmp_path, row(BAD))
+    async with taxii.server() as server:
+        feed = feed_at(server, "crowdsec")
+        ran = await replay(events, "--findings", path, TRUSTED_NETWORKS=f"{BAD}/32", **feed)
+    assert ran.status == 0, ran.err
+    assert [one["Severity"] for one in findings_in(path)] == ["Informational"]
+
+
 def _said(**sources: str) -> list[Verdict]:
+    """Return verdicts: a feed's has an indicator, that of a source which rates has none."""
     return [
-        Verdict(source=name.replace("_", "-"), reputation=Reputation(said), time=0.0, expires=9e9)
+        Verdict(
+            source=name.replace("_", "-"),
+            reputation=Reputation(said),
+            time=0.0,
+            expires=9e9,
+            intel=Intel(indicator={} if name.startswith("crowdsec") else {"id": name}),
+        )
         for name, said in sources.items()
     ]
 

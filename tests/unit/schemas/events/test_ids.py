@@ -41,3 +41,13 @@ def test_a_joined_id_needs_all_of_its_values() -> None:
     row = {"Type": "DeviceLogonEvents", "RemoteIP": V4, "DeviceId": "d", "Timestamp": "t"}
     assert read({**row, "ReportId": 1}).event_id == "1:d:t"
     assert len(read({**row, "ReportId": float("nan")}).event_id) == 32
+
+
+@pytest.mark.parametrize(
+    "nobody", ["00000000-0000-0000-0000-000000000000", "105250506097979753968"]
+)
+def test_an_object_id_that_many_share_is_none(nobody: str) -> None:
+    """Else all names that a password spray guesses would be one account."""
+    row = {"Type": "SigninLogs", "IPAddress": V4, "UserPrincipalName": "ada@example.net"}
+    assert read({**row, "UserId": nobody}).account_object_id is None
+    assert read({**row, "UserId": "0a0a"}).account_object_id == "0a0a"
