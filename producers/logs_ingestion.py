@@ -14,7 +14,7 @@ import math
 import time
 from io import BytesIO
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import stamina
@@ -22,7 +22,6 @@ import structlog
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ServiceRequestError,
     ServiceResponseError,
@@ -100,6 +99,15 @@ _REQUEST_REMEDY = (
 )
 
 
+class TokenSource(NamedTuple):
+    """Who gives tokens, and for what."""
+
+    credential: AsyncTokenCredential
+    scope: str
+    owned: bool = False
+    """Whether the credential is closed with its only user."""
+
+
 class PlaceholderToken(SansIOHTTPPolicy[Any, Any]):
     """Placeholder for an Entra ID token on a loopback endpoint."""
 
@@ -137,7 +145,7 @@ class LogsIngestionSink:
         self,
         endpoint: str,
         rule_id: str,
-        credential: AsyncTokenCredential | None,
+        token: TokenSource | None,
         *,
         patience: float | None,
         table: str = FINDINGS_TABLE,
@@ -145,7 +153,7 @@ class LogsIngestionSink:
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a *credential* (loopback only) a placeholder token is sent.
+        """Without a *token* (loopback only) a placeholder is sent.
 
         With *patience* None, errors are retried forever and reported to *health*. *new_transport*
         creates the transport; by default the SDK does.
@@ -153,10 +161,13 @@ class LogsIngestionSink:
         options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
         if new_transport is not None:
             options["transport"] = new_transport(**options)
-        if credential is None:
+        if token is None:
             options["authentication_policy"] = PlaceholderToken()
-        self._credential: AsyncTokenCredential = credential or MissingCredential()
-        self._client = LogsIngestionClient(endpoint, self._credential, **options)
+        else:
+            options["credential_scopes"] = [token.scope]
+        credential: AsyncTokenCredential = token.credential if token else MissingCredential()
+        self._owned = credential if token is not None and token.owned else None
+        self._client = LogsIngestionClient(endpoint, credential, **options)
         self._rule_id = rule_id
         self.errors = 0
         """Failed uploads that were retried."""
@@ -276,9 +287,10 @@ class LogsIngestionSink:
             log.warning("rows held back", stream=self._stream, why=str(error), remedy=error.remedy)
 
     async def close(self) -> None:
-        """Close the connection and the credential."""
+        """Close the connection, and the credential if it is owned."""
         await self._client.close()
-        await self._credential.close()
+        if self._owned is not None:
+            await self._owned.close()
 
 
 def _when_again(error: Exception) -> bool | float:
@@ -298,8 +310,8 @@ def _translated(error: HttpResponseError, stream: str) -> SinkHeldBack | SinkRef
         result = f"{status} {code}".rstrip()
         refused = f"refused by the ingestion service ({result})"
         return SinkRefused(refused, too_large=status == _TOO_LARGE)
-    if status is None and isinstance(error, ClientAuthenticationError):
-        return SinkHeldBack(f"LOGS__ENDPOINT: {why_no_token(error)}", remedy=_UPLOAD_REMEDIES[401])
+    if (why := why_no_token(error)) is not None:
+        return SinkHeldBack("LOGS__ENDPOINT: no token could be had", remedy=why)
     return SinkHeldBack(
         f"LOGS__ENDPOINT: the ingestion service answers {status} for {stream}",
         remedy=_UPLOAD_REMEDIES.get(status or 0, _BUSY_REMEDY),

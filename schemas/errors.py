@@ -16,6 +16,7 @@
     ├── FeedFailed              a feed or replica cannot be updated: the stored version stays in use
     ├── HubFailed               an event hub accepts no messages: report the fix and stop
     ├── WorkspaceFailed         a workspace cannot be read: report it, keep what is complete, stop
+    ├── TokenUnavailable        Entra ID gives no token: report why, and retry as the caller does
     ├── SinkHeldBack            keep the findings and retry: an operator may have to fix something
     └── SinkRefused             permanently rejected: quarantine the findings
 """
@@ -114,6 +115,10 @@ class WorkspaceFailed(SigninwatchError):
         super().__init__(text)
         self.again = again
         self.retry_after = retry_after
+
+
+class TokenUnavailable(SigninwatchError):
+    """Entra ID or a managed identity gives no token. The text tells why, and the fix."""
 
 
 class SinkHeldBack(SigninwatchError):

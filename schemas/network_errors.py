@@ -1,14 +1,14 @@
 """Describe why a peer was not reached, for the person who runs the network.
 
 Libraries wrap each other's errors, and their texts may contain credentials. Errors are therefore
-recognised by the type names in the chain of causes, and their texts are never shown. The identity
-library keeps no causes; its text is searched, but not shown either.
+recognised by their types in the chain of causes, and their texts are never shown.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from schemas.errors import TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +19,12 @@ _UNTRUSTED = (
 )
 _NO_PROXY = "the proxy of HTTPS_PROXY is out of reach"
 _NO_NAME = "its name cannot be resolved here; a proxy would be named by HTTPS_PROXY"
-_REFUSED_BY_PROXY = re.compile(r"(\d{3}), message='[^']*', url='http://")
-"""How aiohttp reports the response of a proxy. Tokens are requested from https:// URLs."""
 
 
 def why_unreached(error: BaseException) -> str:
     """Return the reason in a line without URLs or secrets; the type name if unknown."""
     last = error
-    for link in _causes(error):
+    for link in causes(error):
         name = type(link).__name__
         if name == "ClientHttpProxyError":
             return _proxy_response(getattr(link, "status", None))
@@ -34,23 +32,17 @@ def why_unreached(error: BaseException) -> str:
             return _NO_PROXY
         if name in ("ClientConnectorCertificateError", "SSLCertVerificationError"):
             return _UNTRUSTED
+        if name == "WSServerHandshakeError":
+            return _handshake_response(getattr(link, "status", None))
         if name in ("ClientConnectorDNSError", "gaierror"):
             return _NO_NAME
         last = link
     return getattr(last, "strerror", None) or type(last).__name__
 
 
-def why_no_token(error: BaseException) -> str:
-    """Return ``no token could be had``, with the reason if it was the network."""
-    text = str(error)
-    description = "no token could be had"
-    if found := _REFUSED_BY_PROXY.search(text):
-        return f"{description}: {_proxy_response(int(found[1]))}"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{description} from Entra ID: {_UNTRUSTED}"
-    if "Cannot connect to host" in text:
-        return f"{description}: Entra ID is out of reach, or the proxy before it"
-    return description
+def why_no_token(error: BaseException) -> str | None:
+    """Return why there was no token, and the fix; None if that is not why the request failed."""
+    return next((str(link) for link in causes(error) if isinstance(link, TokenUnavailable)), None)
 
 
 def _proxy_response(status: int | None) -> str:
@@ -59,7 +51,20 @@ def _proxy_response(status: int | None) -> str:
     return f"the proxy answers {status}: it does not let us through to this host"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _handshake_response(status: int | None) -> str:
+    """Describe the answer to a WebSocket handshake, which is AMQP's way through proxies."""
+    if status in (401, 403):
+        why = "a gateway or proxy before the hub asks for credentials of its own"
+    elif status == 404:
+        why = "nothing at this host speaks AMQP over WebSocket"
+    elif status is not None and status >= 500:
+        why = "the gateway or proxy before the hub does not reach it"
+    else:
+        why = "this is not an event hub"
+    return f"the WebSocket handshake is answered by HTTP {status}: {why}"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and its causes; some libraries store a cause in a field of their own."""
     seen: set[int] = set()
     due = [error]

@@ -134,6 +134,9 @@ class Quarantine(Protocol):
     async def put(self, items: Sequence[QuarantineItem]) -> None:
         """Store items durably."""
 
+    async def probe(self) -> None:
+        """Write as :meth:`put` does, but keep nothing. Raises like it."""
+
     def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield the stored items, oldest first, without duplicates."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from azure.eventhub.exceptions import AuthenticationError, EventHubError
 from consumers.settings.proxies import proxy_for
 from schemas.errors import ConfigurationError
 from schemas.health import HealthReporter, Problem
-from schemas.network_errors import why_unreached
+from schemas.network_errors import causes, why_no_token, why_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from consumers.settings import EventHubSettings
 
 PROBE_SECONDS = 5.0
-_MISSING = re.compile(r"\b404\b|not-found|could not be found")
-_REFUSED = re.compile(r"\b401\b|unauthorized")
 _FRAMES = "azure.eventhub._pyamqp.aio._link_async"
 """Logger to which the SDK writes the frames of a link, if tracing is enabled."""
 
@@ -225,13 +222,15 @@ def problem_of(
 
     *right* and *role* are what a key or an identity needs for the failed operation.
     """
-    text = str(error)
-    if _MISSING.search(text):
+    if (why := why_no_token(error)) is not None:
+        return Problem.HUB_REFUSED, f"EVENTHUB__NAMESPACE: no token could be had: {why}"
+    conditions = _conditions(error)
+    if conditions & {"amqp:not-found", 404}:
         return (
             Problem.HUB_MISSING,
             f"EVENTHUB__NAME: event hub {hub} does not exist in this namespace",
         )
-    if isinstance(error, AuthenticationError) or _REFUSED.search(text):
+    if isinstance(error, AuthenticationError) or conditions & {"amqp:unauthorized-access", 401}:
         return (
             Problem.HUB_REFUSED,
             f"EVENTHUB__CONNECTION_STRING or the identity: event hub {hub} denies access; check "
@@ -243,6 +242,19 @@ def problem_of(
         "EVENTHUB__CONNECTION_STRING or EVENTHUB__NAMESPACE, the network (port 5671, or 443 with "
         "EVENTHUB__TRANSPORT=websocket) and the hub's firewall",
     )
+
+
+def _conditions(error: Exception) -> set[str | int]:
+    """Return the AMQP conditions behind an error, and the statuses of refused tokens."""
+    found: set[str | int] = set()
+    for link in causes(error):
+        condition = getattr(link, "condition", None)
+        condition = getattr(condition, "value", condition)
+        if condition:
+            found.add(condition.decode() if isinstance(condition, bytes) else str(condition))
+        if isinstance(status := getattr(link, "status_code", None), int):
+            found.add(status)
+    return found
 
 
 _HUB_PROBLEMS = (Problem.HUB_UNREACHABLE, Problem.HUB_REFUSED, Problem.HUB_MISSING)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import stamina
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ServiceRequestError,
     ServiceResponseError,
@@ -166,9 +165,8 @@ def _when_again(error: Exception) -> bool | float:
 
 
 def _translated(error: Exception, status: int | None, headers: Mapping[str, str]) -> Exception:
-    for cause in (error, error.__context__):  # the SDK hides the type of some errors
-        if status is None and isinstance(cause, ClientAuthenticationError):
-            return ConfigurationError(f"{why_no_token(cause)}; log in with az login, or {_ACCESS}")
+    if (why := why_no_token(error)) is not None:  # the SDK hides the type of some errors
+        return ConfigurationError(f"SENTINEL__QUERY_URL: no token could be had: {why}")
     if status in (401, 403):
         return ConfigurationError(f"SENTINEL__QUERY_URL: the workspace answers {status}; {_ACCESS}")
     if status == 404:

@@ -76,12 +76,14 @@ async def create_if_missing(container: ContainerClient) -> None:
 
 def problem_of(error: AzureError, container: str) -> tuple[Problem, str]:
     """Return a failure of the container as a problem, with its fix."""
+    if (why := why_no_token(error)) is not None:
+        return Problem.CHECKPOINT_REFUSED, f"CHECKPOINT__ACCOUNT_URL: no token could be had: {why}"
     status = _status_of(error)
     if status in (401, 403) or isinstance(error, ClientAuthenticationError):
-        what = "the storage account denies access" if status else why_no_token(error)
         return Problem.CHECKPOINT_REFUSED, (
-            f"CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: {what}; check the "
-            "key, or give the identity the role Storage Blob Data Contributor on the container"
+            "CHECKPOINT__CONNECTION_STRING or CHECKPOINT__ACCOUNT_URL: the storage account denies "
+            "access; check the key, or give the identity the role Storage Blob Data Contributor on "
+            "the container"
         )
     if status == 404:
         return (

@@ -1,5 +1,6 @@
 """The settings: the one package that reads the environment and the configuration file."""
 
+from consumers.settings.clouds import authority_of, cloud_of
 from consumers.settings.load import load_settings
 from consumers.settings.model import (
     CheckpointSettings,
@@ -29,5 +30,7 @@ __all__ = [
     "Settings",
     "SettingsReader",
     "StateSettings",
+    "authority_of",
+    "cloud_of",
     "load_settings",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
+from consumers.settings.clouds import cloud_of
 from consumers.settings.model import ENV_FILE_VARIABLE, PREFIX, Settings, visible_secret
 from consumers.settings.proxies import normalise_proxies
 from schemas.errors import ConfigurationError
@@ -47,11 +48,13 @@ def load_settings(config: Path | None = None) -> Settings:
     if env_file and not Path(env_file).is_file():
         raise ConfigurationError(f"{ENV_FILE_VARIABLE} {env_file}: no such file")
     try:
-        return _with_key_from_file(Settings(**from_file))
+        settings = _with_key_from_file(Settings(**from_file))
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error)) from None
     except SettingsError as error:  # its text names the field alone, never the value
         raise ConfigurationError(f"{PREFIX}…: {error}; JSON was expected") from None
+    cloud_of(settings)
+    return settings
 
 
 def files_of_settings(config: Path | None = None) -> list[Path]:

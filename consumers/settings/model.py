@@ -231,10 +231,10 @@ class SentinelSettings(_Group):
 
     workspace_id: str | None = Field(None, examples=["00000000-0000-0000-0000-000000000000"])
     """Id of the Log Analytics workspace that Sentinel runs on."""
-    url: Url = "https://api.ti.sentinel.azure.com"
-    """Base URL of the upload API."""
-    query_url: Url = "https://api.loganalytics.io"
-    """Base URL of the Logs query API, which `export` reads."""
+    url: Url | None = Field(None, examples=["https://api.ti.sentinel.azure.com"])
+    """Base URL of the upload API. Not set: that of the cloud."""
+    query_url: Url | None = Field(None, examples=["https://api.loganalytics.io"])
+    """Base URL of the Logs query API, which `export` reads. Not set: that of the cloud."""
     upload_malicious: bool = True
     """`false` does not upload addresses with a malicious CrowdSec verdict."""
     valid_for: Seconds = Field(7 * DAY_SECONDS, ge=HOUR_SECONDS, le=90 * DAY_SECONDS)
@@ -331,6 +331,9 @@ class Settings(BaseSettings):
     """The service's own health endpoints and metrics."""
     service: ServiceSettings = ServiceSettings()
     """How `run` behaves."""
+    cloud: Literal["public", "usgov"] | None = None
+    """The Azure cloud: `public`, or `usgov` for Azure Government. Not set: that of the
+    endpoints."""
     ca_bundle: Annotated[FilePath, AfterValidator(_pem)] | None = Field(
         None, examples=["/etc/ssl/certs/company.pem"]
     )

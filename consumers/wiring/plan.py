@@ -51,6 +51,9 @@ class EmptySource:
     def use_key(self, key: str) -> None:
         """Do nothing."""
 
+    async def probe(self) -> None:
+        """Do nothing."""
+
     async def close(self) -> None:
         """Do nothing."""
 
@@ -76,6 +79,9 @@ class _NullSink:
         """Remove nothing."""
         del ids, before
         return 0
+
+    async def probe(self) -> None:
+        """Do nothing."""
 
     async def close(self) -> None:
         """Do nothing."""

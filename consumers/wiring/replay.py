@@ -20,6 +20,7 @@ from consumers.pipeline.record_guard import RecordGuard
 from consumers.pipeline.stats import PipelineCounts
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
+from consumers.wiring.credentials import ingestion_token, make_credential
 from consumers.wiring.local_sources import SourceManager, wants_local_sources
 from consumers.wiring.lookups import LookupOptions, make_lookup_queue
 from consumers.wiring.pipeline import (
@@ -36,8 +37,6 @@ from schemas.rows.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from azure.core.credentials_async import AsyncTokenCredential
 
     from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.pipeline.pipeline import Pipeline
@@ -96,18 +95,10 @@ def make_sink(settings: Settings, findings: str) -> Sink:
     return LogsIngestionSink(
         logs.endpoint,
         logs.rule_id,
-        None if is_loopback(logs.endpoint) else make_credential(settings),
+        ingestion_token(settings, logs.endpoint),
         patience=logs.retry_limit,
         new_transport=transports(settings.ca_bundle),
     )
-
-
-def make_credential(settings: Settings) -> AsyncTokenCredential:
-    """Return the default Entra ID credential, which detects the identity to use."""
-    from azure.identity.aio import DefaultAzureCredential
-
-    ca_bundle = settings.ca_bundle
-    return DefaultAzureCredential(connection_verify=str(ca_bundle) if ca_bundle else True)
 
 
 def make_quarantine(

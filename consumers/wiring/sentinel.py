@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from consumers.ledger.cursors import LedgerCursor
+from consumers.settings import cloud_of
 from consumers.settings.urls import is_loopback
 from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.azure import transports
+from producers.logs_ingestion import TokenSource
 from producers.sentinel.feed_export import FeedExport
 from producers.sentinel.judged_addresses import IndicatorExport
-from producers.sentinel.upload import IndicatorUpload
+from producers.sentinel.upload import UPLOAD_PATIENCE_SECONDS, IndicatorUpload
 from schemas.errors import ConfigurationError
 from schemas.events.addresses import Networks
 from schemas.intel.merge import merge_verdicts
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from schemas.ports import Clock
 
 
-def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload | None:
+def make_upload(
+    settings: Settings, credentials: Credentials, *, patience: float = UPLOAD_PATIENCE_SECONDS
+) -> IndicatorUpload | None:
     """Return the upload, None without a workspace; ConfigurationError if a feed needs one."""
     sentinel = settings.sentinel
     if sentinel.workspace_id is None:
@@ -42,11 +46,14 @@ def make_upload(settings: Settings, credentials: Credentials) -> IndicatorUpload
                     f"GUID) for FEEDS__{plan.name.upper()}__TO_SENTINEL"
                 )
         return None
+    cloud = cloud_of(settings)
+    url = sentinel.url or cloud.upload_url
     return IndicatorUpload(
-        sentinel.url,
+        url,
         sentinel.workspace_id,
-        None if is_loopback(sentinel.url) else credentials.get(),
+        None if is_loopback(url) else TokenSource(credentials.get(), cloud.upload_scope),
         source=sentinel.source,
+        patience=patience,
         new_transport=transports(settings.ca_bundle),
     )
 

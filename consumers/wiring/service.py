@@ -31,9 +31,8 @@ from consumers.service.metrics import MetricsCollector
 from consumers.service.reports import Reports
 from consumers.service.service import Repeated, Service, ServiceWork
 from consumers.service.source_changes import SourceChanges
-from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
-from consumers.wiring.credentials import Credentials
+from consumers.wiring.credentials import Credentials, ingestion_token
 from consumers.wiring.local_sources import wants_local_sources
 from consumers.wiring.lookups import LookupOptions, looks_up_paid, make_lookup_queue, paid_key
 from consumers.wiring.pipeline import (
@@ -169,7 +168,7 @@ def make_logs_sink(
     return LogsIngestionSink(
         logs.endpoint,
         logs.rule_id,
-        None if is_loopback(logs.endpoint) else credentials.get(),
+        ingestion_token(settings, logs.endpoint, credentials),
         patience=patience,
         table=table,
         health=health,

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from consumers.inputs.workspace import CLIENT_OPTIONS, WorkspaceClient
+from consumers.settings import cloud_of
 from consumers.settings.urls import is_loopback
 from consumers.wiring.azure import transports
-from consumers.wiring.replay import make_credential
+from consumers.wiring.credentials import make_credential
 from producers.logs_ingestion import MissingCredential, PlaceholderToken
 from schemas.errors import ConfigurationError
 
@@ -25,7 +26,7 @@ def open_workspace(settings: Settings, workspace_id: str | None) -> WorkspaceCli
         raise ConfigurationError(
             "SIGNINWATCH_SENTINEL__WORKSPACE_ID: set it or --workspace to the workspace ID (a GUID)"
         )
-    url = settings.sentinel.query_url
+    url = settings.sentinel.query_url or cloud_of(settings).query_url
     transport = transports(settings.ca_bundle)(**CLIENT_OPTIONS)
     if is_loopback(url):
         placeholder = PlaceholderToken()

@@ -37,6 +37,7 @@ from producers.quarantine.blob_errors import (
     denial,
     refusal,
     silence,
+    without_token,
 )
 from producers.quarantine.directory import (
     MAX_DIRECTORY_BYTES,
@@ -147,6 +148,12 @@ class BlobQuarantine:
         if items and (self._trimmed is None or abs(now - self._trimmed) >= LIMITS_INTERVAL_SECONDS):
             self._trimmed = now
             await self._trim(now)
+
+    async def probe(self) -> None:
+        """Write and delete an empty blob."""
+        name = self._new_name()
+        await self._steadily(partial(self._write_new, name, b""))
+        await self._steadily(partial(self._client.delete_blob, name))
 
     async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield the items, oldest first, each once."""
@@ -364,6 +371,8 @@ def _translated(error: AzureError, setting: str) -> ConfigurationError | NoRespo
     if isinstance(error, HttpResponseError) and status is not None:
         headers = getattr(error.response, "headers", None) or {}
         return refusal(setting, status, _code(error), headers)
+    if (why := why_no_token(error)) is not None:
+        return without_token(setting, why)
     if isinstance(error, ClientAuthenticationError):
-        return denial(setting, why_no_token(error))
+        return denial(setting, "the key cannot be used")
     return silence(setting, why_unreached(error))

@@ -43,6 +43,11 @@ def refusal(
     return NoResponse(text.strip(), _retry_after(headers))
 
 
+def without_token(setting: str, why: str) -> ConfigurationError:
+    """Return the error for an identity that gets no token."""
+    return ConfigurationError(f"{SETTING}{setting}: no token could be had: {why}")
+
+
 def denial(setting: str, what: str) -> ConfigurationError:
     """Return the error for a key or identity without access."""
     remedy = (

@@ -73,6 +73,10 @@ class DirectoryQuarantine:
     def _days(self) -> list[Path]:
         return sorted(self._folder.glob("*.ndjson")) if self._folder.is_dir() else []
 
+    async def probe(self) -> None:
+        """Append nothing."""
+        await self.put([])
+
     async def items(self) -> AsyncIterator[QuarantineItem]:
         """Yield the items, oldest first, each once."""
         seen: set[str] = set()

@@ -33,7 +33,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.rest import HttpRequest
 
-from producers.logs_ingestion import PlaceholderToken
+from producers.logs_ingestion import PlaceholderToken, TokenSource
 from schemas.durations import MINUTE_SECONDS
 from schemas.errors import ConfigurationError, SinkHeldBack, SinkRefused
 from schemas.health import Problem
@@ -43,7 +43,6 @@ from schemas.values import clean_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.core.rest import AsyncHttpResponse
 
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SCOPE = "https://management.azure.com/.default"
 API_VERSION = "2024-02-01-preview"
 MAX_REQUEST_OBJECTS = 100
 MAX_REQUESTS_PER_MINUTE = 100
@@ -60,6 +58,7 @@ MAX_REQUESTS_PER_MINUTE = 100
 MAX_INDICATOR_REQUEST_BYTES = 1_000_000
 """Maximum bytes of a request. No limit is documented; this is the limit of Logs Ingestion."""
 MAX_INDICATOR_RESPONSE_BYTES = 1_000_000
+UPLOAD_PATIENCE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.5
 MAX_INDICATOR_PAUSE_SECONDS = 30.0
 """Maximum time between two attempts."""
@@ -135,10 +134,10 @@ class IndicatorUpload:
         self,
         url: str,
         workspace_id: str,
-        credential: AsyncTokenCredential | None,
+        token: TokenSource | None,
         *,
         source: str,
-        patience: float = 60.0,
+        patience: float = UPLOAD_PATIENCE_SECONDS,
         requests_per_minute: int = MAX_REQUESTS_PER_MINUTE,
         health: HealthReporter | None = None,
         new_transport: Callable[..., AsyncHttpTransport[Any, Any]] | None = None,
@@ -146,10 +145,10 @@ class IndicatorUpload:
     ) -> None:
         """*source* is what Sentinel shows as the source system.
 
-        Without a *credential* (loopback only) a placeholder token is sent. The caller
-        closes the credential. ConfigurationError for an invalid workspace or source.
+        Without a *token* (loopback only) a placeholder is sent. The caller closes the
+        credential. ConfigurationError for an invalid workspace or source.
         """
-        if credential is not None and not _GUID.fullmatch(workspace_id):
+        if token is not None and not _GUID.fullmatch(workspace_id):
             raise ConfigurationError(
                 "SIGNINWATCH_SENTINEL__WORKSPACE_ID: must be the workspace's id, a GUID"
             )
@@ -160,12 +159,12 @@ class IndicatorUpload:
         options: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
         if new_transport is not None:
             options["transport"] = new_transport(**options)
-        token = (
+        authentication = (
             PlaceholderToken()
-            if credential is None
-            else AsyncBearerTokenCredentialPolicy(credential, SCOPE)
+            if token is None
+            else AsyncBearerTokenCredentialPolicy(token.credential, token.scope)
         )
-        policies = [RequestIdPolicy(), UserAgentPolicy("signinwatch"), token]
+        policies = [RequestIdPolicy(), UserAgentPolicy("signinwatch"), authentication]
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             url, policies=policies, **options
         )
@@ -259,8 +258,10 @@ class IndicatorUpload:
             async with response:
                 answer = await _bounded(response)
         except ClientAuthenticationError as error:
-            result = f"SENTINEL__URL: {why_no_token(error)}"
-            raise SinkHeldBack(result, remedy=_INDICATOR_REMEDIES[401]) from None
+            raise SinkHeldBack(
+                "SENTINEL__URL: no token could be had",
+                remedy=why_no_token(error) or _INDICATOR_REMEDIES[401],
+            ) from None
         except (ServiceRequestError, ServiceResponseError) as error:
             result = f"SENTINEL__URL: no answer: {why_unreached(error)}"
             raise SinkHeldBack(result, remedy=_NO_RESPONSE_REMEDY) from None

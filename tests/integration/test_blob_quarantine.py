@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
+from consumers.wiring.identity import IdentityError
 from producers.quarantine import blob as blob_quarantine
 from producers.quarantine.blob import CONTAINER_OPTIONS, MAX_TRIES, BlobQuarantine
 from schemas.errors import ConfigurationError, LedgerFailed, SigninwatchError
@@ -148,7 +148,7 @@ class _NobodyIsSignedIn:
 
     async def get_token(self, *_: str, **__: Any) -> AccessToken:
         """Refuse."""
-        raise ClientAuthenticationError(f"no token for {SECRET}")
+        raise IdentityError("nobody is signed in")
 
     async def close(self) -> None:
         """Note it."""
@@ -162,14 +162,14 @@ class _NobodyIsSignedIn:
 
 
 async def test_an_account_url_without_a_token_is_named() -> None:
-    """And the role that is needed."""
+    """With the reason, and nothing of a role: no token comes before any role."""
     credential = _NobodyIsSignedIn()
     account = "https://127.0.0.1:9/account"
     container = ContainerClient(account, "c", credential, **CONTAINER_OPTIONS)
     quarantine = BlobQuarantine(container, credential=credential, instance="test", patient=False)
     error = await failure(quarantine)
-    assert "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: access is refused" in str(error)
-    assert "Storage Blob Data Contributor" in str(error)
+    assert "SIGNINWATCH_CHECKPOINT__ACCOUNT_URL: no token could be had: nobody" in str(error)
+    assert "Storage Blob Data Contributor" not in str(error)
     assert credential.closed
 
 

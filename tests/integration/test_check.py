@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from aiohttp import web
+from azure.storage.blob.aio import ContainerClient
 
 from tests.integration import test_misconfigured as wrong
+from tests.servers.loopback import Loopback
 from tests.support.command import signinwatch
 from tests.support.service_process import Running, until
 from tests.support.site import Site, open_site
@@ -49,6 +52,52 @@ async def test_all_is_well(site: Site) -> None:
     ran = await signinwatch("check", settings=site.settings)
     assert ran.status == 0
     assert len(ran.out.splitlines()) == 8
+
+
+async def test_what_the_ledger_can_answer_costs_nothing(site: Site) -> None:
+    """A second check spends no lookup; another key is tested again."""
+    for _ in range(3):
+        status, lines = await _checked(site)
+        assert status == 0, lines
+    assert "no lookup spent" in lines["CrowdSec key"]["text"]
+    assert site.crowdsec.asked.total() == 1
+    site.settings["CROWDSEC__API_KEY"] = "another"
+    status, lines = await _checked(site)
+    assert (status, lines["CrowdSec key"]["code"]) == (1, "key-refused")
+
+
+async def test_nothing_known_proves_no_key(site: Site) -> None:
+    """A server that knows nothing and accepts every key is not CrowdSec."""
+
+    async def nothing(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "IP address information not found"}, status=404)
+
+    status, lines = await _checked(site)
+    assert status == 0, lines  # the same answer of a server that knows its keys
+    async with Loopback(nothing) as server:
+        site.settings["CROWDSEC__URL"] = f"{server.url}/v2"
+        for _ in range(2):
+            status, lines = await _checked(site)
+            key = lines["CrowdSec key"]
+            assert (status, key["code"]) == (1, "source-down")
+            assert "CROWDSEC__URL" in key["text"]
+
+
+async def test_without_a_ledger_no_key_is_tested(site: Site) -> None:
+    """The ledger counts lookups; that it fails is told once, as what it is."""
+    wrong._no_table_service(site)
+    _, lines = await _checked(site)
+    assert lines["CrowdSec key"]["text"].startswith("not tested")
+    assert not site.crowdsec.asked
+
+
+async def test_the_quarantine_is_tried(site: Site) -> None:
+    """Nothing of it stays."""
+    await _checked(site)
+    async with ContainerClient.from_connection_string(
+        site.storage, site.settings["CHECKPOINT__CONTAINER"], api_version="2019-07-07"
+    ) as container:
+        assert [name async for name in container.list_blob_names()] == []
 
 
 CASES = [

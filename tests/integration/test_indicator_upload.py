@@ -10,6 +10,7 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 
 from consumers.wiring.azure import transports
+from producers.logs_ingestion import TokenSource
 from producers.sentinel.upload import (
     MAX_INDICATOR_REQUEST_BYTES,
     IndicatorUpload,
@@ -291,7 +292,7 @@ async def test_with_a_credential_one_token_serves_many_requests(tmp_path: Path) 
         upload = IndicatorUpload(
             f"https://localhost:{front.port}",
             WORKSPACE,
-            credential,
+            TokenSource(credential, "https://management.azure.com/.default"),
             source="test",
             new_transport=trusted,
             timing=Timing(time.monotonic, time.sleep),
@@ -316,4 +317,6 @@ async def test_with_a_credential_one_token_serves_many_requests(tmp_path: Path) 
 async def test_a_wrong_setting_is_named(workspace: str, source: str, named: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match=f"SIGNINWATCH_SENTINEL__{named}"):
-        IndicatorUpload("https://localhost", workspace, Credential(), source=source)
+        IndicatorUpload(
+            "https://localhost", workspace, TokenSource(Credential(), "scope"), source=source
+        )

@@ -41,6 +41,7 @@ class Company:
     bundle: Path
     settings: dict[str, str]
     environment: dict[str, str]
+    authority: Authority
     strangers: dict[str, int]
     """Ports, by name, of fronts whose certificates nobody here trusts."""
 
@@ -90,7 +91,7 @@ async def open_company(azurite: Azurite, folder: Path) -> AsyncIterator[Company]
                 "HTTP_PROXY": "http://127.0.0.1:9",
                 **Entra.environment(f"https://{LOGIN}"),
             }
-            yield Company(site, entra, proxy, bundle, settings, environment, strangers)
+            yield Company(site, entra, proxy, bundle, settings, environment, authority, strangers)
 
 
 def _port(url: str) -> int:

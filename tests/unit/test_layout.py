@@ -36,8 +36,7 @@ EDGES = {
         "consumers/ledger/table/service.py",
         "consumers/inputs/receiver.py",
         "consumers/service/azure_monitor.py",
-        "consumers/wiring/replay.py",
-        "consumers/wiring/credentials.py",
+        "consumers/wiring/identity.py",
         "producers/quarantine/blob.py",
         "producers/eventhub.py",
         "producers/sentinel/upload.py",
@@ -122,6 +121,7 @@ def test_only_settings_read_the_environment() -> None:
     """No other module knows of environment variables."""
     reading = re.compile(r"os\.environ|getenv")
     assert [_name(path) for path in MODULES if reading.search(path.read_text("utf-8"))] == [
+        "consumers/settings/clouds.py",
         "consumers/settings/load.py",
         "consumers/settings/model.py",
         "consumers/settings/proxies.py",
@@ -129,9 +129,10 @@ def test_only_settings_read_the_environment() -> None:
 
 
 def test_tasks_start_in_few_places() -> None:
-    """Concurrency has its homes: lookups, receiving, what is stored later, and the loops."""
+    """Concurrency has its homes: `check`, lookups, receiving, what is stored later, the loops."""
     starting = re.compile(r"create_task|TaskGroup|ensure_future")
     assert [_name(path) for path in MODULES if starting.search(path.read_text("utf-8"))] == [
+        "consumers/commands/check/connections.py",
         "consumers/enrichment/lookup_queue.py",
         "consumers/inputs/eventhub_client.py",
         "consumers/inputs/receiver.py",

@@ -1,21 +1,31 @@
-"""``signinwatch check``: test every connection and permission, one after the other."""
+"""``signinwatch check``: test every connection and permission, all at the same time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from consumers.clock import WallClock
+from consumers.commands.check.attempt import (
+    PROBLEM_RETRY_SECONDS,
+    Check,
+    CheckFailed,
+    CheckResult,
+    ProblemRecorder,
+    attempt,
+    failing,
+    without_recorder,
+)
+from consumers.commands.check.key import try_key
 from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
 from consumers.inputs.eventhub_client import explain_refusal, read_properties, read_refusal
-from consumers.ledger.cache import VerdictCache
 from consumers.wiring.credentials import Credentials
-from consumers.wiring.lookups import LookupOptions, make_lookup_queue, may_look_up_paid
+from consumers.wiring.lookups import may_look_up_paid
+from consumers.wiring.replay import make_quarantine
 from consumers.wiring.service import (
     instance_name,
     make_checkpoints,
@@ -23,17 +33,9 @@ from consumers.wiring.service import (
     make_logs_sink,
     make_run_ledger,
 )
-from schemas.errors import (
-    ConfigurationError,
-    FeedFailed,
-    KeyRefused,
-    SigninwatchError,
-    SinkHeldBack,
-    StateRefused,
-)
+from schemas.errors import ConfigurationError, LedgerFailed
 from schemas.events.times import iso
 from schemas.health import Problem
-from schemas.intel.verdicts import Unanswered, WhyUnanswered
 from schemas.rows.columns import FINDINGS_TABLE, HEALTH_TABLE, SCHEMA_VERSION, VERDICTS_TABLE
 from schemas.rows.findings import finding_id
 from schemas.rows.verdicts import verdict_row
@@ -46,58 +48,8 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.ledger_ports import Ledger
 
-CHECK_TIMEOUT_SECONDS = 20.0
-"""Seconds for each test."""
-SINK_RETRY_SECONDS = 3.0
-"""Seconds for which sending a test row is retried."""
-PROBE_ADDRESS = "9.9.9.9"
-"""The only IP address that is looked up in CrowdSec: a public resolver, no user's client IP."""
 TEST_ADDRESS = "192.0.2.1"
 """The IP address in test rows (RFC 5737: documentation only)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """Result of one test; ``code`` is None if it passed."""
-
-    name: str
-    text: str
-    code: Problem | None = None
-
-
-class _ProblemRecorder:
-    """Records the last problem and ignores its end."""
-
-    def __init__(self) -> None:
-        self.problem: tuple[Problem, str] | None = None
-
-    def report(self, what: Problem, detail: str, *, part: str = "") -> None:
-        """Record the problem."""
-        del part
-        self.problem = (what, detail)
-
-    def resolve(self, what: Problem, *, part: str = "") -> None:
-        """Do nothing."""
-
-
-_CODES: tuple[tuple[type[SigninwatchError], Problem], ...] = (
-    (KeyRefused, Problem.KEY_REFUSED),
-    (StateRefused, Problem.STATE_IN_USE),
-    (ConfigurationError, Problem.NOT_CONFIGURED),
-    (SinkHeldBack, Problem.FINDINGS_HELD_BACK),
-)
-_DEFAULT_CODE = Problem.LEDGER_UNREACHABLE
-
-Check = tuple[str, "Callable[[_ProblemRecorder], Awaitable[str]]"]
-"""A name and its test, which returns a text, reports a problem, or raises."""
-
-
-class _CheckFailed(Exception):
-    """A check failed with a specific code."""
-
-    def __init__(self, code: Problem, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 async def check(settings: Settings) -> AsyncIterator[CheckResult]:
@@ -106,96 +58,87 @@ async def check(settings: Settings) -> AsyncIterator[CheckResult]:
     Spends at most one lookup. Writes one test row to each table, one blob that it deletes, and
     one value in the ledger.
     """
+    ledger_works: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
-        credentials = Credentials(stack, settings)
-        yield await _try("checkpoint container", _checkpoints(settings, credentials))
+        credentials = Credentials(stack, settings, retries=1)
+        tests: list[Check] = [
+            ("checkpoint container", _checkpoints(settings, credentials)),
+            *_hubs(settings, credentials),
+            ("ledger", _ledger(settings, credentials, ledger_works)),
+            ("CrowdSec key", _key(settings, credentials, ledger_works)),
+            *(
+                (f"ingestion {table}", _stream(settings, credentials, table))
+                for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE)
+            ),
+            *_local_sources(settings, credentials),
+        ]
+        running = [asyncio.create_task(attempt(name, action)) for name, action in tests]
         try:
-            hubs = make_hubs(settings, credentials)
-        except ConfigurationError as error:
-            yield CheckResult("event hub", str(error), Problem.NOT_CONFIGURED)
-            hubs = []
-        for hub in hubs:
-            yield await _try(f"event hub {hub.name}", _hub(hub))
-            yield await _try(f"consumer group {hub.settings.consumer_group}", _group(hub))
-        yield await _try("ledger", _ledger(settings, credentials))
-        yield await _try("CrowdSec key", _key(settings, credentials))
-        for table in (FINDINGS_TABLE, VERDICTS_TABLE, HEALTH_TABLE):
-            yield await _try(f"ingestion {table}", _stream(settings, credentials, table))
-        async for result in _local_sources(settings, credentials):
-            yield result
+            for task in running:
+                yield await task
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _local_sources(
-    settings: Settings, credentials: Credentials
-) -> AsyncIterator[CheckResult]:
+def _hubs(settings: Settings, credentials: Credentials) -> list[Check]:
     try:
-        feeds = feeds_to_check(settings)
+        hubs = make_hubs(settings, credentials)
     except ConfigurationError as error:
-        yield CheckResult("feeds", str(error), Problem.NOT_CONFIGURED)
-        feeds = []
-    for name, action in feeds:
-        yield await _try(f"feed {name}", _without_recorder(action))
-    if settings.crowdsec.replica:
-        yield await _try("CrowdSec replica", _without_recorder(lambda: try_replica(settings)))
-    if settings.sentinel.workspace_id is not None:
-        test = _without_recorder(lambda: try_sentinel(settings, credentials))
-        yield await _try("Sentinel indicators", test)
+        return [("event hub", failing(error))]
+    return [
+        test
+        for hub in hubs
+        for test in (
+            (f"event hub {hub.name}", _hub(hub)),
+            (f"consumer group {hub.settings.consumer_group}", _group(hub)),
+        )
+    ]
 
 
-def _without_recorder(
-    action: Callable[[], Awaitable[str]],
-) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    """Return a test that raises and reports no problems."""
-
-    async def test(recorder: _ProblemRecorder) -> str:
-        del recorder
-        return await action()
-
-    return test
-
-
-async def _try(name: str, action: Callable[[_ProblemRecorder], Awaitable[str]]) -> CheckResult:
-    recorder = _ProblemRecorder()
-    text = ""
+def _local_sources(settings: Settings, credentials: Credentials) -> list[Check]:
+    tests: list[Check] = []
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            text = await action(recorder)
-    except TimeoutError:
-        if recorder.problem is None:
-            return CheckResult(
-                name, f"no response within {CHECK_TIMEOUT_SECONDS:.0f} s", Problem.NOT_CONFIGURED
-            )
-    except (_CheckFailed, SigninwatchError) as error:
-        remedy = f"; {error.remedy}" if isinstance(error, SinkHeldBack) else ""
-        return CheckResult(name, f"{error}{remedy}", _code_of(error))
-    if recorder.problem is not None:
-        return CheckResult(name, recorder.problem[1], recorder.problem[0])
-    return CheckResult(name, text)
-
-
-def _code_of(error: _CheckFailed | SigninwatchError) -> Problem:
-    """Return the code of an error."""
-    if isinstance(error, _CheckFailed):
-        return error.code
-    if isinstance(error, FeedFailed):
-        return Problem.FEED_REFUSED if error.refused else Problem.FEED_DOWN
-    return next((code for kind, code in _CODES if isinstance(error, kind)), _DEFAULT_CODE)
+        tests += [
+            (f"feed {name}", without_recorder(action)) for name, action in feeds_to_check(settings)
+        ]
+    except ConfigurationError as error:
+        tests.append(("feeds", failing(error)))
+    if settings.crowdsec.replica:
+        tests.append(("CrowdSec replica", without_recorder(lambda: try_replica(settings))))
+    if settings.sentinel.workspace_id is not None:
+        test = without_recorder(lambda: try_sentinel(settings, credentials))
+        tests.append(("Sentinel indicators", test))
+    return tests
 
 
 def _checkpoints(
     settings: Settings, credentials: Credentials
-) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def action(recorder: ProblemRecorder) -> str:
         checkpoints = make_checkpoints(settings, credentials, recorder)
         try:
             blob = f"check/{instance_name(settings)}"
             if await checkpoints.probe() and await checkpoints.probe_write(blob):
                 await _read_positions(settings, credentials, checkpoints)
+                await _try_quarantine(settings)
         finally:
             await checkpoints.close()
         return f"{settings.checkpoint.container} exists, writable (quarantine too)"
 
     return action
+
+
+async def _try_quarantine(settings: Settings) -> None:
+    """Write to the quarantine as ``run`` does. Raises ConfigurationError and CheckFailed."""
+    quarantine = make_quarantine(settings, None, instance=instance_name(settings))
+    try:
+        await quarantine.probe()
+    except LedgerFailed as error:
+        raise CheckFailed(Problem.QUARANTINE_UNREACHABLE, str(error)) from None
+    finally:
+        await quarantine.close()
 
 
 async def _read_positions(
@@ -209,16 +152,16 @@ async def _read_positions(
             await checkpoints.store.list_checkpoints(*names)
 
 
-def _hub(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+def _hub(hub: EventHub) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def action(recorder: ProblemRecorder) -> str:
         properties = await read_properties(hub, recorder)
         return f"{len(properties.partitions)} partitions" if properties else ""
 
     return action
 
 
-def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+def _group(hub: EventHub) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def action(recorder: ProblemRecorder) -> str:
         properties = await read_properties(hub, recorder)
         if properties is None:
             return ""
@@ -228,7 +171,7 @@ def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
             return f"partition {partitions[0]} is readable"
         if "link:stolen" in refusal[0]:
             return f"partition {partitions[0]} is being read by the service"
-        raise _CheckFailed(
+        raise CheckFailed(
             Problem.PARTITION_SILENT, explain_refusal(refusal, hub.settings.consumer_group)
         )
 
@@ -237,7 +180,7 @@ def _group(hub: EventHub) -> Callable[[_ProblemRecorder], Awaitable[str]]:
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, credentials: Credentials, recorder: _ProblemRecorder
+    settings: Settings, credentials: Credentials, recorder: ProblemRecorder
 ) -> AsyncIterator[Ledger]:
     state = settings.state
     if state.dir is None and state.connection_string is None and state.account_url is None:
@@ -254,24 +197,33 @@ async def _opened(
 
 
 def _ledger(
-    settings: Settings, credentials: Credentials
-) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+    settings: Settings, credentials: Credentials, works: asyncio.Future[bool]
+) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def tried(recorder: ProblemRecorder) -> str:
         async with _opened(settings, credentials, recorder) as ledger:
             stamp = repr(time.time())
             await ledger.put_value("check", stamp)
             if await ledger.get_value("check") != stamp:
-                raise _CheckFailed(Problem.LEDGER_UNREACHABLE, "a value just written is missing")
+                raise CheckFailed(Problem.LEDGER_UNREACHABLE, "a value just written is missing")
             size = await ledger.size()
             return f"writable; {size.verdicts:,} verdicts, {size.waiting:,} sign-ins waiting"
+
+    async def action(recorder: ProblemRecorder) -> str:
+        worked = False
+        try:
+            text = await tried(recorder)
+            worked = True
+            return text
+        finally:
+            works.set_result(worked)
 
     return action
 
 
 def _key(
-    settings: Settings, credentials: Credentials
-) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+    settings: Settings, credentials: Credentials, ledger_works: asyncio.Future[bool]
+) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def action(recorder: ProblemRecorder) -> str:
         if not may_look_up_paid(settings):
             return "the replica is used; no lookups in the paid API"
         if settings.crowdsec.api_key is None and settings.feeds:
@@ -280,50 +232,30 @@ def _key(
             raise ConfigurationError(
                 "SIGNINWATCH_CROWDSEC__API_KEY is not set; without it no lookups are made"
             )
+        # An embedded ledger is open once at a time, so the test of it comes first.
+        if not await ledger_works:
+            raise CheckFailed(
+                Problem.LEDGER_UNREACHABLE, "not tested: the ledger, which counts lookups, fails"
+            )
         async with _opened(settings, credentials, recorder) as ledger:
-            return await _look_up(settings, ledger)
+            return await try_key(settings, ledger)
 
     return action
 
 
-async def _look_up(settings: Settings, ledger: Ledger) -> str:
-    """Look up one IP address within the budget; the verdict is stored like any other."""
-    clock = WallClock()
-    cache = VerdictCache(ledger, clock)
-    quota = settings.crowdsec.monthly_quota
-    lookups = make_lookup_queue(settings, ledger, cache, clock, LookupOptions(quota))
-    if lookups is None:
-        return "CROWDSEC__MONTHLY_QUOTA is 0: no lookups, so the key was not tested"
-    try:
-        [result] = await lookups.look_up_all([PROBE_ADDRESS])
-        left = await lookups.paid_lookup.budget.remaining()
-    finally:
-        await lookups.close()
-    answer = result.answer
-    if isinstance(answer, Unanswered):
-        quota_spent = answer.why is WhyUnanswered.QUOTA
-        code = Problem.QUOTA_SPENT if quota_spent else Problem.SOURCE_DOWN
-        raise _CheckFailed(
-            code, f"no verdict: {answer.why.value}; check CROWDSEC__URL and the network"
-        )
-    spent = lookups.counts.lookups
-    return f"valid; {spent} lookup spent on {PROBE_ADDRESS}, {left:,} of {quota:,} left"
-
-
 def _stream(
     settings: Settings, credentials: Credentials, table: str
-) -> Callable[[_ProblemRecorder], Awaitable[str]]:
-    async def action(recorder: _ProblemRecorder) -> str:
+) -> Callable[[ProblemRecorder], Awaitable[str]]:
+    async def action(recorder: ProblemRecorder) -> str:
         sink = make_logs_sink(
-            settings, table, credentials, patience=SINK_RETRY_SECONDS, health=recorder
+            settings, table, credentials, patience=PROBLEM_RETRY_SECONDS, health=recorder
         )
         try:
             refused = await sink.send([_test_row(settings, table)])
         finally:
             await sink.close()
         if refused:
-            raise _CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
-        recorder.problem = None
+            raise CheckFailed(Problem.FINDINGS_HELD_BACK, f"LOGS__RULE_ID: {refused[0][1]}")
         return "one test row was accepted; it may take minutes to appear in the table"
 
     return action

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TEST_INDICATOR_ADDRESS = "192.0.2.1"
 """The IP address of the test indicator (RFC 5737: documentation only)."""
+UPLOAD_RETRY_SECONDS = 3.0
 ENDED_SECONDS_AGO = 3_600.0
 """Age of the test indicator's ``valid_until``, in seconds."""
 
@@ -58,7 +59,7 @@ async def try_replica(settings: Settings) -> str:
 
 async def try_sentinel(settings: Settings, credentials: Credentials) -> str:
     """Upload an expired indicator on a documentation address. Raise SinkHeldBack."""
-    upload = make_upload(settings, credentials)
+    upload = make_upload(settings, credentials, patience=UPLOAD_RETRY_SECONDS)
     if upload is None:
         raise ConfigurationError("SIGNINWATCH_SENTINEL__WORKSPACE_ID is not set; set it")
     now = time.time()

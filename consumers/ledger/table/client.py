@@ -69,12 +69,17 @@ class _Retryable(Exception):
         retry_after: float | None = None,
         *,
         unexplained: bool = False,
+        remedied: bool = False,
     ) -> None:
-        """*unexplained* is True for a conflict that no condition of the request explains."""
+        """*unexplained* is True for a conflict that no condition of the request explains.
+
+        *remedied* is True if the message names the fix.
+        """
         super().__init__(message)
         self.problem = problem
         self.retry_after = retry_after
         self.unexplained = unexplained
+        self.remedied = remedied
 
 
 class StateTable:
@@ -313,7 +318,8 @@ class StateTable:
             if reported is not None:
                 self._failing[reported] -= 1
             self._failing[error.problem] += 1
-        self._health.report(error.problem, f"{error}; {_TABLE_REMEDIES[error.problem]}")
+        remedy = "" if error.remedied else f"; {_TABLE_REMEDIES[error.problem]}"
+        self._health.report(error.problem, f"{error}{remedy}")
         return error.problem
 
     def _resolve_ended(self) -> None:
@@ -351,8 +357,8 @@ def _edge() -> Iterator[None]:
     except TableError as error:
         raise _translated(error) from None
     except NoToken as error:
-        message = f"for the storage account {error}"
-        raise _Retryable(Problem.LEDGER_REFUSED, message) from None
+        message = f"STATE__ACCOUNT_URL: no token could be had: {error}"
+        raise _Retryable(Problem.LEDGER_REFUSED, message, remedied=True) from None
     except Unreached as error:
         message = f"no response from the storage account: {error}"
         raise _Retryable(Problem.LEDGER_UNREACHABLE, message) from None

@@ -145,7 +145,7 @@ class TableService:
             ) as response:
                 content = await _limited(response)
         except AzureError as error:
-            raise NoToken(why_no_token(error)) from None
+            raise NoToken(why_no_token(error) or why_unreached(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreached(why_unreached(error)) from None
         if self._answered is not None:

@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from consumers.settings.proxies import NEVER_PROXIED, normalise_proxies, proxy_for
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, TokenUnavailable
 from schemas.network_errors import why_no_token, why_unreached
 
 
@@ -113,16 +113,8 @@ def test_errors_that_cause_each_other() -> None:
     assert why_unreached(first) == "KeyError"
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("X: 407, message='No', url='http://10.0.0.1:3128'", "another user and password"),
-        ("X: [SSL: CERTIFICATE_VERIFY_FAILED] …", "certificate is not trusted"),
-        ("X: Cannot connect to host login.example:443", "out of reach"),
-        ("X: AADSTS7000215: a secret", "no token could be had"),
-    ],
-)
-def test_why_there_is_no_token(text: str, told: str) -> None:
-    """The network's part of it is told."""
-    assert told in why_no_token(RuntimeError(text))
-    assert "secret" not in why_no_token(RuntimeError(text))
+def test_a_missing_token_is_found_however_it_is_wrapped() -> None:
+    """By its type, with its own text; other errors say nothing of tokens."""
+    refused = TokenUnavailable("AADSTS1: do this")
+    assert why_no_token(_caused(RuntimeError("a secret"), refused)) == "AADSTS1: do this"
+    assert why_no_token(RuntimeError("AADSTS1")) is None

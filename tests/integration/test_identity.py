@@ -1,0 +1,173 @@
+"""Why there is no token, told the same by every part that needs one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.servers.azurite import ACCOUNT
+from tests.servers.entra import SECRET, refused_by_entra
+from tests.servers.loopback import Loopback
+from tests.servers.tls import fronts
+from tests.support.command import signinwatch
+from tests.support.corporate_network import BLOB, HUB, LOGS, TABLE, Company, open_company
+from tests.support.service_process import Running, until
+from tests.support.site import open_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.servers.azurite import Azurite
+
+PARTS = {
+    "checkpoint container": ("checkpoint-refused", "CHECKPOINT__ACCOUNT_URL"),
+    "event hub signins": ("hub-refused", "EVENTHUB__NAMESPACE"),
+    "ledger": ("ledger-refused", "STATE__ACCOUNT_URL"),
+    "ingestion SignInWatchFindings_CL": ("findings-held-back", "LOGS__ENDPOINT"),
+    "ingestion SignInWatchHealth_CL": ("findings-held-back", "LOGS__ENDPOINT"),
+    "Sentinel indicators": ("findings-held-back", "SENTINEL__URL"),
+}
+ROLES = ("the role", "firewall", "does not exist")
+"""What is not the matter where there is no token."""
+
+
+@pytest.fixture
+async def company(tmp_path: Path, azurite: Azurite) -> AsyncIterator[Company]:
+    """Return a site where every part of Azure is reached with an identity."""
+    async with open_company(azurite, tmp_path) as one:
+        for name in ("EVENTHUB", "CHECKPOINT", "STATE"):
+            del one.settings[f"{name}__CONNECTION_STRING"]
+        one.settings |= {
+            "EVENTHUB__NAMESPACE": HUB,
+            "CHECKPOINT__ACCOUNT_URL": f"https://{BLOB}/{ACCOUNT}",
+            "STATE__ACCOUNT_URL": f"https://{TABLE}/{ACCOUNT}",
+            "SENTINEL__WORKSPACE_ID": "00000000-0000-0000-0000-000000000000",
+            "SENTINEL__URL": f"https://{LOGS}",
+        }
+        yield one
+
+
+async def _checked(company: Company, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    for name, value in company.environment.items():
+        monkeypatch.setenv(name, value)
+    ran = await signinwatch("check", "--json", settings=company.settings)
+    assert ran.status == 1, ran.err
+    assert SECRET not in ran.err + ran.out.decode()
+    return {line["check"]: line for line in map(orjson.loads, ran.out.splitlines())}
+
+
+def _told_everywhere(lines: dict[str, dict[str, Any]], *wanted: str) -> None:
+    for part, (code, setting) in PARTS.items():
+        text = lines[part]["text"]
+        assert (lines[part]["code"], setting in text) == (code, True), (part, text)
+        assert [word for word in wanted if word not in text] == [], (part, text)
+        assert [word for word in ROLES if word in text] == [], (part, text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (refused_by_entra(7000222), ("AADSTS7000222", "expired", "AZURE_CLIENT_SECRET")),
+        (refused_by_entra(7000215), ("AADSTS7000215", "wrong")),
+        (refused_by_entra(700016, "unauthorized_client"), ("AADSTS700016", "AZURE_CLIENT_ID")),
+        (refused_by_entra(50049), ("AADSTS50049",)),
+        ((401, {"error": "invalid_client"}), ("HTTP 401", "AZURE_CLIENT_SECRET")),
+        ((503, {}), ("HTTP 503", "busy")),
+    ],
+)
+async def test_entra_refuses(
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: tuple[int, dict[str, Any]],
+    told: tuple[str, ...],
+) -> None:
+    """The number of the cause and its fix; nothing of keys, roles or firewalls."""
+    company.entra.refusal = answer
+    _told_everywhere(await _checked(company, monkeypatch), *told)
+
+
+async def test_nobody_is_there(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No managed identity, no variables, no az: not "there is no event hub of that name"."""
+    company.environment = {
+        name: value for name, value in company.environment.items() if not name.startswith("AZURE")
+    }
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+    lines = await _checked(company, monkeypatch)
+    _told_everywhere(lines, "no credential", "AZURE_CLIENT_ID", "az login")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (400, ("HTTP 400", "assign")),
+        (404, ("HTTP 404", "assign")),
+        (410, ("HTTP 410", "repeated")),
+        (429, ("HTTP 429", "repeated")),
+        (500, ("HTTP 500", "repeated")),
+    ],
+)
+async def test_a_managed_identity_refuses(
+    company: Company, monkeypatch: pytest.MonkeyPatch, status: int, told: tuple[str, ...]
+) -> None:
+    """As Container Apps and App Service answer."""
+    for name in [name for name in company.environment if name.startswith("AZURE")]:
+        del company.environment[name]
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"statusCode": status, "message": "a message"}, status=status)
+
+    async with Loopback(answer) as server:
+        company.environment |= {"IDENTITY_ENDPOINT": server.url, "IDENTITY_HEADER": "a-header"}
+        lines = await _checked(company, monkeypatch)
+    _told_everywhere(lines, "managed identity", *told)
+
+
+async def test_the_service_tells_it_too(company: Company, azurite: Azurite) -> None:
+    """In the body of /readyz, until the secret is renewed."""
+    async with open_site(azurite.connection_string) as site:
+        company.settings |= {
+            name: site.settings[name]
+            for name in ("CHECKPOINT__CONNECTION_STRING", "STATE__CONNECTION_STRING")
+            if name in site.settings
+        }
+        company.settings |= {"STATE__CONNECTION_STRING": azurite.connection_string}
+        del company.settings["CHECKPOINT__ACCOUNT_URL"], company.settings["STATE__ACCOUNT_URL"]
+        company.entra.refusal = refused_by_entra(7000222)
+        async with Running(company.settings, environment=company.environment) as service:
+
+            async def told() -> bool:
+                reason = (await service.reasons()).get("hub-refused", {})
+                return "AADSTS7000222" in str(reason.get("detail"))
+
+            await until(told, "the cause", 60.0)
+            await service.terminate()
+    assert SECRET not in service.errors
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "credentials of its own"), (404, "AMQP over WebSocket"), (503, "does not reach it")],
+)
+async def test_a_websocket_handshake_is_refused(
+    company: Company, monkeypatch: pytest.MonkeyPatch, status: int, told: str
+) -> None:
+    """What stands before the hub is told by its status, not as a missing hub."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="404 not-found unauthorized")
+
+    async with (
+        Loopback(answer) as server,
+        fronts(company.authority, {HUB: int(server.url.rpartition(":")[2])}) as ports,
+    ):
+        company.proxy.routes[f"{HUB}:443"] = ports[HUB]
+        lines = await _checked(company, monkeypatch)
+    hub = lines["event hub signins"]
+    assert hub["code"] == "hub-unreachable"
+    assert told in hub["text"]
+    assert f"HTTP {status}" in hub["text"]
