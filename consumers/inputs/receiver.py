@@ -14,6 +14,7 @@ import structlog
 from azure.core.exceptions import AzureError
 from azure.eventhub.exceptions import EventHubError
 
+from consumers.inputs.amqp_body import body_of
 from consumers.inputs.checkpoint_store import CheckpointLost
 from consumers.inputs.eventhub_client import (
     explain_refusal,
@@ -214,7 +215,7 @@ class Receiver:
     async def _process(self, owned: OwnedPartition, events: Sequence[EventData]) -> None:
         owned.advance()
         messages: list[Message] = []
-        unreadable: list[Position] = []
+        rejected: list[tuple[Position, Reject]] = []
         last: StreamOffset | None = None
         for event in events:
             offset = _offset_of(event)
@@ -223,9 +224,9 @@ class Receiver:
                 continue
             last = offset
             position = Position(owned.name, offset.sequence_number)
-            body = _body_of(event)
-            if body is None:
-                unreadable.append(position)
+            body = body_of(event)
+            if isinstance(body, Reject):
+                rejected.append((position, body))
             else:
                 messages.append(Message(body, position, offset.enqueued))
         if last is None:
@@ -236,8 +237,8 @@ class Receiver:
         self._processing.add(task)
         task.add_done_callback(self._on_task_done)
         await asyncio.shield(task)
-        for position in unreadable:
-            await self._pipeline.reject(position, Reject("body is not binary", b""))
+        for position, reject in rejected:
+            await self._pipeline.reject(position, reject)
         tracker.done()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
@@ -388,11 +389,3 @@ class Receiver:
 
 def _offset_of(event: EventData) -> StreamOffset:
     return StreamOffset(event.sequence_number or 0, event.offset or "", event.enqueued_time)
-
-
-def _body_of(event: EventData) -> bytes | None:
-    """Return a binary body; None for an AMQP value or sequence, which no known sender uses."""
-    try:
-        return b"".join(event.body)  # type: ignore[arg-type] # an iterator of bytes, or a TypeError
-    except TypeError:
-        return None

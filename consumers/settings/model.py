@@ -49,6 +49,12 @@ def visible_secret(secret: SecretStr) -> SecretStr | None:
     return SecretStr(text) if text else None
 
 
+def _stripped_secret(secret: SecretStr) -> SecretStr | None:
+    """Return the secret without surrounding space, as copied from a portal; None if empty."""
+    text = secret.get_secret_value().strip()
+    return SecretStr(text) if text else None
+
+
 def _pem(path: Path) -> Path:
     try:
         if b"CERTIFICATE-----" in path.read_bytes():
@@ -71,6 +77,7 @@ def _container(name: str) -> str:
 
 Seconds = Annotated[float, "seconds"]
 Url = Annotated[str, AfterValidator(checked_url)]
+Secret = Annotated[SecretStr, AfterValidator(_stripped_secret)]
 ApiKey = Annotated[SecretStr, AfterValidator(visible_secret)]
 Texts = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 CidrList = Annotated[
@@ -87,7 +94,7 @@ class _Group(BaseModel):
 class EventHubSettings(_Group):
     """The event hubs that sign-in events come from."""
 
-    connection_string: SecretStr | None = Field(
+    connection_string: Secret | None = Field(
         None, examples=["Endpoint=sb://NAME.servicebus.windows.net/;SharedAccessKeyName=…"]
     )
     """Connection string of the namespace; an emulator's works too. Replaces `NAMESPACE`."""
@@ -113,7 +120,7 @@ class EventHubSettings(_Group):
 class CheckpointSettings(_Group):
     """The blob container for checkpoints and the quarantine."""
 
-    connection_string: SecretStr | None = Field(
+    connection_string: Secret | None = Field(
         None, examples=["DefaultEndpointsProtocol=https;AccountName=…"]
     )
     """Connection string of the storage account. Replaces `ACCOUNT_URL`."""
@@ -132,7 +139,7 @@ class StateSettings(_Group):
 
     dir: Path | None = Field(None, examples=["/var/lib/signinwatch"])
     """Directory of an embedded ledger, for one process on one machine."""
-    connection_string: SecretStr | None = Field(
+    connection_string: Secret | None = Field(
         None, examples=["DefaultEndpointsProtocol=https;AccountName=…"]
     )
     """Connection string of the storage account of a shared ledger. Replaces `ACCOUNT_URL`."""
@@ -206,7 +213,7 @@ class FeedSettings(_Group):
     """Id of the collection."""
     username: str | None = Field(None, examples=["reader"])
     """User name for Basic authentication. Not needed where the password is an API key."""
-    password: SecretStr | None = Field(None, examples=["(an API key)"])
+    password: Secret | None = Field(None, examples=["(an API key)"])
     """Password or API key for Basic authentication."""
     interval: Seconds = Field(HOUR_SECONDS, gt=0)
     """Time between two reads of the feed."""
@@ -283,7 +290,7 @@ class ServiceSettings(_Group):
     is probably the wrong one."""
     instance: str | None = Field(None, examples=["signinwatch-0"])
     """Name of this instance in the health table. Not set: host name and process id."""
-    telemetry: SecretStr | None = Field(None, examples=["InstrumentationKey=…"])
+    telemetry: Secret | None = Field(None, examples=["InstrumentationKey=…"])
     """Connection string of Application Insights. Needs the extra `telemetry`."""
 
 

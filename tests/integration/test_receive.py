@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 import pytest
+from azure.eventhub.amqp import AmqpAnnotatedMessage
 from azure.storage.blob.aio import ContainerClient
 from pydantic import SecretStr
 
@@ -43,6 +45,7 @@ class Taking:
         self.counts = PipelineCounts(exact=False)
         self.bodies: list[bytes] = []
         self.rejected: list[Position] = []
+        self.rejects: list[Reject] = []
         self.tickets: list[BatchTracker] = []
         self.keep_open = False
         self.gate = asyncio.Event()
@@ -60,8 +63,8 @@ class Taking:
             ticket.done()
 
     async def reject(self, position: Position, reject: Reject) -> None:
-        """Note what was not binary."""
-        del reject
+        """Note what has no body of text."""
+        self.rejects.append(reject)
         self.rejected.append(position)
 
 
@@ -131,6 +134,35 @@ async def _receiving(azurite: Azurite, container: str = "") -> AsyncIterator[Set
             await asyncio.gather(running, return_exceptions=True)
             await setup.checkpoints.close()
         assert not setup.failures
+
+
+async def test_bodies_in_every_form_of_amqp(azurite: Azurite) -> None:
+    """Data sections, and values of text or bytes, are read; others are quarantined whole."""
+    bodies: list[dict[str, Any]] = [
+        {"data_body": [b'{"a"', b":1}"]},
+        {"value_body": '{"b":"\u00e9"}'},
+        {"value_body": b'{"c":3}'},
+        {"value_body": {"records": [{"d": b"x", "when": 4}]}},
+        {"value_body": 5},
+        {"sequence_body": [["e", 6], ["f"]]},
+    ]
+    async with _receiving(azurite) as setup:
+        hub = EventHub(HUB, setup.receiver._hub.settings, None, None)
+        async with hub.producer() as producer:
+            batch = await producer.create_batch(partition_id="0")
+            for body in bodies:
+                batch.add(AmqpAnnotatedMessage(**body))
+            await producer.send_batch(batch)
+        await until(lambda: len(setup.taking.rejects) == 3, "all bodies")
+        read = [orjson.loads(body) for body in setup.taking.bodies]
+        assert read == [{"a": 1}, {"b": "\u00e9"}, {"c": 3}]
+        kept = [orjson.loads(reject.body) for reject in setup.taking.rejects]
+        assert kept == [{"records": [{"d": "x", "when": 4}]}, 5, [["e", 6], ["f"]]]
+        assert "AMQP value of type dict" in setup.taking.rejects[0].reason
+        assert [one.number for one in setup.taking.rejected] == [3, 4, 5]
+        (claim,) = setup.receiver.claims.values()
+        assert claim.due() is not None
+        assert "AMQP sequence" in setup.taking.rejects[2].reason
 
 
 async def test_only_what_is_settled_is_checkpointed(azurite: Azurite) -> None:
@@ -309,21 +341,6 @@ async def test_where_tags_cannot_be_forgotten_links_are_made_anew(
         await until(lambda: setup.receiver._client is not client, "another client", 30)
         setup.publish("last")
         await until(lambda: setup.has(151), "what came after", 30)
-
-
-async def test_a_body_that_is_not_binary_is_set_aside(azurite: Azurite) -> None:
-    """It stands in nobody's way."""
-
-    class Odd:
-        sequence_number, offset, enqueued_time, body = 7, "7", None, {"not": "binary"}
-
-    async with _receiving(azurite) as setup:
-        setup.publish("1")
-        await until(lambda: setup.has(1), "the first message")
-        (claim,) = setup.receiver.claims.values()
-        await setup.receiver._process(claim, cast("Any", [Odd()]))
-        assert [one.number for one in setup.taking.rejected] == [7]
-        assert claim.due() is not None
 
 
 def _tags(client: Any) -> int:

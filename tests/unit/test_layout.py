@@ -26,6 +26,7 @@ EDGES = {
     },
     "azure": {
         "consumers/wiring/azure.py",
+        "consumers/inputs/amqp_body.py",
         "consumers/inputs/checkpoint_store.py",
         "consumers/inputs/checkpoint_container.py",
         "consumers/inputs/eventhub_client.py",

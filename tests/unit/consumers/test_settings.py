@@ -146,3 +146,19 @@ def test_a_key_that_changes_while_it_is_read_is_noticed(
     assert changed is not None
     assert changed.crowdsec.api_key is not None
     assert changed.crowdsec.api_key.get_secret_value() == key.read_text("utf-8")
+
+
+def test_secrets_lose_the_space_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they come from a portal or a mounted file; one of space alone is none."""
+    for name in ("EVENTHUB", "CHECKPOINT", "STATE"):
+        monkeypatch.setenv(f"SIGNINWATCH_{name}__CONNECTION_STRING", " a text \r\n")
+    monkeypatch.setenv("SIGNINWATCH_FEEDS__A__PASSWORD", "a pass word\n")
+    monkeypatch.setenv("SIGNINWATCH_SERVICE__TELEMETRY", " \n")
+    settings = load_settings()
+    groups = (settings.eventhub, settings.checkpoint, settings.state)
+    secrets = [group.connection_string for group in groups]
+    assert [secret and secret.get_secret_value() for secret in secrets] == ["a text"] * 3
+    password = settings.feeds["a"].password
+    assert password is not None
+    assert password.get_secret_value() == "a pass word"
+    assert settings.service.telemetry is None
