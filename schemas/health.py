@@ -38,6 +38,7 @@ class Problem(StrEnum):
     FEED_REFUSED = "feed-refused"
     FEED_STALE = "feed-stale"
     FEED_DISBELIEVED = "feed-disbelieved"
+    FEED_GAP = "feed-gap"
     REPLICA_REFUSED = "replica-refused"
     REPLICA_STALE = "replica-stale"
     INDICATORS_HELD_BACK = "indicators-held-back"
@@ -53,6 +54,7 @@ DEGRADED_ONLY = frozenset(
         Problem.FEED_REFUSED,
         Problem.FEED_STALE,
         Problem.FEED_DISBELIEVED,
+        Problem.FEED_GAP,
         Problem.REPLICA_REFUSED,
         Problem.REPLICA_STALE,
         Problem.INDICATORS_HELD_BACK,

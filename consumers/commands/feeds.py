@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,10 @@ class FeedReport:
     skipped: dict[str, int]
     problem: str | None
     detail: str
+    samples: dict[str, str] = field(default_factory=dict)
+    """One skipped object for each reason."""
+    notes: list[str] = field(default_factory=list)
+    """What is wrong with the server's paging."""
 
     def as_row(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -120,6 +124,8 @@ class FeedReport:
             "ok": self.problem is None,
             "trouble": self.problem,
             "detail": self.detail,
+            "samples": self.samples,
+            "notes": self.notes,
         }
 
 
@@ -259,9 +265,11 @@ def _of_feed(
         state.synced,
         store.count_valid(name, now),
         done.fresh if done is not None else None,
-        dict(done.skipped) if done is not None else state.skipped,
+        dict(done.skipped.counts) if done is not None else state.skipped,
         problem,
         detail,
+        samples=done.skipped.samples if done is not None else state.samples,
+        notes=list(done.notes) if done is not None else state.notes,
     )
 
 

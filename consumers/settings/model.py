@@ -64,6 +64,17 @@ def _pem(path: Path) -> Path:
     raise ValueError("must be a readable file of PEM certificates")
 
 
+def _access(text: str) -> str:
+    """Check how a feed's password is sent."""
+    kind, _, name = text.strip().partition(":")
+    kind, name = kind.strip().lower(), name.strip()
+    if kind == "header" and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
+        return f"header:{name}"
+    if kind in ("basic", "bearer") and not name:
+        return kind
+    raise ValueError("must be basic, bearer or header:NAME")
+
+
 def _network(text: str) -> str:
     return str(ip_network(text, strict=False))
 
@@ -215,12 +226,19 @@ class FeedSettings(_Group):
     """User name for Basic authentication. Not needed where the password is an API key."""
     password: Secret | None = Field(None, examples=["(an API key)"])
     """Password or API key for Basic authentication."""
+    auth: Annotated[str, AfterValidator(_access)] = Field("basic", examples=["header:X-Api-Key"])
+    """How the password is sent: `basic` with the user name, `bearer` as a token, or `header:NAME`
+    in a header of that name."""
+    client_certificate: Annotated[FilePath, AfterValidator(_pem)] | None = Field(
+        None, examples=["/run/secrets/feed.pem"]
+    )
+    """PEM file with a client certificate and its private key, unencrypted."""
     interval: Seconds = Field(HOUR_SECONDS, gt=0)
     """Time between two reads of the feed."""
     min_confidence: Annotated[int, "STIX confidence"] = Field(0, ge=0, le=100)
     """Indicators with less confidence are ignored. Indicators without a confidence are used."""
-    max_age: Seconds | None = Field(None, gt=0, examples=["2592000"])
-    """How long an indicator without an end date is valid. Not set: until it is revoked."""
+    max_age: Seconds = Field(365 * DAY_SECONDS, gt=0)
+    """How long an indicator without an end date is valid, from its last change."""
     widest: Annotated[int, "prefix length"] = Field(16, ge=8, le=32)
     """Shortest prefix of an IPv4 network that the feed may name; twice that for IPv6. Wider
     networks of the feed are ignored and reported."""

@@ -7,7 +7,7 @@ import math
 import ssl
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -28,7 +28,8 @@ _NOT_CONNECTED = (
     aiohttp.ClientHttpProxyError,
 )
 """Errors of a request that was definitely not sent: no connection, or refused by a proxy."""
-KEPT_HEADERS = ("content-type", "date", "x-taxii-date-added-first", "x-taxii-date-added-last")
+KEPT_HEADERS = ("content-type", "date", "location", "x-taxii-date-added-last")
+MAX_HEADER_LENGTH = 1_000
 MAX_HTTP_RETRY_AFTER_SECONDS = 30.0
 """A longer Retry-After is capped, so that no header can pause a source for a day."""
 
@@ -77,7 +78,28 @@ def _connection_error(error: Exception) -> SourceUnavailable:
 
 def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     headers = response.headers
-    return {name: headers[name][:200] for name in KEPT_HEADERS if name in headers}
+    return {name: headers[name][:MAX_HEADER_LENGTH] for name in KEPT_HEADERS if name in headers}
+
+
+class Trust(NamedTuple):
+    """The certificates of a client."""
+
+    ca_bundle: Path | None = None
+    """PEM file of certificate authorities; None for the operating system's."""
+    client_certificate: Path | None = None
+    """PEM file with a certificate and its private key that identify this client."""
+
+    def context(self) -> ssl.SSLContext | bool:
+        """Return the TLS context; True for the default one."""
+        if self.ca_bundle is None and self.client_certificate is None:
+            return True
+        context = ssl.create_default_context(cafile=self.ca_bundle)
+        if self.client_certificate is not None:
+            context.load_cert_chain(self.client_certificate)
+        return context
+
+
+DEFAULT_TRUST = Trust()
 
 
 class HttpClient:
@@ -96,7 +118,7 @@ class HttpClient:
         largest_body: int,
         proxies: bool,
         now: Clock,
-        ca_bundle: Path | None = None,
+        trust: Trust = DEFAULT_TRUST,
         idle: float | None = None,
         longest_wait: float = MAX_HTTP_RETRY_AFTER_SECONDS,
     ) -> None:
@@ -113,7 +135,7 @@ class HttpClient:
         self._connections = connections
         self._largest_body = largest_body
         self._proxies = proxies
-        self._ca_bundle = ca_bundle
+        self._trust = trust
         self._now = now
         self._longest_wait = longest_wait
         self._session: aiohttp.ClientSession | None = None
@@ -184,19 +206,11 @@ class HttpClient:
             parts.append(part)
         return b"".join(parts)
 
-    def _tls_verification(self) -> ssl.SSLContext | bool:
-        """Return the trusted certificate authorities: the system's, and the configured bundle's."""
-        if self._ca_bundle is None:
-            return True
-        return ssl.create_default_context(cafile=self._ca_bundle)
-
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, ssl=self._tls_verification()
-                ),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._trust.context()),
                 trust_env=self._proxies,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

@@ -24,9 +24,9 @@ from consumers.sources.feeds.guard import FeedGuard
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
 from consumers.sources.feeds.matcher import FeedMatcher
-from consumers.sources.feeds.presets import feed_plans
+from consumers.sources.feeds.presets import USER, feed_plans
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
-from consumers.sources.http import HttpClient
+from consumers.sources.http import HttpClient, Trust
 from consumers.sources.taxii.client import TaxiiClient
 from schemas import metrics as m
 from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
@@ -74,6 +74,7 @@ def _client(
     *,
     timeout: float = PAGE_TIMEOUT_SECONDS,
     largest: int = MAX_PAGE_BYTES,
+    client_certificate: Path | None = None,
 ) -> HttpClient:
     return HttpClient(
         headers={"User-Agent": f"signinwatch/{version('signinwatch')}", **headers},
@@ -82,23 +83,34 @@ def _client(
         largest_body=largest,
         proxies=not is_loopback(url),
         now=WallClock(),
-        ca_bundle=settings.ca_bundle,
+        trust=Trust(settings.ca_bundle, client_certificate),
         idle=IDLE_TIMEOUT_SECONDS,
         longest_wait=MAX_SOURCE_RETRY_AFTER_SECONDS,
     )
 
 
 def _authorization(plan: FeedPlan) -> dict[str, str]:
-    """Return the header for Basic authentication (RFC 7617)."""
-    if plan.password is None:
+    """Return the header that authenticates: Basic (RFC 7617), Bearer (RFC 6750) or the feed's own.
+
+    Some servers take a user name alone as the key, and some any user name.
+    """
+    password = "" if plan.password is None else plan.password.get_secret_value()
+    kind, _, name = plan.auth.partition(":")
+    if kind == "header":
+        return {name: password}
+    if kind == "bearer":
+        return {"Authorization": f"Bearer {password}"}
+    if plan.password is None and plan.username is None:
         return {}
-    pair = f"{plan.username}:{plan.password.get_secret_value()}"
+    pair = f"{plan.username or USER}:{password}"
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[TaxiiClient, HttpClient]:
     """Return the client of a feed, and the HTTP client with its password."""
-    http = _client(settings, plan.url, _authorization(plan))
+    http = _client(
+        settings, plan.url, _authorization(plan), client_certificate=plan.client_certificate
+    )
     client = TaxiiClient(
         http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size
     )

@@ -13,7 +13,7 @@ from consumers.enrichment.paid_lookup import AddressLease, Lifetimes, PaidLookup
 from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.api import MAX_LOOKUP_RESPONSE_BYTES, CrowdSecApi
-from consumers.sources.http import HttpClient
+from consumers.sources.http import HttpClient, Trust
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -86,7 +86,7 @@ def make_source(settings: Settings) -> CrowdSecApi | None:
         largest_body=MAX_LOOKUP_RESPONSE_BYTES,
         proxies=not is_loopback(crowdsec.url),
         now=WallClock(),
-        ca_bundle=settings.ca_bundle,
+        trust=Trust(settings.ca_bundle),
     )
     return CrowdSecApi(http, crowdsec.url, crowdsec.batch_size)
 

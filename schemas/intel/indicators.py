@@ -16,6 +16,14 @@ from schemas.values import clean_text
 MALICIOUS_CONFIDENCE = 50
 """Minimum confidence for an indicator of malicious activity to count as malicious."""
 _BENIGN = frozenset({"benign", "safe"})
+_NO_WORD = frozenset({"known", "unknown"})
+"""CrowdSec's reputations of addresses about which it says nothing bad."""
+_SCANNER = "scanner:"
+_FALSE_POSITIVES = (
+    _SCANNER, "cdn:", "seo:", "crawler:", "dns:", "ip:", "msp:", "mail:", "monitoring:",
+    "webhook:", "cert:", "ssl:", "ai:", "proxy:icloud-private-relay",
+)  # fmt: skip
+"""Begin of CrowdSec's names for addresses that only seem bad; its feed has them among labels."""
 DECISIVE = _BENIGN | {"malicious", "malicious-activity"}
 """Labels and types by which :func:`reputation_of` decides."""
 
@@ -35,6 +43,7 @@ class WhySkipped(StrEnum):
     NOT_PUBLIC = "address is not public"
     TOO_WIDE = "network is too wide"
     TOO_MANY = "pattern names too many addresses"
+    FROM_FUTURE = "dated in the future; used as of the server's time"
     BEYOND_LIMIT = "more indicators than can be held"
 
 
@@ -110,8 +119,11 @@ def reputation_of(indicator: Indicator, least_confidence: int = 0) -> Reputation
     labels = {label.lower() for label in indicator.labels}
     types = {kind.lower() for kind in indicator.types} or labels  # STIX 2.0 has the types there
     bad = "malicious-activity" in types or "malicious" in labels
-    if not bad and ("benign" in types or labels & _BENIGN):
+    scanner = any(label.startswith(_SCANNER) for label in labels)
+    if not bad and ("benign" in types or labels & _BENIGN or scanner):
         return Reputation.BENIGN
+    if not bad and labels & _NO_WORD and "suspicious" not in labels:
+        return Reputation.UNKNOWN
     confidence = indicator.confidence
     if confidence is not None and confidence < least_confidence:
         return Reputation.UNKNOWN
@@ -129,10 +141,14 @@ def confidence_word(confidence: int | None) -> str | None:
 
 def verdict_of(feed: str, key: str, indicator: Indicator, least_confidence: int = 0) -> Verdict:
     """Return the verdict of a feed on an address that *key* names or contains."""
+    excuses = tuple(
+        label for label in indicator.labels if label.lower().startswith(_FALSE_POSITIVES)
+    )
     intel = Intel(
         raw_reputation=reputation_of(indicator).value,
         confidence=confidence_word(indicator.confidence),
-        classifications=indicator.labels,
+        classifications=tuple(label for label in indicator.labels if label not in excuses),
+        false_positives=excuses,
         ip_range=key if "/" in key else None,
         indicator=_evidence(key, indicator),
     )

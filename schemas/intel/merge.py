@@ -29,7 +29,8 @@ class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Sources that know the address, most severe first; all sources if none knows it."""
     address_class: AddressClass
     false_positive: bool
-    """True if a source that rates addresses excuses this one, and no feed calls it bad."""
+    """True if a source that rates addresses excuses this one, or a feed does that calls it bad, and
+    no other feed calls it bad."""
     intel: Intel
     evidence: dict[str, dict[str, Any]]
     """Details of each source, by name."""
@@ -66,8 +67,16 @@ def merge_verdicts(verdicts: Sequence[Verdict]) -> MergedVerdict:
     ordered = sorted(verdicts, key=lambda verdict: (_BADNESS[verdict.reputation], verdict.listed))
     worst = ordered[0].reputation
     ratings = [verdict for verdict in ordered if not verdict.listed]
-    fed = any(verdict.reputation.bad for verdict in ordered if verdict.listed)
-    excused = any(false_positive(verdict.intel) for verdict in ratings)
+    fed = any(
+        verdict.reputation.bad and not false_positive(verdict.intel)
+        for verdict in ordered
+        if verdict.listed
+    )
+    excused = any(
+        false_positive(verdict.intel)
+        for verdict in ordered
+        if not verdict.listed or verdict.reputation.bad
+    )
     harmless = excused or any(verdict.reputation is Reputation.BENIGN for verdict in ratings)
     if fed and harmless and worst is Reputation.MALICIOUS:
         worst = Reputation.SUSPICIOUS

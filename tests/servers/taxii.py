@@ -48,6 +48,7 @@ def indicator(value: str, **more: Any) -> dict[str, Any]:
         "pattern": pattern,
         "pattern_type": "stix",
         "valid_from": "2026-01-01T00:00:00Z",
+        "valid_until": "2100-01-01T00:00:00Z",
         "indicator_types": ["malicious-activity"],
         "confidence": 80,
         **more,

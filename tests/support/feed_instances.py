@@ -169,7 +169,7 @@ class Instance:
 
     async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield pages; a process may end when an answer came and is not stored."""
-        async with aclosing(self.taxii.pages(cursor)) as pages:  # type: ignore[type-var]
+        async with aclosing(self.taxii.pages(cursor)) as pages:
             async for page in pages:
                 self._perhaps_die(RESTART)
                 yield page

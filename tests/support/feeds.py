@@ -80,6 +80,8 @@ class Source:
     def __init__(self) -> None:
         self.pages_left: list[list[object]] = []
         self.failure: Exception | None = None
+        self.date = 4_000_000_000.0
+        self.notes: tuple[str, ...] = ()
         self.runs = 0
         self.cursors: list[Cursor] = []
         self.closed = False
@@ -91,7 +93,7 @@ class Source:
         while self.pages_left:
             objects = self.pages_left.pop(0)
             more = bool(self.pages_left) or self.failure is not None
-            yield FeedPage(objects, Cursor(next=f"{self.runs}"), more)
+            yield FeedPage(objects, Cursor(next=f"{self.runs}"), more, self.date, self.notes)
         if self.failure is not None:
             raise self.failure
 

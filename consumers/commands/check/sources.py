@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from consumers.commands.console import counted
+from consumers.sources.feeds.conversion import converted
 from consumers.sources.feeds.presets import feed_plans
 from consumers.wiring.local_sources import make_download, make_taxii
 from consumers.wiring.sentinel import make_upload
@@ -37,11 +39,16 @@ def _feed(settings: Settings, plan: FeedPlan) -> Callable[[], Awaitable[str]]:
         client, _ = make_taxii(settings, plan)
         try:
             found = await client.probe()
+            if not found.can_read:
+                raise FeedFailed("the server denies this user read access", refused=True)
+            page = await client.first_page()
         finally:
             await client.close()
-        if not found.can_read:
-            raise FeedFailed("the server denies this user read access", refused=True)
-        return f"collection {found.title or plan.collection} is readable"
+        indicators = converted(page.objects, date=page.date)[0]
+        return (
+            f"collection {found.title or plan.collection} is readable; of the first "
+            f"{counted(len(page.objects), 'object')}, {len(indicators):,} name addresses"
+        )
 
     return action
 

@@ -61,6 +61,10 @@ class FeedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The last step that all instances agree on: steps after it may be read again by another."""
     skipped: dict[str, int] = {}
     """Skipped objects, by reason."""
+    samples: dict[str, str] = {}
+    """One skipped object for each reason."""
+    notes: list[str] = []
+    """What is wrong with the server's paging, by the last page."""
 
 
 _state = msgspec.msgpack.Decoder(FeedState)

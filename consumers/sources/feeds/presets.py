@@ -17,6 +17,7 @@ from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pydantic import SecretStr
 
@@ -57,13 +58,16 @@ class FeedPlan:
     name: str
     url: str
     collection: str
-    username: str
+    username: str | None
     password: SecretStr | None
     filters: Mapping[str, str]
     interval: float
     page_size: int
     rules: FeedRules
     to_sentinel: bool
+    auth: str
+    """``basic``, ``bearer`` or ``header:NAME``."""
+    client_certificate: Path | None
 
     @property
     def identity(self) -> str:
@@ -104,11 +108,13 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
         raise ConfigurationError(f"{prefix}__COLLECTION: not set; set it to a collection id")
     if settings.url is None and settings.password is None:
         raise ConfigurationError(f"{prefix}__PASSWORD: not set; set it to the API key")
+    if settings.auth != "basic" and settings.password is None:
+        raise ConfigurationError(f"{prefix}__PASSWORD: not set; {prefix}__AUTH sends it")
     return FeedPlan(
         name=low,
         url=url,
         collection=collection,
-        username=settings.username or USER,
+        username=settings.username,
         password=settings.password,
         filters=preset.filters if preset else {},
         interval=settings.interval,
@@ -120,4 +126,6 @@ def _plan(name: str, settings: FeedSettings) -> FeedPlan:
             from_created=preset is not None and preset.from_created,
         ),
         to_sentinel=settings.to_sentinel,
+        auth=settings.auth,
+        client_certificate=settings.client_certificate,
     )

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from consumers.sources.feeds.conversion import SyncResult, converted
+from consumers.sources.feeds.conversion import Skipped, SyncResult, converted
 from consumers.sources.feeds.indicator_store import FeedState
 from consumers.sources.feeds.snapshot import (
     FULL_PART_INDICATORS,
@@ -137,6 +137,7 @@ class FeedSync:
                 self._followed = now
                 await self.follow()
             self._status.report_age(self.state.synced)
+            self._status.report_gap(self.state.notes)
             self._status.report_disbelieved(self._feeds.disbelieved.get(self.name))
             if now >= self._status.next_sync:
                 await self.sync()
@@ -215,13 +216,16 @@ class FeedSync:
     def _apply_page(self, page: FeedPage) -> None:
         rules = self._feeds.rules.get(self.name)
         indicators, lapsed, skipped = converted(
-            page.objects, from_created=rules is not None and rules.from_created
+            page.objects,
+            date=page.date,
+            from_created=rules is not None and rules.from_created,
         )
         if lapsed:
             known = self._store.known(self.name, [indicator.id for indicator in lapsed])
             known |= {indicator.id for indicator in indicators}
             indicators += [indicator for indicator in lapsed if indicator.id in known]
         fresh = self._within_limit(self._store.fresh(self.name, indicators), skipped)
+        self.last.notes |= dict.fromkeys(page.notes)
         before, now = self.state, self._now()
         state = replace(
             before,
@@ -232,7 +236,9 @@ class FeedSync:
             published=before.published if self._snapshots is not None else before.steps + 1,
             synced=before.synced if page.more else now,
             changed=now if fresh else before.changed,
-            skipped=dict(Counter(before.skipped) + skipped),
+            skipped=dict(Counter(before.skipped) + skipped.counts),
+            samples=before.samples | skipped.samples,
+            notes=list(self.last.notes),
         )
         self._apply([(state.steps, fresh)], state)
         self._unpublished += len(fresh)
@@ -240,16 +246,16 @@ class FeedSync:
         self.last.objects += len(page.objects)
         self.last.fresh += len(fresh)
         self.last.withdrawn += sum(indicator.withdrawn for indicator in fresh)
-        self.last.skipped += skipped
+        self.last.skipped.update(skipped)
 
-    def _within_limit(self, fresh: list[Indicator], skipped: Counter[str]) -> list[Indicator]:
+    def _within_limit(self, fresh: list[Indicator], skipped: Skipped) -> list[Indicator]:
         """Skip new indicators beyond the limit. New versions of known indicators always fit."""
         room = max(0, self._max_indicators - self._size)
         if len(fresh) <= room:
             return fresh
         known = self._store.known(self.name, [indicator.id for indicator in fresh])
         new = [indicator for indicator in fresh if indicator.id not in known]
-        skipped[WhySkipped.BEYOND_LIMIT.value] += len(new[room:])
+        skipped.counts[WhySkipped.BEYOND_LIMIT.value] += len(new[room:])
         return [*(indicator for indicator in fresh if indicator.id in known), *new[:room]]
 
     def _apply(self, steps: Iterable[tuple[int, Iterable[Indicator]]], state: FeedState) -> None:

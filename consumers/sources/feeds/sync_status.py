@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.health import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schemas.errors import FeedFailed
     from schemas.health import HealthReporter
@@ -60,6 +60,15 @@ class SyncStatus:
         if why is not None:
             detail = f"{why}; ask the provider to remove it"
             self._health.report(Problem.FEED_DISBELIEVED, detail, part=self._name)
+
+    def report_gap(self, notes: Sequence[str]) -> None:
+        """Report what was worked around in the server's paging, or that it is over."""
+        if notes:
+            self._health.report(
+                Problem.FEED_GAP, f"{self._name}: {'; '.join(notes)}", part=self._name
+            )
+        else:
+            self._health.resolve(Problem.FEED_GAP, part=self._name)
 
     def report_age(self, synced: float | None) -> None:
         """Report or resolve a stale feed; *synced* is the time of the last complete read.

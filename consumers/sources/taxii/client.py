@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 import stamina
@@ -14,6 +15,7 @@ from consumers.sources.taxii.requests import (
     ConnectionLost,
     Envelope,
     NextRefused,
+    PageRefused,
     ServerBusy,
     TaxiiRequests,
 )
@@ -21,7 +23,7 @@ from schemas.errors import FeedFailed
 from schemas.values import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from consumers.sources.http import HttpClient
 
@@ -72,7 +74,12 @@ class TaxiiClient:
         body = await _with_retry(self._requests.collection)
         return Collection(clean_text(body.get("title"), 200), body.get("can_read") is not False)
 
-    async def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
+    async def first_page(self) -> FeedPage:
+        """Return the first page of the collection; FeedFailed like :meth:`pages`."""
+        async with aclosing(self.pages(Cursor())) as pages:
+            return await anext(pages)
+
+    async def pages(self, cursor: Cursor) -> AsyncGenerator[FeedPage]:
         """Yield the pages from *cursor* to the current end of the collection.
 
         The next page is requested when the caller resumes the iteration. The caller must store each
@@ -93,12 +100,18 @@ class TaxiiClient:
             except NextRefused as error:
                 run.go_back(error, 1)
                 continue
+            except PageRefused:
+                if not run.shrink():
+                    raise
+                self._page_size = run.limit
+                continue
             except ServerBusy:
                 self._unused = run.cursor()
                 raise
             run.take(envelope, self._now())
             more = envelope.more
-            yield FeedPage(envelope.objects, run.cursor(), more)
+            date = self._now() if envelope.date is None else envelope.date
+            yield FeedPage(envelope.objects, run.cursor(), more, date, tuple(run.notes))
             run.check(envelope)
 
     async def close(self) -> None:

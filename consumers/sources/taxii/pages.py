@@ -39,8 +39,14 @@ OVERLAP_SECONDS = 1.0
 OVERLAP_BY_DATE_SECONDS = 3_600.0
 """The same without a known position: objects may become visible after they were added."""
 GRAIN_SECONDS = 0.000_001
+SMALLER_PAGES = (1_000, 100)
+"""Objects per page after a page was refused; the next one that is smaller."""
 SMALL_PAGE_OBJECTS = 100
 """Objects per page after a page was too large."""
+MAX_SECONDS_AHEAD = 60.0
+"""How far a server's time may be ahead of its own clock, which has whole seconds."""
+GAP = "a page is full of objects added at one time and has no cursor: some may be missing"
+FUTURE = "times of the server are ahead of its own clock; its clock is used instead"
 MAX_STALE_PAGES = 3
 """Consecutive pages without a new object although the server announces more."""
 MAX_EMPTY_PAGES = 2
@@ -72,6 +78,10 @@ class FeedPage:
     objects: list[object]
     cursor: Cursor
     more: bool
+    date: float
+    """The server's clock, else ours, in seconds since the epoch: nothing was added after it."""
+    notes: tuple[str, ...] = ()
+    """What is wrong with the server's paging, and was worked around."""
 
 
 @dataclass(slots=True)
@@ -113,6 +123,8 @@ class CollectionRead:
         self._brought = cursor.began is not None
         """True if this run has returned objects, possibly before a restart of the process."""
         self._ended: Cursor | None = None
+        self.notes: dict[str, None] = {}
+        """What is wrong with the paging of the last page, and was worked around."""
         self._stuck = False
         """The server announces more objects, but gives no way to request them."""
         self._used_up = False
@@ -178,10 +190,12 @@ class CollectionRead:
         self.pages += 1
         self._objects += len(page.objects)
         self._brought = self._brought or bool(page.objects)
+        self.notes = {}
+        date = now if page.date is None else page.date
         if page.last is not None:
-            self._seen = later(self._seen, page.last)
+            self._seen = later(self._seen, self._believed(page.last, date))
         if self._began is None:
-            self._began = iso_of(now if page.date is None else page.date)
+            self._began = iso_of(date)
         if not page.more:
             self._ended = self._end(page)
         elif page.next is not None:
@@ -189,10 +203,25 @@ class CollectionRead:
             self._next = page.next
         elif page.last is not None:
             self._added_after = self._behind(page.last)
+            if self._added_after == exactly(page.last):
+                self.notes[GAP] = None
             self._next = None
             self._kept = False
         else:
             self._stuck = True  # the cursor stays, so that the next run retries this page
+
+    def shrink(self) -> bool:
+        """Ask for smaller pages; return False if they cannot be smaller."""
+        smaller = next((size for size in SMALLER_PAGES if size < self.limit), None)
+        self.limit = smaller or self.limit
+        return smaller is not None
+
+    def _believed(self, last: str, date: float) -> str:
+        """Return a position, but none in the future: a later run would begin after all objects."""
+        if later(iso_of(date + MAX_SECONDS_AHEAD), last) != last:
+            return last
+        self.notes[FUTURE] = None
+        return iso_of(date) or last
 
     def _behind(self, last: str) -> str:
         """Return the filter for the page after *last*, the timestamp of the page's last object.
@@ -226,8 +255,9 @@ class CollectionRead:
         if not page.more:
             return
         if self._stuck:
+            cursor = "a cursor that is not text, or is too long" if page.bad_next else "no way"
             raise FeedFailed(
-                "announces more objects, but gives no way to request them", refused=True
+                f"announces more objects, but gives {cursor} to request them", refused=True
             )
         new = self._versions.add(page.objects)
         repeated = page.next is not None and hash(page.next) in self._cursors

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 from consumers.sources.http import ResponseTooLarge
 from schemas.errors import FeedFailed, SourceUnavailable
@@ -29,7 +29,9 @@ MEDIA_TYPE_UNVERSIONED = "application/taxii+json"
 MAX_NEXT_LENGTH = 4_096
 """Characters of a cursor. Servers do not accept much longer URLs."""
 
-_MAYBE_WITHOUT_SLASH = frozenset({301, 308, 404})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAGE_TOO_LARGE = frozenset({400, 413, 422})
+"""Statuses with which servers refuse a limit (some have no status of their own for it)."""
 _NEXT_REFUSED = frozenset({400, 404, 410})
 _BUSY_STATUSES = frozenset({429, 503})
 _EXACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,20})?Z")
@@ -57,6 +59,10 @@ class NextRefused(FeedFailed):
     """The server refuses a cursor that it issued before."""
 
 
+class PageRefused(FeedFailed):
+    """The server refuses the request, perhaps because of the number of objects in a page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A page (TAXII 2.1 section 3.7) with the paging information from its headers."""
@@ -68,6 +74,8 @@ class Envelope:
     """X-TAXII-Date-Added-Last as sent by the server, if it is a valid time."""
     date: float | None
     """The server's clock, in seconds since the epoch."""
+    bad_next: bool = False
+    """The server sent a cursor that is not text, or too long. ``next`` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +107,36 @@ class TaxiiRequests:
 
     async def objects(self, query: Mapping[str, str]) -> Envelope:
         """GET a page of objects."""
-        reply = _checked(await self._get_either_path("/objects", query), with_next="next" in query)
-        return _envelope(_object(reply), reply.headers)
+        reply = await self._get_either_path("/objects", query)
+        if reply.status in _PAGE_TOO_LARGE and not ("next" in query and reply.status == 400):
+            text = _REFUSED.get(reply.status, f"refuses the request (HTTP {reply.status})")
+            raise PageRefused(text, refused=True)
+        return _envelope(_object(_checked(reply, with_next="next" in query)), reply.headers)
 
     async def _get_either_path(self, resource: str, query: Mapping[str, str]) -> HttpResponse:
-        """GET the path with a trailing slash, as TAXII requires; if that fails, without it."""
-        known = self._endings.get(resource)
-        if known is not None:
-            return await self._get_negotiated(f"{resource}{known}", query)
-        reply = await self._get_negotiated(f"{resource}/", query)
-        ending = "/"
-        if reply.status in _MAYBE_WITHOUT_SLASH:
-            without = await self._get_negotiated(resource, query)
-            if without.status not in _MAYBE_WITHOUT_SLASH:
-                reply, ending = without, ""
+        """GET the path with a trailing slash, as TAXII requires; if that fails, without it.
+
+        A redirect is followed only if it leads to the same URL with or without its slash.
+        """
+        ending = self._endings.get(resource, "/")
+        reply = await self._get_negotiated(f"{resource}{ending}", query)
+        other = "" if ending else "/"
+        if self._leads_to(reply, f"{resource}{ending}", f"{resource}{other}") or (
+            reply.status == 404 and resource not in self._endings
+        ):
+            with_other = await self._get_negotiated(f"{resource}{other}", query)
+            if with_other.status not in (*_REDIRECTS, 404):
+                reply, ending = with_other, other
         if reply.status == 200:
             self._endings[resource] = ending
         return reply
+
+    def _leads_to(self, reply: HttpResponse, requested: str, other: str) -> bool:
+        """Return True for a redirect from a resource to another."""
+        if reply.status not in _REDIRECTS:
+            return False
+        target = urljoin(f"{self._path}{requested}", reply.headers.get("location", ""))
+        return target.partition("?")[0] == f"{self._path}{other}"
 
     async def _get_negotiated(self, resource: str, query: Mapping[str, str]) -> HttpResponse:
         """GET with the media type that works; after a 406, once with the alternative."""
@@ -149,7 +170,7 @@ def _checked(reply: HttpResponse, *, with_next: bool) -> HttpResponse:
         raise ConnectionLost(
             f"has an internal error (HTTP {status})", retry_after=reply.retry_after
         )
-    if 300 <= status < 400:
+    if status in _REDIRECTS:
         raise FeedFailed("redirects; set the final URL", refused=True)
     text = _REFUSED.get(status, f"refuses the request (HTTP {status})")
     raise FeedFailed(text, refused=True)
@@ -193,17 +214,26 @@ def _envelope(body: Mapping[str, Any], headers: Mapping[str, str]) -> Envelope:
         objects = []
     if not isinstance(objects, list):
         raise FeedFailed("sends objects that are not a list", refused=True)
-    cursor = body.get("next") or None
-    if not (cursor is None or (isinstance(cursor, str) and len(cursor) <= MAX_NEXT_LENGTH)):
-        raise FeedFailed("sends a cursor that is not text, or is too long", refused=True)
+    cursor, bad = _cursor(body.get("next"))
+    more = body.get("more")
     last = headers.get("x-taxii-date-added-last")
     return Envelope(
         objects=objects,
-        more=body.get("more") is True,
+        more=more is True or (isinstance(more, str) and more.strip().lower() == "true"),
         next=cursor,
         last=None if parse_time(last) is None else last,
         date=_date(headers.get("date")),
+        bad_next=bad,
     )
+
+
+def _cursor(value: object) -> tuple[str | None, bool]:
+    """Return a cursor, which some servers send as a number, and whether it cannot be used."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and len(value) <= MAX_NEXT_LENGTH:
+        return value or None, False
+    return None, bool(value)
 
 
 def _date(value: str | None) -> float | None:

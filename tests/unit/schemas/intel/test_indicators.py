@@ -146,3 +146,30 @@ def test_a_word_below_the_minimum() -> None:
     """It is unknown by the settings; what the feed itself says is told."""
     word = verdict_of("sekoia", "k", indicator(confidence=40, types=("malicious-activity",)), 41)
     assert (word.reputation, word.intel.raw_reputation) == (Reputation.UNKNOWN, "suspicious")
+
+
+@pytest.mark.parametrize(
+    ("types", "labels", "reputation"),
+    [
+        (("unknown",), ("known", "http:scan"), Reputation.UNKNOWN),
+        (("anomalous-activity",), ("Unknown",), Reputation.UNKNOWN),
+        (("anomalous-activity",), ("suspicious", "known"), Reputation.SUSPICIOUS),
+        (("malicious-activity",), ("known",), Reputation.MALICIOUS),
+        (("anomalous-activity",), ("scanner:legit:shodan",), Reputation.BENIGN),
+        (("malicious-activity",), ("malicious", "scanner:legit:shodan"), Reputation.MALICIOUS),
+        (("anomalous-activity",), (), Reputation.SUSPICIOUS),
+    ],
+)
+def test_crowdsecs_words_mean_in_a_feed_what_they_mean_by_api(
+    types: tuple[str, ...], labels: tuple[str, ...], reputation: Reputation
+) -> None:
+    """Nothing bad is said of an address that is merely known, or a well-known scanner."""
+    assert reputation_of(indicator(types=types, labels=labels)) is reputation
+
+
+def test_crowdsecs_false_positives_are_told_apart() -> None:
+    """As its API does; other labels stay what they are."""
+    labels = ("malicious", "http:scan", "cdn:cloudflare_exit_node", "proxy:icloud-private-relay")
+    intel = verdict_of("crowdsec", "81.2.69.160", indicator(labels=labels)).intel
+    assert intel.classifications == labels[:2]
+    assert intel.false_positives == labels[2:]

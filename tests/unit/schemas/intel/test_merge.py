@@ -298,3 +298,17 @@ def test_the_row_of_a_feeds_word_alone() -> None:
     row = finding(fed(confidence=40))
     assert (row["VerdictTime"], row["ReportUrl"]) == (None, None)
     assert (row["Confidence"], row["Sources"], row["Score"]) == ("medium", ["sekoia"], None)
+
+
+def test_a_feed_that_excuses_its_own_word() -> None:
+    """As the API's does; another feed that calls the address bad is believed."""
+    labels = ("malicious", "cdn:cloudflare_exit_node")
+    own = verdict_of("crowdsec", V4, _indicator(labels=labels))
+    other = verdict_of("sekoia", V4, _indicator(labels=("malicious",)))
+    assert merge_verdicts([own]).false_positive
+    assert not merge_verdicts([own, other]).false_positive
+    assert not merge_verdicts([other]).false_positive
+
+
+def _indicator(labels: tuple[str, ...]) -> Indicator:
+    return Indicator(id="i", modified=5.0, keys=(V4,), types=("malicious-activity",), labels=labels)

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from consumers.settings import FeedSettings
 from consumers.sources.feeds.matcher import FeedRules
-from consumers.sources.feeds.presets import PRESETS, USER, FeedPlan, feed_plans
+from consumers.sources.feeds.presets import PRESETS, FeedPlan, feed_plans
+from schemas.durations import DAY_SECONDS
 from schemas.errors import ConfigurationError
 
 OWN = {"url": "https://taxii.example/root", "collection": "c"}
@@ -27,9 +28,9 @@ def test_a_feed_called_like_a_preset_needs_a_password_alone(name: str) -> None:
     one = plan(name, password="k")
     preset = PRESETS[name.lower()]
     assert (one.name, one.url, one.collection) == (name.lower(), preset.url, preset.collection)
-    assert (one.username, one.password, one.filters) == (USER, SecretStr("k"), preset.filters)
+    assert (one.username, one.password, one.filters) == (None, SecretStr("k"), preset.filters)
     assert (one.interval, one.page_size, one.to_sentinel) == (3_600.0, 2_000, False)
-    assert one.rules == FeedRules(from_created=name == "crowdsec")
+    assert one.rules == FeedRules(longest=365 * DAY_SECONDS, from_created=name == "crowdsec")
 
 
 def test_a_preset_may_be_named() -> None:

@@ -232,7 +232,7 @@ async def test_what_came_is_counted(worlds: Worlds) -> None:
     await world.read([named(A), named(B), domain], [named(A, 1.0, revoked=True), {"type": "x"}])
     done = world.sync.last
     assert (done.pages, done.objects, done.fresh, done.withdrawn) == (2, 5, 3, 1)
-    assert sum(done.skipped.values()) == sum(world.sync.state.skipped.values()) == 2
+    assert sum(done.skipped.counts.values()) == sum(world.sync.state.skipped.values()) == 2
     assert (world.sync.state.steps, world.keys) == (2, {B})
 
 
@@ -247,7 +247,7 @@ async def test_a_version_without_an_address_withdraws(worlds: Worlds) -> None:
     ]
     await world.read(lapsed)
     assert (world.keys, world.store.count(FEED)) == (set(), 1)
-    assert sum(world.sync.last.skipped.values()) == 2
+    assert sum(world.sync.last.skipped.counts.values()) == 2
     await world.read([named(A, 2.0)])
     assert world.keys == {A}
 
@@ -277,9 +277,9 @@ async def test_more_than_fits_is_left_out(worlds: Worlds) -> None:
     world = worlds.open(most=2)
     await world.read([named(A)], [named(B), named(C)])
     assert len(world.keys) == 2
-    assert world.sync.last.skipped == {"more indicators than can be held": 1}
+    assert world.sync.last.skipped.counts == {"more indicators than can be held": 1}
     await world.read([named("81.2.69.1")])
-    assert world.sync.last.skipped == {"more indicators than can be held": 1}
+    assert world.sync.last.skipped.counts == {"more indicators than can be held": 1}
     assert len(world.keys) == 2
 
 
@@ -331,10 +331,10 @@ async def test_an_indicator_that_goes_on_after_a_gap_is_told(worlds: Worlds) -> 
 async def test_an_indicator_that_is_believed_again_is_told(worlds: Worlds) -> None:
     """Where the settings bound the age of endless ones."""
     world = worlds.open(rules=FeedRules(longest=600.0))
-    await world.read([named(A)])
+    await world.read([named(A, valid_until=None)])
     assert not world.feeds.verdicts_of(A, NOW + HOUR)
     world.time = NOW + 2 * HOUR
-    await world.read([named(A, 0.9 * HOUR)])
+    await world.read([named(A, 0.9 * HOUR, valid_until=None)])
     assert world.feeds.verdicts_of(A, NOW + HOUR)
     assert world.told == [{A}, {A}]
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
+from consumers.sources.taxii.client import Cursor, TaxiiClient
 from consumers.sources.taxii.requests import MEDIA_TYPE, MEDIA_TYPE_UNVERSIONED, earlier, exactly
 from tests.servers.loopback import Loopback
 from tests.servers.taxii import (
@@ -74,7 +74,7 @@ async def test_an_empty_run_keeps_its_place() -> None:
     async with reading(TaxiiServer()) as taxii:
         for place in (None, "2025-01-01T00:00:00Z"):
             (only,) = await all_pages(taxii, Cursor(added_after=place))
-            assert only == FeedPage([], Cursor(added_after=place), more=False)
+            assert (only.objects, only.cursor, only.more) == ([], Cursor(added_after=place), False)
 
 
 async def test_without_places_the_next_run_asks_from_an_hour_before_the_first_page() -> None:
@@ -213,15 +213,14 @@ async def test_each_page_is_handed_over_before_the_next_is_asked_for() -> None:
     assert asked == [1, 2, 3]
 
 
-@pytest.mark.parametrize("status", [404, 301, 308])
-async def test_a_path_without_a_slash_is_tried_once_and_remembered(status: int) -> None:
+async def test_a_path_without_a_slash_is_tried_once_and_remembered() -> None:
     """A server that knows the path only so."""
     paths = []
 
     def answer(request: web.Request) -> web.Response:
         paths.append(request.path)
         if request.path.endswith("/"):
-            return web.Response(status=status, headers={"Location": "http://elsewhere.test/"})
+            return web.Response(status=404)
         return page(*some(1))
 
     async with answering(answer) as taxii:

