@@ -39,6 +39,7 @@ class Problem(StrEnum):
     FEED_STALE = "feed-stale"
     FEED_DISBELIEVED = "feed-disbelieved"
     FEED_GAP = "feed-gap"
+    INDICATOR_CAPPED = "indicator-capped"
     REPLICA_REFUSED = "replica-refused"
     REPLICA_STALE = "replica-stale"
     INDICATORS_HELD_BACK = "indicators-held-back"
@@ -55,6 +56,7 @@ DEGRADED_ONLY = frozenset(
         Problem.FEED_STALE,
         Problem.FEED_DISBELIEVED,
         Problem.FEED_GAP,
+        Problem.INDICATOR_CAPPED,
         Problem.REPLICA_REFUSED,
         Problem.REPLICA_STALE,
         Problem.INDICATORS_HELD_BACK,

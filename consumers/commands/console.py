@@ -219,7 +219,14 @@ def feeds_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         skipped = sorted(row["skipped"].items(), key=lambda reason: -reason[1])
         counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped)
-        status = [row["trouble"] or "ok", row["detail"], f"skipped: {counts}" if skipped else ""]
+        undecided = sum(item["decision"] is None for item in row.get("capped", ()))
+        status = [
+            row["trouble"] or "ok",
+            row["detail"],
+            f"skipped: {counts}" if skipped else "",
+            *row.get("notes", ()),
+            f"{counted(undecided, 'indicator')} capped; see --json" if undecided else "",
+        ]
         table.add_row(
             plain(row["feed"]),
             plain((row["synced"] or "never")[:16].replace("T", " ")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from consumers.clock import WallClock
 from consumers.commands import console as screens
+from consumers.commands.feeds_review import capped_rows, refuse_command, release_command
 from consumers.commands.options import state_option
 from schemas.errors import ConfigurationError, FeedFailed
 from schemas.events.times import iso_of
@@ -42,6 +43,10 @@ _NOT_SET = (
 @click.group("feeds")
 def feeds_group() -> None:
     """Read TAXII feeds and the CrowdSec replica; show their status."""
+
+
+feeds_group.add_command(release_command)
+feeds_group.add_command(refuse_command)
 
 
 @feeds_group.command("sync")
@@ -83,7 +88,13 @@ def status_command(config: Path | None, state: Path | None, as_json: bool) -> No
 
     settings = load_settings(config)
     require_local_sources(settings, ())
-    _show(asyncio.run(feeds_status(settings, state)), as_json=as_json)
+
+    async def status() -> list[FeedReport]:
+        reports = await feeds_status(settings, state)
+        capped = await capped_rows(settings, state)
+        return [replace(report, capped=capped.get(report.name, [])) for report in reports]
+
+    _show(asyncio.run(status()), as_json=as_json)
 
 
 def _show(reports: Sequence[FeedReport], *, as_json: bool) -> None:
@@ -112,6 +123,8 @@ class FeedReport:
     """One skipped object for each reason."""
     notes: list[str] = field(default_factory=list)
     """What is wrong with the server's paging."""
+    capped: list[dict[str, Any]] = field(default_factory=list)
+    """Indicators whose findings are capped, or were before a person decided."""
 
     def as_row(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -126,6 +139,7 @@ class FeedReport:
             "detail": self.detail,
             "samples": self.samples,
             "notes": self.notes,
+            "capped": self.capped,
         }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from consumers.enrichment.familiar import FamiliarAddresses
     from consumers.enrichment.history import History
     from consumers.pipeline.stats import PipelineCounts
     from consumers.settings import Settings
@@ -41,6 +42,7 @@ async def warm(
     *state* is a folder, and the kind of clock of a ledger that is made there. Raise
     ConfigurationError for invalid settings, or files that cannot be opened.
     """
+    from consumers.enrichment.familiar import FamiliarAddresses
     from consumers.enrichment.history import History
     from consumers.event_time import advance
     from consumers.inputs.recording import read_recording, require_recording
@@ -56,15 +58,16 @@ async def warm(
     async with AsyncExitStack() as stack:
         ledger = await _opened(settings, *state, stack)
         clock = EventClock()
-        history = History(ledger, clock)
+        history, familiar = History(ledger, clock), FamiliarAddresses(ledger, clock)
         for name in files:
             for message in read_recording(name, lambda read: progress(read, ""), table):
                 decoded = decoder.decode(message.body)
                 advance(clock, decoded, message)
                 counts.decoded(decoded)
-                await _learn(history, decoded, own, counts)
+                await _learn(history, familiar, decoded, own, counts)
                 await history.flush_if_due()
         await history.flush()
+        await familiar.flush()
     summary = {
         "messages": counts.messages,
         "records": counts.records,
@@ -80,7 +83,14 @@ async def warm(
     return summary, counts
 
 
-async def _learn(history: History, decoded: Decoded, own: Networks, counts: PipelineCounts) -> None:
+async def _learn(
+    history: History,
+    familiar: FamiliarAddresses,
+    decoded: Decoded,
+    own: Networks,
+    counts: PipelineCounts,
+) -> None:
+    from schemas.events.outcomes import Outcome
     from schemas.events.ranking_signals import signals_of
 
     read: list[tuple[str, Signals]] = []
@@ -91,6 +101,10 @@ async def _learn(history: History, decoded: Decoded, own: Networks, counts: Pipe
         except ValueError:  # unreadable: a real replay quarantines it
             continue
         read += [(address, signals) for address in signin.addresses if address not in own]
+        time = signin.record_time()
+        if signals.outcome is Outcome.SUCCESS and signals.account and time is not None:
+            for address in signin.addresses:
+                familiar.learn_success(address, signals.account, time.toordinal())
     await history.fetch(read)
     for address, signals in read:
         history.learn(address, signals)

@@ -26,6 +26,13 @@ MAX_LOCATION_ACCOUNTS = 32
 """Accounts stored per location or network; the score does not depend on more."""
 MAX_BAD_ADDRESS_ACCOUNTS = 256
 """Accounts stored per malicious address."""
+MAX_FAMILIAR_ACCOUNTS = 100
+"""Accounts stored per familiar address."""
+FAMILIAR_INDEX = "n|familiar"
+"""The entry that lists the familiar addresses, as a group of them."""
+MAX_FAMILIAR_ADDRESSES = 1_000
+MAX_FAMILIAR_DAYS = 31
+"""Days of successes stored per familiar address."""
 MAX_NAMES = 4
 """User principal names stored per account; a person who marries has two."""
 MAX_COUNTED_ATTEMPTS = 3
@@ -81,12 +88,45 @@ class GroupEntry(msgspec.Struct, array_like=True, gc=False):
     accounts: dict[str, float] = {}
 
 
-Entry = AccountEntry | LocationEntry | GroupEntry
+class FamiliarEntry(msgspec.Struct, array_like=True, gc=False):
+    """Accounts that succeeded from an address, with the first day, and the days of successes.
+
+    Days are ordinals of the calendar.
+    """
+
+    accounts: dict[str, int] = {}
+    days: list[int] = []
+
+    def add(self, account: str, day: int) -> bool:
+        """Add a success; return True if that says something new."""
+        first = self.accounts.get(account)
+        changed = day not in self.days
+        if changed:
+            self.days = sorted((*self.days, day))[-MAX_FAMILIAR_DAYS:]
+            changed = day in self.days
+        if (first is None and len(self.accounts) < MAX_FAMILIAR_ACCOUNTS) or (
+            first is not None and day < first
+        ):
+            self.accounts[account] = day
+            changed = True
+        return changed
+
+    def include(self, other: FamiliarEntry) -> None:
+        """Add what another entry of the same address has."""
+        firsts = self.accounts | {
+            who: min(day, self.accounts.get(who, day)) for who, day in other.accounts.items()
+        }
+        self.accounts = dict(sorted(firsts.items(), key=_value_of)[:MAX_FAMILIAR_ACCOUNTS])
+        self.days = sorted({*self.days, *other.days})[-MAX_FAMILIAR_DAYS:]
+
+
+Entry = AccountEntry | LocationEntry | GroupEntry | FamiliarEntry
 ENTRY_KINDS: dict[str, type[Entry]] = {
     "a": AccountEntry,
     "p": LocationEntry,
     "n": GroupEntry,
     "b": GroupEntry,
+    "k": FamiliarEntry,
 }
 
 
@@ -133,8 +173,9 @@ def merged(key: str, our_body: bytes, their_body: bytes) -> bytes:
         ours.good = dict(sorted((ours.good | first).items(), key=_value_of)[:MAX_LOCATION_ACCOUNTS])
         ours.bad = _latest(ours.bad, theirs.bad, MAX_LOCATION_ACCOUNTS)
     elif isinstance(ours, GroupEntry) and isinstance(theirs, GroupEntry):
-        max_entries = MAX_BAD_ADDRESS_ACCOUNTS if key.startswith("b") else MAX_LOCATION_ACCOUNTS
-        ours.accounts = _latest(ours.accounts, theirs.accounts, max_entries)
+        ours.accounts = _latest(ours.accounts, theirs.accounts, _max_group(key))
+    elif isinstance(ours, FamiliarEntry) and isinstance(theirs, FamiliarEntry):
+        ours.include(theirs)
     return msgspec.msgpack.encode(ours)
 
 
@@ -168,8 +209,12 @@ def without_account(key: str, body: bytes, names: set[str]) -> bytes | None:
 def without_address(key: str, body: bytes, address: str) -> bytes | None:
     """Return an entry without an address; None if nothing is left, or it is unreadable."""
     place = place_of(address, None)
-    if key in (f"p|{place}", f"b|{address}"):
+    if key in (f"p|{place}", f"b|{address}", f"k|{place}"):
         return None
+    if key == FAMILIAR_INDEX:
+        index = msgspec.msgpack.decode(body, type=GroupEntry)
+        index.accounts.pop(place, None)
+        return msgspec.msgpack.encode(index)
     try:
         entry = decoded(key, body)
     except LedgerFailed:
@@ -203,6 +248,12 @@ def _merged_attempts(ours: AttemptCounts, theirs: AttemptCounts) -> AttemptCount
         ],
         max(ours.last, theirs.last),
     )
+
+
+def _max_group(key: str) -> int:
+    if key == FAMILIAR_INDEX:
+        return MAX_FAMILIAR_ADDRESSES
+    return MAX_BAD_ADDRESS_ACCOUNTS if key.startswith("b") else MAX_LOCATION_ACCOUNTS
 
 
 def _value_of(item: tuple[str, float]) -> float:

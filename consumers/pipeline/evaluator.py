@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumers.enrichment.history import History
+    from consumers.enrichment.indicator_review import IndicatorReview
     from consumers.enrichment.local_sources import LocalMatch, LocalSources
     from consumers.pipeline.batch import BatchTracker
     from consumers.pipeline.in_flight import Sighting
@@ -69,7 +70,9 @@ class Evaluator:
         local_sources: LocalSources,
         guard: RecordGuard,
         capacity: CapacityHint,
+        review: IndicatorReview,
     ) -> None:
+        self._review = review
         self._guard = guard
         self._capacity = capacity
         self._judge = judge
@@ -106,9 +109,8 @@ class Evaluator:
             signin, enqueued, _ = sighting
             with self._guard.around(signin):
                 timestamp = event_time_of(signin, enqueued, row_time(now, wall))
-                parts[not self._local_sources.verdicts_of(address, match, timestamp)].append(
-                    sighting
-                )
+                found = self._local_sources.verdicts_of(address, match, timestamp)
+                parts[not self._review.believed(found)].append(sighting)
         return parts
 
     async def evaluate_answered(self, answered: Sequence[Answered]) -> None:
@@ -138,7 +140,7 @@ class Evaluator:
                 fallback = row_time(now, wall)
                 details = signin.details(enqueued=enqueued, fallback_time=fallback)
                 read.append((signin, enqueued, details))
-        await self._history.fetch_bad([address], [details for _, _, details in read])
+        await self._fetch({address: match}, [details for _, _, details in read])
         rows, enqueued_at, aggregates_before = [], [], self._judge.aggregates
         for signin, enqueued, details in read:
             with self._guard.around(signin):
@@ -222,7 +224,7 @@ class Evaluator:
                 *(self._ledger.waiting_for(address, PENDING_BATCH + stay) for address, stay in part)
             )
             people = [signin.details for page in pages for signin in page]
-            await self._history.fetch_bad([address for address, _ in part], people)
+            await self._fetch({address: known[address].match for address, _ in part}, people)
             aggregates_before = self._judge.aggregates
             evaluated: dict[str, list[PendingSignIn]] = {}
             rows: list[FindingRow] = []
@@ -271,7 +273,7 @@ class Evaluator:
         """
         matches = self._local_sources.match(list({address for address, _ in signins}))
         people = [details for address, details in signins if address in matches]
-        await self._history.fetch_bad(matches, people)
+        await self._fetch(matches, people)
         cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
         now, wall = self._clock.now(), datetime.now(UTC)
         aggregates_before, rows = self._judge.aggregates, []
@@ -291,14 +293,28 @@ class Evaluator:
             await self.flush_aggregates(None)
         return matches
 
+    async def _fetch(
+        self, matches: Mapping[str, LocalMatch | None], people: Sequence[Details]
+    ) -> None:
+        """Read what the ledger knows of addresses, of people, and of what feeds say."""
+        await self._history.fetch_bad(matches, people)
+        named = [
+            verdict
+            for address, match in matches.items()
+            if match is not None and match.in_feed
+            for verdict in self._local_sources.verdicts_of(address, match, None)
+        ]
+        if named:
+            await self._review.prepare(named)
+
     def _verdicts(
         self, address: str, details: Details, verdict: Verdict | None, match: LocalMatch | None
     ) -> list[Verdict]:
-        """Return all verdicts on an address that are valid at the time of a sign-in."""
+        """Return all verdicts on an address that hold at the time of a sign-in."""
         verdicts = [] if verdict is None else [verdict]
         if match is not None:
-            verdicts += self._local_sources.verdicts_of(
-                address, match, details.event_time.timestamp()
+            verdicts += self._review.believed(
+                self._local_sources.verdicts_of(address, match, details.event_time.timestamp())
             )
         return verdicts
 
@@ -320,8 +336,16 @@ class Evaluator:
             details.event_time.timestamp(),
             (details.account_object_id or "").lower(),
         )
+        doubt = self._review.doubt(verdicts, details.event_time.toordinal())
         return self._judge.judge(
-            details, address, verdicts, wall=wall, now=now, accounts=accounts, late=late
+            details,
+            address,
+            verdicts,
+            wall=wall,
+            now=now,
+            accounts=accounts,
+            late=late,
+            doubt=doubt,
         )
 
     async def flush_aggregates(self, before: float | None) -> None:

@@ -60,12 +60,14 @@ class Judge:
         now: float,
         accounts: int | None = None,
         late: bool = False,
+        doubt: str | None = None,
     ) -> FindingRow | None:
         """Return the finding; None if the policy wants none, or it is a repeat or aggregated.
 
         *verdicts* are those of all sources, at least one. *wall* is the row's timestamp. *now* is
         the pipeline clock's time, for the delay. *accounts* is the number of accounts seen from the
-        address. *late* is true if the sign-in waited for its verdict.
+        address. *late* is true if the sign-in waited for its verdict. *doubt* is why the finding is
+        of at most Low severity.
         """
         merged = merge_verdicts(verdicts)
         if merged.address_class is AddressClass.UNKNOWN:
@@ -78,6 +80,8 @@ class Judge:
             return None
         if self._own_egress.is_doubtful(address, verdicts):
             decision = _OWN_EGRESS
+        elif doubt is not None and decision.severity.rank > Severity.LOW.rank:
+            decision = Line(name="familiar-address", severity=Severity.LOW, why=doubt)
         if not merged.reputation.bad:
             merged = replace(merged, reputation=Reputation.SUSPICIOUS)
         row = finding_row(

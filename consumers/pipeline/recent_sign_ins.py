@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from consumers.enrichment.familiar import FamiliarAddresses
     from consumers.pipeline.in_flight import Sighting
     from schemas.events.sign_in import Details
     from schemas.ledger_ports import RecentStore
@@ -59,8 +60,18 @@ _segment_decoder = msgspec.msgpack.Decoder(RecentSegment)
 class RecentSignIns:
     """Records recent sign-ins and matches them. Does nothing without a store."""
 
-    def __init__(self, recent: RecentStore | None, clock: Clock, window: float) -> None:
-        """*window* is the retention in seconds by the clock; 0 disables recording."""
+    def __init__(
+        self,
+        recent: RecentStore | None,
+        clock: Clock,
+        window: float,
+        familiar: FamiliarAddresses | None = None,
+    ) -> None:
+        """*window* is the retention in seconds by the clock; 0 disables recording.
+
+        *familiar* learns from what is stored.
+        """
+        self._familiar = familiar
         self._recent = recent if window > 0 else None
         self._clock = clock
         self._window = window
@@ -116,6 +127,9 @@ class RecentSignIns:
             return
         now = self._clock.now()
         self._remember(now, segment)
+        if self._familiar is not None:
+            self._familiar.learn(segment)
+            await self._familiar.flush_if_due()
         for start in range(0, len(segment), SEGMENT_SIGN_INS):
             for chunk in _segment_chunks(segment.part(start, start + SEGMENT_SIGN_INS), since, now):
                 if not await self._try_write(self._recent.append(chunk)):

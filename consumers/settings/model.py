@@ -199,6 +199,11 @@ class GuardSettings(_Group):
     never_named: CidrList = Field([], examples=["203.0.113.0/24"])
     """Networks that no feed may call bad, beside the shipped list: public resolvers, Microsoft's
     sign-in and relay addresses, shared egress of large networks. Comma-separated CIDRs."""
+    known_accounts: Annotated[int, "accounts"] = Field(20, ge=2, le=100)
+    """An indicator that names an address or network from which this many accounts have succeeded
+    on earlier days makes findings of at most Low until a person decides. See `KNOWN_DAYS`."""
+    known_days: Annotated[int, "days"] = Field(3, ge=1, le=31)
+    """On how many earlier days accounts must have succeeded from there."""
 
 
 class LogsSettings(_Group):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumers.enrichment.familiar import FamiliarAddresses
 from consumers.enrichment.history import History
+from consumers.enrichment.indicator_review import IndicatorReview, ReviewLimits
 from consumers.enrichment.local_sources import LocalSources
 from consumers.enrichment.scheduler import LookupScheduler
 from consumers.ledger.cursors import LedgerCursor
@@ -23,6 +25,7 @@ from consumers.pipeline.result_stage import ResultStage
 from consumers.pipeline.retro_match import RetroMatch
 from consumers.pipeline.triage import Triage
 from consumers.pipeline.verdict_publisher import VerdictPublisher
+from consumers.service.health import Health
 from consumers.sources.feeds.presets import feed_plans
 from schemas.events.addresses import Networks
 from schemas.events.decode import Decoder
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.verdict_publisher import VerdictListener
     from consumers.settings import Settings
     from consumers.wiring.local_sources import SourceManager
+    from schemas.health import HealthReporter
     from schemas.ledger_ports import Ledger, RecentStore
     from schemas.ports import Clock
 
@@ -53,6 +57,8 @@ class Outputs:
     guard: RecordGuard
     listeners: Sequence[VerdictListener] = ()
     """Receivers of each verdict."""
+    health: HealthReporter = field(default_factory=Health)
+    """Receives indicators that are capped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,16 @@ class _Builder:
             per_address=policy.waiting_per_address,
             lasts=policy.waiting_limit,
         )
-        self.recent = RecentSignIns(local.recent, clock, policy.late_match)
+        familiar = FamiliarAddresses(ledger, clock)
+        self.recent = RecentSignIns(local.recent, clock, policy.late_match, familiar)
+        known = settings.guard
+        review = IndicatorReview(
+            familiar,
+            ledger,
+            clock,
+            outputs.health,
+            ReviewLimits(known.known_accounts, known.known_days),
+        )
         self.evaluator = Evaluator(
             outputs.judge,
             self._history,
@@ -166,6 +181,7 @@ class _Builder:
             local.sources,
             outputs.guard,
             self._pending.capacity,
+            review,
         )
         self.enqueuer = Enqueuer(
             self._pending,

@@ -344,6 +344,7 @@ async def open_service(
                 outbox,
                 RecordGuard(PipelineCounts(exact=False), quarantine),
                 [part.record_verdicts for part in (reports, sharing) if part is not None],
+                health,
             ),
             LocalIntelligence(sources.free, recent),
         )

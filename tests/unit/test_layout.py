@@ -65,6 +65,7 @@ EDGES = {
         "consumers/commands/replay.py",
         "consumers/commands/run.py",
         "consumers/commands/feeds.py",
+        "consumers/commands/feeds_review.py",
         "consumers/commands/forget.py",
         "consumers/commands/options.py",
         "consumers/commands/plan/command.py",
