@@ -38,6 +38,12 @@ CACHE_HITS = Metric("cache_hits", COUNTER, "sign-ins answered without a lookup o
 CACHE_HIT_SHARE = Metric("cache_hit_share", GAUGE, "share of sign-ins that were cache hits, 0 to 1")
 UNANSWERED = Metric("unanswered", COUNTER, "sign-ins unanswered on arrival", ("reason",))
 VERDICTS = Metric("verdicts", COUNTER, "verdicts and failed lookups", ("source", "kind"))
+NEW_REPUTATIONS = Metric(
+    "unrecognised_reputations",
+    COUNTER,
+    "verdicts with a reputation that is not known yet, and counts as unknown",
+    ("word",),
+)
 LOOKUPS = Metric("lookups", COUNTER, "addresses looked up in the paid API")
 REQUESTS = Metric("requests", COUNTER, "requests to the paid API")
 QUOTA_LEFT = Metric("quota_left", GAUGE, "lookups left in the current quota period", ("period",))

@@ -107,6 +107,11 @@ class Budget:
         self._spent_period = None
         self._pace = None
 
+    async def reserve_extra(self, counter: str, share: float) -> bool:
+        """Count one more lookup of a kind; False if *share* of the quota is spent on that kind."""
+        most = int(self._quota * share)
+        return bool(await self._ledger.reserve(counter, await self._period(), 1, most))
+
     async def begin(self) -> None:
         """Start the first period now, unless it has started."""
         await self._period()

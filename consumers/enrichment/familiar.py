@@ -51,7 +51,7 @@ REFRESH_SECONDS = 5 * MINUTE_SECONDS
 
 
 class Familiarity(NamedTuple):
-    """How many accounts have succeeded from an address or network before a day, on how many."""
+    """How many accounts have succeeded from an address or network on other days, on how many."""
 
     accounts: int = 0
     days: int = 0
@@ -163,12 +163,18 @@ class FamiliarAddresses:
         return [place for place in self._stored if _first_address(place) in network]
 
     def familiarity(self, key: str, day: int) -> Familiarity:
-        """Return what is known of an address or network before a day; :meth:`fetch` it first."""
+        """Return what is known of an address or network on other days; :meth:`fetch` it first.
+
+        What is later than the day counts as well: it is known where a recording is read again, or
+        an indicator came late.
+        """
         places = [place_of(key, None)] if "/" not in key else self._places_in(key)
         found = [self._entries[place] for place in places if place in self._entries]
-        accounts = {who for entry in found for who, first in entry.accounts.items() if first < day}
-        days = {earlier for entry in found for earlier in entry.days if earlier < day}
-        return Familiarity(len(accounts), len(days))
+        accounts = {
+            who for entry in found for who, days in entry.accounts.items() if days != (day, day)
+        }
+        others = {other for entry in found for other in entry.days if other != day}
+        return Familiarity(len(accounts), len(others))
 
 
 def day_of(timestamp: float) -> int:

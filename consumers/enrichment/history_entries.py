@@ -89,34 +89,38 @@ class GroupEntry(msgspec.Struct, array_like=True, gc=False):
 
 
 class FamiliarEntry(msgspec.Struct, array_like=True, gc=False):
-    """Accounts that succeeded from an address, with the first day, and the days of successes.
+    """Accounts that succeeded from an address, with first and last day, and the days of successes.
 
     Days are ordinals of the calendar.
     """
 
-    accounts: dict[str, int] = {}
+    accounts: dict[str, Days] = {}
     days: list[int] = []
 
     def add(self, account: str, day: int) -> bool:
         """Add a success; return True if that says something new."""
-        first = self.accounts.get(account)
         changed = day not in self.days
         if changed:
             self.days = sorted((*self.days, day))[-MAX_FAMILIAR_DAYS:]
             changed = day in self.days
-        if (first is None and len(self.accounts) < MAX_FAMILIAR_ACCOUNTS) or (
-            first is not None and day < first
-        ):
-            self.accounts[account] = day
+        known = self.accounts.get(account)
+        if known is None and len(self.accounts) >= MAX_FAMILIAR_ACCOUNTS:
+            return changed
+        first, last = known or (day, day)
+        period = min(first, day), max(last, day)
+        if period != known:
+            self.accounts[account] = period
             changed = True
         return changed
 
     def include(self, other: FamiliarEntry) -> None:
         """Add what another entry of the same address has."""
-        firsts = self.accounts | {
-            who: min(day, self.accounts.get(who, day)) for who, day in other.accounts.items()
-        }
-        self.accounts = dict(sorted(firsts.items(), key=_value_of)[:MAX_FAMILIAR_ACCOUNTS])
+        periods = dict(self.accounts)
+        for who, (first, last) in other.accounts.items():
+            own = periods.get(who, (first, last))
+            periods[who] = min(first, own[0]), max(last, own[1])
+        earliest = sorted(periods.items(), key=lambda item: item[1])[:MAX_FAMILIAR_ACCOUNTS]
+        self.accounts = dict(earliest)
         self.days = sorted({*self.days, *other.days})[-MAX_FAMILIAR_DAYS:]
 
 

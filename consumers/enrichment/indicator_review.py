@@ -163,7 +163,7 @@ class IndicatorReview:
         if known.accounts < self._limits.accounts or known.days < self._limits.days:
             return None
         why = (
-            f"{known.accounts} accounts have succeeded from {names} on {known.days} earlier days; "
+            f"{known.accounts} accounts have succeeded from {names} on {known.days} other days; "
             f"findings are capped until signinwatch feeds release or refuse {indicator}"
         )
         if indicator not in self._capped:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from consumers.pipeline.second_opinion import SecondOpinions
 from schemas.durations import HOUR_SECONDS
 from schemas.events.addresses import Networks
 from schemas.events.times import iso
@@ -36,6 +37,7 @@ class Judge:
     ) -> None:
         """*late_origin* marks findings of sign-ins that waited for their verdict."""
         self._own_egress = own_egress or OwnEgress()
+        self.second_opinions = SecondOpinions()
         self._policy = policy
         self._origin = origin
         self._late_origin = late_origin
@@ -82,6 +84,10 @@ class Judge:
             decision = _OWN_EGRESS
         elif doubt is not None and decision.severity.rank > Severity.LOW.rank:
             decision = Line(name="familiar-address", severity=Severity.LOW, why=doubt)
+        elif decision.severity is Severity.HIGH and self.second_opinions.caps(
+            address, details, verdicts
+        ):
+            decision = _UNCONFIRMED
         if not merged.reputation.bad:
             merged = replace(merged, reputation=Reputation.SUSPICIOUS)
         row = finding_row(
@@ -111,6 +117,13 @@ _OWN_EGRESS = Line(
     name="own-egress",
     severity=Severity.INFORMATIONAL,
     why="a local source alone names an address of TRUSTED_NETWORKS",
+)
+
+
+_UNCONFIRMED = Line(
+    name="one-feed-alone",
+    severity=Severity.MEDIUM,
+    why="one feed alone names what several accounts used; a second opinion is asked for",
 )
 
 

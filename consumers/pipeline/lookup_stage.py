@@ -80,6 +80,21 @@ class LookupStage:
         self._lookups.enqueue(map(LookupRequest, new))
         return {}
 
+    async def may_look_up(self) -> bool:
+        """Return True if a lookup is possible now."""
+        return await self._lookups.may_look_up()
+
+    async def look_up_extra(self, address: str, counter: str, share: float) -> bool:
+        """Look up an address of which no sign-in waits; False if *share* of the quota is spent.
+
+        *counter* names the kind of lookup that may have this share.
+        """
+        granted = await self._lookups.paid_lookup.budget.reserve_extra(counter, share)
+        if granted:
+            self._lookups.enqueue([LookupRequest(address)])
+            self._lookups.flush()
+        return granted
+
     async def recheck(
         self,
         verdicts: Mapping[str, Verdict],

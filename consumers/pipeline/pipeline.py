@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.lookup_stage import LookupStage
     from consumers.pipeline.maintenance import Maintenance
     from consumers.pipeline.record_guard import RecordGuard
+    from consumers.pipeline.second_opinion import OpinionStage
     from consumers.pipeline.triage import Triage, Triaged
     from schemas.events.decode import Decoder, Reject
     from schemas.ports import Clock, Message, Position
@@ -39,9 +40,11 @@ class Pipeline:
         evaluator: Evaluator,
         enqueuer: Enqueuer,
         maintenance: Maintenance,
+        opinions: OpinionStage,
         clock: Clock,
     ) -> None:
         """Without *lookups*, addresses are matched with local sources only."""
+        self._opinions = opinions
         self.counts = guard.counts
         self.guard = guard
         self.lookups = lookups
@@ -93,6 +96,7 @@ class Pipeline:
                 await asyncio.sleep(0)  # let other tasks run: partitions, lookups, endpoints
         await self._process_group(group, tracker)
         await self.maintenance.run()
+        await self._opinions.run()
         while self.lookups is not None and self.lookups.in_flight.too_many:
             await self.lookups.process_next()
         tracker.done()
@@ -100,10 +104,15 @@ class Pipeline:
     async def flush(self) -> None:
         """Wait for lookups in flight, and send all findings. Pending sign-ins stay pending."""
         await self.maintenance.flush()
+        await self._opinions.run(final=True)
+        await self.maintenance.flush()
 
     def loops(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the loops of a service, which run until cancelled: they act on what has come."""
-        return [*self.maintenance.loops(), *(self.lookups.loops() if self.lookups else ())]
+        return [
+            *self.maintenance.loops(),
+            *((*self.lookups.loops(), self._opinions.follow) if self.lookups else ()),
+        ]
 
     async def drain(self, *, spend_remaining: bool = False) -> None:
         """Finish all work: look up what is queued, retry what is pending, send all findings.
@@ -128,6 +137,7 @@ class Pipeline:
             await self.lookups.begin_budget()
         if not group:
             return
+        await self._opinions.run()
         triaged = await self._triage.triage(group, tracker)
         waiting = triaged.waiting
         if self.lookups is not None:

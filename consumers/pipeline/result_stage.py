@@ -60,6 +60,7 @@ class ResultStage:
             sightings, trackers = flown[address]
             if isinstance(answer, Verdict):
                 self._counts.verdicts[(answer.source, answer.reputation.value)] += 1
+                self._counts.reputation_word(answer.intel.raw_reputation)
                 self._counts.cache_hits += max(0, firsts(sightings) - 1)
                 answered.append(Answered(address, sightings, answer, trackers))
                 if answer.recheck_pending:

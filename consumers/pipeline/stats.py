@@ -6,12 +6,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from schemas.events.sign_in import count_without_time
+from schemas.intel.verdicts import RECOGNISED_REPUTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.events.decode import Decoded
+
+log = structlog.get_logger()
+
+MAX_NEW_REPUTATIONS = 20
 
 
 @dataclass(slots=True)
@@ -42,6 +49,8 @@ class PipelineCounts:
     """Reasons why sign-ins were unanswered on arrival."""
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Verdicts by source and reputation."""
+    new_reputations: Counter[str] = field(default_factory=Counter)
+    """Verdicts with a reputation that is not known yet, by its word."""
     addresses: set[str] = field(default_factory=set)
     _unanswered: Counter[str] = field(default_factory=Counter)
 
@@ -61,6 +70,16 @@ class PipelineCounts:
         """Record distinct addresses."""
         if self.exact:
             self.addresses.update(addresses)
+
+    def reputation_word(self, word: str | None) -> None:
+        """Count a source's word for a reputation, if it is a new one."""
+        if word is None or word.lower() in RECOGNISED_REPUTATIONS:
+            return
+        if word not in self.new_reputations:
+            if len(self.new_reputations) >= MAX_NEW_REPUTATIONS:
+                return
+            log.warning("reputation is not known yet and counts as unknown", word=word)
+        self.new_reputations[word] += 1
 
     def enqueued(self, address: str, signins: int) -> None:
         """Count sign-ins that were enqueued."""

@@ -142,6 +142,8 @@ class MetricsCollector:
             yield m.Sample(m.SKIPPED, count, (reason,))
         for reason, count in list(counts.reasons.items()):
             yield m.Sample(m.UNANSWERED, count, (reason,))
+        for word, count in list(counts.new_reputations.items()):
+            yield m.Sample(m.NEW_REPUTATIONS, count, (word,))
         for labels, count in list(counts.verdicts.items()):
             yield m.Sample(m.VERDICTS, count, labels)
         if self._lookups is not None:

@@ -23,6 +23,7 @@ from consumers.pipeline.recent_sign_ins import RecentSignIns
 from consumers.pipeline.rechecks import Rechecks
 from consumers.pipeline.result_stage import ResultStage
 from consumers.pipeline.retro_match import RetroMatch
+from consumers.pipeline.second_opinion import OpinionStage
 from consumers.pipeline.triage import Triage
 from consumers.pipeline.verdict_publisher import VerdictPublisher
 from consumers.service.health import Health
@@ -126,6 +127,7 @@ def build_pipeline(
         builder.evaluator,
         builder.enqueuer,
         builder.maintenance(stage),
+        builder.opinions(stage),
         clock,
     )
     return PipelineParts(pipeline, builder.retro_match(), builder.recent)
@@ -248,6 +250,15 @@ class _Builder:
             self.recent,
             self._clock,
             waiting_limit=self._waiting_limit,
+        )
+
+    def opinions(self, lookups: LookupStage | None) -> OpinionStage:
+        return OpinionStage(
+            self._outputs.judge.second_opinions,
+            lookups,
+            self._cache,
+            self.evaluator,
+            self._clock,
         )
 
     def retro_match(self) -> RetroMatch:

@@ -13,6 +13,12 @@ REPORT_PAGES = dict.fromkeys((CROWDSEC, REPLICA), ("CrowdSec", "https://app.crow
 """Sources with a public page on each address: the publisher, and the prefix of the page."""
 
 
+RECOGNISED_REPUTATIONS = frozenset(
+    {"malicious", "suspicious", "benign", "safe", "known", "unknown"}
+)
+"""CrowdSec's words. Another one says nothing until this project knows it, so it is counted."""
+
+
 class Reputation(StrEnum):
     """Reputations, most severe first."""
 

@@ -78,12 +78,17 @@ def converted(
         if isinstance(result, Indicator):
             if result.modified > date + MAX_SECONDS_AHEAD:
                 skipped.add(WhySkipped.FROM_FUTURE, item)
-                result = replace(result, modified=date)
-            indicators.append(result)
+            indicators.append(_dated(result, date))
             continue
         skipped.add(result, item)
         if isinstance(item, dict) and item.get("type") == "indicator":
             withdrawn = indicator_of({**item, "revoked": True})
             if isinstance(withdrawn, Indicator):
-                lapsed.append(replace(withdrawn, modified=min(withdrawn.modified, date)))
+                lapsed.append(_dated(withdrawn, date))
     return indicators, lapsed, skipped
+
+
+def _dated(indicator: Indicator, date: float) -> Indicator:
+    """Return a version that is not from after the server's time."""
+    ahead = indicator.modified > date + MAX_SECONDS_AHEAD
+    return replace(indicator, modified=date) if ahead else indicator

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from consumers.pipeline.judge import Judge
+from consumers.pipeline.stats import PipelineCounts
 from schemas.events.outcomes import Outcome
 from schemas.events.sign_in import Details
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
@@ -194,3 +195,12 @@ def test_what_had_to_wait_is_told_so(late: bool, origin: str) -> None:
         row = one.judge(details(), ADDRESS, [verdict()], wall=wall, now=now, late=late)
         assert row is not None
         assert row["Origin"] == (late_origin if late else "replay")
+
+
+def test_new_words_for_reputations_are_counted() -> None:
+    """By word, bounded; the words that are known, and none at all, are not new."""
+    counts = PipelineCounts()
+    for word in (None, "malicious", "Known", "safe", "dubious", "dubious", *map(str, range(50))):
+        counts.reputation_word(word)
+    assert counts.new_reputations["dubious"] == 2
+    assert len(counts.new_reputations) == 20
