@@ -57,6 +57,8 @@ class LedgersAgree(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(prefix="ledger-")
         self.clock = Clock()
+        self.were_final: set[str] = set()
+        self.last_put: dict[str, int] = {}
         self.file = SqliteFile(Path(self.folder.name), self.clock, keep=False)
         self.embedded: list[Ledger] = [
             StoredLedger(
@@ -108,7 +110,8 @@ class LedgersAgree(RuleBasedStateMachine):
         """Return answered addresses with pending sign-ins: the answer may be another instance's.
 
         A shared ledger may then enqueue one more, which whoever has answered judges; see the
-        contract suite.
+        contract suite. Or it may go on with a final answer that another instance has replaced by
+        one that is looked up again, as long as it lasts.
         """
         ledger = self.embedded[instance]
         found = set(await ledger.pending_addresses(100))
@@ -116,7 +119,11 @@ class LedgersAgree(RuleBasedStateMachine):
         return {
             address
             for address, answer in answers.items()
-            if isinstance(answer, Verdict) and not answer.recheck_pending
+            if isinstance(answer, Verdict)
+            and (
+                not answer.recheck_pending
+                or (address in self.were_final and self.last_put[address] != instance)
+            )
         }
 
     @rule(instance=instances, given=addresses, seconds=st.sampled_from((5.0, 60.0)))
@@ -145,6 +152,9 @@ class LedgersAgree(RuleBasedStateMachine):
             "down": Unanswered(why=WhyUnanswered.SOURCE_DOWN, expires=now + lasts),
         }
         answer = dict.fromkeys(given, answers[kind])
+        self.last_put |= dict.fromkeys(given, instance)
+        if kind == "final":
+            self.were_final |= set(given)
         self.same(instance, lambda ledger: ledger.put_verdicts(answer))
 
     @rule(instance=instances, address=st.sampled_from(ADDRESSES), most=st.integers(1, 9))
