@@ -166,8 +166,8 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Sour
     from consumers.service.health import Health
     from consumers.wiring.credentials import Credentials
     from consumers.wiring.local_sources import SourceManager
-    from consumers.wiring.service import make_run_ledger
     from consumers.wiring.service_sources import open_intelligence
+    from consumers.wiring.shared_ledger import open_shared_ledger
 
     health = Health()
     if folder is not None:
@@ -182,9 +182,7 @@ async def _opened(settings: Settings, folder: Path | None) -> AsyncIterator[Sour
     clock = WallClock()
     async with AsyncExitStack() as stack:
         credentials = Credentials(stack, settings)
-        ledger, opened = make_run_ledger(settings, clock, health, credentials)
-        stack.push_async_callback(ledger.close)
-        await opened()
+        ledger = await open_shared_ledger(settings, stack)
         sources, _ = await stack.enter_async_context(
             open_intelligence(settings, ledger, clock, health, credentials)
         )

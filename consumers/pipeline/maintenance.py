@@ -108,7 +108,7 @@ class Maintenance:
         await self._evaluator.flush_aggregates(None)
         await self._outbox.flush()
         await self._history.flush()
-        await self._recent.flush()
+        await self._recent.finish()
 
     def loops(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the loops of a service: findings go soon, the history is written regularly."""

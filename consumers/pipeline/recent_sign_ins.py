@@ -135,6 +135,12 @@ class RecentSignIns:
                 if not await self._try_write(self._recent.append(chunk)):
                     self.failed += chunk.signins
 
+    async def finish(self) -> None:
+        """Store everything, and what was learned from it."""
+        await self.flush()
+        if self._familiar is not None:
+            await self._familiar.flush()
+
     def _remember(self, now: float, segment: RecentSegment) -> None:
         """Keep a stored segment in memory for a while; see :meth:`match_own`."""
         self._flushed.append((now, segment))

@@ -31,6 +31,7 @@ MAX_WAIT_SECONDS = 10 * MINUTE_SECONDS
 """Without an answer after this time, by the pipeline's clock, the feed is believed."""
 POLL_SECONDS = 1.0
 MAX_COUNTED_INDICATORS = 10_000
+MAX_OPEN_QUESTIONS = 100
 MAX_CAPPED_SIGN_INS = 5_000
 """Sign-ins of an indicator whose findings are capped at a time. Beyond, the feed is believed."""
 COUNTER = "second opinions"
@@ -48,7 +49,7 @@ class _Opinion:
 
 
 class SecondOpinions:
-    """Says which findings wait for a second opinion. Pure, bounded."""
+    """Says which findings wait for a second opinion. Its memory is bounded."""
 
     def __init__(self) -> None:
         self.available = False
@@ -64,10 +65,11 @@ class SecondOpinions:
 
         It is not if any other source has spoken of the address, or for the first accounts.
         """
-        indicator = verdicts[0].intel.indicator.get("id")
-        alone = {verdict.source for verdict in verdicts if verdict.reputation.bad}
-        if not all(verdict.listed for verdict in verdicts) or len(alone) != 1 or not indicator:
+        bad = [verdict for verdict in verdicts if verdict.reputation.bad]
+        alone = len({verdict.source for verdict in bad}) == 1
+        if not alone or not all(verdict.listed for verdict in verdicts):
             return False
+        indicator = str(bad[0].intel.indicator.get("id"))
         if indicator in self._settled:
             return False
         if len(self._accounts) >= MAX_COUNTED_INDICATORS:
@@ -79,7 +81,7 @@ class SecondOpinions:
             return False
         opinion = self._open.get(indicator)
         if opinion is None:
-            if not self.available:
+            if not self.available or len(self._open) >= MAX_OPEN_QUESTIONS:
                 return False
             opinion = self._open[indicator] = _Opinion(address)
             self.wanted.set()
@@ -132,19 +134,23 @@ class OpinionStage:
         self._evaluator = evaluator
         self._clock = clock
         self._checked = float("-inf")
+        self._running = asyncio.Lock()
 
     async def run(self, *, final: bool = False) -> None:
         """Ask what is new, and end what is answered; with *final*, end all."""
-        if self._lookups is None:
-            return
+        if self._lookups is not None and (final or not self._running.locked()):
+            async with self._running:
+                await self._run(self._lookups, final=final)
+
+    async def _run(self, lookups: LookupStage, *, final: bool) -> None:
         now = self._clock.now()
         if not 0 <= now - self._checked < MINUTE_SECONDS:
             self._checked = now
-            self._opinions.available = await self._lookups.may_look_up()
+            self._opinions.available = await lookups.may_look_up()
         if not self._opinions.wanted.is_set():
             return
         for indicator, address in self._opinions.new(now):
-            if not await self._lookups.look_up_extra(address, COUNTER, OPINIONS_SHARE):
+            if not await lookups.look_up_extra(address, COUNTER, OPINIONS_SHARE):
                 self._opinions.available = False
                 await self._settle([indicator])
         pending = self._opinions.pending()

@@ -14,6 +14,7 @@ from tests.servers.loopback import Loopback
 from tests.servers.tls import fronts
 from tests.support.command import signinwatch
 from tests.support.corporate_network import BLOB, HUB, LOGS, TABLE, Company, open_company
+from tests.support.feed_commands import BAD
 from tests.support.service_process import Running, until
 from tests.support.site import open_site
 
@@ -125,6 +126,42 @@ async def test_a_managed_identity_refuses(
         company.environment |= {"IDENTITY_ENDPOINT": server.url, "IDENTITY_HEADER": "a-header"}
         lines = await _checked(company, monkeypatch)
     _told_everywhere(lines, "managed identity", *told)
+
+
+@pytest.mark.parametrize("command", [("lookup", BAD), ("feeds", "status"), ("feeds", "sync")])
+async def test_commands_tell_it_too(
+    company: Company, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """In one line, within seconds, and nothing else."""
+    company.entra.refusal = refused_by_entra(7000222)
+    company.settings |= {"FEEDS__A__URL": f"https://{LOGS}/root", "FEEDS__A__COLLECTION": "c"}
+    for name, value in company.environment.items():
+        monkeypatch.setenv(name, value)
+    ran = await signinwatch(*command, settings=company.settings)
+    assert ran.status in (1, 2)
+    assert "AADSTS7000222" in ran.err, ran.err
+    assert "Traceback" not in ran.err
+    assert SECRET not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("cloud", "scopes"),
+    [
+        ("public", ("https://monitor.azure.com/.default", "https://management.azure.com/.default")),
+        (
+            "usgov",
+            ("https://monitor.azure.us/.default", "https://management.usgovcloudapi.net/.default"),
+        ),
+    ],
+)
+async def test_tokens_are_for_the_cloud(
+    company: Company, monkeypatch: pytest.MonkeyPatch, cloud: str, scopes: tuple[str, str]
+) -> None:
+    """Ingestion and indicators have scopes of their own in each; storage and hubs have one."""
+    company.settings["CLOUD"] = cloud
+    await _checked(company, monkeypatch)
+    storage, hubs = "https://storage.azure.com/.default", "https://eventhubs.azure.net//.default"
+    assert company.entra.given.keys() == {*scopes, storage, hubs}
 
 
 async def test_the_service_tells_it_too(company: Company, azurite: Azurite) -> None:
