@@ -2,7 +2,7 @@
 
 The SDK's own retries are off: they repeat everything, a refused key too, and their number would
 multiply with ours. Retries here end after :data:`RETRY_SECONDS`, have jitter, and cap the wait that
-a busy hub asks for. A batch that was sent but not confirmed is sent again. That is harmless: an
+a busy hub requests. A batch that was sent but not confirmed is sent again. That is harmless: an
 event that arrives twice has the same FindingId both times.
 """
 

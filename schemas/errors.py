@@ -118,7 +118,7 @@ class WorkspaceFailed(SigninwatchError):
 
 
 class TokenUnavailable(SigninwatchError):
-    """Entra ID or a managed identity gives no token. The text tells why, and the fix."""
+    """Entra ID or a managed identity gives no token. The text says why, and names the fix."""
 
 
 class SinkHeldBack(SigninwatchError):

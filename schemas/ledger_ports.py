@@ -124,7 +124,7 @@ class PendingQueue(Protocol):
     ) -> set[str]:
         """Return the addresses that have pending sign-ins.
 
-        With *just_answered*, this instance has stored their verdicts a moment ago. An answered
+        With *just_answered*, this instance has just stored their verdicts. An answered
         address gets no new sign-ins, so what is known then need not be read again.
         """
 

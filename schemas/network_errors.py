@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _UNTRUSTED = (
-    "its certificate is not trusted here; where a company's proxy opens TLS, "
-    "SIGNINWATCH_CA_BUNDLE must name a file with the company's authority"
+    "its certificate is not trusted here; with TLS inspection, set SIGNINWATCH_CA_BUNDLE to a "
+    "file with the company's certificate authority"
 )
-_NO_PROXY = "the proxy of HTTPS_PROXY is out of reach"
-_NO_NAME = "its name cannot be resolved here; a proxy would be named by HTTPS_PROXY"
+_NO_PROXY = "the proxy of HTTPS_PROXY is unreachable"
+_NO_NAME = "its name cannot be resolved here; set HTTPS_PROXY if you use a proxy"
 
 
 def why_unreached(error: BaseException) -> str:
@@ -48,13 +48,13 @@ def why_no_token(error: BaseException) -> str | None:
 def _proxy_response(status: int | None) -> str:
     if status == 407:
         return "the proxy answers 407: HTTPS_PROXY needs another user and password"
-    return f"the proxy answers {status}: it does not let us through to this host"
+    return f"the proxy answers {status}: it does not permit connections to this host"
 
 
 def _handshake_response(status: int | None) -> str:
     """Describe the answer to a WebSocket handshake, which is AMQP's way through proxies."""
     if status in (401, 403):
-        why = "a gateway or proxy before the hub asks for credentials of its own"
+        why = "a gateway or proxy before the hub requires credentials of its own"
     elif status == 404:
         why = "nothing at this host speaks AMQP over WebSocket"
     elif status is not None and status >= 500:

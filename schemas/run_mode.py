@@ -31,7 +31,7 @@ class RunMode:
     """Between two dispatches of pending addresses."""
     history_interval: float
     """Between two writes of the history. Instances that see the same accounts learn from each other
-    this late, for the ranking and for the number of accounts that a finding tells. They meet in
+    this late, for the ranking and for the number of accounts in a finding. They meet in
     every entry, so that writing more often costs much."""
     group_messages: int | None
     """Messages that are matched together. More would keep more sign-ins in memory and block the

@@ -260,7 +260,7 @@ async def _from_ledger(
     if ledger is None:
         return total
     known = 0
-    while known < len(names.pseudonyms):  # the history tells the other names of an account
+    while known < len(names.pseudonyms):  # the history has the other names of an account
         known = len(names.pseudonyms)
         revise = partial(without_account, names=names.pseudonyms)
         _add(total, await ledger.forget(revise, accounts=names))

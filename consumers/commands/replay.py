@@ -363,7 +363,7 @@ def unread_notes(counts: PipelineCounts) -> list[str]:
     elif counts.rejected:
         notes.append(
             f"{screens.counted(counts.rejected, 'record')} could not be read; `signinwatch "
-            "quarantine list --state DIR` tells why if you replay with --state DIR."
+            "quarantine list --state DIR` shows why if you replay with --state DIR."
         )
     if counts.off:
         tables = ", ".join(sorted(counts.off))
@@ -373,7 +373,7 @@ def unread_notes(counts: PipelineCounts) -> list[str]:
         )
     elif counts.signins == 0 and counts.skipped:
         notes.append(
-            "No sign-ins were found. If the rows have no column Type, --table NAME tells whose "
+            "No sign-ins were found. If the rows have no column Type, --table NAME says whose "
             "they are."
         )
     return notes

@@ -1,7 +1,7 @@
 """``replay --warm``: learn the history of accounts from a recording, and do nothing else.
 
 The ranking of lookups depends on what is usual for an account. A new installation learns it in a
-week; a recording of the weeks before tells it at once.
+week; a recording of the weeks before teaches it at once.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class CircuitBreaker:
         self._worked_once = False
 
     def slow_down(self) -> None:
-        """Halve the concurrency: the source asks for fewer requests."""
+        """Halve the concurrency: the source wants fewer requests."""
         self._current_limit = max(1, self._current_limit // 2)
 
     def record_failure(self, *, definite: bool = False) -> None:

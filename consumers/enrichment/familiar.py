@@ -58,7 +58,7 @@ class Familiarity(NamedTuple):
 
 
 class FamiliarAddresses:
-    """Learns which addresses are familiar, and tells it."""
+    """Learns which addresses are familiar."""
 
     def __init__(self, ledger: Entries, clock: Clock) -> None:
         self._ledger = ledger

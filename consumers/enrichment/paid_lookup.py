@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 4
-"""Times that a request is sent while the source only asks to slow down."""
+"""Times that a request is sent while the source only wants it slower."""
 MAX_RECONNECTS = 2
 """Times that a request is sent again if it never reached the source."""
 LEASE_RELEASE_TIMEOUT_SECONDS = 2.0

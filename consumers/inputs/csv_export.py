@@ -80,7 +80,7 @@ def csv_records(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield line number and record of each row. *first* is the line with the names.
 
-    *name* is that of the file, which tells what kind of sign-ins the Entra admin centre wrote.
+    *name* is that of the file, which shows what kind of sign-ins the Entra admin centre wrote.
     Raises RecordingUnreadable where the quoting is broken.
     """
     text = first.decode("utf-8", "replace").strip()
@@ -154,7 +154,7 @@ def _entra_record(row: Mapping[str, str], kind: str | None) -> dict[str, Any]:
     }
     code = fields.get("sign-in error code", "None")
     record["status"] = {
-        "errorCode": fields.get("status") if code == "None" else code,  # either tells the outcome
+        "errorCode": fields.get("status") if code == "None" else code,  # either is the outcome
         "failureReason": fields.get("failure reason"),
     }
     city, _, rest = fields.get("location", "").partition(", ")

@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """The rows of a slice of time. If they are *cut*, some are missing: ask for less time."""
+    """The rows of a slice of time. If they are *cut*, some are missing: request less time."""
 
     rows: Sequence[Row]
     cut: bool = False
@@ -92,7 +92,7 @@ class WorkspaceClient:
         except _NoSuchTable:
             return None
         if result.cut:
-            raise WorkspaceFailed(f"{table}: the hours cannot be counted; ask for fewer days")
+            raise WorkspaceFailed(f"{table}: the hours cannot be counted; request fewer days")
         return [(row["Hour"], int(row["Rows"])) for row in result.rows]
 
     async def rows(self, table: str, start: datetime, end: datetime) -> SliceResult:

@@ -341,7 +341,7 @@ class StoredAddresses(VerdictStore, PendingQueue):
         """Apply *rule* to each address, and save what it changes.
 
         With *fresh*, read first. With *assume_new*, assume that there is no row of an address that
-        is not known; for rules that always change such a row, so that the write tells.
+        is not known; for rules that always change such a row, so that the write shows it.
         """
         if self._store.exclusive:
             fresh = assume_new = False

@@ -91,7 +91,7 @@ class EntryStore(Protocol):
 
 
 class _BudgetRow(msgspec.Struct, array_like=True):
-    """Lookups of a period. ``mark`` tells whether a write of unknown outcome was applied."""
+    """Lookups of a period. ``mark`` shows whether a write of unknown outcome was applied."""
 
     spent: int = 0
     mark: str = ""

@@ -95,7 +95,7 @@ class Place(Enum):
 
 
 class QueuePosition(NamedTuple):
-    """The position of an address in the queue, as far as its state tells."""
+    """The position of an address in the queue, as far as its state shows."""
 
     place: Place
     time: float = 0.0

@@ -177,8 +177,8 @@ class Evaluator:
     ) -> None:
         """Evaluate and acknowledge the pending sign-ins of addresses that have a verdict now.
 
-        With *just_answered*, many may have none: this instance has stored the verdicts a moment
-        ago.
+        With *just_answered*, many may have none: this instance has just stored the
+        verdicts.
         """
         if just_answered:
             pending = await self._ledger.waiting_among(list(answered), just_answered=True)

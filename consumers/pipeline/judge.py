@@ -123,7 +123,7 @@ _OWN_EGRESS = Line(
 _UNCONFIRMED = Line(
     name="one-feed-alone",
     severity=Severity.MEDIUM,
-    why="one feed alone names what several accounts used; a second opinion is asked for",
+    why="one feed alone names what several accounts used; the address is being looked up",
 )
 
 
@@ -137,7 +137,7 @@ class OwnEgress:
         believed: Iterable[str] = (),
         vendors: Mapping[str, str] | None = None,
     ) -> None:
-        """*believed* sources are believed alone. *vendors* tells whose a source is, if not its own.
+        """*believed* sources are believed alone. *vendors* names the vendors of sources.
 
         Sources of one vendor agree with each other, so they count as one.
         """
@@ -174,7 +174,7 @@ class Deduplicator:
         """Return True if *finding* was made with at least this severity and outcome; remember it.
 
         *severity* and *outcome* are ranks. One sign-in with MFA is several records with one id:
-        the first tells that the password was accepted, the last that the sign-in succeeded.
+        the first says that the password was accepted, the last that the sign-in succeeded.
         """
         known = self._young.get(finding) or self._old.get(finding, 0)
         severity_before, outcome_before = divmod(known, _OUTCOME_RANKS)

@@ -1,8 +1,8 @@
 """A second opinion before one feed alone makes findings of High for many accounts.
 
-The findings go out at once, as Medium, and CrowdSec is asked about the address. Its answer, or that
-there is none, lifts the cap: the findings are written again. At most 5 % of the quota is spent on
-it; without a lookup to spend, nothing is capped.
+The findings go out at once, as Medium, and the address is looked up in CrowdSec. The result, or a
+failure, lifts the cap: the findings are written again. At most 5 % of the quota is spent on it;
+without a lookup to spend, nothing is capped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Opinion:
 
     address: str
     since: float | None = None
-    """When CrowdSec was asked."""
+    """When the lookup began."""
     capped: list[tuple[str, Details]] = field(default_factory=list)
     """Sign-ins whose findings are capped, with their address."""
 
@@ -91,14 +91,14 @@ class SecondOpinions:
         return True
 
     def new(self, now: float) -> list[tuple[str, str]]:
-        """Return indicator and address of questions not asked yet, and mark them."""
+        """Return indicator and address of questions without a lookup, and mark them."""
         due = [(name, opinion) for name, opinion in self._open.items() if opinion.since is None]
         for _, opinion in due:
             opinion.since = now
         return [(indicator, opinion.address) for indicator, opinion in due]
 
     def pending(self) -> list[tuple[str, str, float]]:
-        """Return indicator, address and time of the questions that were asked."""
+        """Return indicator, address and time of the lookups that are under way."""
         return [
             (indicator, opinion.address, opinion.since)
             for indicator, opinion in self._open.items()
@@ -117,7 +117,7 @@ class SecondOpinions:
 
 
 class OpinionStage:
-    """Asks for second opinions, and has the capped findings written again."""
+    """Looks up second opinions, and has the capped findings written again."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class OpinionStage:
         self._running = asyncio.Lock()
 
     async def run(self, *, final: bool = False) -> None:
-        """Ask what is new, and end what is answered; with *final*, end all."""
+        """Look up what is new, and end what is answered; with *final*, end all."""
         if self._lookups is not None and (final or not self._running.locked()):
             async with self._running:
                 await self._run(self._lookups, final=final)

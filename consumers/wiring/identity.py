@@ -135,7 +135,7 @@ def _why_refused(credential: AsyncTokenCredential, error: AzureError) -> str:
             return _why_managed(status)
         return f"the managed identity does not answer: {why_unreached(error)}"
     if status is None:
-        return f"Entra ID is out of reach: {why_unreached(error)}"
+        return f"Entra ID is unreachable: {why_unreached(error)}"
     if status == 429 or status >= 500:
         return f"Entra ID is busy (HTTP {status}); the request is repeated"
     return (

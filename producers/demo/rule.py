@@ -61,7 +61,7 @@ class Workspace:
             self._connection = duckdb_kql.connect()
         except ImportError:
             raise _missing() from None
-        self._ask = duckdb_kql.query
+        self._run_query = duckdb_kql.query
         self._functions = [
             f"function _GetWatchlist(alias: string) {{ {WATCHLIST} }}",
             *(
@@ -91,9 +91,9 @@ class Workspace:
             [orjson.dumps(values).decode(), form.decode()],
         )
 
-    def ask(self, query: str, now: datetime) -> list[dict[str, Any]]:
+    def query(self, query: str, now: datetime) -> list[dict[str, Any]]:
         """Return the rows of *query* at the time *now*; lists and objects are parsed."""
-        found = self._ask(
+        found = self._run_query(
             self._connection, _put_in_place(query), query_now=now, functions=self._functions
         )
         names = found.columns
@@ -215,7 +215,7 @@ def alerts(findings: Sequence[FindingRow], now: datetime) -> list[dict[str, Any]
     workspace = Workspace(packaged_functions())
     columns = {column.name: column.kind for column in TABLES[FINDINGS_TABLE]}
     workspace.table(FINDINGS_TABLE, columns, live)
-    rows = workspace.ask(rule["query"], now + _SETTLED)
+    rows = workspace.query(rule["query"], now + _SETTLED)
     rows.sort(key=lambda row: (-row["SeverityRank"], -row["SignIns"], row["Account"]))
     return [
         {

@@ -54,7 +54,7 @@ def load_json(raw: bytes | memoryview | str) -> Any:
 
 
 def where_broken(raw: bytes) -> str:
-    """Return why and at which byte *raw* is not JSON; "unreadable" if that cannot be told."""
+    """Return why and at which byte *raw* is not JSON; "unreadable" if that is unknown."""
     try:
         msgspec.json.decode(raw)
     except msgspec.DecodeError as error:

@@ -160,7 +160,7 @@ class SignIn(msgspec.Struct, gc=False):
         return time
 
     def has_time(self) -> bool:
-        """Return whether the record tells a time."""
+        """Return whether the record has a time."""
         try:
             return self.record_time() is not None
         except ValueError:  # unreadable now; quarantined when it is evaluated
@@ -222,7 +222,7 @@ class SignIn(msgspec.Struct, gc=False):
 
 
 def count_without_time(signins: Iterable[SignIn]) -> int:
-    """Return the number of records that tell no time. Texts of this century are not parsed."""
+    """Return the number of records without a time. Texts of this century are not parsed."""
     odd = [
         signin
         for signin in signins

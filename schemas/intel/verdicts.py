@@ -40,10 +40,10 @@ class WhyUnanswered(StrEnum):
     QUOTA = "quota spent"
     SOURCE_DOWN = "source down"
     NO_SOURCE = "no source configured"
-    NOT_NAMED = "no feed names it and nobody else is asked"
+    NOT_NAMED = "no feed names it, and there is no other source"
     NO_REPLICA = "the CrowdSec replica is missing or cannot be read"
     KEY_REFUSED = "key refused"
-    LOOKED_UP_ELSEWHERE = "another instance asks"
+    LOOKED_UP_ELSEWHERE = "another instance looks it up"
     NOT_YET = "waits for its turn"
     """Lookups are left, but other addresses have a higher score."""
 
@@ -117,7 +117,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     def listed(self) -> bool:
         """True if the verdict is an entry of a feed, which lists addresses but does not rate all.
 
-        Other sources rate every address that they are asked for, and can call one harmless.
+        Other sources rate every address that is looked up, and can call one harmless.
         """
         return bool(self.intel.indicator)
 

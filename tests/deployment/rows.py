@@ -83,7 +83,7 @@ def run_rule(
     ingested by then, unless the run is *delayed*, in which case rows that came meanwhile are seen.
     """
     seen = {table: [*filter(_seen(rule, now, delayed), of)] for table, of in rows.items()}
-    return make_workspace(seen, exceptions).ask(rule["query"], now)
+    return make_workspace(seen, exceptions).query(rule["query"], now)
 
 
 def _seen(rule: Mapping[str, Any], now: datetime, delayed: bool) -> Any:

@@ -165,7 +165,7 @@ async def test_a_proxy_that_is_down_refuses_and_is_well_again(company: Company) 
     await company.proxy.stop()
     company.site.publish(bad=8, good=0)
     async with started(company) as service:
-        assert "proxy of HTTPS_PROXY is out of reach" in await reason(service, "ledger-unreachable")
+        assert "proxy of HTTPS_PROXY is unreachable" in await reason(service, "ledger-unreachable")
         company.proxy.credentials = "another:password"
         await company.proxy.start()
 

@@ -145,7 +145,7 @@ async def test_lookup_tells_who_was_asked(tmp_path: Path) -> None:
         (again,) = await told("lookup", OTHER, "--explain", "--state", state, **settings)
         shown = await signinwatch("lookup", BAD, "--explain", "--state", state, settings=settings)
     assert unread["Reason"] == "never read: sekoia; run `signinwatch feeds sync`"
-    assert silent["Reason"] == "no feed names it and nobody else is asked"
+    assert silent["Reason"] == "no feed names it, and there is no other source"
     assert (unread["Asked"], silent["Asked"], silent["NextAsking"]) == (False, False, None)
     assert [(one["Asked"], one["NextAsking"] is None) for one in rows] == [
         (False, True),

@@ -206,7 +206,7 @@ async def test_two_instances_tell_of_a_success_whoever_writes_last(
             assert await service.terminate() == 0
         assert site.one_id_each()
         workspace = make_workspace({FINDINGS_TABLE: site.ingestion.rows})
-        (found,) = workspace.ask("SignInFindings()", datetime.now(UTC))
+        (found,) = workspace.query("SignInFindings()", datetime.now(UTC))
         assert (found["Outcome"], found["Severity"]) == ("Success", "High")
 
 

@@ -73,7 +73,7 @@ def _tested(settings: Settings) -> str:
 async def _require_key_check(settings: Settings) -> None:
     """Raise CheckFailed unless a wrong key is refused.
 
-    "Nothing is known" proves nothing if everybody is told so. A refused request costs nothing.
+    "Nothing is known" proves nothing if every key gets it. A refused request costs nothing.
     """
     wrong = settings.crowdsec.model_copy(update={"api_key": SecretStr(_WRONG_KEY)})
     source = make_source(settings.model_copy(update={"crowdsec": wrong}))

@@ -115,7 +115,7 @@ class Redactor:
         return orjson.dumps({"records": records})
 
     def _pieces_of(self, part: bytes) -> list[bytes]:
-        """Return a record, or what the decoder tells apart in one that is broken."""
+        """Return a record, or the parts that the decoder finds in a broken one."""
         try:
             load_json(part)
         except (TooDeep, RecursionError):

@@ -116,7 +116,7 @@ class TableAddresses(AddressStore):
         return await self._with_pending(address, _record(address, entity), holders)
 
     async def _with_pending(self, address: str, record: Record, holders: Holders) -> Record:
-        """Add the pending sign-ins of holders. The state tells who they are."""
+        """Add the pending sign-ins of holders. The state names them."""
         entry = record.state.queue
         wanted = () if entry is None or holders is Holders.NOBODY else entry.holders
         if holders is Holders.THIS_INSTANCE:

@@ -21,7 +21,7 @@ _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 class WriteConflict(Exception):
     """A row has changed since it was read; nothing was written.
 
-    ``row`` is the first such row, "" if the response does not tell. If ``doubtful`` is true, an
+    ``row`` is the first such row, "" if the response does not name it. If ``doubtful`` is true, an
     earlier attempt of the same write got no response. That attempt may have made the change.
     """
 

@@ -53,7 +53,7 @@ class TableError(Exception):
     """The service answered with an error."""
 
     row = ""
-    """The row of a transaction that the service refused, "" if it does not tell."""
+    """The row of a transaction that the service refused, "" if it is not named."""
 
     def __init__(self, status: int, code: str, retry_after: str | None = None) -> None:
         super().__init__(f"{status} {code}".rstrip())

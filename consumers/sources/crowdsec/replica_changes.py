@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ReplicaChanges(ChangingSource):
-    """A replica tells when it was built, but not what is new in it."""
+    """A replica has the time of its build, but not what is new in it."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica

@@ -211,7 +211,7 @@ class CollectionRead:
             self._stuck = True  # the cursor stays, so that the next run retries this page
 
     def shrink(self) -> bool:
-        """Ask for smaller pages; return False if they cannot be smaller."""
+        """Request smaller pages; return False if they cannot be smaller."""
         smaller = next((size for size in SMALLER_PAGES if size < self.limit), None)
         self.limit = smaller or self.limit
         return smaller is not None

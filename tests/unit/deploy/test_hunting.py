@@ -28,7 +28,7 @@ HUNTING = kql.read_yaml("hunting")
 def _ask(
     name: str, rows: dict[str, list[FindingRow]], exceptions: list[FindingRow] | None = None
 ) -> Any:
-    return kql.make_workspace(rows, exceptions or []).ask(HUNTING[name]["query"], NOON)
+    return kql.make_workspace(rows, exceptions or []).query(HUNTING[name]["query"], NOON)
 
 
 def _log(told: datetime, **columns: Any) -> FindingRow:

@@ -281,7 +281,7 @@ def _ask(text: str, rows: list[dict[str, Any]]) -> list[list[Any]]:
     assert coded is not None
     shimmed = shimmed.replace(coded[0], json.dumps(base64.b64decode(coded[1]).decode()))
     assert times == 1
-    found = make_workspace({VERDICTS_TABLE: rows}).ask(shimmed, NOW)
+    found = make_workspace({VERDICTS_TABLE: rows}).query(shimmed, NOW)
     return [
         [one[name] for name in ("IPAddress", "Verdict", "Reputation", "Source")] for one in found
     ]

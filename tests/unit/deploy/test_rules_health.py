@@ -57,7 +57,7 @@ def test_heartbeat_of_nothing_at_all() -> None:
 def test_heartbeat_where_there_is_no_table() -> None:
     """A deployment that never got as far as the tables, or lost them, is told of."""
     rule = RULES["HealthHeartbeat"]
-    (row,) = Workspace(kql.read_functions()).ask(rule["query"], NOON)
+    (row,) = Workspace(kql.read_functions()).query(rule["query"], NOON)
     assert row["State"] == "no data for 24 hours"
 
 

@@ -111,14 +111,14 @@ def test_muted_findings_are_counted_not_hidden() -> None:
     """The workbook's tile tells how much an exception mutes or caps."""
     workspace = kql.make_workspace({FINDINGS_TABLE: ROWS}, EXCEPTIONS)
     tile = kql.read_tiles()["muted"]
-    told = {row["Exceptions"]: row for row in workspace.ask(tile, RUNS[1])}
+    told = {row["Exceptions"]: row for row in workspace.query(tile, RUNS[1])}
     assert told["address"]["Muted"] == 1
     assert told["cap"]["Capped"] == 1
     assert told["cap"]["Muted"] == 0
     assert not {"exception that ended", "end that cannot be read"} & set(told)
     ends = {
         row["Exception"]: row["State"]
-        for row in workspace.ask(kql.read_tiles()["exceptions"], RUNS[1])
+        for row in workspace.query(kql.read_tiles()["exceptions"], RUNS[1])
     }
     assert ends["no end"] == "no expiry"
     assert ends["exception that ended"] == "expired"

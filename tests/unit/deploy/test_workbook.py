@@ -124,7 +124,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", sorted(set(QUERIES) - {"muted"}))
 def test_a_tile_shows_what_is_there(workspace: Workspace, name: str) -> None:
     """A row with the expected values is among those of the tile."""
-    told = workspace.ask(QUERIES[name], NOON)
+    told = workspace.query(QUERIES[name], NOON)
     expected = EXPECTED[name].items()
     assert any(all(row[key] == value for key, value in expected) for row in told), told
 
