@@ -102,20 +102,25 @@ async def test_nobody_is_there(company: Company, monkeypatch: pytest.MonkeyPatch
     _told_everywhere(lines, "no credential", "AZURE_CLIENT_ID", "az login")
 
 
+REFUSALS = {400: "assign", 404: "assign", 410: "repeated", 429: "repeated", 500: "repeated"}
+
+
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("machine", "status"),
     [
-        (400, ("HTTP 400", "assign")),
-        (404, ("HTTP 404", "assign")),
-        (410, ("HTTP 410", "repeated")),
-        (429, ("HTTP 429", "repeated")),
-        (500, ("HTTP 500", "repeated")),
+        *((False, status) for status in REFUSALS),
+        *((True, status) for status in REFUSALS if status != 410),  # repeated for 70 seconds
     ],
 )
 async def test_a_managed_identity_refuses(
-    company: Company, monkeypatch: pytest.MonkeyPatch, status: int, told: tuple[str, ...]
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    *,
+    machine: bool,
 ) -> None:
-    """As Container Apps and App Service answer."""
+    """As Container Apps and App Service answer, or a virtual machine."""
+    monkeypatch.setenv("PATH", "/nowhere")
     for name in [name for name in company.environment if name.startswith("AZURE")]:
         del company.environment[name]
 
@@ -123,9 +128,13 @@ async def test_a_managed_identity_refuses(
         return web.json_response({"statusCode": status, "message": "a message"}, status=status)
 
     async with Loopback(answer) as server:
-        company.environment |= {"IDENTITY_ENDPOINT": server.url, "IDENTITY_HEADER": "a-header"}
+        company.environment |= (
+            {"AZURE_POD_IDENTITY_AUTHORITY_HOST": server.url}
+            if machine
+            else {"IDENTITY_ENDPOINT": server.url, "IDENTITY_HEADER": "a-header"}
+        )
         lines = await _checked(company, monkeypatch)
-    _told_everywhere(lines, "managed identity", *told)
+    _told_everywhere(lines, "managed identity", f"HTTP {status}", REFUSALS[status])
 
 
 @pytest.mark.parametrize("command", [("lookup", BAD), ("feeds", "status"), ("feeds", "sync")])
