@@ -17,6 +17,7 @@ import click
 from consumers.commands import console as screens
 from consumers.commands.check.command import check_command
 from consumers.commands.demo import demo_command
+from consumers.commands.explain import explain_command
 from consumers.commands.export import export_command
 from consumers.commands.feeds import feeds_group
 from consumers.commands.forget import forget_command
@@ -53,6 +54,7 @@ cli.add_command(replay_command)
 cli.add_command(run_command)
 cli.add_command(check_command)
 cli.add_command(lookup_command)
+cli.add_command(explain_command)
 cli.add_command(export_command)
 cli.add_command(feeds_group)
 cli.add_command(forget_command)

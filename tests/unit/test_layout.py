@@ -69,6 +69,7 @@ EDGES = {
         "consumers/commands/forget.py",
         "consumers/commands/options.py",
         "consumers/commands/plan/command.py",
+        "consumers/commands/explain.py",
         "consumers/commands/export.py",
         "consumers/commands/publish.py",
         "consumers/commands/quarantine.py",
