@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-for-tests $(AZURITE)/node_modules/.installed \
 		$(KUSTO)/node_modules/.installed check
-	$(RUN)/python -m pytest -n 6 --dist worksteal
+	$(RUN)/python -m pytest -n 7 --dist worksteal
 
 check: $(VENV)/.installed-for-tests
 	$(RUN)/ruff format --check .

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from consumers.settings import EventHubSettings
 
 PROBE_SECONDS = 5.0
+REFUSAL_SECONDS = 1.0
+"""Seconds after a link was attached within which a refusal follows it."""
+_GROUPS = "ConsumerGroups"
+"""Part of the source of a consumer link, in its frames."""
 _FRAMES = "azure.eventhub._pyamqp.aio._link_async"
 """Logger to which the SDK writes the frames of a link, if tracing is enabled."""
 
@@ -323,16 +327,21 @@ class _RefusalHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.received = asyncio.Event()
+        self.answered = asyncio.Event()
+        """Set once the service has attached the link, or refused it."""
         self.refusal: tuple[str, str] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Read frames only, never message texts."""
         frame = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        if str(record.msg).startswith("<-") and _GROUPS in str(getattr(frame, "source", "")):
+            self.answered.set()
         error = getattr(frame, "error", None)
         if isinstance(error, list | tuple) and error:
             parts = [part.decode() if isinstance(part, bytes) else str(part) for part in error[:2]]
             self.refusal = (parts[0], parts[1] if len(parts) > 1 else "")
             self.received.set()
+            self.answered.set()
 
 
 async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
@@ -352,7 +361,8 @@ async def read_refusal(hub: EventHub, partition: str) -> tuple[str, str] | None:
         client.receive_batch(_ignore, partition_id=partition, starting_position="@latest")
     )
     try:
-        await asyncio.wait_for(refusals.received.wait(), PROBE_SECONDS)
+        await asyncio.wait_for(refusals.answered.wait(), PROBE_SECONDS)
+        await asyncio.wait_for(refusals.received.wait(), REFUSAL_SECONDS)
     except TimeoutError:
         return None
     finally:

@@ -56,7 +56,8 @@ def recording(tmp_path: Path, company: Company) -> Path:
 
 def started(company: Company) -> Running:
     """Return a service that tells all it can."""
-    return Running(company.settings, arguments=("--verbose",), environment=company.environment)
+    settings = company.settings | {"SERVICE__DRAIN": "5"}
+    return Running(settings, arguments=("--verbose",), environment=company.environment)
 
 
 def only_crowdsec(company: Company) -> dict[str, str]:

@@ -142,6 +142,7 @@ async def test_a_reason_is_told_in_time(site: Site, wrong: object, code: str, na
     """Not ready, with a code, and a word on what to mend."""
     assert callable(wrong)
     wrong(site)
+    site.settings["SERVICE__DRAIN"] = "6"  # shorter than by default: nobody waits for nothing
     site.publish(bad=8, good=0, each=1)
     async with Running(site.settings) as service:
 
@@ -152,7 +153,7 @@ async def test_a_reason_is_told_in_time(site: Site, wrong: object, code: str, na
         assert named in (await service.reasons())[code]["detail"]
         assert not await service.ready()
         assert (await service.get("/healthz"))[0] == 200, "alive all the same"
-        assert await service.terminate(26) == 0
+        assert await service.terminate(7) == 0
         assert "AccountKey" not in service.errors
         assert "SharedAccessKey=" not in service.errors
     assert not site.ingestion.rows
