@@ -155,3 +155,17 @@ async def test_the_limits_are_settings(tmp_path: Path) -> None:
         feed["GUARD__KNOWN_DAYS"] = "3"
         await replay(events, "--findings", path, "--state", other, **feed)
         assert [one["Severity"] for one in findings_in(path)] == ["High"]
+
+
+@pytest.mark.parametrize("size", [8, 2_000])
+async def test_an_attack_on_a_company_is_high(tmp_path: Path, size: int) -> None:
+    """A spray from an address that the feed names, then two accounts taken over; small or large."""
+    company = people(size)
+    before = [at(day, OFFICE, who) for day in range(1, 4) for who in company]
+    spray = [at(4, BAD, who, ResultType="50126") for who in company[:300]]
+    taken = company[:2]
+    today = [at(4, OFFICE, who) for who in company] + spray + [at(4, BAD, who) for who in taken]
+    found, _ = await severities(tmp_path, before, today, indicator(BAD))
+    rows = findings_in(tmp_path / "found")
+    assert {one["Account"] for one in rows if one["Severity"] == "High"} == set(taken)
+    assert found.count((BAD, "High")) == 2
