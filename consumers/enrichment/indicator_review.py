@@ -7,12 +7,13 @@ for one are notes of the ledger, so instances share them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import structlog
 
 from schemas.durations import MINUTE_SECONDS
+from schemas.errors import LedgerFailed
 from schemas.health import Problem
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ CAPPED_NOTE = "indicators capped"
 DECISIONS_SECONDS = MINUTE_SECONDS
 """How long decisions that were read are used."""
 MAX_CAPPED = 200
+_Note = TypeVar("_Note")
 MAX_DECISIONS = 1_000
 
 
@@ -63,8 +65,7 @@ class ReviewLimits(NamedTuple):
 
 async def read_decisions(notes: Notes) -> dict[str, Decision]:
     """Return the decisions by indicator id, ended ones included. Raises LedgerFailed."""
-    text = await notes.get_value(DECISIONS_NOTE)
-    return msgspec.json.decode(text, type=dict[str, Decision]) if text else {}
+    return await _read(notes, DECISIONS_NOTE, dict[str, Decision])
 
 
 async def decide(notes: Notes, indicator: str, decision: Decision) -> None:
@@ -78,8 +79,15 @@ async def decide(notes: Notes, indicator: str, decision: Decision) -> None:
 
 async def read_capped(notes: Notes) -> dict[str, Capped]:
     """Return what was capped, by indicator id. Raises LedgerFailed."""
-    text = await notes.get_value(CAPPED_NOTE)
-    return msgspec.json.decode(text, type=dict[str, Capped]) if text else {}
+    return await _read(notes, CAPPED_NOTE, dict[str, Capped])
+
+
+async def _read(notes: Notes, name: str, kind: type[_Note]) -> _Note:
+    text = await notes.get_value(name)
+    try:
+        return msgspec.json.decode(text or "{}", type=kind)
+    except msgspec.MsgspecError:
+        raise LedgerFailed(f"the ledger's note of {name} is unreadable") from None
 
 
 class IndicatorReview:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from aiohttp import web
 
 from tests.servers.loopback import Loopback
-from tests.servers.splice import Server, splice
 from tests.servers.taxii import indicator
+from tests.servers.tls import Authority, Front
 from tests.support.command import signinwatch
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
 KEY = "a-good-key"
@@ -82,50 +79,28 @@ async def test_what_cannot_be_sent_is_named(
     assert (ran.status, named in ran.err) == (2, True), ran.err
 
 
-class _CertificateFront(Server):
-    """Takes TLS from clients that the authority has signed."""
-
-    def __init__(self, authority: trustme.CA, behind: int) -> None:
-        super().__init__()
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(self._context)
-        authority.configure_trust(self._context)
-        self._context.verify_mode = ssl.CERT_REQUIRED
-        self._behind = behind
-
-    async def __aenter__(self) -> _CertificateFront:
-        await self.start(ssl=self._context)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on one connection."""
-        await splice(reader, writer, self._behind)
-
-
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_client_certificate(tmp_path: Path, *, known: bool) -> None:
     """Shown to the server that asks for it; without it there is no connection."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    certificate = authority.issue_cert("client@example.test")
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
+    authority = Authority()
+    bundle = authority.write_bundle(tmp_path / "ca.pem")
+    certificate = authority.write_client(tmp_path / "client.pem")
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response({"objects": [indicator("81.2.69.160")]})
 
     async with (
         Loopback(answer) as server,
-        _CertificateFront(authority, int(server.url.rpartition(":")[2])) as front,
+        Front(
+            authority, "localhost", int(server.url.rpartition(":")[2]), knows_clients=True
+        ) as front,
     ):
         settings = {
             "FEEDS__ACME__URL": f"https://localhost:{front.port}/root",
             "FEEDS__ACME__COLLECTION": "c",
-            "CA_BUNDLE": str(tmp_path / "ca.pem"),
+            "CA_BUNDLE": str(bundle),
         }
         if known:
-            settings["FEEDS__ACME__CLIENT_CERTIFICATE"] = str(tmp_path / "client.pem")
+            settings["FEEDS__ACME__CLIENT_CERTIFICATE"] = str(certificate)
         ran = await signinwatch("feeds", "sync", "--state", tmp_path / "s", settings=settings)
     assert ran.status == (0 if known else 1), ran.err

@@ -61,12 +61,15 @@ async def _checked(company: Company, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return {line["check"]: line for line in map(orjson.loads, ran.out.splitlines())}
 
 
-def _told_everywhere(lines: dict[str, dict[str, Any]], *wanted: str) -> None:
-    for part, (code, setting) in PARTS.items():
-        text = lines[part]["text"]
-        assert (lines[part]["code"], setting in text) == (code, True), (part, text)
-        assert [word for word in wanted if word not in text] == [], (part, text)
-        assert [word for word in ROLES if word in text] == [], (part, text)
+def _told_otherwise(lines: dict[str, dict[str, Any]], *wanted: str) -> dict[str, str]:
+    """Return the parts that do not tell the cause, with their setting and code, or tell more."""
+    return {
+        part: lines[part]["text"]
+        for part, (code, setting) in PARTS.items()
+        if lines[part]["code"] != code
+        or any(word not in lines[part]["text"] for word in (setting, *wanted))
+        or any(word in lines[part]["text"] for word in ROLES)
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ async def test_entra_refuses(
 ) -> None:
     """The number of the cause and its fix; nothing of keys, roles or firewalls."""
     company.entra.refusal = answer
-    _told_everywhere(await _checked(company, monkeypatch), *told)
+    assert _told_otherwise(await _checked(company, monkeypatch), *told) == {}
 
 
 async def test_nobody_is_there(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +102,7 @@ async def test_nobody_is_there(company: Company, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
     lines = await _checked(company, monkeypatch)
-    _told_everywhere(lines, "no credential", "AZURE_CLIENT_ID", "az login")
+    assert _told_otherwise(lines, "no credential", "AZURE_CLIENT_ID", "az login") == {}
 
 
 REFUSALS = {400: "assign", 404: "assign", 410: "repeated", 429: "repeated", 500: "repeated"}
@@ -134,7 +137,7 @@ async def test_a_managed_identity_refuses(
             else {"IDENTITY_ENDPOINT": server.url, "IDENTITY_HEADER": "a-header"}
         )
         lines = await _checked(company, monkeypatch)
-    _told_everywhere(lines, "managed identity", f"HTTP {status}", REFUSALS[status])
+    assert _told_otherwise(lines, "managed identity", f"HTTP {status}", REFUSALS[status]) == {}
 
 
 @pytest.mark.parametrize("command", [("lookup", BAD), ("feeds", "status"), ("feeds", "sync")])

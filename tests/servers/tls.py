@@ -27,19 +27,30 @@ class Authority:
         self._ca.cert_pem.write_to_path(str(path))
         return path
 
-    def context(self, name: str) -> ssl.SSLContext:
-        """Return the server's side of TLS for a name."""
+    def write_client(self, path: Path) -> Path:
+        """Write a client's certificate with its key; returns *path*."""
+        certificate = self._ca.issue_cert("client@example.test")
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
+    def context(self, name: str, *, knows_clients: bool = False) -> ssl.SSLContext:
+        """Return the server's side of TLS for a name; it may ask clients for a certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(name).configure_cert(context)
+        if knows_clients:
+            self._ca.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
 class Front(Server):
     """Takes TLS for one name and passes what is inside to a port; an async context manager."""
 
-    def __init__(self, authority: Authority, name: str, behind: int) -> None:
+    def __init__(
+        self, authority: Authority, name: str, behind: int, *, knows_clients: bool = False
+    ) -> None:
         super().__init__()
-        self._context = authority.context(name)
+        self._context = authority.context(name, knows_clients=knows_clients)
         self._behind = behind
 
     async def __aenter__(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address
 from random import Random
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,18 +16,6 @@ from schemas.errors import FeedFailed, LedgerFailed
 from schemas.feed_ports import Absent, Blob
 from schemas.health import Problem
 from tests.support.feeds import FEED, HOUR, A, B, C, Worlds, named
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def worlds(tmp_path: Path) -> Any:
-    """Return where worlds are opened."""
-    made = Worlds(tmp_path)
-    yield made
-    for one in made.all:
-        one.close()
 
 
 async def test_one_reads_and_the_other_follows(worlds: Worlds) -> None:

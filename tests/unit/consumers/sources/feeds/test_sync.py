@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def worlds(tmp_path: Path) -> Any:
-    """Return where worlds are opened."""
-    made = Worlds(tmp_path)
-    yield made
-    for one in made.all:
-        one.close()
-
-
 # --- when ---
 
 

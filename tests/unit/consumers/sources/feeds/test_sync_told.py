@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import pytest
-
 from schemas.health import Problem
 from tests.support.feeds import FEED, HOUR, NOW, A, B, Worlds, named
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def worlds(tmp_path: Path) -> Any:
-    """Return where worlds are opened."""
-    made = Worlds(tmp_path)
-    yield made
-    for one in made.all:
-        one.close()
 
 
 async def test_what_was_left_out_is_shown_by_a_sample(worlds: Worlds) -> None:
