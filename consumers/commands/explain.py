@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from schemas.events.outcomes import Outcome
     from schemas.intel.verdicts import AddressClass, Reputation
+    from schemas.rows.context import SignInContext
     from schemas.rows.policy import Line, Policy
 
 MIN_PREFIX = 6
@@ -31,7 +32,8 @@ MAX_VALUE_LENGTH = 300
 _CONTEXT = (
     "AddressClass", "AccountsFromAddress", "Application", "ClientAppUsed", "UserAgent",
     "AuthenticationRequirement", "ConditionalAccessStatus", "RiskLevel", "SignInCountry",
-    "IntelCountry", "IntelAsName", "DeviceCompliant", "ResultDescription",
+    "IntelCountry", "IntelAsName", "DeviceCompliant", "ResultDescription", "Stories", "NewCountry",
+    "NewNetwork", "NewDevice", "SessionFirstNetwork", "EntraDetections", "Context",
 )  # fmt: skip
 """Columns that an analyst weighs, in this order; those without a value are left out."""
 _OF_INDICATOR = ("id", "names", "confidence", "types", "labels", "modified", "validUntil")
@@ -158,6 +160,8 @@ def explain(versions: Sequence[dict[str, Any]], policy: Policy) -> Explanation:
 
 def _said(details: dict[str, Any], row: dict[str, Any]) -> str:
     """Return what a source said, in one line: a feed by its indicators, others by the row."""
+    if "stories" in details:
+        return "; ".join(f"{name}: {saw}" for name, saw in details["stories"].items())
     parts = [str(details.get("reputation") or "no reputation")]
     indicators = details.get("indicators")
     for said, names in (
@@ -169,7 +173,11 @@ def _said(details: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _flat(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_flat, value))
+    if isinstance(value, dict) and "text" in value:
+        return f"{value['text']} ({value.get('points')})"
+    return str(value)
 
 
 def _changes(row: dict[str, Any], line: str, policy: Policy) -> list[SeverityChange]:
@@ -178,6 +186,7 @@ def _changes(row: dict[str, Any], line: str, policy: Policy) -> list[SeverityCha
 
     kind, outcome = AddressClass(row["AddressClass"]), Outcome(row["Outcome"])
     said, excused = Reputation(row["Reputation"]), bool(row.get("FalsePositives"))
+    context = _context_of(row)
     alternatives: list[tuple[str, tuple[AddressClass, Outcome, Reputation, bool]]] = []
     alternatives += [(f"the outcome were {to.value}", (kind, to, said, excused)) for to in Outcome]
     alternatives += [
@@ -190,10 +199,29 @@ def _changes(row: dict[str, Any], line: str, policy: Policy) -> list[SeverityCha
     alternatives.append(("its source called it a false positive", (kind, outcome, said, True)))
     changes = [SeverityChange(_REMEDIES[line], "", "")] if line in _REMEDIES else []
     for condition, key in alternatives:
-        decided = policy.decide(*key)
+        decided = policy.decide(*key, context)
         if decided.severity.value != row["Severity"]:
             changes.append(_change(condition, decided))
+    if context.stories:
+        decided = policy.decide(kind, outcome, said, excused)
+        changes.append(_change("no story spoke of it", decided))
     return changes
+
+
+def _context_of(row: dict[str, Any]) -> SignInContext:
+    """Return what the policy was asked with, as far as the row has it."""
+    from schemas.rows.context import SignInContext, Story
+
+    own = (row.get("Evidence") or {}).get("signinwatch")
+    details = own if isinstance(own, dict) else {}
+    sentences = details.get("stories") or {}
+    return SignInContext(
+        stories=tuple(Story(str(name), str(saw)) for name, saw in sentences.items()),
+        signs=frozenset((*sentences, *details.get("support", ()))),
+        new_country=row.get("NewCountry"),
+        new_network=row.get("NewNetwork"),
+        new_device=row.get("NewDevice"),
+    )
 
 
 def _change(condition: str, decided: Line) -> SeverityChange:

@@ -11,11 +11,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from zlib import crc32
 
-import msgspec
-
+from consumers.enrichment.entry_cache import MAX_CACHED_ENTRIES, EntryCache
 from consumers.enrichment.history_entries import (
     COUNTED_BY_ANOTHER_NAME,
-    ENTRY_KINDS,
     MAX_ACCOUNT_LOCATIONS,
     MAX_ACCOUNT_VALUES,
     MAX_BAD_ADDRESS_ACCOUNTS,
@@ -25,17 +23,13 @@ from consumers.enrichment.history_entries import (
     AccountEntry,
     AttemptCounts,
     Days,
-    Entry,
     GroupEntry,
     LocationEntry,
-    decoded,
-    merged,
     place_of,
     pseudonym,
 )
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 from schemas.events.outcomes import Outcome
-from schemas.ledger_ports import EntrySpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,8 +39,6 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Entries
     from schemas.ports import Clock
 
-MAX_HISTORY_ENTRIES = 40_000
-"""Entries kept in memory; all entries are in the ledger."""
 MAX_UNWRITTEN_ENTRIES = 50_000
 """Changed entries that are written before their time, to bound memory and what a crash loses."""
 NEVER_SEEN_DAYS = -1
@@ -90,17 +82,11 @@ class History:
     """
 
     def __init__(
-        self, ledger: Entries, clock: Clock, *, max_entries: int = MAX_HISTORY_ENTRIES
+        self, ledger: Entries, clock: Clock, *, max_entries: int = MAX_CACHED_ENTRIES
     ) -> None:
-        self._ledger = ledger
+        self._entries = EntryCache(ledger, max_entries=max_entries)
         self._clock = clock
-        self._half = max(1, max_entries // 2)
-        self._young: dict[str, Entry] = {}
-        self._old: dict[str, Entry] = {}
-        self._changed: dict[str, Entry] = {}
-        self._flushing: dict[str, Entry] = {}
         self._flushed: float | None = None
-        self._flush_lock = asyncio.Lock()
 
     async def fetch(self, signins: Iterable[tuple[str, Signals]]) -> None:
         """Load the ledger's entries for sign-ins and their addresses."""
@@ -125,10 +111,10 @@ class History:
 
     async def _fetch_with_named(self, keys: Iterable[str], named: Iterable[str]) -> None:
         """Load entries, and for entries of user principal names those of the object ids."""
-        await self._fetch([*keys, *named])
+        await self._entries.fetch([*keys, *named])
         same = {f"a|{other}" for key in named if (other := self._account(key).same_as)}
         if same:
-            await self._fetch(same)
+            await self._entries.fetch(same)
 
     def _person(self, account: str, object_id: str) -> str:
         """Return the pseudonym by which an account is known: of its object id, if it is known."""
@@ -144,44 +130,17 @@ class History:
         entry.names = [*entry.names, name][-MAX_NAMES:]
         other = self._account(f"a|{name}")
         other.same_as = person
-        self._changed |= {f"a|{person}": entry, f"a|{name}": other}
-
-    async def _fetch(self, keys: Iterable[str]) -> None:
-        if len(self._young) >= self._half:  # only here: no entry is evicted while in use
-            self._old, self._young = self._young, {}
-        missing = [key for key in keys if self._cached(key) is None]
-        if not missing:
-            return
-        found = await self._ledger.get_entries(EntrySpace.HISTORY, missing)
-        for key in missing:
-            if self._cached(key) is None:  # another batch may have fetched and updated it
-                body = found.get(key)
-                entry = decoded(key, body) if body is not None else ENTRY_KINDS[key[0]]()
-                self._young[key] = entry
-
-    def _cached(self, key: str) -> Entry | None:
-        """Return an entry and keep it in memory for longer."""
-        entry = self._young.get(key)
-        if entry is None:
-            entry = self._old.get(key) or self._changed.get(key) or self._flushing.get(key)
-            if entry is not None:
-                self._young[key] = entry
-        return entry
-
-    def _entry(self, key: str) -> Entry:
-        entry = self._cached(key)
-        if entry is None:
-            entry = self._young[key] = ENTRY_KINDS[key[0]]()
-        return entry
+        self._entries.changed(f"a|{person}", entry)
+        self._entries.changed(f"a|{name}", other)
 
     def _account(self, key: str) -> AccountEntry:
-        return cast("AccountEntry", self._entry(key))
+        return cast("AccountEntry", self._entries.entry(key))
 
     def _place(self, key: str) -> LocationEntry:
-        return cast("LocationEntry", self._entry(key))
+        return cast("LocationEntry", self._entries.entry(key))
 
     def _group(self, key: str) -> GroupEntry:
-        return cast("GroupEntry", self._entry(key))
+        return cast("GroupEntry", self._entries.entry(key))
 
     def seen(self, address: str, signals: Signals) -> HistorySummary:
         """Summarize the history of a sign-in without learning from it."""
@@ -252,15 +211,15 @@ class History:
                 account.devices, pseudonym(signals.device), today, MAX_ACCOUNT_VALUES
             )
         if changed:
-            self._changed[f"a|{name}"] = account
+            self._entries.changed(f"a|{name}", account)
         place = self._place(f"p|{location}")
         if name not in place.good and len(place.good) < MAX_LOCATION_ACCOUNTS:
             place.good[name] = now
-            self._changed[f"p|{location}"] = place
+            self._entries.changed(f"p|{location}", place)
         network = self._group(_network_key(signals))
         if name not in network.accounts and len(network.accounts) < MAX_LOCATION_ACCOUNTS:
             network.accounts[name] = now
-            self._changed[_network_key(signals)] = network
+            self._entries.changed(_network_key(signals), network)
 
     def _learn_failure(self, address: str, signals: Signals, name: str) -> None:
         now = self._clock.now()
@@ -277,15 +236,15 @@ class History:
         event = crc32(signals.event.encode("utf-8", "replace"))
         if event not in events and len(events) < MAX_COUNTED_ATTEMPTS:
             events.append(event)
-            self._changed[f"a|{name}"] = account
+            self._entries.changed(f"a|{name}", account)
         if now - tries.last >= HOUR_SECONDS:
-            self._changed[f"a|{name}"] = account
+            self._entries.changed(f"a|{name}", account)
         tries.last = max(tries.last, now)
         place = self._place(f"p|{location}")
         if now - place.bad.get(name, 0.0) >= HOUR_SECONDS:
             _evict_oldest(place.bad, MAX_LOCATION_ACCOUNTS)
             place.bad[name] = now
-            self._changed[f"p|{location}"] = place
+            self._entries.changed(f"p|{location}", place)
 
     def accounts_from(
         self, address: str, account: str, timestamp: float, object_id: str = ""
@@ -302,12 +261,12 @@ class History:
             for other in self._account(f"a|{name}").names:
                 if group.accounts.get(other, COUNTED_BY_ANOTHER_NAME) < COUNTED_BY_ANOTHER_NAME:
                     group.accounts[other] = COUNTED_BY_ANOTHER_NAME
-                    self._changed[key] = group
+                    self._entries.changed(key, group)
         if group.accounts.get(name, 0.0) < timestamp:
             if name not in group.accounts:
                 _evict_oldest(group.accounts, MAX_BAD_ADDRESS_ACCOUNTS)
             group.accounts[name] = timestamp
-            self._changed[key] = group
+            self._entries.changed(key, group)
         others = (last for who, last in group.accounts.items() if who != name)
         return 1 + sum(0 <= timestamp - last <= DAY_SECONDS for last in others)
 
@@ -317,7 +276,9 @@ class History:
         if self._flushed is None:
             self._flushed = now
         waited = not 0 <= now - self._flushed < self._clock.mode.history_interval
-        if len(self._changed) >= MAX_UNWRITTEN_ENTRIES or (waited and self._clock.mode.by_events):
+        if self._entries.unwritten >= MAX_UNWRITTEN_ENTRIES or (
+            waited and self._clock.mode.by_events
+        ):
             self._flushed = now
             await self.flush()
 
@@ -329,22 +290,7 @@ class History:
 
     async def flush(self) -> None:
         """Write the changes to the ledger, and learn what other instances have written."""
-        async with self._flush_lock:
-            self._flushing, self._changed = self._changed, {}
-            entries = {key: msgspec.msgpack.encode(entry) for key, entry in self._flushing.items()}
-            try:
-                if entries:
-                    combined = await self._ledger.put_entries(EntrySpace.HISTORY, entries, merged)
-                    self._young |= {
-                        key: decoded(key, body)
-                        for key, body in combined.items()
-                        if key not in self._changed
-                    }
-            except BaseException:
-                self._changed = self._flushing | self._changed
-                raise
-            finally:
-                self._flushing = {}
+        await self._entries.flush()
 
 
 def _place_key(address: str, signals: Signals) -> str:

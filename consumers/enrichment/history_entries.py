@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from consumers.enrichment.stories.entries import AccountTraces, Crowd
 from schemas.durations import DAY_SECONDS
 from schemas.errors import LedgerFailed
 from schemas.intel.address_class import MOBILE_NETWORKS
@@ -124,13 +125,15 @@ class FamiliarEntry(msgspec.Struct, array_like=True, gc=False):
         self.days = sorted({*self.days, *other.days})[-MAX_FAMILIAR_DAYS:]
 
 
-Entry = AccountEntry | LocationEntry | GroupEntry | FamiliarEntry
+Entry = AccountEntry | LocationEntry | GroupEntry | FamiliarEntry | AccountTraces | Crowd
 ENTRY_KINDS: dict[str, type[Entry]] = {
     "a": AccountEntry,
     "p": LocationEntry,
     "n": GroupEntry,
     "b": GroupEntry,
     "k": FamiliarEntry,
+    "s": AccountTraces,
+    "g": Crowd,
 }
 
 
@@ -178,9 +181,19 @@ def merged(key: str, our_body: bytes, their_body: bytes) -> bytes:
         ours.bad = _latest(ours.bad, theirs.bad, MAX_LOCATION_ACCOUNTS)
     elif isinstance(ours, GroupEntry) and isinstance(theirs, GroupEntry):
         ours.accounts = _latest(ours.accounts, theirs.accounts, _max_group(key))
-    elif isinstance(ours, FamiliarEntry) and isinstance(theirs, FamiliarEntry):
-        ours.include(theirs)
+    else:
+        _include(ours, theirs)
     return msgspec.msgpack.encode(ours)
+
+
+def _include(ours: Entry, theirs: Entry) -> None:
+    match ours, theirs:
+        case FamiliarEntry(), FamiliarEntry():
+            ours.include(theirs)
+        case AccountTraces(), AccountTraces():
+            ours.include(theirs)
+        case Crowd(), Crowd():
+            ours.include(theirs)
 
 
 def without_account(key: str, body: bytes, names: set[str]) -> bytes | None:
@@ -193,15 +206,13 @@ def without_account(key: str, body: bytes, names: set[str]) -> bytes | None:
         entry = decoded(key, body)
     except LedgerFailed:
         return None
-    if isinstance(entry, AccountEntry):
+    if isinstance(entry, AccountEntry | AccountTraces):
         own = {key.partition("|")[2], entry.same_as, *entry.names} - {""}
         if own.isdisjoint(names):
             return body
         names |= own
         return None
-    account_sets = (
-        (entry.good, entry.bad) if isinstance(entry, LocationEntry) else (entry.accounts,)
-    )
+    account_sets = _accounts_in(entry)
     if all(names.isdisjoint(accounts) for accounts in account_sets):
         return body
     for accounts in account_sets:
@@ -210,10 +221,20 @@ def without_account(key: str, body: bytes, names: set[str]) -> bytes | None:
     return msgspec.msgpack.encode(entry)
 
 
+def _accounts_in(
+    entry: LocationEntry | GroupEntry | FamiliarEntry | Crowd,
+) -> tuple[dict[str, Any], ...]:
+    if isinstance(entry, LocationEntry):
+        return entry.good, entry.bad
+    return (
+        (entry.right, entry.wrong, entry.strange) if isinstance(entry, Crowd) else (entry.accounts,)
+    )
+
+
 def without_address(key: str, body: bytes, address: str) -> bytes | None:
     """Return an entry without an address; None if nothing is left, or it is unreadable."""
     place = place_of(address, None)
-    if key in (f"p|{place}", f"b|{address}", f"k|{place}"):
+    if key in (f"p|{place}", f"b|{address}", f"k|{place}", f"g|place {place}"):
         return None
     if key == FAMILIAR_INDEX:
         index = msgspec.msgpack.decode(body, type=GroupEntry)
@@ -226,6 +247,9 @@ def without_address(key: str, body: bytes, address: str) -> bytes | None:
     if isinstance(entry, AccountEntry) and (place in entry.places or place in entry.tries):
         entry.places.pop(place, None)
         entry.tries.pop(place, None)
+        return msgspec.msgpack.encode(entry)
+    if isinstance(entry, AccountTraces) and any(it.address == address for it in entry.traces):
+        entry.traces = [trace for trace in entry.traces if trace.address != address]
         return msgspec.msgpack.encode(entry)
     return body
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from consumers.pipeline.evaluator import Answered
+from consumers.pipeline.evidence import Answered
 from consumers.pipeline.triage import firsts
 
 if TYPE_CHECKING:

@@ -8,16 +8,17 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from schemas.events.times import is_plausible, parse_time
-from schemas.intel.verdicts import Verdict
+from consumers.enrichment.entra import entra_verdict
+from consumers.pipeline.row_times import event_time_of, row_time
+from schemas.intel.verdicts import ENTRA, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumers.enrichment.history import History
-    from consumers.enrichment.indicator_review import IndicatorReview
     from consumers.enrichment.local_sources import LocalMatch, LocalSources
     from consumers.pipeline.batch import BatchTracker
+    from consumers.pipeline.evidence import Answered, Evidence, KnownBefore
     from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.judge import Judge
     from consumers.pipeline.outbox import Outbox
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Answer
     from schemas.ledger_ports import Ledger, PendingSignIn
     from schemas.ports import Clock
+    from schemas.rows.context import SignInContext
     from schemas.rows.findings import FindingRow
 
 RECOVERY_BATCH = 500
@@ -35,16 +37,6 @@ PENDING_ADDRESSES = 50
 """Addresses whose pending sign-ins are evaluated together."""
 PENDING_BATCH = 500
 """Pending sign-ins of an address that are evaluated together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """Sign-ins in flight, and the verdict on their address."""
-
-    address: str
-    sightings: Sequence[Sighting]
-    verdict: Verdict
-    trackers: Sequence[BatchTracker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +62,10 @@ class Evaluator:
         local_sources: LocalSources,
         guard: RecordGuard,
         capacity: CapacityHint,
-        review: IndicatorReview,
+        known: KnownBefore,
     ) -> None:
-        self._review = review
+        self._review = known.review
+        self._stories = known.stories
         self._guard = guard
         self._capacity = capacity
         self._judge = judge
@@ -133,19 +126,18 @@ class Evaluator:
         """Evaluate in-flight sign-ins of an address; *trackers* complete when findings are sent."""
         if not sightings or self.cannot_alert(verdict, match):
             return
-        now, wall = self._clock.now(), datetime.now(UTC)
+        fallback = row_time(self._clock.now(), datetime.now(UTC))
         read: list[tuple[SignIn, datetime | None, Details]] = []
         for signin, enqueued, _ in sightings:
             with self._guard.around(signin):
-                fallback = row_time(now, wall)
                 details = signin.details(enqueued=enqueued, fallback_time=fallback)
                 read.append((signin, enqueued, details))
-        await self._fetch({address: match}, [details for _, _, details in read])
+        await self._fetch({address: match}, [(address, details) for _, _, details in read])
         rows, enqueued_at, aggregates_before = [], [], self._judge.aggregates
         for signin, enqueued, details in read:
             with self._guard.around(signin):
                 verdicts = self._verdicts(address, details, verdict, match)
-                row = self._finding(details, address, verdicts, wall=wall, now=now)
+                row = self._finding(details, address, verdicts)
                 if row is not None:
                     rows.append(row)
                     enqueued_at.append(enqueued.timestamp() if enqueued else None)
@@ -223,7 +215,7 @@ class Evaluator:
             pages = await asyncio.gather(
                 *(self._ledger.waiting_for(address, PENDING_BATCH + stay) for address, stay in part)
             )
-            people = [signin.details for page in pages for signin in page]
+            people = [(signin.address, signin.details) for page in pages for signin in page]
             await self._fetch({address: known[address].match for address, _ in part}, people)
             aggregates_before = self._judge.aggregates
             evaluated: dict[str, list[PendingSignIn]] = {}
@@ -248,7 +240,6 @@ class Evaluator:
         self, known: _Known, pending: Sequence[PendingSignIn], rows: list[FindingRow]
     ) -> list[PendingSignIn]:
         """Add the findings of pending sign-ins to *rows*; return those that are evaluated."""
-        now, wall = self._clock.now(), datetime.now(UTC)
         evaluated = []
         for signin in pending:
             with self._guard.around(signin):
@@ -258,9 +249,7 @@ class Evaluator:
                 )
                 if not verdicts:
                     continue
-                row = self._finding(
-                    signin.details, signin.address, verdicts, wall=wall, now=now, late=True
-                )
+                row = self._finding(signin.details, signin.address, verdicts, late=True)
                 if row is not None:
                     rows.append(row)
             evaluated.append(signin)
@@ -272,10 +261,9 @@ class Evaluator:
         Return the matches by address.
         """
         matches = self._local_sources.match(list({address for address, _ in signins}))
-        people = [details for address, details in signins if address in matches]
+        people = [item for item in signins if item[0] in matches]
         await self._fetch(matches, people)
         cached = await self._ledger.get_verdicts(list(matches)) if matches else {}
-        now, wall = self._clock.now(), datetime.now(UTC)
         aggregates_before, rows = self._judge.aggregates, []
         for address, details in signins:
             match = matches.get(address)
@@ -284,7 +272,7 @@ class Evaluator:
                     self._verdicts(address, details, None, match) if match is not None else []
                 )
                 verdicts = _with_cached(cached.get(address), verdicts)
-                row = self._finding(details, address, verdicts, wall=wall, now=now, late=True)
+                row = self._finding(details, address, verdicts, late=True)
                 if row is not None:
                     rows.append(row)
         await self._guard.flush()
@@ -293,11 +281,36 @@ class Evaluator:
             await self.flush_aggregates(None)
         return matches
 
+    async def evaluate_evidence(
+        self, evidence: Sequence[Evidence], trackers: Sequence[BatchTracker]
+    ) -> None:
+        """Evaluate sign-ins with what is said of them, and what is known of their addresses."""
+        addresses = list({item.address for item in evidence})
+        matches = self._local_sources.match(addresses)
+        cached = await self._ledger.get_verdicts(addresses)
+        known = {address: matches.get(address) for address in addresses}
+        await self._fetch(known, [(item.address, item.details) for item in evidence])
+        rows = []
+        for item in evidence:
+            with self._guard.around(item.details):
+                answers = [item.verdict, cached.get(item.address)]
+                verdicts = [answer for answer in answers if isinstance(answer, Verdict)]
+                verdicts += self._verdicts(item.address, item.details, None, known[item.address])
+                late = not trackers
+                row = self._finding(
+                    item.details, item.address, verdicts, late=late, context=item.context
+                )
+                if row is not None:
+                    rows.append(row)
+        await self._guard.flush()
+        await self._outbox.add(rows, trackers=trackers)
+
     async def _fetch(
-        self, matches: Mapping[str, LocalMatch | None], people: Sequence[Details]
+        self, matches: Mapping[str, LocalMatch | None], people: Sequence[tuple[str, Details]]
     ) -> None:
         """Read what the ledger knows of addresses, of people, and of what feeds say."""
-        await self._history.fetch_bad(matches, people)
+        await self._history.fetch_bad(matches, [details for _, details in people])
+        await self._stories.fetch_context(people)
         named = [
             verdict
             for address, match in matches.items()
@@ -324,12 +337,14 @@ class Evaluator:
         address: str,
         verdicts: Sequence[Verdict],
         *,
-        wall: datetime,
-        now: float,
         late: bool = False,
+        context: SignInContext | None = None,
     ) -> FindingRow | None:
-        if not verdicts:
+        if not verdicts and context is None:
             return None
+        detected = entra_verdict(details)
+        if detected is not None and all(verdict.source != ENTRA for verdict in verdicts):
+            verdicts = [*verdicts, detected]
         accounts = self._history.accounts_from(
             address,
             details.account,
@@ -341,11 +356,12 @@ class Evaluator:
             details,
             address,
             verdicts,
-            wall=wall,
-            now=now,
+            wall=datetime.now(UTC),
+            now=self._clock.now(),
             accounts=accounts,
             late=late,
             doubt=doubt,
+            context=context or self._stories.context(address, details),
         )
 
     async def flush_aggregates(self, before: float | None) -> None:
@@ -363,16 +379,3 @@ class Evaluator:
 def _with_cached(cached: Answer | None, verdicts: list[Verdict]) -> list[Verdict]:
     """Return the verdicts plus the cached verdict; nothing if there are no other verdicts."""
     return [cached, *verdicts] if verdicts and isinstance(cached, Verdict) else verdicts
-
-
-def event_time_of(signin: SignIn, enqueued: datetime | None, fallback: datetime) -> float:
-    """Return the start of a sign-in in seconds since the epoch, as :meth:`SignIn.details` does."""
-    started = parse_time(signin.late_columns[-1]) if signin.late_columns is not None else None
-    if started is None or not is_plausible(started):
-        started = signin.details(enqueued=enqueued, fallback_time=fallback).event_time
-    return started.timestamp()
-
-
-def row_time(now: float, wall: datetime) -> datetime:
-    """Return the clock's time; wall time until a recording has provided the first timestamp."""
-    return datetime.fromtimestamp(now, UTC) if now > 0 else wall

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from consumers.enrichment.entra import detections_of
 from consumers.pipeline.second_opinion import SecondOpinions
 from schemas.durations import HOUR_SECONDS
 from schemas.events.addresses import Networks
 from schemas.events.times import iso
 from schemas.intel.address_class import class_of_network
-from schemas.intel.merge import false_positive, merge_verdicts
-from schemas.intel.verdicts import CROWDSEC, REPLICA, AddressClass, Reputation, Verdict
+from schemas.intel.merge import NO_VERDICT, MergedVerdict, false_positive, merge_verdicts
+from schemas.intel.verdicts import (
+    CROWDSEC,
+    ENTRA,
+    REPLICA,
+    STORIES_SOURCE,
+    AddressClass,
+    Reputation,
+    Verdict,
+)
+from schemas.rows.context import NO_CONTEXT, SignInContext
 from schemas.rows.findings import FindingRow, finding_id, finding_row
 from schemas.rows.policy import Line, Policy, Severity
 
@@ -63,25 +73,34 @@ class Judge:
         accounts: int | None = None,
         late: bool = False,
         doubt: str | None = None,
+        context: SignInContext = NO_CONTEXT,
     ) -> FindingRow | None:
         """Return the finding; None if the policy wants none, or it is a repeat or aggregated.
 
-        *verdicts* are those of all sources, at least one. *wall* is the row's timestamp. *now* is
-        the pipeline clock's time, for the delay. *accounts* is the number of accounts seen from the
-        address. *late* is true if the sign-in waited for its verdict. *doubt* is why the finding is
-        of at most Low severity.
+        *verdicts* are those of all sources, perhaps none if *context* has stories. *wall* is the
+        row's timestamp. *now* is the pipeline clock's time, for the delay. *accounts* is the number
+        of accounts seen from the address. *late* is true if the sign-in waited for its verdict.
+        *doubt* is why the finding is of at most Low severity.
         """
-        merged = merge_verdicts(verdicts)
+        merged = merge_verdicts(verdicts) if verdicts else NO_VERDICT
         if merged.address_class is AddressClass.UNKNOWN:
             network = class_of_network(details.sign_in_as_number)
             merged = replace(merged, address_class=network)
         decision = self._policy.decide(
-            merged.address_class, details.outcome, merged.reputation, merged.false_positive
+            merged.address_class,
+            details.outcome,
+            merged.reputation,
+            merged.false_positive,
+            context,
         )
         if decision.severity is Severity.NONE:
             return None
-        if self._own_egress.is_doubtful(address, verdicts):
+        if self._own_egress.is_doubtful(address, verdicts) and not detections_of(details):
             decision = _OWN_EGRESS
+        elif _is_of_others(details, verdicts) and merged.address_class is AddressClass.MOBILE:
+            decision = _CARRIER
+        elif context.stories:
+            pass  # no source alone decides
         elif doubt is not None and decision.severity.rank > Severity.LOW.rank:
             decision = Line(name="familiar-address", severity=Severity.LOW, why=doubt)
         elif decision.severity is Severity.HIGH and self.second_opinions.caps(
@@ -89,7 +108,7 @@ class Judge:
         ):
             decision = _UNCONFIRMED
         if not merged.reputation.bad:
-            merged = replace(merged, reputation=Reputation.SUSPICIOUS)
+            merged = _without_bad_verdict(merged, decision)
         row = finding_row(
             details=details,
             address=address,
@@ -98,6 +117,7 @@ class Judge:
             origin=self._late_origin if late else self._origin,
             accounts=accounts,
             wall=wall,
+            context=context,
             delay=max(0.0, now - details.event_time.timestamp()),
         )
         if self._deduplicator.is_repeat(
@@ -113,6 +133,24 @@ class Judge:
         return self._aggregator.close(before, wall)
 
 
+def _without_bad_verdict(merged: MergedVerdict, line: Line) -> MergedVerdict:
+    """Return what a finding says of its sources where none calls the address bad."""
+    if line.stories:
+        return replace(merged, reputation=Reputation.UNKNOWN, sources=(STORIES_SOURCE,))
+    return replace(merged, reputation=Reputation.SUSPICIOUS)
+
+
+def _is_of_others(details: Details, verdicts: Sequence[Verdict]) -> bool:
+    """Return True if Entra ID's word on somebody else is all that is known."""
+    bad = {verdict.source for verdict in verdicts if verdict.reputation.bad}
+    return bad == {ENTRA} and not detections_of(details)
+
+
+_CARRIER = Line(
+    name="entra-carrier",
+    severity=Severity.LOW,
+    why="Entra ID calls an address bad that a mobile carrier shares among many users",
+)
 _OWN_EGRESS = Line(
     name="own-egress",
     severity=Severity.INFORMATIONAL,
@@ -150,7 +188,11 @@ class OwnEgress:
         if address not in self._networks:
             return False
         bad = [verdict for verdict in verdicts if verdict.reputation.bad]
-        local = {verdict.source for verdict in bad if verdict.listed or verdict.source == REPLICA}
+        local = {
+            verdict.source
+            for verdict in bad
+            if verdict.listed or verdict.source in (REPLICA, ENTRA)
+        }
         vendors = {self._vendors.get(verdict.source, verdict.source) for verdict in bad}
         return bool(local) and len(vendors) == 1 and self._believed.isdisjoint(local)
 

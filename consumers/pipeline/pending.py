@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumers.enrichment.ranking import score_breakdown, total_points
 from consumers.ledger.rules import weight_of
-from consumers.pipeline.evaluator import row_time
+from consumers.pipeline.row_times import row_time
 from schemas.events.ranking_signals import signals_of
 from schemas.ledger_ports import PendingSignIn
 from schemas.rows.findings import finding_id

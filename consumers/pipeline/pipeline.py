@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consumers.event_time import advance, leap
@@ -14,15 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from consumers.pipeline.enqueuer import Enqueuer
+    from consumers.pipeline.entra_stage import EntraStage
     from consumers.pipeline.evaluator import Evaluator
     from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.lookup_stage import LookupStage
     from consumers.pipeline.maintenance import Maintenance
     from consumers.pipeline.record_guard import RecordGuard
     from consumers.pipeline.second_opinion import OpinionStage
+    from consumers.pipeline.story_stage import StoryStage
     from consumers.pipeline.triage import Triage, Triaged
     from schemas.events.decode import Decoder, Reject
     from schemas.ports import Clock, Message, Position
+
+
+@dataclass(frozen=True, slots=True)
+class SideStages:
+    """Stages beside the way of a sign-in, which add findings or raise them."""
+
+    opinions: OpinionStage
+    stories: StoryStage
+    entra: EntraStage
 
 
 class Pipeline:
@@ -40,11 +52,13 @@ class Pipeline:
         evaluator: Evaluator,
         enqueuer: Enqueuer,
         maintenance: Maintenance,
-        opinions: OpinionStage,
+        side: SideStages,
         clock: Clock,
     ) -> None:
         """Without *lookups*, addresses are matched with local sources only."""
-        self._opinions = opinions
+        self._opinions = side.opinions
+        self._stories = side.stories
+        self._entra = side.entra
         self.counts = guard.counts
         self.guard = guard
         self.lookups = lookups
@@ -96,6 +110,7 @@ class Pipeline:
                 await asyncio.sleep(0)  # let other tasks run: partitions, lookups, endpoints
         await self._process_group(group, tracker)
         await self.maintenance.run()
+        await self._stories.run_if_due()
         await self._opinions.run()
         while self.lookups is not None and self.lookups.in_flight.too_many:
             await self.lookups.process_next()
@@ -103,6 +118,7 @@ class Pipeline:
 
     async def flush(self) -> None:
         """Wait for lookups in flight, and send all findings. Pending sign-ins stay pending."""
+        await self._stories.flush()
         await self.maintenance.flush()
         await self._opinions.run(final=True)
         await self.maintenance.flush()
@@ -111,6 +127,7 @@ class Pipeline:
         """Return the loops of a service, which run until cancelled: they act on what has come."""
         return [
             *self.maintenance.loops(),
+            self._stories.follow,
             *((*self.lookups.loops(), self._opinions.follow) if self.lookups else ()),
         ]
 
@@ -138,7 +155,10 @@ class Pipeline:
         if not group:
             return
         await self._opinions.run()
+        await self._stories.observe(group, tracker)
+        await self._entra.observe(group, tracker)
         triaged = await self._triage.triage(group, tracker)
+        await self._entra.match_recent()
         waiting = triaged.waiting
         if self.lookups is not None:
             waiting = waiting | await self.lookups.look_up(triaged.new, tracker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from consumers.pipeline.evaluator import Answered
+from consumers.pipeline.evidence import Answered
 from consumers.pipeline.triage import firsts
 from schemas.intel.verdicts import Verdict
 

@@ -10,20 +10,24 @@ from consumers.enrichment.history import History
 from consumers.enrichment.indicator_review import IndicatorReview, ReviewLimits
 from consumers.enrichment.local_sources import LocalSources
 from consumers.enrichment.scheduler import LookupScheduler
+from consumers.enrichment.stories.memory import StoryMemory
 from consumers.ledger.cursors import LedgerCursor
 from consumers.pipeline.enqueuer import Enqueuer
+from consumers.pipeline.entra_stage import EntraStage
 from consumers.pipeline.evaluator import Evaluator
+from consumers.pipeline.evidence import KnownBefore
 from consumers.pipeline.in_flight import InFlight
 from consumers.pipeline.judge import OwnEgress
 from consumers.pipeline.lookup_stage import LookupStage
 from consumers.pipeline.maintenance import Maintenance
 from consumers.pipeline.pending import PendingSignIns
-from consumers.pipeline.pipeline import Pipeline
+from consumers.pipeline.pipeline import Pipeline, SideStages
 from consumers.pipeline.recent_sign_ins import RecentSignIns
 from consumers.pipeline.rechecks import Rechecks
 from consumers.pipeline.result_stage import ResultStage
 from consumers.pipeline.retro_match import RetroMatch
 from consumers.pipeline.second_opinion import OpinionStage
+from consumers.pipeline.story_stage import StoryStage
 from consumers.pipeline.triage import Triage
 from consumers.pipeline.verdict_publisher import VerdictPublisher
 from consumers.service.health import Health
@@ -120,14 +124,14 @@ def build_pipeline(
     builder = _Builder(settings, ledger, cache, clock, outputs, local)
     stage = builder.lookup_stage(lookups) if lookups is not None else None
     pipeline = Pipeline(
-        make_decoder(settings, with_late_columns=builder.recent.recording),
+        make_decoder(settings, with_late_columns=True),
         outputs.guard,
         builder.triage(looks_up=stage is not None),
         stage,
         builder.evaluator,
         builder.enqueuer,
         builder.maintenance(stage),
-        builder.opinions(stage),
+        SideStages(builder.opinions(stage), builder.stories(), builder.entra()),
         clock,
     )
     return PipelineParts(pipeline, builder.retro_match(), builder.recent)
@@ -166,6 +170,7 @@ class _Builder:
         )
         familiar = FamiliarAddresses(ledger, clock)
         self.recent = RecentSignIns(local.recent, clock, policy.late_match, familiar)
+        self._memory = StoryMemory(ledger, clock, Networks(settings.trusted_networks))
         known = settings.guard
         review = IndicatorReview(
             familiar,
@@ -183,7 +188,7 @@ class _Builder:
             local.sources,
             outputs.guard,
             self._pending.capacity,
-            review,
+            KnownBefore(review, self._memory),
         )
         self.enqueuer = Enqueuer(
             self._pending,
@@ -258,6 +263,19 @@ class _Builder:
             lookups,
             self._cache,
             self.evaluator,
+            self._clock,
+        )
+
+    def stories(self) -> StoryStage:
+        return StoryStage(self._memory, self.evaluator, self._outputs.guard, self._clock)
+
+    def entra(self) -> EntraStage:
+        return EntraStage(
+            self.evaluator,
+            self._cache,
+            self.recent,
+            self._outputs.guard,
+            Networks(self._settings.trusted_networks),
             self._clock,
         )
 

@@ -26,7 +26,8 @@ from schemas.events.sign_in import SignIn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.events.tables import FastDecoder, RecordFormat, Tables
+    from schemas.events.fast_decoder import FastDecoder
+    from schemas.events.tables import RecordFormat, Tables
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bytes. An event hub message is at most 20 MB (Dedicated tier); recordings may be larger."""
@@ -190,6 +191,8 @@ class Decoder:
         type_of, category_of = typed.type_of, typed.category_of
         addresses_of, written_of, risk_of = typed.addresses_of, typed.written_of, typed.risk_of
         late_values_of = typed.late_values_of
+        plain_traits_of, kept_traits_of = typed.plain_traits_of, typed.kept_traits_of
+        with_traits = bool(typed.traits)
         form_of_type, form_of_category = self._tables.exact_types, self._tables.exact_categories
         for index, row in enumerate(rows):
             if row is None:
@@ -207,6 +210,7 @@ class Decoder:
                     found = () if values[0] is None else addresses[values]
                     written, risk = written_of(row), risk_of(row)
                     late_values = late_values_of(row) if late_values_of is not None else None
+                    traits = (plain_traits_of(row), kept_traits_of(row)) if with_traits else None
                 except (
                     AttributeError,
                     TypeError,
@@ -214,7 +218,9 @@ class Decoder:
                     found = ()
                 if found:
                     name = form.table or type_of(row)
-                    add(SignIn(form, name, found, written, source, index, risk, late_values))
+                    add(
+                        SignIn(form, name, found, written, source, index, risk, late_values, traits)
+                    )
                 else:
                     self._add_item(source.raw(index), decoded)
         return decoded

@@ -18,8 +18,8 @@ from schemas.events.sign_in import as_number, known_object_id
 from schemas.values import clean_bool, clean_text
 
 if TYPE_CHECKING:
+    from schemas.events.fast_decoder import FieldPath
     from schemas.events.sign_in import SignIn
-    from schemas.events.tables import FieldPath
 
 MAX_SIGNAL_LENGTH = 200
 """Maximum length of a name."""

@@ -17,8 +17,8 @@ from schemas.values import number_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from schemas.events.fast_decoder import Scalar
     from schemas.events.sign_in import SignIn
-    from schemas.events.tables import Scalar
 
 LAST_TIMESTAMP = datetime(9999, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC).timestamp()
 """Latest accepted time. Services write the maximum date for "none"; a float rounds it up."""

@@ -14,8 +14,9 @@ from schemas.events.outcomes import (
 from schemas.values import number_of
 
 if TYPE_CHECKING:
+    from schemas.events.fast_decoder import Scalar
     from schemas.events.record_reader import RecordReader
-    from schemas.events.tables import RecordFormat, Scalar
+    from schemas.events.tables import RecordFormat
 
 
 def outcome_of(reader: RecordReader, form: RecordFormat) -> Outcome:

@@ -12,7 +12,7 @@ from schemas.values import EMPTY_VALUES, MAX_VALUE_LENGTH, clean_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.events.tables import FieldPath, JoinedPaths, Scalar
+    from schemas.events.fast_decoder import FieldPath, JoinedPaths, Scalar
 
 _DEEPEST_NAMES = 8
 """Depth of :func:`fold_names`; the longest field path of a layout has four names."""

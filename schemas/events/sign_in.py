@@ -17,18 +17,19 @@ import msgspec
 import orjson
 
 from schemas.events.addresses import usable_address
+from schemas.events.fast_decoder import Scalar
 from schemas.events.lenient_json import MAX_DEPTH
 from schemas.events.outcomes import Outcome
 from schemas.events.record_outcomes import outcome_of
 from schemas.events.record_reader import RecordReader, fold_names
-from schemas.events.tables import RecordFormat, Scalar
+from schemas.events.tables import RecordFormat
 from schemas.events.times import is_plausible, parse_time
 from schemas.values import MAX_VALUE_LENGTH, clean_bool, clean_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.events.tables import JoinedPaths
+    from schemas.events.fast_decoder import JoinedPaths
 
 _TENANT_IN_RESOURCE = re.compile(r"/tenants/([0-9a-fA-F-]{36})(?:/|$)")
 
@@ -86,6 +87,13 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
     authentication_methods: tuple[str, ...] = ()
     incoming_token_type: str | None = None
     resource_id: str | None = None
+    detections: tuple[str, ...] = ()
+    """What Entra ID detected, in its own words."""
+    risk_detail: str | None = None
+    request_id: str | None = None
+    """The id of the sign-in that a risk is about."""
+    coordinates: tuple[float, float] | None = None
+    """Latitude and longitude of the address, as the record has them."""
     event_time_source: TimeSource = TimeSource.RECORD
 
 
@@ -109,6 +117,8 @@ _TEXT_COLUMNS = [
     "authentication_protocol",
     "incoming_token_type",
     "resource_id",
+    "risk_detail",
+    "request_id",
 ]
 MAX_METHODS = 10
 MAX_METHOD_LENGTH = 100
@@ -149,6 +159,9 @@ class SignIn(msgspec.Struct, gc=False):
     """Entra ID's risk level, raw."""
     late_columns: tuple[Scalar, ...] | None = None
     """The raw first values of ``tables.LATE_COLUMNS``, if they were decoded."""
+    traits: tuple[tuple[Scalar, ...], tuple[msgspec.Raw, ...]] | None = None
+    """The raw values of the format's traits, if they were decoded: those that are plain values, and
+    objects that are kept as they stand."""
 
     def record_time(self) -> datetime | None:
         """Return when the record was written, else the event time; None without either."""
@@ -195,6 +208,8 @@ class SignIn(msgspec.Struct, gc=False):
             device_compliant=clean_bool(first("device_compliant")),
             sign_in_as_number=as_number(first("sign_in_as_number")),
             authentication_methods=_methods(reader, columns.get("authentication_methods", ())),
+            detections=_detections(reader, columns.get("detections", ())),
+            coordinates=coordinates(first("latitude"), first("longitude")),
             event_time_source=time_source,
             **texts,
         )
@@ -251,6 +266,31 @@ def _methods(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> tuple
         if found:
             return tuple(found)[:MAX_METHODS]
     return ()
+
+
+def _detections(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> tuple[str, ...]:
+    """Return the distinct detections of Entra ID: a list, or texts separated by commas."""
+    for (path,) in alternatives:
+        value = reader.at(path)
+        if path[-1] == "IsAnonymousProxy":
+            return ("anonymousProxy",) if clean_bool(value) else ()
+        items = reader.parsed(value)
+        if items is None and isinstance(value, str):
+            items = value.split(",")
+        texts = [clean_text(item, MAX_METHOD_LENGTH) for item in items or () if item]
+        if found := dict.fromkeys(text for text in texts if text):
+            return tuple(found)[:MAX_METHODS]
+    return ()
+
+
+def coordinates(latitude: object, longitude: object) -> tuple[float, float] | None:
+    """Return a position in degrees, or None if it is none."""
+    try:
+        position = float(str(latitude)), float(str(longitude))
+    except ValueError:
+        return None
+    valid = abs(position[0]) <= 90 and abs(position[1]) <= 180
+    return position if valid and position != (0.0, 0.0) else None
 
 
 def _tenant(reader: RecordReader, alternatives: Iterable[JoinedPaths]) -> str | None:

@@ -11,25 +11,17 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from schemas.errors import ConfigurationError
+from schemas.events.fast_decoder import EVERY_SIGN_IN, FastDecoder
 from schemas.events.outcomes import Outcome
 from schemas.values import is_no_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-Scalar = str | int | float | bool | None
-FieldPath = tuple[str, ...]
-"""The names on the path from a record to a value. ``[name=value]`` stands for the first object of a
-list whose field has that value."""
-JoinedPaths = tuple[FieldPath, ...]
-"""Paths whose values are joined; usually one."""
-Columns = dict[str, tuple[JoinedPaths, ...]]
+    from schemas.events.fast_decoder import Columns, FieldPath, JoinedPaths
 
 COLUMNS = [
     "address",
@@ -65,16 +57,13 @@ COLUMNS = [
     "authentication_methods",
     "incoming_token_type",
     "resource_id",
+    "detections",
+    "risk_detail",
+    "request_id",
+    "latitude",
+    "longitude",
 ]
 """The columns that a layout may define."""
-
-EVERY_SIGN_IN = ("address", "emitted", "risk_level")
-"""The columns decoded for each sign-in. Each column costs time on millions of benign sign-ins; the
-other columns are read from the record on demand."""
-
-LATE_COLUMNS = ("event_id", "account", "result", "event_time")
-"""The columns also decoded where sign-ins are recorded for retro-matching: the first path of each.
-Other paths are read from the record."""
 
 OWN_OUTCOMES = ("code", "word", "status", "none")
 """The ways in which a custom table may record the outcome."""
@@ -86,75 +75,6 @@ WORD_LISTS = {
     "failure": Outcome.FAILURE,
 }
 """The keys under which a table lists its own result words, beside the known ones."""
-
-
-class FastDecoder:
-    """Decoders for a set of columns, shared by all formats with the same columns."""
-
-    def __init__(self, columns: Columns, *, with_late_columns: bool = False) -> None:
-        late_places = _first_places(columns) if with_late_columns else ()
-        tree: dict[str, Any] = {"Type": {}, "category": {}}
-        of_all = (place for name in EVERY_SIGN_IN for (place,) in columns.get(name, ()))
-        for place in (*of_all, *late_places):
-            node = tree
-            for part in place:
-                node = node.setdefault(part, {})
-        self._attributes: dict[FieldPath, str] = {}
-        row: Any = self._struct(tree, (), "")
-        rows: Any = list[row | None]
-        self.row = row
-        self.bare = msgspec.json.Decoder(row)
-        self.array = msgspec.json.Decoder(rows)
-        wrapper: Any = msgspec.defstruct(
-            "Wrapper", [("records", rows), ("Type", Any, None), ("category", Any, None)]
-        )
-        self.wrapper = msgspec.json.Decoder(wrapper)
-        self.type_of = attrgetter(self._attributes[("Type",)])
-        self.category_of = attrgetter(self._attributes[("category",)])
-        self.addresses_of = self._tuple_getter(columns["address"])
-        self.written_of = self._first_getter(columns["emitted"])
-        self.risk_of = self._first_getter(columns.get("risk_level", ()))
-        self.late_values_of = self._all_getter(late_places) if late_places else None
-
-    def _struct(self, tree: dict[str, Any], place: FieldPath, attribute: str) -> Any:
-        fields: list[tuple[str, Any, Any]] = []
-        names: dict[str, str] = {}
-        for number, (part, below) in enumerate(tree.items()):
-            own = f"f{number}"
-            names[own] = part
-            path = f"{attribute}.{own}" if attribute else own
-            self._attributes[(*place, part)] = path
-            kind = Scalar if not below else self._struct(below, (*place, part), path) | Scalar
-            fields.append((own, kind, None))
-        return msgspec.defstruct("Row", fields, rename=names, gc=False)
-
-    def _tuple_getter(self, alternatives: tuple[JoinedPaths, ...]) -> Callable[[Any], Any]:
-        attributes = [self._attributes[place] for (place,) in alternatives]
-        if len(attributes) == 1:
-            only = attrgetter(attributes[0])
-            return lambda row: (only(row),)
-        return attrgetter(*attributes)
-
-    def _all_getter(self, places: tuple[FieldPath, ...]) -> Callable[[Any], Any]:
-        return attrgetter(*(self._attributes[place] for place in places))
-
-    def _first_getter(self, alternatives: tuple[JoinedPaths, ...]) -> Callable[[Any], Any]:
-        getters = [attrgetter(self._attributes[place]) for (place,) in alternatives]
-        if not getters:
-            return lambda _: None
-        first, *others = getters
-        if not others:
-            return first
-        second = others[0]
-        return lambda row: first(row) or second(row)
-
-
-def _first_places(columns: Columns) -> tuple[FieldPath, ...]:
-    """Return the first path of each late column; empty if any first path is not simple."""
-    firsts = [columns.get(name, ((),))[0] for name in LATE_COLUMNS]
-    if any(len(places) != 1 for places in firsts):
-        return ()
-    return tuple(places[0] for places in firsts)
 
 
 def joined(values: Iterable[object]) -> str | None:
@@ -256,7 +176,7 @@ def load_tables(
         for spec in table["forms"]:
             columns = _columns(_layout(spec["layout"]), spec.get("under"))
             typed = shared.get(repr(columns)) or FastDecoder(
-                columns, with_late_columns=with_late_columns
+                columns, with_late_columns=with_late_columns, under=spec.get("under")
             )
             shared[repr(columns)] = typed
             form = RecordFormat(

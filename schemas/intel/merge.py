@@ -50,6 +50,20 @@ class MergedVerdict(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+NO_VERDICT = MergedVerdict(
+    reputation=Reputation.UNKNOWN,
+    sources=(),
+    address_class=AddressClass.UNKNOWN,
+    false_positive=False,
+    intel=Intel(),
+    evidence={},
+    rated=None,
+    report_page=None,
+    expires=0.0,
+)
+"""For an address of which no source has said anything."""
+
+
 def false_positive(intel: Intel) -> bool:
     """Return True if the source itself lists the address as a false positive or benign scanner."""
     return bool(intel.false_positives) or any(

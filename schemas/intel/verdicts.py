@@ -9,6 +9,10 @@ import msgspec
 
 CROWDSEC, REPLICA = "crowdsec", "crowdsec-replica"
 """The names of the CrowdSec API and of its replica among the sources."""
+ENTRA = "entra"
+"""Entra ID's own detections as a source."""
+STORIES_SOURCE = "signinwatch"
+"""The source of findings that stories alone give."""
 REPORT_PAGES = dict.fromkeys((CROWDSEC, REPLICA), ("CrowdSec", "https://app.crowdsec.net/cti/"))
 """Sources with a public page on each address: the publisher, and the prefix of the page."""
 

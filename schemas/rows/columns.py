@@ -65,7 +65,12 @@ FINDING_COLUMNS: tuple[Column, ...] = (
         "Success PasswordAccepted Interrupted Failure Unknown",
     ),
     Column("SignInSucceeded", "boolean", "True if Outcome is Success", "no result in the record"),
-    _always("Reputation", "string", "most severe verdict of all sources", "malicious suspicious"),
+    _always(
+        "Reputation",
+        "string",
+        "most severe verdict of all sources; unknown if only stories speak",
+        "malicious suspicious unknown",
+    ),
     _always("Severity", "string", "policy", "High Medium Low Informational"),
     _always("Sources", "dynamic", "sources that know the address, most severe verdict first"),
     _always("MatchReason", "string", "policy line that matched, and its reason"),
@@ -130,7 +135,16 @@ FINDING_COLUMNS: tuple[Column, ...] = (
         "only feeds know the address",
     ),
     Column("ReportUrl", "string", "CrowdSec page of the address", "no verdict of CrowdSec"),
-    Column("Evidence", "dynamic", "details of each source", "no details"),
+    Column("Context", "dynamic", "history: reasons with code, points and text", "no history"),
+    Column("Stories", "dynamic", "names of the stories that speak", "no story speaks"),
+    Column("NewCountry", "boolean", "history of the account", "new account, or no country"),
+    Column("NewNetwork", "boolean", "history of the account", "new account"),
+    Column("NewDevice", "boolean", "history of the account", "new account"),
+    _sign_in("EntraDetections", "dynamic", "Entra ID detected nothing, or the record has no field"),
+    Column(
+        "SessionFirstNetwork", "string", "network where the session was seen first", "no session id"
+    ),
+    Column("Evidence", "dynamic", "details of each source and story", "no details"),
 )
 
 VERDICT_COLUMNS: tuple[Column, ...] = (

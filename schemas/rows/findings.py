@@ -9,7 +9,9 @@ import orjson
 
 from schemas.events.sign_in import TimeSource
 from schemas.events.times import iso, iso_of, parse_time
+from schemas.intel.verdicts import STORIES_SOURCE
 from schemas.rows.columns import SCHEMA_VERSION
+from schemas.rows.context import NO_CONTEXT, SignInContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,7 @@ def finding_row(
     wall: datetime,
     delay: float,
     accounts: int | None = None,
+    context: SignInContext = NO_CONTEXT,
 ) -> FindingRow:
     """Return the row for a sign-in from a bad address; see :mod:`schemas.rows.columns`."""
     source = details.event_time_source
@@ -96,8 +99,31 @@ def finding_row(
         **_intel_columns(merged.intel, rated=merged.rated is not None),
         "VerdictTime": iso_of(merged.rated),
         "ReportUrl": report_url(merged, address),
-        "Evidence": merged.evidence,
+        "EntraDetections": list(details.detections) or None,
+        **_context_columns(context),
+        "Evidence": _evidence(merged, context),
     }
+
+
+def _context_columns(context: SignInContext) -> FindingRow:
+    reasons = [{"code": it.code, "points": it.points, "text": it.text} for it in context.reasons]
+    return {
+        "Context": reasons or None,
+        "Stories": [story.name for story in context.stories] or None,
+        "NewCountry": context.new_country,
+        "NewNetwork": context.new_network,
+        "NewDevice": context.new_device,
+        "SessionFirstNetwork": context.session_first_network,
+    }
+
+
+def _evidence(merged: MergedVerdict, context: SignInContext) -> dict[str, Any]:
+    """Return what each source said, and each story."""
+    if not context.stories:
+        return merged.evidence
+    sentences = {story.name: story.sentence for story in context.stories}
+    support = sorted(context.signs - sentences.keys())
+    return {**merged.evidence, STORIES_SOURCE: {"stories": sentences, "support": support}}
 
 
 def report_url(merged: MergedVerdict, address: str) -> str | None:

@@ -6,13 +6,14 @@ import tomllib
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 from schemas.errors import ConfigurationError
 from schemas.events.outcomes import Outcome
 from schemas.intel.verdicts import AddressClass, Reputation
+from schemas.rows.context import NO_CONTEXT, SignInContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +34,25 @@ class Severity(StrEnum):
         return {"none": 0, "Informational": 1, "Low": 2, "Medium": 3, "High": 4}[self.value]
 
 
+_StoryWord = Literal[
+    "any",
+    "session-moved",
+    "spray-success",
+    "new-protocol",
+    "script-agent",
+    "many-accounts",
+    "impossible-travel",
+    "workload-new-network",
+    "mfa-fatigue",
+]
+_ContextWord = Literal["new country", "new network", "new device"]
+
+
+def _context_words(context: SignInContext) -> frozenset[str]:
+    facts = (context.new_country, context.new_network, context.new_device)
+    return frozenset(word for word, fact in zip(get_args(_ContextWord), facts, strict=True) if fact)
+
+
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"classes": "class"}):
     """A line of the policy. An empty condition matches any value."""
 
@@ -43,6 +63,12 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     outcome: frozenset[Outcome] = frozenset()
     reputation: frozenset[Reputation] = frozenset()
     false_positive: bool | None = None
+    stories: frozenset[_StoryWord] = frozenset()
+    """Stories of which one must speak; ``any`` stands for all of them."""
+    signs: int = 0
+    """How many stories must speak, with what supports them."""
+    context: frozenset[_ContextWord] = frozenset()
+    """What must all be new."""
 
     def fits(
         self,
@@ -50,8 +76,30 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         outcome: Outcome,
         reputation: Reputation,
         false_positive: bool,
+        context: SignInContext,
     ) -> bool:
         """Return True if all conditions hold."""
+        stories = context.names
+        return (
+            not (
+                self.stories and not (self.stories & stories or (stories and "any" in self.stories))
+            )
+            and len(context.signs) >= self.signs
+            and self.context <= _context_words(context)
+            and self._fits_address(address_class, outcome, reputation, false_positive)
+        )
+
+    def _fits_stories(self, names: frozenset[str]) -> bool:
+        wanted = names | {"any"} if names else names
+        return not self.stories or not self.stories.isdisjoint(wanted)
+
+    def _fits_address(
+        self,
+        address_class: AddressClass,
+        outcome: Outcome,
+        reputation: Reputation,
+        false_positive: bool,
+    ) -> bool:
         return (
             (not self.classes or address_class in self.classes)
             and (not self.outcome or outcome in self.outcome)
@@ -68,6 +116,8 @@ _ALLOWED = "a line needs a name and a severity, why is optional; allowed values 
         "outcome": Outcome,
         "reputation": Reputation,
         "false_positive": ("true", "false"),
+        "stories": get_args(_StoryWord),
+        "context": get_args(_ContextWord),
     }.items()
 )
 
@@ -92,7 +142,7 @@ class Policy:
                 raise ConfigurationError(f"POLICY.LINES[{number}]: {error}; {_ALLOWED}") from None
         self.lines = (*lines, *shipped_lines())
         self._harmless: dict[tuple[AddressClass, Reputation, bool], bool] = {}
-        self._decided: dict[tuple[AddressClass, Outcome, Reputation, bool], Line] = {}
+        self._decided: dict[tuple[object, ...], Line] = {}
 
     def decide(
         self,
@@ -100,12 +150,14 @@ class Policy:
         outcome: Outcome,
         reputation: Reputation,
         false_positive: bool,
+        context: SignInContext = NO_CONTEXT,
     ) -> Line:
         """Return the first line that matches. The shipped lines cover all combinations."""
-        key = (address_class, outcome, reputation, false_positive)
+        given = (address_class, outcome, reputation, false_positive)
+        key = (*given, context.names, len(context.signs), _context_words(context))
         line = self._decided.get(key)
         if line is None:
-            line = next(line for line in self.lines if line.fits(*key))
+            line = next(line for line in self.lines if line.fits(*given, context))
             self._decided[key] = line
         return line
 

@@ -113,7 +113,18 @@ CASES = {
         [PRINCIPAL_RISK],
         [{"SourceTable": "AADServicePrincipalRiskEvents", "AccountType": "ServicePrincipal"}],
     ),
-    "a cloud application": Case([CLOUD_APP], [{"SourceTable": "CloudAppEvents", "Account": ADA}]),
+    "a cloud application": Case(
+        [CLOUD_APP],
+        [
+            {"Reputation": "suspicious", "Sources": ["entra"], "Severity": "Medium"},
+            {
+                "SourceTable": "CloudAppEvents",
+                "Account": ADA,
+                "Sources": ["crowdsec", "entra"],
+                "EntraDetections": ["anonymousProxy"],
+            },
+        ],
+    ),
     "Google Workspace": Case(
         [GOOGLE],
         [

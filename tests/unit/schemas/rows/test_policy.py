@@ -10,8 +10,20 @@ from schemas.errors import ConfigurationError
 from schemas.events.outcomes import Outcome
 from schemas.intel.address_class import class_of_intel, class_of_network
 from schemas.intel.verdicts import AddressClass, Intel, Reputation
+from schemas.rows.context import SignInContext, Story
 from schemas.rows.policy import Policy, Severity, shipped_lines
 
+MOVED = Story("session-moved", "it moved")
+PROGRAM = Story("workload-new-network", "a new network")
+CONTEXTS = {
+    "none": SignInContext(),
+    "alone": SignInContext(stories=(MOVED,), signs=frozenset({"session-moved"})),
+    "supported": SignInContext(
+        stories=(MOVED,), signs=frozenset({"session-moved", "new country"}), new_country=True
+    ),
+    "program": SignInContext(stories=(PROGRAM,), signs=frozenset({"workload-new-network"})),
+    "only new": SignInContext(signs=frozenset(), new_country=True, new_network=True),
+}
 EVERY = list(product(AddressClass, Outcome, Reputation, (False, True)))
 
 
@@ -25,7 +37,9 @@ def test_every_combination_is_decided() -> None:
 def test_every_shipped_line_decides_something(name: str) -> None:
     """A line that never decides is a mistake."""
     policy = Policy()
-    assert any(policy.decide(*one).name == name for one in EVERY)
+    assert any(
+        policy.decide(*one, context).name == name for one in EVERY for context in CONTEXTS.values()
+    )
 
 
 def test_names_of_shipped_lines_are_unique_and_explained() -> None:
@@ -67,6 +81,51 @@ def test_shipped_decisions(
         AddressClass(address_class), Outcome(outcome), Reputation(reputation), false_positive
     )
     assert line.severity.value == expected
+
+
+@pytest.mark.parametrize(
+    ("address_class", "reputation", "context", "expected"),
+    [
+        ("unknown", "unknown", "alone", "Low"),
+        ("unknown", "benign", "alone", "Low"),
+        ("unknown", "unknown", "supported", "Medium"),
+        ("hosting", "unknown", "alone", "Medium"),
+        ("vpn", "benign", "alone", "Medium"),
+        ("tor", "unknown", "alone", "Medium"),
+        ("hosting", "unknown", "program", "Low"),
+        ("relay", "unknown", "supported", "Low"),
+        ("unknown", "malicious", "alone", "High"),
+        ("unknown", "suspicious", "alone", "High"),
+        ("unknown", "unknown", "only new", "none"),
+        ("mobile", "malicious", "alone", "High"),
+    ],
+)
+def test_decisions_with_stories(
+    address_class: str, reputation: str, context: str, expected: str
+) -> None:
+    """Alone Low, supported or from a network that hides people Medium, with a bad verdict High."""
+    line = Policy().decide(
+        AddressClass(address_class),
+        Outcome.SUCCESS,
+        Reputation(reputation),
+        False,
+        CONTEXTS[context],
+    )
+    assert line.severity.value == expected
+
+
+def test_a_line_may_switch_a_story_off_or_ask_for_what_is_new() -> None:
+    """The words are checked by their types; a custom line comes first."""
+    off = Policy([{"name": "no travel", "stories": ["session-moved"], "severity": "none"}])
+    given = (AddressClass.HOSTING, Outcome.SUCCESS, Reputation.UNKNOWN, False)
+    assert off.decide(*given, CONTEXTS["alone"]).severity is Severity.NONE
+    assert off.decide(*given, CONTEXTS["program"]).severity is Severity.LOW
+    abroad = Policy([{"name": "abroad", "context": ["new country"], "severity": "Medium"}])
+    assert abroad.decide(*given, CONTEXTS["only new"]).severity is Severity.MEDIUM
+    assert abroad.decide(*given).severity is Severity.NONE
+    for line in ({"stories": ["no-such-story"]}, {"context": ["new moon"]}):
+        with pytest.raises(ConfigurationError, match=r"LINES\[0\].*allowed values are"):
+            Policy([{"name": "wrong", "severity": "Low", **line}])
 
 
 @pytest.mark.parametrize("one", [one for one in EVERY if one[1] is Outcome.FAILURE])

@@ -1,0 +1,1 @@
+"""Stories: evidence that several sign-ins give together, without any source."""

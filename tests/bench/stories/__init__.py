@@ -1,0 +1,1 @@
+"""Stories of attacks and their benign twins, for judging what the detector names."""

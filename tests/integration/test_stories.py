@@ -1,0 +1,43 @@
+"""Attack stories of another author and their benign twins, without any source.
+
+Run one by one, and all together by two instances that share a table, shuffled and partly late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench.stories.__main__ import disturbing, is_found, serious, stories
+from tests.bench.stories.background import background
+from tests.bench.stories.harness import Prepared, disordered, in_order, run_shared
+
+if TYPE_CHECKING:
+    from tests.servers.azurite import Azurite
+
+EVERY = stories()
+
+
+async def test_each_story_is_found_and_its_twin_is_quiet() -> None:
+    """Found: a guilty sign-in of Medium or above that names the right story."""
+    prepared = Prepared(in_order(background()))
+    try:
+        await prepared.learn()
+        ids = [record["Id"] for record in background() if "Id" in record]
+        assert serious(prepared.findings, ids) == []
+        for story in EVERY:
+            assert is_found(story, await prepared.run(in_order(story.attack))), story.name
+            quiet = await prepared.run(in_order(story.twin))
+            assert disturbing(story.twin, quiet) == set(), story.twin_is
+    finally:
+        prepared.close()
+
+
+async def test_stories_are_found_by_two_instances_in_any_order(azurite: Azurite) -> None:
+    """The records of one session are dealt out to both, shuffled, and a third is an hour late."""
+    learned = in_order(background())
+    attacks = disordered([record for story in EVERY for record in story.attack], "attacks")
+    findings = await run_shared(azurite.connection_string, learned, attacks, 2)
+    assert [story.name for story in EVERY if not is_found(story, findings)] == []
+    twins = disordered([record for story in EVERY for record in story.twin], "twins")
+    quiet = await run_shared(azurite.connection_string, learned, twins, 2)
+    assert {story.name: names for story in EVERY if (names := disturbing(story.twin, quiet))} == {}
