@@ -23,7 +23,10 @@ MAX_VALUES = 32
 MAX_SESSIONS = 24
 MAX_TRACES = 16
 MAX_PROMPTS = 12
-MAX_POSITIONS = 6
+MAX_POSITIONS = 12
+POSITION_SECONDS = 7_200.0
+WRITTEN_POSITION_SECONDS = 6 * 3_600.0
+"""Positions of a network that are written at most so often."""
 MAX_KEPT_DAYS = 8
 """First active days kept per account: they show how well it is known."""
 MAX_CROWD = 64
@@ -47,9 +50,10 @@ class SessionStart(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class AccountPosition(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Where an account succeeded last from a network."""
+    """Where an account succeeded."""
 
     time: float
+    network: str
     latitude: float
     longitude: float
     country: str
@@ -89,8 +93,8 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
     sessions: dict[str, SessionStart] = {}
     prompts: dict[str, tuple[float, str]] = {}
     """Right passwords without a success, by a short hash of the event: time and network."""
-    positions: dict[str, AccountPosition] = {}
-    """Where the account was, by network."""
+    positions: list[AccountPosition] = []
+    """Where the account was: the last of each two hours in a network, in order of time."""
     traces: list[Trace] = []
     same_as: str = ""
     """The pseudonym of the object id, if this is the entry of a user principal name."""
@@ -142,8 +146,8 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
             self.add_session(session, start)
         self.prompts = other.prompts | self.prompts
         _keep_latest(self.prompts, MAX_PROMPTS, lambda it: it[0])
-        for network, position in other.positions.items():
-            self.add_position(network, position)
+        for position in other.positions:
+            self.add_position(position)
         reported = {trace.key: trace.reported for trace in other.traces if trace.reported}
         for trace in self.traces:
             trace.reported = max(trace.reported, reported.get(trace.key, ""), key=len)
@@ -154,14 +158,20 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
         self.same_as = self.same_as or other.same_as
         self.names = list(dict.fromkeys((*self.names, *other.names)))
 
-    def add_position(self, network: str, position: AccountPosition) -> bool:
-        """Record where the account was; return True if that says more than is known."""
-        known = self.positions.get(network)
-        if known is not None and known.time >= position.time:
-            return False
-        self.positions[network] = position
-        _keep_latest(self.positions, MAX_POSITIONS, lambda it: it.time)
-        return network in self.positions
+    def add_position(self, position: AccountPosition) -> bool:
+        """Record where the account was; return True if it was not there for hours before."""
+        alike = [
+            known
+            for known in self.positions
+            if known.network == position.network
+            and abs(known.time - position.time) < WRITTEN_POSITION_SECONDS
+        ]
+        kept = {(it.network, it.time // POSITION_SECONDS): it for it in self.positions}
+        slot = position.network, position.time // POSITION_SECONDS
+        if slot not in kept or kept[slot].time < position.time:
+            kept[slot] = position
+            self.positions = sorted(kept.values(), key=lambda it: it.time)[-MAX_POSITIONS:]
+        return not alike
 
     def add_prompt(self, event: str, time: float, network: str) -> bool:
         """Record a right password that did not succeed; return True if it is new."""

@@ -26,13 +26,13 @@ def impossible_travel(it: Subject) -> str | None:
         return None
     if it.calm or it.shared or (it.mobile and not it.new_country):
         return None
-    for network, position in it.account.positions.items():
+    for position in it.account.positions:
         hours = abs(it.time - position.time) / HOUR_SECONDS
-        if network == it.network or network in _ELSEWHERE or hours * HOUR_SECONDS > DAY_SECONDS:
+        if position.network in _ELSEWHERE | {it.network} or hours * HOUR_SECONDS > DAY_SECONDS:
             continue
         distance = kilometres(here, (position.latitude, position.longitude))
         if distance >= MIN_KILOMETRES and distance / max(hours, 0.01) >= MIN_SPEED:
-            there = position.country or network
+            there = position.country or position.network
             return (
                 f"{distance:,.0f} km from {there} to {it.details.sign_in_country or it.network} "
                 f"in {hours:.1f} hours"

@@ -1,7 +1,7 @@
 """One address that enters the right passwords of several accounts, for all of which it is new.
 
 Colleagues at a conference or in a hotel have devices that they used before, and are not counted;
-an office was used on earlier days.
+an office was used on earlier days; and phones of one carrier have the programs that they had.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIN_ACCOUNTS = 3
 
 def many_accounts(it: Subject) -> str | None:
     """Return what was seen, or None."""
-    if not it.new_network or it.calm or it.shared or it.mobile:
+    if not it.new_network or it.calm or it.shared or (it.mobile and not it.new_agent):
         return None
     others = {
         who

@@ -181,9 +181,9 @@ class StoryMemory:
         if time is None or not 0 <= time.timestamp() // DAY_SECONDS - habit.day < habit.days:
             return False
         account = self._account(habit.who)
-        position = account.positions.get(habit.network)
-        if position is not None and position.time < time.timestamp():
-            account.positions[habit.network] = replace(position, time=time.timestamp())
+        known = [it for it in account.positions if it.network == habit.network]
+        if known:
+            account.add_position(replace(known[-1], time=time.timestamp()))
         return True
 
     def _learn_name(self, who: str, account: AccountTraces, traits: Traits) -> bool:
@@ -308,7 +308,7 @@ def _learn_success(account: AccountTraces, traits: Traits, network: str) -> bool
         changed |= account.add_session(session_key(traits.session), start)
     if traits.position is not None:
         changed |= account.add_position(
-            network, AccountPosition(traits.time, *traits.position, traits.country)
+            AccountPosition(traits.time, network, *traits.position, traits.country)
         )
     return changed
 

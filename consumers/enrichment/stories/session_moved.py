@@ -23,7 +23,9 @@ def session_moved(it: Subject) -> str | None:
         return None
     if start.time > it.time or it.network == MICROSOFT or it.calm or it.shared:
         return None
-    if (it.mobile and not it.new_country) or it.serves_application or (it.script and it.common):
+    if it.mobile and not it.new_country and not it.new_agent:
+        return None
+    if it.serves_application or (it.script and it.common):
         return None
     minutes = max(1, round((it.time - start.time) / 60))
     return (

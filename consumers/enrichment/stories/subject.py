@@ -147,6 +147,12 @@ class Subject:
         return self.details.sign_in_as_number in HOSTING_NETWORKS
 
     @cached_property
+    def failed_here(self) -> bool:
+        """Whether the account itself failed at the place within a day before."""
+        first = self.place_crowd.wrong.get(self.who, (self.time, 0.0))[0]
+        return 0 < self.time - first <= DAY_SECONDS
+
+    @cached_property
     def shared(self) -> bool:
         """Whether other accounts have used the place on earlier days, as an office's."""
         return colleagues_with(self.place_crowd, self.who, self.time) >= MIN_COLLEAGUES

@@ -75,10 +75,22 @@ def _support(it: Subject, names: set[str]) -> Iterator[str]:
         yield "new device"
     if "mfa-fatigue" in names and len(it.account.prompts) >= MANY_PROMPTS:
         yield "many prompts"
+    if "script-agent" in names and not _knows_scripts(it):
+        yield "first script"
+    if not it.person and it.failed_here:
+        yield "failed here before"
     if is_risky(it.details.risk_level):
         yield "risk"
     if not it.person and it.hosting and not _knows_hosting(it):
         yield "hosting"
+
+
+def _knows_scripts(it: Subject) -> bool:
+    """Return True if the account has used a script on an earlier day."""
+    return any(
+        name.startswith("script ") and first < it.day
+        for name, (first, _) in it.account.agents.items()
+    )
 
 
 def _knows_hosting(it: Subject) -> bool:
