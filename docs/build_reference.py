@@ -37,7 +37,7 @@ DOCS = Path(__file__).parent
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
 SETTING_HEAD = ("variable", "meaning", "unit", "default", "example")
-POLICY_HEAD = ("line", "class", "outcome", "reputation", "severity", "why")
+POLICY_HEAD = ("line", "stories", "signs", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")
 INTRODUCTION = f"""\
 Settings come from environment variables, which win, or from the same keys in a TOML file, named by
@@ -188,7 +188,9 @@ def _policy() -> Iterator[tuple[str, ...]]:
     for line in shipped_lines():
         conditions = (line.classes, line.outcome, line.reputation)
         cells = (", ".join(sorted(item.value for item in items)) for items in conditions)
-        yield f"`{line.name}`", *cells, line.severity.value, line.why
+        stories = ", ".join(sorted(line.stories))
+        signs = str(line.signs or "")
+        yield f"`{line.name}`", stories, signs, *cells, line.severity.value, line.why
 
 
 def _weights() -> Iterator[tuple[str, str, str]]:

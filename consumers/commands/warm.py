@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from consumers.clock import EventClock
 from consumers.commands import console as screens
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     from consumers.enrichment.familiar import FamiliarAddresses
     from consumers.enrichment.history import History
+    from consumers.enrichment.stories.memory import StoryMemory
     from consumers.pipeline.stats import PipelineCounts
     from consumers.settings import Settings
     from schemas.events.addresses import Networks
     from schemas.events.decode import Decoded
     from schemas.events.ranking_signals import Signals
+    from schemas.events.traits import Traits
     from schemas.ledger_ports import Ledger
 
 
@@ -44,6 +47,7 @@ async def warm(
     """
     from consumers.enrichment.familiar import FamiliarAddresses
     from consumers.enrichment.history import History
+    from consumers.enrichment.stories.memory import StoryMemory
     from consumers.event_time import advance
     from consumers.inputs.recording import read_recording, require_recording
     from consumers.pipeline.stats import PipelineCounts
@@ -58,16 +62,22 @@ async def warm(
     async with AsyncExitStack() as stack:
         ledger = await _opened(settings, *state, stack)
         clock = EventClock()
-        history, familiar = History(ledger, clock), FamiliarAddresses(ledger, clock)
+        pupils = _Pupils(
+            History(ledger, clock),
+            FamiliarAddresses(ledger, clock),
+            StoryMemory(ledger, clock, own),
+        )
         for name in files:
             for message in read_recording(name, lambda read: progress(read, ""), table):
                 decoded = decoder.decode(message.body)
                 advance(clock, decoded, message)
                 counts.decoded(decoded)
-                await _learn(history, familiar, decoded, own, counts)
-                await history.flush_if_due()
-        await history.flush()
-        await familiar.flush()
+                await _learn(pupils, decoded, own, counts)
+                await pupils.history.flush_if_due()
+                await pupils.stories.flush_if_due()
+        await pupils.history.flush()
+        await pupils.familiar.flush()
+        await pupils.stories.flush()
     summary = {
         "messages": counts.messages,
         "records": counts.records,
@@ -83,31 +93,40 @@ async def warm(
     return summary, counts
 
 
-async def _learn(
-    history: History,
-    familiar: FamiliarAddresses,
-    decoded: Decoded,
-    own: Networks,
-    counts: PipelineCounts,
-) -> None:
+class _Pupils(NamedTuple):
+    """What learns from a recording."""
+
+    history: History
+    familiar: FamiliarAddresses
+    stories: StoryMemory
+
+
+async def _learn(pupils: _Pupils, decoded: Decoded, own: Networks, counts: PipelineCounts) -> None:
     from schemas.events.outcomes import Outcome
     from schemas.events.ranking_signals import signals_of
+    from schemas.events.traits import traits_of
 
     read: list[tuple[str, Signals]] = []
+    traits: list[tuple[str, Traits]] = []
     for signin in decoded.signins:
         counts.seen(signin.addresses)
         try:
             signals = signals_of(signin)
+            seen, _ = traits_of(signin, None, datetime.now(UTC))
         except ValueError:  # unreadable: a real replay quarantines it
             continue
         read += [(address, signals) for address in signin.addresses if address not in own]
+        traits += [(address, seen) for address in signin.addresses if seen.account]
         time = signin.record_time()
         if signals.outcome is Outcome.SUCCESS and signals.account and time is not None:
             for address in signin.addresses:
-                familiar.learn_success(address, signals.account, time.toordinal())
-    await history.fetch(read)
+                pupils.familiar.learn_success(address, signals.account, time.toordinal())
+    await pupils.history.fetch(read)
     for address, signals in read:
-        history.learn(address, signals)
+        pupils.history.learn(address, signals)
+    await pupils.stories.fetch(traits)
+    for address, seen in traits:
+        pupils.stories.learn(address, seen)
 
 
 async def _opened(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from consumers.enrichment.entra import RISK_TABLES, entra_verdict, holds_for_others
 from consumers.pipeline.evidence import Evidence
 from consumers.pipeline.row_times import row_time
-from schemas.events.sign_in import is_risky
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Verdict
     from schemas.ports import Clock
 
+_NO_RISK = frozenset((None, "none", "hidden", "", "None"))
+"""Risk levels without a risk. Any other word is looked at."""
+_FLAGGED_TABLES = RISK_TABLES | {"CloudAppEvents"}
 _BLOCKED = ("50053", 50053)
 _NOTHING = len('"none"')
 """Bytes of a value without detections, at most: an empty list, or a word."""
@@ -83,7 +85,11 @@ class EntraStage:
         fallback = row_time(self._clock.now(), datetime.now(UTC))
         for address, sightings in group.items():
             for signin, enqueued, _ in sightings:
-                if not _may_be_flagged(signin):
+                if (
+                    signin.risk in _NO_RISK
+                    and signin.table not in _FLAGGED_TABLES
+                    and not (signin.late_columns and _may_be_flagged(signin))
+                ):
                     continue
                 with self._guard.around(signin):
                     details = signin.details(enqueued=enqueued, fallback_time=fallback)
@@ -119,8 +125,6 @@ class EntraStage:
 
 def _may_be_flagged(signin: SignIn) -> bool:
     """Return True if Entra ID may have detected something; decided without reading the record."""
-    if is_risky(signin.risk) or signin.table in RISK_TABLES or signin.table == "CloudAppEvents":
-        return True
     raw = signin.traits
     if raw is not None and signin.form.typed.detections_kept and len(bytes(raw[1][-1])) > _NOTHING:
         return True

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from consumers.pipeline.evidence import Evidence
 from consumers.pipeline.row_times import row_time
-from schemas.events.traits import traits_of
+from schemas.events.traits import account_of, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from consumers.enrichment.stories.memory import Habit, StoryMemory
     from consumers.pipeline.batch import BatchTracker
@@ -32,8 +32,16 @@ class StoryStage:
     """Passes sign-ins to the memory of the stories, and those that stories tell of on."""
 
     def __init__(
-        self, memory: StoryMemory, evaluator: Evaluator, guard: RecordGuard, clock: Clock
+        self,
+        memory: StoryMemory,
+        evaluator: Evaluator,
+        guard: RecordGuard,
+        clock: Clock,
+        *,
+        enabled: bool = True,
     ) -> None:
+        """Unless *enabled*, nothing is read, and nothing is told."""
+        self._enabled = enabled
         self._memory = memory
         self._evaluator = evaluator
         self._guard = guard
@@ -43,9 +51,18 @@ class StoryStage:
 
     async def observe(self, group: Mapping[str, Sequence[Sighting]], tracker: BatchTracker) -> None:
         """Learn from sign-ins by address, and tell what they give."""
-        read = list(self._read(group))
-        if not read:
+        if not self._enabled:
             return
+        new = [
+            (address, sighting, account_of(sighting[0]))
+            for address, sightings in group.items()
+            for sighting in sightings
+            if not self._alike.is_known(address, sighting[0])
+        ]
+        if not new:
+            return
+        await self._memory.fetch_accounts(name for _, _, name in new if name is not None)
+        read = list(self._read(new))
         await self._memory.fetch([(address, traits) for address, _, traits, _ in read])
         for address, (signin, enqueued, _), traits, details in read:
             with self._guard.around(signin):
@@ -66,19 +83,18 @@ class StoryStage:
         return in_question
 
     def _read(
-        self, group: Mapping[str, Sequence[Sighting]]
+        self, new: Iterable[tuple[str, Sighting, str | None]]
     ) -> Iterator[tuple[str, Sighting, Traits, Details | None]]:
-        """Read the sign-ins that are unlike those before."""
+        """Read sign-ins, but for the first success of an account of which nothing is known."""
         fallback = row_time(self._clock.now(), datetime.now(UTC))
-        for address, sightings in group.items():
-            for sighting in sightings:
-                signin, enqueued, _ = sighting
-                if self._alike.is_known(address, signin):
-                    continue
-                with self._guard.around(signin):
-                    traits, details = traits_of(signin, enqueued, fallback)
-                    if traits.account or traits.object_id:
-                        yield address, sighting, traits, details
+        for address, sighting, name in new:
+            signin, enqueued, _ = sighting
+            if name is not None and _succeeded(signin) and self._memory.is_first_sight(name):
+                continue
+            with self._guard.around(signin):
+                traits, details = traits_of(signin, enqueued, fallback)
+                if traits.account or traits.object_id:
+                    yield address, sighting, traits, details
 
     async def tell(self, trackers: Sequence[BatchTracker] = ()) -> None:
         """Tell what there is to tell; *trackers* complete when the findings are accepted."""
@@ -162,6 +178,10 @@ def _key(address: str, signin: SignIn) -> int | None:
     if late[2] in _SUCCESS and plain and type(plain[-1]) is int:
         address = ""  # the number of its network says all
     return hash((plain, *map(bytes, raw[1]), address, late[1], late[2]))
+
+
+def _succeeded(signin: SignIn) -> bool:
+    return signin.late_columns is not None and signin.late_columns[2] in _SUCCESS
 
 
 _SUCCESS = frozenset(("0", 0))

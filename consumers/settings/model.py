@@ -295,6 +295,9 @@ class PolicySettings(_Group):
     aggregated into a counted row. Successful sign-ins are never aggregated."""
     late_match: Seconds = Field(DAY_SECONDS, ge=0, le=14 * DAY_SECONDS)
     """How far back new indicators are matched against recent sign-ins. 0 disables it."""
+    stories: bool = True
+    """`false` tells no stories of sign-ins, which saves CPU time. Policy lines switch single
+    stories off."""
     lines: list[dict[str, Any]] = Field([], examples=["(see docs/findings.md)"])
     """Policy lines that are evaluated before the shipped ones."""
 

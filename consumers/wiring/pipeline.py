@@ -95,10 +95,17 @@ def make_own_egress(settings: Settings) -> OwnEgress:
     return OwnEgress(settings.trusted_networks, believed=believed, vendors=crowdsec)
 
 
-def make_decoder(settings: Settings, *, with_late_columns: bool = False) -> Decoder:
+def make_decoder(
+    settings: Settings, *, with_late_columns: bool = False, with_traits: bool = False
+) -> Decoder:
     """Return a decoder of the configured tables; see :func:`schemas.events.tables.load_tables`."""
     return Decoder(
-        load_tables(settings.tables, settings.own_tables, with_late_columns=with_late_columns)
+        load_tables(
+            settings.tables,
+            settings.own_tables,
+            with_late_columns=with_late_columns,
+            with_traits=with_traits,
+        )
     )
 
 
@@ -124,7 +131,11 @@ def build_pipeline(
     builder = _Builder(settings, ledger, cache, clock, outputs, local)
     stage = builder.lookup_stage(lookups) if lookups is not None else None
     pipeline = Pipeline(
-        make_decoder(settings, with_late_columns=True),
+        make_decoder(
+            settings,
+            with_late_columns=builder.recent.recording,
+            with_traits=settings.policy.stories,
+        ),
         outputs.guard,
         builder.triage(looks_up=stage is not None),
         stage,
@@ -267,7 +278,13 @@ class _Builder:
         )
 
     def stories(self) -> StoryStage:
-        return StoryStage(self._memory, self.evaluator, self._outputs.guard, self._clock)
+        return StoryStage(
+            self._memory,
+            self.evaluator,
+            self._outputs.guard,
+            self._clock,
+            enabled=self._settings.policy.stories,
+        )
 
     def entra(self) -> EntraStage:
         return EntraStage(

@@ -89,10 +89,15 @@ class FastDecoder:
     """Decoders for a set of columns, shared by all formats with the same columns."""
 
     def __init__(
-        self, columns: Columns, *, with_late_columns: bool = False, under: str | None = None
+        self,
+        columns: Columns,
+        *,
+        with_late_columns: bool = False,
+        with_traits: bool = False,
+        under: str | None = None,
     ) -> None:
         """*under* is the field of an envelope that holds the record of the service."""
-        late_places = _first_places(columns) if with_late_columns else ()
+        late_places = _first_places(columns) if with_late_columns or with_traits else ()
         tree: _Tree = {"Type": {}, "category": {}}
         for name in EVERY_SIGN_IN:
             for (place,) in columns.get(name, ()):
@@ -101,7 +106,7 @@ class FastDecoder:
             _plant(tree, place)
         self._attributes: dict[FieldPath, str] = {}
         self.row: Any = self._struct(tree, (), "")
-        self.traits = _plant_traits(tree, columns, under) if late_places else ()
+        self.traits = _plant_traits(tree, columns, under) if with_traits and late_places else ()
         row: Any = self._struct(tree, (), "") if self.traits else self.row
         rows: Any = list[row | None]
         self.bare = msgspec.json.Decoder(row)

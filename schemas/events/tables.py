@@ -158,14 +158,15 @@ def load_tables(
     own: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     with_late_columns: bool = False,
+    with_traits: bool = False,
 ) -> Tables:
     """Build the tables.
 
     *chosen* are the names of the enabled tables (``all``, ``default`` for those that are on by
     default, or shipped or custom names in any case); None means the shipped defaults. *own* are
     custom tables: columns as in a layout (a text or a list), with lists of result words; they are
-    enabled unless *chosen* omits them. *with_late_columns* has :data:`LATE_COLUMNS` decoded as
-    well. ConfigurationError names what is wrong.
+    enabled unless *chosen* omits them. *with_late_columns* has ``LATE_COLUMNS`` decoded as well,
+    *with_traits* ``TRAIT_COLUMNS`` beside them. ConfigurationError names what is wrong.
     """
     own = own or {}
     wanted = _wanted(chosen, own)
@@ -176,7 +177,10 @@ def load_tables(
         for spec in table["forms"]:
             columns = _columns(_layout(spec["layout"]), spec.get("under"))
             typed = shared.get(repr(columns)) or FastDecoder(
-                columns, with_late_columns=with_late_columns, under=spec.get("under")
+                columns,
+                with_late_columns=with_late_columns,
+                with_traits=with_traits,
+                under=spec.get("under"),
             )
             shared[repr(columns)] = typed
             form = RecordFormat(

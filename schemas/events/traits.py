@@ -36,6 +36,7 @@ PROGRAMS = ("serviceprincipal", "managedidentity", "application", "system")
 """Account types that are no people, in lower case."""
 _TRAITS = frozenset(TRAIT_COLUMNS)
 _MAX_PLAIN = 2_048
+_MAX_NAME = 200
 _MAX_OBJECT_BYTES = 2_048
 
 
@@ -101,6 +102,21 @@ def way_of(protocol: str, client: str) -> str:
         return known
     low = client.lower()
     return f"legacy ({client[:40]})" if any(name in low for name in _LEGACY) else ""
+
+
+def account_of(signin: SignIn) -> str | None:
+    """Return the name by which an account is known, its object id before all.
+
+    None if it takes more than the fast path's values to say.
+    """
+    raw, late = signin.traits, signin.late_columns
+    if raw is None or late is None or not raw[0]:
+        return None
+    first = signin.form.typed.traits[0]
+    name = raw[0][0] if first.column == "account_object_id" else late[1]
+    if type(name) is not str or not name.isascii() or len(name) > _MAX_NAME:
+        return None
+    return known_object_id(name.strip().lower()) or None
 
 
 class _Plan(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
-from schemas.durations import DAY_SECONDS
+from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 from schemas.events.sign_in import Details
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ MAX_SESSIONS = 24
 MAX_TRACES = 16
 MAX_PROMPTS = 12
 MAX_POSITIONS = 12
-POSITION_SECONDS = 7_200.0
-WRITTEN_POSITION_SECONDS = 6 * 3_600.0
+POSITION_SECONDS = 2 * HOUR_SECONDS
+WRITTEN_POSITION_SECONDS = 6 * HOUR_SECONDS
 """Positions of a network that are written at most so often."""
 MAX_KEPT_DAYS = 8
 """First active days kept per account: they show how well it is known."""
@@ -100,6 +100,11 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
     """The pseudonym of the object id, if this is the entry of a user principal name."""
     names: list[str] = []
     """Pseudonyms of the account's user principal names, if this is the entry of its object id."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known of the account."""
+        return not (self.days or self.same_as or self.names or self.prompts or self.sessions)
 
     def add_day(self, day: int) -> bool:
         """Record an active day; return True if that changes what is known."""
@@ -195,12 +200,18 @@ class Crowd(msgspec.Struct, array_like=True, gc=False):
     def add(self, who: str, time: float, kind: CrowdKind) -> bool:
         """Record an account; return True if that changes what is known by an hour or more."""
         times: dict[str, tuple[float, float]] = getattr(self, kind)
-        first, last = times.get(who, (time, time - DAY_SECONDS))
-        period = min(first, time), max(last, time)
-        if who in times and period[0] > first - 3_600 and period[1] < last + 3_600:
+        known = times.get(who)
+        if known is None:
+            if len(times) >= MAX_CROWD:
+                if kind == "right":
+                    return False
+                del times[next(iter(times))]
+            times[who] = time, time
+            return True
+        period = min(known[0], time), max(known[1], time)
+        if period[0] > known[0] - HOUR_SECONDS and period[1] < known[1] + HOUR_SECONDS:
             return False
         times[who] = period
-        self._bound()
         return True
 
     def include(self, other: Crowd) -> None:
@@ -216,7 +227,7 @@ class Crowd(msgspec.Struct, array_like=True, gc=False):
         self._bound()
 
     def _bound(self) -> None:
-        """Keep the accounts that were here first, and those that failed last."""
+        """Keep the accounts that were here first, and those that came without a device last."""
         if len(self.right) > MAX_CROWD:
             self.right = dict(sorted(self.right.items(), key=lambda it: it[1])[:MAX_CROWD])
         _keep_latest(self.wrong, MAX_CROWD, lambda it: it[1])

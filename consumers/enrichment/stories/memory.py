@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 _TELLING: dict[CrowdKind, range] = {"wrong": range(4, 10), "strange": range(2, 5)}
 """Sizes of a crowd at which stories begin to speak of those who were right in it."""
+MAX_FIRST_SIGHTS = 50_000
 HABIT_DAYS = 7
 """Days after which a habit is learned again, so that the ledger keeps it."""
 _RIGHT = (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
@@ -79,6 +80,8 @@ class StoryMemory:
         self._due: set[str] = set()
         self._urgent: set[str] = set()
         self._flushed: float | None = None
+        self._seen: set[str] = set()
+        """Accounts that were seen once."""
 
     @property
     def urgent(self) -> bool:
@@ -97,6 +100,23 @@ class StoryMemory:
             if self._is_new(self._account(self._who(traits)), network, traits.time):
                 keys.update(_crowd_keys(address, traits, network))
         await self._entries.fetch(keys)
+
+    async def fetch_accounts(self, names: Iterable[str]) -> None:
+        """Load what is known of accounts by their names."""
+        await self._entries.fetch([f"s|{pseudonym(name)}" for name in dict.fromkeys(names)])
+
+    def is_first_sight(self, name: str) -> bool:
+        """Return True once for an account of which nothing is known.
+
+        What happens once says nothing of habits, so nothing is stored before the second time.
+        """
+        key = f"s|{pseudonym(name)}"
+        if key in self._seen or not self._account(key[2:]).is_empty:
+            return False
+        if len(self._seen) >= MAX_FIRST_SIGHTS:
+            self._seen.clear()
+        self._seen.add(key)
+        return True
 
     async def fetch_context(self, signins: Iterable[tuple[str, Details]]) -> None:
         """Load what :meth:`context` needs."""

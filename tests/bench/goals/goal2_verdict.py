@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 from pydantic import SecretStr
 
-from consumers.settings import CrowdSecSettings, Settings
+from consumers.settings import CrowdSecSettings, PolicySettings, Settings
 from consumers.wiring.replay import StateFolder, make_sink, open_chain
 from tests.bench.measure import (
     Outcome,
@@ -43,16 +43,21 @@ AT_ONCE = 40
 WANTED_CPU, WANTED_LOOKUPS = 20.0, 17.0
 
 
-def settings_for(url: str) -> Settings:
+def settings_for(url: str, *, stories: bool = False) -> Settings:
     """Return the settings of a paying user of the stand-in."""
     key = SecretStr("a-good-key")
-    return Settings(crowdsec=CrowdSecSettings(api_key=key, url=f"{url}/v2", monthly_quota=10**7))
+    return Settings(
+        crowdsec=CrowdSecSettings(api_key=key, url=f"{url}/v2", monthly_quota=10**7),
+        policy=PolicySettings(stories=stories),
+    )
 
 
-async def through_pipeline(url: str, recorded: Sequence[Message], *, durable: bool) -> Spent:
+async def through_pipeline(
+    url: str, recorded: Sequence[Message], *, durable: bool, stories: bool = False
+) -> Spent:
     """Run the messages through a fresh chain with an empty ledger; opening it is not measured."""
     folder = Path(tempfile.mkdtemp(prefix="bench-")) if durable else None
-    settings = settings_for(url)
+    settings = settings_for(url, stories=stories)
 
     async def work(chain: ReplayPipeline) -> None:
         for start in range(0, len(recorded), AT_ONCE):
@@ -119,17 +124,23 @@ async def measured(kind: str, url: str) -> list[Outcome]:
         told_by(url)
         return spent
 
+    async def with_stories() -> Spent:
+        spent = await through_pipeline(url, recorded, durable=False, stories=True)
+        told_by(url)
+        return spent
+
     async def loop() -> Spent:
         spent = await through_loop(url, recorded, ADDRESS[kind])
         asked["loop"] = told_by(url)["addresses"]
         return spent
 
-    one, kept, other = await interleaved_awaiting(ours, durable, loop)
+    one, kept, told, other = await interleaved_awaiting(ours, durable, with_stories, loop)
     each = 1e6 / SIGNINS
     name = "2 verdict"
     return [
         Outcome(name, f"{kind}, CPU", one.cpu * each, other.cpu * each, "us", WANTED_CPU),
         Outcome(name, f"{kind}, CPU, durable ledger", kept.cpu * each, other.cpu * each, "us"),
+        Outcome(name, f"{kind}, CPU, with stories", told.cpu * each, other.cpu * each, "us"),
         Outcome(name, f"{kind}, wall", one.wall * each, other.wall * each, "us"),
         Outcome(name, f"{kind}, lookups", asked["ours"], asked["loop"], "", WANTED_LOOKUPS),
     ]
@@ -141,7 +152,8 @@ def run() -> tuple[list[Outcome], list[str]]:
         outcomes = [one for kind in ADDRESS for one in asyncio.run(measured(kind, url))]
     notes = [
         f"{SIGNINS:,} sign-ins of {DISTINCT} addresses, bodies of 100; CrowdSec knows "
-        f"{KNOWN_SHARE:.0%} of the addresses, {BAD_SHARE:.0%} are bad; findings are written"
+        f"{KNOWN_SHARE:.0%} of the addresses, {BAD_SHARE:.0%} are bad; findings are written; "
+        "stories only where the line says so: every record here is of an account of its own"
     ]
     return outcomes, notes
 

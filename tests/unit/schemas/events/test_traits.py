@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schemas.events.sign_in import SignIn
 
 NOW = datetime(2031, 5, 6, tzinfo=UTC)
-DECODER = Decoder(load_tables(["all"], with_late_columns=True))
+DECODER = Decoder(load_tables(["all"], with_traits=True))
 PLACE = {
     "city": "Köln",
     "countryOrRegion": "DE",
