@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from consumers.cli import cli
 from consumers.enrichment.ranking import WEIGHTS
 from consumers.ledger.rechecks import RECHECKS
-from consumers.settings import FeedSettings, Settings
+from consumers.settings import FeedSettings, ListSettings, Settings
 from consumers.settings.model import PREFIX
 from schemas.events.addresses import Unusable
 from schemas.events.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
+_NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings}
 SETTING_HEAD = ("variable", "meaning", "unit", "default", "example")
 POLICY_HEAD = ("line", "stories", "signs", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")
@@ -75,8 +76,8 @@ def _settings() -> Iterator[str]:
     single = []
     for name, info in Settings.model_fields.items():
         group, prefix = info.annotation, f"{PREFIX}{name.upper()}__"
-        if info.annotation == dict[str, FeedSettings]:
-            group, prefix = FeedSettings, f"{PREFIX}FEEDS__<NAME>__"
+        if name in _NAMED_GROUPS:
+            group, prefix = _NAMED_GROUPS[name], f"{PREFIX}{name.upper()}__<NAME>__"
         if isinstance(group, type) and issubclass(group, BaseModel):
             yield _section(f"`{prefix}…`", SETTING_HEAD, _group(prefix, group)).replace(
                 "\n\n", f"\n\n{info.description}\n\n", 1
@@ -88,7 +89,7 @@ def _settings() -> Iterator[str]:
 
 def _group(prefix: str, group: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, info in group.model_fields.items():
-        yield _setting(f"{prefix}{name.upper()}", info)
+        yield _setting(f"{prefix}{(info.alias or name).upper()}", info)
 
 
 def _setting(variable: str, info: FieldInfo) -> tuple[str, ...]:

@@ -146,6 +146,7 @@ class FeedReport:
 def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
     """Raise ConfigurationError if no feed is configured, or one of *names* is not."""
     from consumers.sources.feeds.presets import feed_plans
+    from consumers.sources.lists.presets import list_plans
     from consumers.wiring.local_sources import wants_local_sources
     from schemas.intel.verdicts import REPLICA
 
@@ -155,6 +156,7 @@ def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
             "see docs/feeds.md"
         )
     known = [plan.name for plan in feed_plans(settings.feeds)]
+    known += [plan.name for plan in list_plans(settings.lists, settings.feeds)]
     known += [REPLICA] if settings.crowdsec.replica else []
     for name in names:
         if name not in known:
@@ -220,7 +222,9 @@ async def _synced(sources: SourceManager, sync: FeedSync) -> FeedReport:
         done = await sync.sync(force=True)
     except FeedFailed:
         done = sync.last
-    store = sources.feeds.store if sources.feeds is not None else None
+    from consumers.wiring.source_clients import store_of
+
+    store = store_of(sync.name, sources.feeds, sources.classes)
     return _of_feed(store, sync.name, sync.problem, done)
 
 
@@ -228,30 +232,45 @@ async def feeds_status(settings: Settings, state: Path | None) -> list[FeedRepor
     """Return the status of the stored feeds and replica, without requests to their servers."""
     from consumers.sources.feeds.indicator_schema import exists
     from consumers.sources.feeds.indicator_store import IndicatorStore
+    from consumers.wiring.local_sources import LISTS_FOLDER
 
     folder = state or settings.state.dir
     if folder is None:
         async with _opened(settings, None) as sources:
             for sync in sources.syncs:
                 await sync.follow()
-            store = sources.feeds.store if sources.feeds is not None else None
-            return _status(settings, store, None)
-    stored = IndicatorStore(folder, looking=True) if exists(folder) else None
+            stores = [
+                matcher.store if matcher is not None else None
+                for matcher in (sources.feeds, sources.classes)
+            ]
+            return _status(settings, stores, None)
+    stores = [
+        IndicatorStore(place, looking=True) if exists(place) else None
+        for place in (folder, folder / LISTS_FOLDER)
+    ]
     try:
-        return _status(settings, stored, folder)
+        return _status(settings, stores, folder)
     finally:
-        if stored is not None:
-            stored.close()
+        for stored in stores:
+            if stored is not None:
+                stored.close()
 
 
 def _status(
-    settings: Settings, store: IndicatorStore | None, folder: Path | None
+    settings: Settings, stores: Sequence[IndicatorStore | None], folder: Path | None
 ) -> list[FeedReport]:
+    """Return the reports; *stores* are that of feeds, and that of lists without a reputation."""
     from consumers.sources.crowdsec.replica import Replica
     from consumers.sources.feeds.presets import feed_plans
+    from consumers.sources.lists.presets import list_plans
     from consumers.wiring.local_sources import REPLICA_FOLDER
 
-    reports = [_of_feed(store, plan.name, None, None) for plan in feed_plans(settings.feeds)]
+    feeds, classes = stores
+    reports = [_of_feed(feeds, plan.name, None, None) for plan in feed_plans(settings.feeds)]
+    reports += [
+        _of_feed(feeds if plan.reputation else classes, plan.name, None, None)
+        for plan in list_plans(settings.lists, settings.feeds)
+    ]
     if settings.crowdsec.replica:
         replica = Replica(folder / REPLICA_FOLDER) if folder else None
         if replica is not None:

@@ -31,6 +31,16 @@ class IndicatorMatcher(Protocol):
         """Return the feeds' verdicts that are valid at *timestamp*; at any time if None."""
 
 
+class ClassReader(Protocol):
+    """The part of the lists of networks that a match needs."""
+
+    def matching(self, addresses: Sequence[str]) -> list[str]:
+        """Return the addresses that match any list."""
+
+    def class_verdicts(self, address: str, timestamp: float | None) -> list[Verdict]:
+        """Return what the lists say of the kind of network, at a timestamp or at any time."""
+
+
 class ReplicaReader(Protocol):
     """The part of the replica that a match needs."""
 
@@ -66,8 +76,13 @@ class LocalSources:
         replica: ReplicaReader | None,
         *,
         ask_beyond: bool = False,
+        classes: ClassReader | None = None,
     ) -> None:
-        """If *ask_beyond* is true, addresses that the replica does not hold are looked up."""
+        """If *ask_beyond* is true, addresses that the replica does not hold are looked up.
+
+        *classes* say what kind of network an address belongs to, and nothing else.
+        """
+        self._classes = classes
         self._feeds = feeds
         self._replica = replica
         self._look_up_unmatched = ask_beyond
@@ -83,6 +98,24 @@ class LocalSources:
             verdicts, conclusive = self._match_replica(replica, address)
             if conclusive or address in in_feeds:
                 found[address] = LocalMatch(verdicts, address in in_feeds, conclusive)
+        return found
+
+    def class_verdicts(self, address: str, timestamp: float | None) -> list[Verdict]:
+        """Return what lists say of the kind of network of an address, and nothing else."""
+        classes = self._classes
+        if classes is None or not classes.matching([address]):
+            return []
+        return classes.class_verdicts(address, timestamp)
+
+    def of_class(self, addresses: Sequence[str], wanted: AddressClass) -> dict[str, Verdict]:
+        """Return the addresses that a list counts among a class, with what it says."""
+        if self._classes is None:
+            return {}
+        found = {}
+        for address in self._classes.matching(addresses):
+            for verdict in self._classes.class_verdicts(address, None):
+                if verdict.address_class is wanted:
+                    found[address] = verdict
         return found
 
     @property

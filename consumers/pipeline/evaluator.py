@@ -345,6 +345,9 @@ class Evaluator:
         detected = entra_verdict(details)
         if detected is not None and all(verdict.source != ENTRA for verdict in verdicts):
             verdicts = [*verdicts, detected]
+        named = {verdict.source for verdict in verdicts}
+        classes = self._local_sources.class_verdicts(address, details.event_time.timestamp())
+        verdicts = [*verdicts, *(it for it in classes if it.source not in named)]
         accounts = self._history.accounts_from(
             address,
             details.account,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from consumers.pipeline.record_guard import RecordGuard
     from consumers.pipeline.second_opinion import OpinionStage
     from consumers.pipeline.story_stage import StoryStage
+    from consumers.pipeline.tor_stage import TorStage
     from consumers.pipeline.triage import Triage, Triaged
     from schemas.events.decode import Decoder, Reject
     from schemas.ports import Clock, Message, Position
@@ -35,6 +36,7 @@ class SideStages:
     opinions: OpinionStage
     stories: StoryStage
     entra: EntraStage
+    tor: TorStage
 
 
 class Pipeline:
@@ -59,6 +61,7 @@ class Pipeline:
         self._opinions = side.opinions
         self._stories = side.stories
         self._entra = side.entra
+        self._tor = side.tor
         self.counts = guard.counts
         self.guard = guard
         self.lookups = lookups
@@ -157,6 +160,7 @@ class Pipeline:
         await self._opinions.run()
         await self._stories.observe(group, tracker)
         await self._entra.observe(group, tracker)
+        await self._tor.observe(group, tracker)
         triaged = await self._triage.triage(group, tracker)
         await self._entra.match_recent()
         waiting = triaged.waiting

@@ -14,7 +14,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from consumers.settings.clouds import cloud_of
-from consumers.settings.model import ENV_FILE_VARIABLE, PREFIX, Settings, visible_secret
+from consumers.settings.fields import visible_secret
+from consumers.settings.model import ENV_FILE_VARIABLE, PREFIX, Settings
 from consumers.settings.proxies import normalise_proxies
 from schemas.errors import ConfigurationError
 

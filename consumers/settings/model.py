@@ -6,103 +6,41 @@ Variables start with ``SIGNINWATCH_`` and nest with ``__``; a TOML file holds th
 from __future__ import annotations
 
 import os
-import re
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     FilePath,
-    SecretStr,
 )
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from consumers.settings.urls import checked_url
+from consumers.settings.fields import (
+    ApiKey,
+    CidrList,
+    Seconds,
+    Secret,
+    SettingsGroup,
+    Texts,
+    Url,
+    checked_container,
+    password_way,
+    pem_file,
+)
+from consumers.settings.lists import ListSettings
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 
 PREFIX = "SIGNINWATCH_"
 ENV_FILE_VARIABLE = "SIGNINWATCH_ENV_FILE"
 
 
-def _split_commas(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def visible_secret(secret: SecretStr) -> SecretStr | None:
-    """Return the secret without surrounding space, None if empty. ValueError: other characters."""
-    text = secret.get_secret_value().strip()
-    if any(not 33 <= ord(character) <= 126 for character in text):
-        raise ValueError("must be visible ASCII without spaces")
-    return SecretStr(text) if text else None
-
-
-def _stripped_secret(secret: SecretStr) -> SecretStr | None:
-    """Return the secret without surrounding space, as copied from a portal; None if empty."""
-    text = secret.get_secret_value().strip()
-    return SecretStr(text) if text else None
-
-
-def _pem(path: Path) -> Path:
-    try:
-        if b"CERTIFICATE-----" in path.read_bytes():
-            return path
-    except OSError:
-        pass
-    raise ValueError("must be a readable file of PEM certificates")
-
-
-def _access(text: str) -> str:
-    """Check how a feed's password is sent."""
-    kind, _, name = text.strip().partition(":")
-    kind, name = kind.strip().lower(), name.strip()
-    if kind == "header" and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
-        return f"header:{name}"
-    if kind in ("basic", "bearer") and not name:
-        return kind
-    raise ValueError("must be basic, bearer or header:NAME")
-
-
-def _network(text: str) -> str:
-    return str(ip_network(text, strict=False))
-
-
-def _container(name: str) -> str:
-    """Check a blob container's name (Azure Storage, naming of containers)."""
-    if name and (len(name) > 63 or not re.fullmatch(r"[a-z0-9](-?[a-z0-9]){2,}", name)):
-        raise ValueError("must have 3 to 63 lower-case letters, digits and single hyphens")
-    return name
-
-
-Seconds = Annotated[float, "seconds"]
-Url = Annotated[str, AfterValidator(checked_url)]
-Secret = Annotated[SecretStr, AfterValidator(_stripped_secret)]
-ApiKey = Annotated[SecretStr, AfterValidator(visible_secret)]
-Texts = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
-CidrList = Annotated[
-    list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_split_commas)
-]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
-
-
-class EventHubSettings(_Group):
+class EventHubSettings(SettingsGroup):
     """The event hubs that sign-in events come from."""
 
     connection_string: Secret | None = Field(
@@ -128,7 +66,7 @@ class EventHubSettings(_Group):
     """Host to connect to instead of the namespace, such as an application gateway."""
 
 
-class CheckpointSettings(_Group):
+class CheckpointSettings(SettingsGroup):
     """The blob container for checkpoints and the quarantine."""
 
     connection_string: Secret | None = Field(
@@ -137,7 +75,7 @@ class CheckpointSettings(_Group):
     """Connection string of the storage account. Replaces `ACCOUNT_URL`."""
     account_url: Url | None = Field(None, examples=["https://ACCOUNT.blob.core.windows.net"])
     """Blob endpoint of the storage account. Authenticated with Microsoft Entra ID."""
-    container: Annotated[str, AfterValidator(_container)] | None = Field(
+    container: Annotated[str, AfterValidator(checked_container)] | None = Field(
         None, examples=["signinwatch"]
     )
     """Container of the checkpoints; the quarantine lies beside them."""
@@ -145,7 +83,7 @@ class CheckpointSettings(_Group):
     """`true` creates the container if it does not exist. Needs more rights than running does."""
 
 
-class StateSettings(_Group):
+class StateSettings(SettingsGroup):
     """The ledger: verdicts, waiting sign-ins, the lookup count and ranking history."""
 
     dir: Path | None = Field(None, examples=["/var/lib/signinwatch"])
@@ -164,7 +102,7 @@ class StateSettings(_Group):
     Not set: a temporary directory."""
 
 
-class CrowdSecSettings(_Group):
+class CrowdSecSettings(SettingsGroup):
     """CrowdSec CTI: the paid lookup API and the replica."""
 
     api_key: ApiKey | None = Field(None, examples=["(Console: Settings, CTI API keys)"])
@@ -193,7 +131,7 @@ class CrowdSecSettings(_Group):
     """Lookup requests in flight at a time."""
 
 
-class GuardSettings(_Group):
+class GuardSettings(SettingsGroup):
     """What no feed may cause."""
 
     never_named: CidrList = Field([], examples=["203.0.113.0/24"])
@@ -206,7 +144,7 @@ class GuardSettings(_Group):
     """On how many earlier days accounts must have succeeded from there."""
 
 
-class LogsSettings(_Group):
+class LogsSettings(SettingsGroup):
     """The Logs Ingestion API, which writes findings to Log Analytics."""
 
     endpoint: Url | None = Field(None, examples=["https://NAME.REGION.ingest.monitor.azure.com"])
@@ -217,7 +155,7 @@ class LogsSettings(_Group):
     """How long a command such as `replay` retries an upload before it fails. `run` has no limit."""
 
 
-class FeedSettings(_Group):
+class FeedSettings(SettingsGroup):
     """A TAXII 2.1 feed. The group's name, in lower case, is shown in `Sources`."""
 
     preset: Literal["sekoia", "crowdsec", "none"] | None = None
@@ -231,10 +169,12 @@ class FeedSettings(_Group):
     """User name for Basic authentication. Not needed where the password is an API key."""
     password: Secret | None = Field(None, examples=["(an API key)"])
     """Password or API key for Basic authentication."""
-    auth: Annotated[str, AfterValidator(_access)] = Field("basic", examples=["header:X-Api-Key"])
+    auth: Annotated[str, AfterValidator(password_way)] = Field(
+        "basic", examples=["header:X-Api-Key"]
+    )
     """How the password is sent: `basic` with the user name, `bearer` as a token, or `header:NAME`
     in a header of that name."""
-    client_certificate: Annotated[FilePath, AfterValidator(_pem)] | None = Field(
+    client_certificate: Annotated[FilePath, AfterValidator(pem_file)] | None = Field(
         None, examples=["/run/secrets/feed.pem"]
     )
     """PEM file with a client certificate and its private key, unencrypted."""
@@ -256,7 +196,7 @@ class FeedSettings(_Group):
     """`true` uploads the feed's indicators to Sentinel threat intelligence."""
 
 
-class SentinelSettings(_Group):
+class SentinelSettings(SettingsGroup):
     """Sentinel's workspace: `export` reads it, and indicators are uploaded. Off until it is set."""
 
     workspace_id: str | None = Field(None, examples=["00000000-0000-0000-0000-000000000000"])
@@ -273,7 +213,7 @@ class SentinelSettings(_Group):
     """Source system that Sentinel shows for the indicators."""
 
 
-class PolicySettings(_Group):
+class PolicySettings(SettingsGroup):
     """Lifetimes of verdicts, limits, and policy lines."""
 
     malicious_lifetime: Seconds = Field(7 * DAY_SECONDS, gt=0)
@@ -302,7 +242,7 @@ class PolicySettings(_Group):
     """Policy lines that are evaluated before the shipped ones."""
 
 
-class ServiceSettings(_Group):
+class ServiceSettings(SettingsGroup):
     """How `run` behaves."""
 
     drain: Seconds = Field(25.0, gt=0)
@@ -320,7 +260,7 @@ class ServiceSettings(_Group):
     """Connection string of Application Insights. Needs the extra `telemetry`."""
 
 
-class HttpSettings(_Group):
+class HttpSettings(SettingsGroup):
     """The service's own health endpoints and metrics."""
 
     host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
@@ -353,6 +293,7 @@ class Settings(BaseSettings):
     logs: LogsSettings = LogsSettings()
     """The Logs Ingestion API, which writes findings to Log Analytics."""
     feeds: dict[str, FeedSettings] = {}
+    lists: dict[str, ListSettings] = {}
     """TAXII 2.1 feeds by name."""
     guard: GuardSettings = GuardSettings()
     """What no feed may cause."""
@@ -367,7 +308,7 @@ class Settings(BaseSettings):
     cloud: Literal["public", "usgov"] | None = None
     """The Azure cloud: `public`, or `usgov` for Azure Government. Not set: that of the
     endpoints."""
-    ca_bundle: Annotated[FilePath, AfterValidator(_pem)] | None = Field(
+    ca_bundle: Annotated[FilePath, AfterValidator(pem_file)] | None = Field(
         None, examples=["/etc/ssl/certs/company.pem"]
     )
     """PEM file of the certificate authorities to trust, for networks with TLS inspection."""

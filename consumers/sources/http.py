@@ -28,7 +28,14 @@ _NOT_CONNECTED = (
     aiohttp.ClientHttpProxyError,
 )
 """Errors of a request that was definitely not sent: no connection, or refused by a proxy."""
-KEPT_HEADERS = ("content-type", "date", "location", "x-taxii-date-added-last")
+KEPT_HEADERS = (
+    "content-type",
+    "date",
+    "etag",
+    "last-modified",
+    "location",
+    "x-taxii-date-added-last",
+)
 MAX_HEADER_LENGTH = 1_000
 MAX_HTTP_RETRY_AFTER_SECONDS = 30.0
 """A longer Retry-After is capped, so that no header can pause a source for a day."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,31 +12,39 @@ import structlog
 from consumers.clock import WallClock
 from consumers.enrichment.local_sources import LocalSources
 from consumers.service.health import Health
-from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.replica import Replica
 from consumers.sources.crowdsec.replica_changes import ReplicaChanges
-from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
 from consumers.sources.feeds.changes import FeedChanges
 from consumers.sources.feeds.guard import FeedGuard
 from consumers.sources.feeds.indicator_schema import exists
 from consumers.sources.feeds.indicator_store import IndicatorStore
-from consumers.sources.feeds.matcher import FeedMatcher
-from consumers.sources.feeds.presets import USER, feed_plans
+from consumers.sources.feeds.matcher import FeedMatcher, FeedRules
+from consumers.sources.feeds.presets import feed_plans
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
-from consumers.sources.http import HttpClient, Trust
-from consumers.sources.taxii.client import TaxiiClient
+from consumers.sources.lists.presets import list_plans
+from consumers.sources.lists.reader import ListReader
+from consumers.wiring.source_clients import (
+    authorization,
+    make_content,
+    make_download,
+    make_taxii,
+    store_of,
+)
 from schemas import metrics as m
 from schemas.errors import ConfigurationError, FeedFailed, LedgerFailed
 from schemas.intel.address_index import EveryKey
 from schemas.intel.verdicts import REPLICA
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from consumers.settings import Settings
     from consumers.sources.feeds.presets import FeedPlan
+    from consumers.sources.feeds.sync import FeedReader
+    from consumers.sources.http import HttpClient
+    from consumers.sources.lists.presets import ListPlan
     from schemas.feed_ports import ChangingSource
     from schemas.health import HealthReporter
     from schemas.metrics import Sample
@@ -46,92 +52,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_PAGE_BYTES = 64 * 1024 * 1024
-"""Bytes of a feed page: 2,000 reports with long descriptions."""
-MAX_LISTING_BYTES = 1024 * 1024
-PAGE_TIMEOUT_SECONDS = 120.0
-IDLE_TIMEOUT_SECONDS = 20.0
-"""Seconds for which a server may send no data."""
-MAX_SOURCE_RETRY_AFTER_SECONDS = 3_600.0
-"""Maximum ``Retry-After`` of a feed or replica server, in seconds; nothing sleeps for it."""
-DOWNLOAD_TIMEOUT_SECONDS = 3 * 3_600.0
-"""Seconds for downloading the replica, which has gigabytes."""
 REPLICA_FOLDER = "replica"
+LISTS_FOLDER = "lists"
 PURGE_INTERVAL_SECONDS = 3_600.0
 COUNT_INTERVAL_SECONDS = 600.0
 """Seconds for which a feed's indicator count is cached while the feed is unchanged."""
 
 
 def wants_local_sources(settings: Settings) -> bool:
-    """Return True if a feed or the replica is configured."""
-    return bool(settings.feeds) or settings.crowdsec.replica
+    """Return True if a feed, a list or the replica is configured."""
+    return bool(settings.feeds or settings.lists) or settings.crowdsec.replica
 
 
-def _client(
-    settings: Settings,
-    url: str,
-    headers: Mapping[str, str],
-    *,
-    timeout: float = PAGE_TIMEOUT_SECONDS,
-    largest: int = MAX_PAGE_BYTES,
-    client_certificate: Path | None = None,
-) -> HttpClient:
-    return HttpClient(
-        headers={"User-Agent": f"signinwatch/{version('signinwatch')}", **headers},
-        timeout=timeout,
-        connections=2,
-        largest_body=largest,
-        proxies=not is_loopback(url),
-        now=WallClock(),
-        trust=Trust(settings.ca_bundle, client_certificate),
-        idle=IDLE_TIMEOUT_SECONDS,
-        longest_wait=MAX_SOURCE_RETRY_AFTER_SECONDS,
-    )
-
-
-def _authorization(plan: FeedPlan) -> dict[str, str]:
-    """Return the header that authenticates: Basic (RFC 7617), Bearer (RFC 6750) or the feed's own.
-
-    Some servers take a user name alone as the key, and some any user name.
-    """
-    password = "" if plan.password is None else plan.password.get_secret_value()
-    kind, _, name = plan.auth.partition(":")
-    if kind == "header":
-        return {name: password}
-    if kind == "bearer":
-        return {"Authorization": f"Bearer {password}"}
-    if plan.password is None and plan.username is None:
-        return {}
-    pair = f"{plan.username or USER}:{password}"
-    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-def make_taxii(settings: Settings, plan: FeedPlan) -> tuple[TaxiiClient, HttpClient]:
-    """Return the client of a feed, and the HTTP client with its password."""
-    http = _client(
-        settings, plan.url, _authorization(plan), client_certificate=plan.client_certificate
-    )
-    client = TaxiiClient(
-        http, plan.url, plan.collection, filters=plan.filters, page_size=plan.page_size
-    )
-    return client, http
-
-
-def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, HttpClient]:
-    """Return the downloader of the replica, and the HTTP client with its key.
-
-    Raise ConfigurationError without a key.
-    """
-    crowdsec = settings.crowdsec
-    if crowdsec.api_key is None:
-        raise ConfigurationError(
-            "SIGNINWATCH_CROWDSEC__API_KEY is not set; set a key that may download the replica"
-        )
-    key = crowdsec.api_key.get_secret_value()
-    listing = _client(settings, crowdsec.url, {"x-api-key": key}, largest=MAX_LISTING_BYTES)
-    plain = _client(settings, crowdsec.url, {}, timeout=DOWNLOAD_TIMEOUT_SECONDS)
-    dataset = crowdsec.replica_dataset
-    return ReplicaDownload(listing, plain, crowdsec.url, folder, dataset=dataset), listing
+def source_rules(settings: Settings) -> dict[str, FeedRules]:
+    """Return how the indicators of feeds, and of lists with a reputation, are evaluated."""
+    rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
+    lists = list_plans(settings.lists, settings.feeds)
+    return rules | {plan.name: FeedRules() for plan in lists if plan.reputation}
 
 
 class SourceManager:
@@ -163,13 +100,20 @@ class SourceManager:
         self._clients: dict[str, HttpClient] = {}
         self._counts: dict[str, tuple[int, float, int]] = {}
         self._plans = feed_plans(settings.feeds)
+        self._lists = list_plans(settings.lists, settings.feeds)
+        self.classes: FeedMatcher | None = None
         self._purged = self._now()
         if settings.crowdsec.replica:
             self._open_replica(folder / REPLICA_FOLDER)
-        if self._plans:
+        if self._plans or any(plan.reputation for plan in self._lists):
             self._open_feeds(folder, shared)
+        if not all(plan.reputation for plan in self._lists):
+            self._open_classes(folder / LISTS_FOLDER, shared)
         self.free = LocalSources(
-            self.feeds, self.replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
+            self.feeds,
+            self.replica,
+            ask_beyond=settings.crowdsec.look_up_beyond_replica,
+            classes=self.classes,
         )
 
     def _open_replica(self, folder: Path) -> None:
@@ -187,30 +131,59 @@ class SourceManager:
         store = IndicatorStore(folder)
         self.feeds = FeedMatcher(
             store,
-            {plan.name: plan.rules for plan in self._plans},
+            source_rules(self._settings),
             guard=FeedGuard(self._settings.guard.never_named),
         )
         self.feeds.load()
         for plan in self._plans:
             client, self._clients[plan.name] = make_taxii(self._settings, plan)
-            self.syncs.append(
-                FeedSync(
-                    plan.name,
-                    client,
-                    self.feeds,
-                    identity=plan.identity,
-                    interval=plan.interval,
-                    health=self._health,
-                    now=self._now,
-                    shared=shared,
-                )
+            self._add_sync(plan, client, self.feeds, shared)
+        for named in self._lists:
+            if named.reputation:
+                self._add_sync(named, self._list_reader(named, store), self.feeds, shared)
+
+    def _open_classes(self, folder: Path, shared: SharedFeed | None) -> None:
+        """Open the lists that only say what kind of network an address belongs to."""
+        folder.mkdir(parents=True, exist_ok=True)
+        store = IndicatorStore(folder)
+        plans = [plan for plan in self._lists if not plan.reputation]
+        self.classes = FeedMatcher(store, {plan.name: FeedRules() for plan in plans})
+        self.classes.load()
+        for plan in plans:
+            self._add_sync(plan, self._list_reader(plan, store), self.classes, shared)
+
+    def _list_reader(self, plan: ListPlan, store: IndicatorStore) -> ListReader:
+        return ListReader(plan, store, make_content(self._settings, plan), now=self._now)
+
+    def _add_sync(
+        self,
+        plan: FeedPlan | ListPlan,
+        reader: FeedReader,
+        matcher: FeedMatcher,
+        shared: SharedFeed | None,
+    ) -> None:
+        self.syncs.append(
+            FeedSync(
+                plan.name,
+                reader,
+                matcher,
+                identity=plan.identity,
+                interval=plan.interval,
+                health=self._health,
+                now=self._now,
+                shared=shared,
             )
+        )
 
     def changing(self) -> list[ChangingSource]:
         """Return the sources whose changes are matched with earlier sign-ins."""
         found: list[ChangingSource] = []
         if self.feeds is not None:
-            found += [FeedChanges(sync.name, self.feeds.store) for sync in self.syncs]
+            found += [
+                FeedChanges(sync.name, self.feeds.store)
+                for sync in self.syncs
+                if sync.name in self.feeds.rules
+            ]
         if self.replica is not None:
             found.append(ReplicaChanges(self.replica))
         return found
@@ -287,7 +260,8 @@ class SourceManager:
         now = self._now()
         known = self._counts.get(feed)
         if known is None or known[0] != step or not 0 <= now - known[1] < COUNT_INTERVAL_SECONDS:
-            count = self.feeds.store.count_valid(feed, now) if self.feeds is not None else 0
+            store = store_of(feed, self.feeds, self.classes)
+            count = store.count_valid(feed, now) if store is not None else 0
             known = self._counts[feed] = (step, now, count)
         return known[2]
 
@@ -297,7 +271,7 @@ class SourceManager:
         with suppress(ConfigurationError):
             for plan in feed_plans(settings.feeds):
                 http = self._clients.get(plan.name)
-                headers = _authorization(plan)
+                headers = authorization(plan)
                 if http is not None and headers and headers.items() - http.headers.items():
                     http.headers.update(headers)
                     changed.append(plan.name)
@@ -314,8 +288,9 @@ class SourceManager:
         """Close files and connections."""
         for sync in self.syncs:
             await sync.close()
-        if self.feeds is not None:
-            self.feeds.store.close()
+        for matcher in (self.feeds, self.classes):
+            if matcher is not None:
+                matcher.store.close()
         if self.refresh is not None:
             await self.refresh.close()
 
@@ -331,14 +306,14 @@ class StoredSources:
         if folder is not None and settings.crowdsec.replica:
             self._replica = Replica(folder / REPLICA_FOLDER)
             self._replica.open()
-        if folder is not None and settings.feeds and exists(folder):
+        rules = source_rules(settings)
+        if folder is not None and rules and exists(folder):
             self._store = IndicatorStore(folder, looking=True)
-            rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
             feeds = FeedMatcher(self._store, rules, EveryKey())
         self.sources = LocalSources(
             feeds, self._replica, ask_beyond=settings.crowdsec.look_up_beyond_replica
         )
-        self.unread = [name for name in settings.feeds if not self._steps(name)]
+        self.unread = [name for name in rules if not self._steps(name)]
         """The feeds that were never read."""
 
     def _steps(self, feed: str) -> int:

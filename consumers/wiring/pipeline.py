@@ -28,6 +28,7 @@ from consumers.pipeline.result_stage import ResultStage
 from consumers.pipeline.retro_match import RetroMatch
 from consumers.pipeline.second_opinion import OpinionStage
 from consumers.pipeline.story_stage import StoryStage
+from consumers.pipeline.tor_stage import TorStage
 from consumers.pipeline.triage import Triage
 from consumers.pipeline.verdict_publisher import VerdictPublisher
 from consumers.service.health import Health
@@ -142,7 +143,7 @@ def build_pipeline(
         builder.evaluator,
         builder.enqueuer,
         builder.maintenance(stage),
-        SideStages(builder.opinions(stage), builder.stories(), builder.entra()),
+        SideStages(builder.opinions(stage), builder.stories(), builder.entra(), builder.tor()),
         clock,
     )
     return PipelineParts(pipeline, builder.retro_match(), builder.recent)
@@ -285,6 +286,9 @@ class _Builder:
             self._clock,
             enabled=self._settings.policy.stories,
         )
+
+    def tor(self) -> TorStage:
+        return TorStage(self._sources, self.evaluator, self._outputs.guard, self._clock)
 
     def entra(self) -> EntraStage:
         return EntraStage(

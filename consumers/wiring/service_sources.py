@@ -93,7 +93,7 @@ async def open_intelligence(
                     make_table(settings, health, credentials, RECENT_SUFFIX), clock
                 )
             )
-        if settings.feeds and not alone:
+        if (settings.feeds or settings.lists) and not alone:
             blobs = make_blobs(settings, credentials)
             shared = SharedFeed(blobs, ledger)
         sources = SourceManager(settings, folder, health=health, shared=shared)

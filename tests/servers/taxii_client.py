@@ -13,7 +13,7 @@ from consumers.clock import WallClock
 from consumers.sources.http import HttpClient
 from consumers.sources.taxii.client import Cursor, FeedPage, TaxiiClient
 from consumers.sources.taxii.requests import MEDIA_TYPE
-from consumers.wiring.local_sources import MAX_SOURCE_RETRY_AFTER_SECONDS
+from consumers.wiring.source_clients import MAX_SOURCE_RETRY_AFTER_SECONDS
 from schemas.errors import FeedFailed
 from schemas.events.times import parse_time
 from tests.servers.loopback import Loopback

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from consumers.commands.console import counted
 from consumers.sources.feeds.conversion import converted
 from consumers.sources.feeds.presets import feed_plans
-from consumers.wiring.local_sources import make_download, make_taxii
 from consumers.wiring.sentinel import make_upload
 from consumers.wiring.service_sources import scratch_folder
+from consumers.wiring.source_clients import make_download, make_taxii
 from schemas.errors import ConfigurationError, FeedFailed
 from schemas.intel.stix_export import malicious_indicator
 from schemas.intel.verdicts import Intel

@@ -101,6 +101,14 @@ class FeedMatcher:
                 found.append(verdict_of(feed, key, indicator, least))
         return found
 
+    def class_verdicts(self, address: str, timestamp: float | None) -> list[Verdict]:
+        """Return what lists say of the kind of network, and nothing else, of an address."""
+        found: dict[str, Verdict] = {}
+        for feed, key, indicator in self._matches(address):
+            if timestamp is None or indicator.valid_at(timestamp):
+                found.setdefault(feed, verdict_of(feed, key, indicator))
+        return list(found.values())
+
     def _is_believed(self, feed: str, address: str, key: str) -> bool:
         why = self.guard.refusal(address, key, self.rules[feed].widest)
         if why is None:

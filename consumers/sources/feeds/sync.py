@@ -54,7 +54,7 @@ MAX_REMOVED_KEYS = 200_000
 
 
 class FeedReader(Protocol):
-    """A TAXII client; see :class:`consumers.sources.taxii.client.TaxiiClient`."""
+    """Reads a feed: a TAXII client, or the reader of a list."""
 
     def pages(self, cursor: Cursor) -> AsyncIterator[FeedPage]:
         """Yield the pages from the cursor to the end."""

@@ -1,0 +1,1 @@
+"""Lists of addresses and networks as local sources."""
