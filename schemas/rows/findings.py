@@ -62,7 +62,7 @@ def finding_row(
         "Reputation": merged.reputation.value,
         "Severity": line.severity.value,
         "Sources": list(merged.sources),
-        "MatchReason": f"{line.name}: {line.why}" if line.why else line.name,
+        "MatchReason": _match_reason(line, context),
         "Origin": origin,
         "DelaySeconds": round(delay, 3),
         "SchemaVersion": SCHEMA_VERSION,
@@ -103,6 +103,13 @@ def finding_row(
         **_context_columns(context),
         "Evidence": _evidence(merged, context),
     }
+
+
+def _match_reason(line: Line, context: SignInContext) -> str:
+    """Return the policy line with its reason, and what stories saw."""
+    parts = [line.why, *(story.sentence for story in context.stories)]
+    why = "; ".join(part for part in parts if part)
+    return f"{line.name}: {why}" if why else line.name
 
 
 def _context_columns(context: SignInContext) -> FindingRow:

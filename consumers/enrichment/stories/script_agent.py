@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from consumers.enrichment.stories.subject import Subject
 
 
+MAX_AGENT_LENGTH = 60
+
+
 def script_agent(it: Subject) -> str | None:
     """Return what was seen, or None."""
     if not (it.person and it.succeeded and it.script and it.new_agent and it.new_network):
         return None
     if it.shared or it.common or it.serves_application:
         return None
-    return f"a script ({it.details.user_agent}) succeeded from {it.network}; both are new here"
+    agent = (it.details.user_agent or "")[:MAX_AGENT_LENGTH]
+    return f"a script ({agent}) succeeded from {it.network}; both are new to the account"
