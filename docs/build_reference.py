@@ -79,16 +79,25 @@ def _settings() -> Iterator[str]:
         if name in _NAMED_GROUPS:
             group, prefix = _NAMED_GROUPS[name], f"{PREFIX}{name.upper()}__<NAME>__"
         if isinstance(group, type) and issubclass(group, BaseModel):
-            yield _section(f"`{prefix}…`", SETTING_HEAD, _group(prefix, group)).replace(
-                "\n\n", f"\n\n{info.description}\n\n", 1
-            )
+            yield _of_group(prefix, group, info.description)
+            for inner, below in group.model_fields.items():
+                part = below.annotation
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    yield _of_group(f"{prefix}{inner.upper()}__", part, part.__doc__)
         else:
             single.append(_setting(f"{PREFIX}{name.upper()}", info))
     yield _section("Other settings", SETTING_HEAD, single)
 
 
+def _of_group(prefix: str, group: type[BaseModel], description: str | None) -> str:
+    section = _section(f"`{prefix}…`", SETTING_HEAD, _group(prefix, group))
+    return section.replace("\n\n", f"\n\n{description}\n\n", 1)
+
+
 def _group(prefix: str, group: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, info in group.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            continue
         yield _setting(f"{prefix}{(info.alias or name).upper()}", info)
 
 

@@ -145,6 +145,7 @@ class FeedReport:
 
 def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
     """Raise ConfigurationError if no feed is configured, or one of *names* is not."""
+    from consumers.sources.crowdsec.lapi import LAPI
     from consumers.sources.feeds.presets import feed_plans
     from consumers.sources.lists.presets import list_plans
     from consumers.wiring.local_sources import wants_local_sources
@@ -157,6 +158,7 @@ def require_local_sources(settings: Settings, names: Sequence[str]) -> None:
         )
     known = [plan.name for plan in feed_plans(settings.feeds)]
     known += [plan.name for plan in list_plans(settings.lists, settings.feeds)]
+    known += [LAPI] if settings.crowdsec.lapi.url else []
     known += [REPLICA] if settings.crowdsec.replica else []
     for name in names:
         if name not in known:
@@ -260,6 +262,7 @@ def _status(
     settings: Settings, stores: Sequence[IndicatorStore | None], folder: Path | None
 ) -> list[FeedReport]:
     """Return the reports; *stores* are that of feeds, and that of lists without a reputation."""
+    from consumers.sources.crowdsec.lapi import LAPI
     from consumers.sources.crowdsec.replica import Replica
     from consumers.sources.feeds.presets import feed_plans
     from consumers.sources.lists.presets import list_plans
@@ -271,6 +274,8 @@ def _status(
         _of_feed(feeds if plan.reputation else classes, plan.name, None, None)
         for plan in list_plans(settings.lists, settings.feeds)
     ]
+    if settings.crowdsec.lapi.url:
+        reports.append(_of_feed(feeds, LAPI, None, None))
     if settings.crowdsec.replica:
         replica = Replica(folder / REPLICA_FOLDER) if folder else None
         if replica is not None:

@@ -102,6 +102,17 @@ class StateSettings(SettingsGroup):
     Not set: a temporary directory."""
 
 
+class LapiSettings(SettingsGroup):
+    """The decisions of a CrowdSec Security Engine (LAPI) as a local source, `crowdsec-lapi`."""
+
+    url: Url | None = Field(None, examples=["https://crowdsec.example.net:8080"])
+    """URL of the local API."""
+    api_key: Secret | None = Field(None, examples=["(cscli bouncers add signinwatch)"])
+    """Key of a bouncer."""
+    interval: Seconds = Field(60.0, gt=0)
+    """Time between two reads."""
+
+
 class CrowdSecSettings(SettingsGroup):
     """CrowdSec CTI: the paid lookup API and the replica."""
 
@@ -129,6 +140,7 @@ class CrowdSecSettings(SettingsGroup):
     """Time limit for a lookup request. A request that times out may have been counted."""
     concurrency: Annotated[int, "requests"] = Field(16, ge=1, le=64)
     """Lookup requests in flight at a time."""
+    lapi: LapiSettings = LapiSettings()
 
 
 class GuardSettings(SettingsGroup):

@@ -12,6 +12,7 @@ import structlog
 from consumers.clock import WallClock
 from consumers.enrichment.local_sources import LocalSources
 from consumers.service.health import Health
+from consumers.sources.crowdsec.lapi import LAPI, LapiReader
 from consumers.sources.crowdsec.replica import Replica
 from consumers.sources.crowdsec.replica_changes import ReplicaChanges
 from consumers.sources.crowdsec.replica_refresh import ReplicaRefresh
@@ -26,6 +27,8 @@ from consumers.sources.lists.presets import list_plans
 from consumers.sources.lists.reader import ListReader
 from consumers.wiring.source_clients import (
     authorization,
+    lapi_client,
+    lapi_plan,
     make_content,
     make_download,
     make_taxii,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers.settings import Settings
+    from consumers.sources.crowdsec.lapi import LapiPlan
     from consumers.sources.feeds.presets import FeedPlan
     from consumers.sources.feeds.sync import FeedReader
     from consumers.sources.http import HttpClient
@@ -60,15 +64,19 @@ COUNT_INTERVAL_SECONDS = 600.0
 
 
 def wants_local_sources(settings: Settings) -> bool:
-    """Return True if a feed, a list or the replica is configured."""
-    return bool(settings.feeds or settings.lists) or settings.crowdsec.replica
+    """Return True if a feed, a list, an engine or the replica is configured."""
+    crowdsec = settings.crowdsec
+    named = settings.feeds or settings.lists or crowdsec.lapi.url
+    return bool(named) or crowdsec.replica
 
 
 def source_rules(settings: Settings) -> dict[str, FeedRules]:
     """Return how the indicators of feeds, and of lists with a reputation, are evaluated."""
     rules = {plan.name: plan.rules for plan in feed_plans(settings.feeds)}
     lists = list_plans(settings.lists, settings.feeds)
-    return rules | {plan.name: FeedRules() for plan in lists if plan.reputation}
+    names = [plan.name for plan in lists if plan.reputation]
+    names += [LAPI] if lapi_plan(settings) is not None else []
+    return rules | {name: FeedRules() for name in names}
 
 
 class SourceManager:
@@ -105,7 +113,8 @@ class SourceManager:
         self._purged = self._now()
         if settings.crowdsec.replica:
             self._open_replica(folder / REPLICA_FOLDER)
-        if self._plans or any(plan.reputation for plan in self._lists):
+        self._lapi = lapi_plan(settings)
+        if self._plans or self._lapi or any(plan.reputation for plan in self._lists):
             self._open_feeds(folder, shared)
         if not all(plan.reputation for plan in self._lists):
             self._open_classes(folder / LISTS_FOLDER, shared)
@@ -138,6 +147,10 @@ class SourceManager:
         for plan in self._plans:
             client, self._clients[plan.name] = make_taxii(self._settings, plan)
             self._add_sync(plan, client, self.feeds, shared)
+        if self._lapi is not None:
+            http = lapi_client(self._settings, self._lapi)
+            reader = LapiReader(self._lapi, store, http, now=self._now)
+            self._add_sync(self._lapi, reader, self.feeds, shared)
         for named in self._lists:
             if named.reputation:
                 self._add_sync(named, self._list_reader(named, store), self.feeds, shared)
@@ -157,7 +170,7 @@ class SourceManager:
 
     def _add_sync(
         self,
-        plan: FeedPlan | ListPlan,
+        plan: FeedPlan | ListPlan | LapiPlan,
         reader: FeedReader,
         matcher: FeedMatcher,
         shared: SharedFeed | None,

@@ -93,7 +93,8 @@ async def open_intelligence(
                     make_table(settings, health, credentials, RECENT_SUFFIX), clock
                 )
             )
-        if (settings.feeds or settings.lists) and not alone:
+        feeds = settings.feeds or settings.lists or settings.crowdsec.lapi.url
+        if feeds and not alone:
             blobs = make_blobs(settings, credentials)
             shared = SharedFeed(blobs, ledger)
         sources = SourceManager(settings, folder, health=health, shared=shared)

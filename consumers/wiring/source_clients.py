@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumers.clock import WallClock
 from consumers.settings.urls import is_loopback
+from consumers.sources.crowdsec.lapi import MAX_LAPI_BYTES, LapiPlan
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
 from consumers.sources.feeds.presets import USER
 from consumers.sources.http import HttpClient, Trust
@@ -119,6 +120,24 @@ def make_content(settings: Settings, plan: ListPlan) -> ListContent:
     url = plan.url or ""
     http = _client(settings, url, _basic(plan.username, plan.password), largest=MAX_LIST_BYTES)
     return WebContent(http, url, plan.paged)
+
+
+def lapi_plan(settings: Settings) -> LapiPlan | None:
+    """Return where the CrowdSec engine is; None without one. ConfigurationError without a key."""
+    lapi = settings.crowdsec.lapi
+    if lapi.url is None:
+        return None
+    if lapi.api_key is None:
+        raise ConfigurationError(
+            "SIGNINWATCH_CROWDSEC__LAPI__API_KEY is not set; make one with 'cscli bouncers add'"
+        )
+    return LapiPlan(lapi.url, lapi.api_key, lapi.interval)
+
+
+def lapi_client(settings: Settings, plan: LapiPlan) -> HttpClient:
+    """Return the HTTP client with the engine's key."""
+    headers = {"X-Api-Key": plan.api_key.get_secret_value()}
+    return _client(settings, plan.url, headers, largest=MAX_LAPI_BYTES)
 
 
 def store_of(

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from consumers.sources.crowdsec.lapi import LAPI
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 from schemas.errors import ConfigurationError
 from schemas.intel.verdicts import CROWDSEC, ENTRA, REPLICA, STORIES_SOURCE
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from consumers.settings import ListSettings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_RESERVED = (CROWDSEC, REPLICA, ENTRA, STORIES_SOURCE)
+_RESERVED = (CROWDSEC, REPLICA, LAPI, ENTRA, STORIES_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
