@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from consumers.cli import cli
 from consumers.enrichment.ranking import WEIGHTS
 from consumers.ledger.rechecks import RECHECKS
-from consumers.settings import FeedSettings, ListSettings, Settings
+from consumers.settings import FeedSettings, ListSettings, MmdbSettings, Settings
 from consumers.settings.model import PREFIX
 from schemas.events.addresses import Unusable
 from schemas.events.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
-_NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings}
+_NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings, "mmdb": MmdbSettings}
 SETTING_HEAD = ("variable", "meaning", "unit", "default", "example")
 POLICY_HEAD = ("line", "stories", "signs", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")

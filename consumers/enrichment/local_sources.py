@@ -76,7 +76,7 @@ class LocalSources:
         replica: ReplicaReader | None,
         *,
         ask_beyond: bool = False,
-        classes: ClassReader | None = None,
+        classes: Sequence[ClassReader] = (),
     ) -> None:
         """If *ask_beyond* is true, addresses that the replica does not hold are looked up.
 
@@ -102,21 +102,22 @@ class LocalSources:
 
     def class_verdicts(self, address: str, timestamp: float | None) -> list[Verdict]:
         """Return what lists say of the kind of network of an address, and nothing else."""
-        classes = self._classes
-        if classes is None or not classes.matching([address]):
-            return []
-        return classes.class_verdicts(address, timestamp)
+        return [
+            verdict
+            for reader in self._classes
+            if reader.matching([address])
+            for verdict in reader.class_verdicts(address, timestamp)
+        ]
 
     def of_class(self, addresses: Sequence[str], wanted: AddressClass) -> dict[str, Verdict]:
         """Return the addresses that a list counts among a class, with what it says."""
-        if self._classes is None:
-            return {}
-        found = {}
-        for address in self._classes.matching(addresses):
-            for verdict in self._classes.class_verdicts(address, None):
-                if verdict.address_class is wanted:
-                    found[address] = verdict
-        return found
+        return {
+            address: verdict
+            for reader in self._classes
+            for address in reader.matching(addresses)
+            for verdict in reader.class_verdicts(address, None)
+            if verdict.address_class is wanted
+        }
 
     @property
     def reason_not_looked_up(self) -> WhyUnanswered:

@@ -1,7 +1,7 @@
 """The settings: the one package that reads the environment and the configuration file."""
 
 from consumers.settings.clouds import authority_of, cloud_of
-from consumers.settings.lists import ListSettings
+from consumers.settings.lists import ListSettings, MmdbSettings
 from consumers.settings.load import load_settings
 from consumers.settings.model import (
     CheckpointSettings,
@@ -26,6 +26,7 @@ __all__ = [
     "HttpSettings",
     "ListSettings",
     "LogsSettings",
+    "MmdbSettings",
     "PolicySettings",
     "SentinelSettings",
     "ServiceSettings",

@@ -7,8 +7,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from consumers.settings.fields import Seconds, Secret, SettingsGroup, Url
+from consumers.settings.fields import Seconds, Secret, SettingsGroup, Texts, Url
 from schemas.durations import DAY_SECONDS
+
+DEFAULT_CLASS_FIELDS = (
+    "is_tor_exit_node=tor",
+    "is_anonymous_vpn=vpn",
+    "is_public_proxy=proxy",
+    "is_residential_proxy=proxy",
+    "is_hosting_provider=hosting",
+)
+"""The fields of GeoIP2 Anonymous IP (MaxMind's documentation of its databases)."""
+
+
+class MmdbSettings(SettingsGroup):
+    """A MaxMind DB file that says what kind of network an address belongs to."""
+
+    file: Path = Field(examples=["/var/lib/GeoIP/GeoIP2-Anonymous-IP.mmdb"])
+    """The file. It is opened again when it changes."""
+    class_fields: Texts = Field(list(DEFAULT_CLASS_FIELDS), examples=["usage_type:DCH=hosting"])
+    """Fields and their classes, `FIELD=CLASS` for fields that are true or `FIELD:VALUE=CLASS`; the
+    first that fits counts. `a.b` is field `b` of `a`."""
 
 
 class ListSettings(SettingsGroup):

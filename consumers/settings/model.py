@@ -33,7 +33,7 @@ from consumers.settings.fields import (
     password_way,
     pem_file,
 )
-from consumers.settings.lists import ListSettings
+from consumers.settings.lists import ListSettings, MmdbSettings
 from schemas.durations import DAY_SECONDS, HOUR_SECONDS
 
 PREFIX = "SIGNINWATCH_"
@@ -141,6 +141,7 @@ class CrowdSecSettings(SettingsGroup):
     concurrency: Annotated[int, "requests"] = Field(16, ge=1, le=64)
     """Lookup requests in flight at a time."""
     lapi: LapiSettings = LapiSettings()
+    """Decisions of an engine of your own."""
 
 
 class GuardSettings(SettingsGroup):
@@ -306,6 +307,7 @@ class Settings(BaseSettings):
     """The Logs Ingestion API, which writes findings to Log Analytics."""
     feeds: dict[str, FeedSettings] = {}
     lists: dict[str, ListSettings] = {}
+    mmdb: dict[str, MmdbSettings] = {}
     """TAXII 2.1 feeds by name."""
     guard: GuardSettings = GuardSettings()
     """What no feed may cause."""

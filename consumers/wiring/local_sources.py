@@ -25,6 +25,7 @@ from consumers.sources.feeds.presets import feed_plans
 from consumers.sources.feeds.sync import FeedSync, SharedFeed
 from consumers.sources.lists.presets import list_plans
 from consumers.sources.lists.reader import ListReader
+from consumers.sources.mmdb import MmdbClasses
 from consumers.wiring.source_clients import (
     authorization,
     lapi_client,
@@ -66,7 +67,7 @@ COUNT_INTERVAL_SECONDS = 600.0
 def wants_local_sources(settings: Settings) -> bool:
     """Return True if a feed, a list, an engine or the replica is configured."""
     crowdsec = settings.crowdsec
-    named = settings.feeds or settings.lists or crowdsec.lapi.url
+    named = settings.feeds or settings.lists or settings.mmdb or crowdsec.lapi.url
     return bool(named) or crowdsec.replica
 
 
@@ -118,11 +119,12 @@ class SourceManager:
             self._open_feeds(folder, shared)
         if not all(plan.reputation for plan in self._lists):
             self._open_classes(folder / LISTS_FOLDER, shared)
+        self._mmdb = self._open_mmdb()
         self.free = LocalSources(
             self.feeds,
             self.replica,
             ask_beyond=settings.crowdsec.look_up_beyond_replica,
-            classes=self.classes,
+            classes=[*self._mmdb, *([self.classes] if self.classes is not None else [])],
         )
 
     def _open_replica(self, folder: Path) -> None:
@@ -164,6 +166,18 @@ class SourceManager:
         self.classes.load()
         for plan in plans:
             self._add_sync(plan, self._list_reader(plan, store), self.classes, shared)
+
+    def _open_mmdb(self) -> list[MmdbClasses]:
+        return [
+            MmdbClasses(
+                name.lower(),
+                named.file,
+                named.class_fields,
+                health=self._health,
+                now=self._now,
+            )
+            for name, named in sorted(self._settings.mmdb.items())
+        ]
 
     def _list_reader(self, plan: ListPlan, store: IndicatorStore) -> ListReader:
         return ListReader(plan, store, make_content(self._settings, plan), now=self._now)
@@ -221,7 +235,8 @@ class SourceManager:
 
     def actions(self) -> list[Callable[[], Awaitable[None]]]:
         """Return the actions to run concurrently every few seconds."""
-        refreshes = [sync.sync_if_due for sync in self.syncs]
+        refreshes: list[Callable[[], Awaitable[None]]] = [it.sync_if_due for it in self.syncs]
+        refreshes += [it.refresh_if_due for it in self._mmdb]
         if self.refresh is not None:
             refreshes.append(self.refresh.refresh_if_due)
         return [*(partial(self._refreshed, refresh) for refresh in refreshes), self.purge_expired]
@@ -301,6 +316,8 @@ class SourceManager:
         """Close files and connections."""
         for sync in self.syncs:
             await sync.close()
+        for file in self._mmdb:
+            file.close()
         for matcher in (self.feeds, self.classes):
             if matcher is not None:
                 matcher.store.close()
