@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
-_NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings, "mmdb": MmdbSettings}
+NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings, "mmdb": MmdbSettings}
 SETTING_HEAD = ("variable", "meaning", "unit", "default", "example")
 POLICY_HEAD = ("line", "stories", "signs", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")
@@ -76,8 +76,8 @@ def _settings() -> Iterator[str]:
     single = []
     for name, info in Settings.model_fields.items():
         group, prefix = info.annotation, f"{PREFIX}{name.upper()}__"
-        if name in _NAMED_GROUPS:
-            group, prefix = _NAMED_GROUPS[name], f"{PREFIX}{name.upper()}__<NAME>__"
+        if name in NAMED_GROUPS:
+            group, prefix = NAMED_GROUPS[name], f"{PREFIX}{name.upper()}__<NAME>__"
         if isinstance(group, type) and issubclass(group, BaseModel):
             yield _of_group(prefix, group, info.description)
             for inner, below in group.model_fields.items():

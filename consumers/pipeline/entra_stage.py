@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from schemas.intel.verdicts import Verdict
     from schemas.ports import Clock
 
-_NO_RISK = frozenset((None, "none", "hidden", "", "None"))
+_NO_RISK = frozenset(("none", "hidden", "", "None"))
 """Risk levels without a risk. Any other word is looked at."""
 _FLAGGED_TABLES = RISK_TABLES | {"CloudAppEvents"}
 _BLOCKED = ("50053", 50053)
@@ -86,7 +86,7 @@ class EntraStage:
         for address, sightings in group.items():
             for signin, enqueued, _ in sightings:
                 if (
-                    signin.risk in _NO_RISK
+                    (type(signin.risk) is not str or signin.risk in _NO_RISK)
                     and signin.table not in _FLAGGED_TABLES
                     and not (signin.late_columns and _may_be_flagged(signin))
                 ):

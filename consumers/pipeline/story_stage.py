@@ -172,7 +172,9 @@ class _AlikeSignIns:
 def _key(address: str, signin: SignIn) -> int | None:
     """Return a number for all that stories read from a sign-in but its time."""
     raw, late = signin.traits, signin.late_columns
-    if raw is None or late is None or late[2] not in _PLAIN_RESULTS:
+    if raw is None or late is None or type(late[1]) is not str or not _has_result(signin):
+        return None
+    if late[2] not in _PLAIN_RESULTS:
         return None
     plain = raw[0]
     if late[2] in _SUCCESS and plain and type(plain[-1]) is int:
@@ -181,7 +183,14 @@ def _key(address: str, signin: SignIn) -> int | None:
 
 
 def _succeeded(signin: SignIn) -> bool:
-    return signin.late_columns is not None and signin.late_columns[2] in _SUCCESS
+    late = signin.late_columns
+    return late is not None and _has_result(signin) and late[2] in _SUCCESS
+
+
+def _has_result(signin: SignIn) -> bool:
+    """Return True if the result is a text or number; in a custom table it may be an object."""
+    late = signin.late_columns
+    return late is not None and type(late[2]) in (str, int)
 
 
 _SUCCESS = frozenset(("0", 0))

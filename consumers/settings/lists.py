@@ -53,7 +53,7 @@ class ListSettings(SettingsGroup):
         Field(None, alias="class")
     )
     """The kind of network that the list names."""
-    interval: Annotated[Seconds | None, "seconds"] = Field(None, gt=0)
+    interval: Annotated[Seconds | None, "seconds"] = Field(None, gt=0, examples=[3_600])
     """Time between two reads. Not set: that of the preset, or a day."""
 
     @property

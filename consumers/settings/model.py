@@ -306,8 +306,11 @@ class Settings(BaseSettings):
     logs: LogsSettings = LogsSettings()
     """The Logs Ingestion API, which writes findings to Log Analytics."""
     feeds: dict[str, FeedSettings] = {}
+    """TAXII feeds, by name."""
     lists: dict[str, ListSettings] = {}
+    """Lists of addresses, by name."""
     mmdb: dict[str, MmdbSettings] = {}
+    """MaxMind DB files, by name."""
     """TAXII 2.1 feeds by name."""
     guard: GuardSettings = GuardSettings()
     """What no feed may cause."""

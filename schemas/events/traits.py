@@ -166,6 +166,8 @@ def _quick_traits(signin: SignIn) -> Traits | None:
     if late is None or raw is None or form.outcome != "code":
         return None
     event, account, result, written = late
+    if type(result) is not str and type(result) is not int:
+        return None
     plan, time, outcome = _plan_of(form), parse_time(written), _outcome_of(result)
     if not plan.complete or time is None or not is_plausible(time) or outcome is None:
         return None

@@ -201,12 +201,13 @@ async def test_looking_does_not_make_a_ledger(tmp_path: Path) -> None:
     assert (ran.status, (tmp_path / "new").exists()) == (0, False)
 
 
-async def test_a_risk_level_that_is_an_object_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["RISK_LEVEL", "ACCOUNT", "RESULT", "SESSION_ID", "USER_AGENT"])
+async def test_a_value_that_is_an_object_is_none(tmp_path: Path, column: str) -> None:
     """A table of the user's own may name a place that holds others."""
     recording = tmp_path / "r"
     one = {"Type": "Door_CL", "Risk": {"ip": address(1)}, "TimeGenerated": "2026-03-01T00:00:00Z"}
     recording.write_bytes(lines(message(one)))
-    own = {"OWN_TABLES__DOOR_CL__ADDRESS": "Risk.ip", "OWN_TABLES__DOOR_CL__RISK_LEVEL": "Risk"}
+    own = {"OWN_TABLES__DOOR_CL__ADDRESS": "Risk.ip", f"OWN_TABLES__DOOR_CL__{column}": "Risk"}
     async with CrowdSec().server() as server:
         ran = await replay(recording, **crowdsec_at(server.url), **own)
     assert (ran.status, ran.summary["signins"]) == (0, 1), ran.err

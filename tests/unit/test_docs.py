@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
 
 from consumers.cli import cli
-from consumers.settings import FeedSettings, Settings
-from docs.build_reference import DOCS, pages, unit_of
+from consumers.settings import Settings
+from docs.build_reference import DOCS, NAMED_GROUPS, pages, unit_of
 from tests.bench.demo_recording import recording as demo_recording
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_generated_pages_are_up_to_date(file: str, text: str) -> None:
 
 def _fields() -> Iterator[tuple[str, FieldInfo]]:
     for name, info in Settings.model_fields.items():
-        group = FeedSettings if name == "feeds" else info.annotation
+        group: Any = NAMED_GROUPS.get(name, info.annotation)
         if isinstance(group, type) and issubclass(group, BaseModel):
             yield from ((f"{name}.{inner}", field) for inner, field in group.model_fields.items())
         yield name, info

@@ -53,10 +53,14 @@ EDGES = {
     },
     "duckdb_kql": {"producers/demo/rule.py"},
     "yaml": {"producers/demo/rule.py"},
-    "maxminddb": {"consumers/sources/crowdsec/replica.py"},
+    "maxminddb": {"consumers/sources/crowdsec/replica.py", "consumers/sources/mmdb.py"},
     "stix2patterns": {"consumers/sources/taxii/stix_pattern.py"},
     "fastavro": {"consumers/inputs/recording.py"},
-    "pydantic_settings": {"consumers/settings/load.py", "consumers/settings/model.py"},
+    "pydantic_settings": {
+        "consumers/settings/fields.py",
+        "consumers/settings/load.py",
+        "consumers/settings/model.py",
+    },
     "click": {
         "consumers/cli.py",
         "consumers/commands/check/command.py",

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from schemas.ledger_ports import Ledger
     from tests.bench.stories.model import Record
 
-PER_MESSAGE = 20
+PER_MESSAGE, LINGER_SECONDS = 20, 600.0
+LARGE: dict[str, Any] = {"size": 500, "seconds": 43_200.0}
+"""Messages of the background, which are not what is tested."""
 SHUFFLED_SECONDS = 3_600.0
 LATE_SECONDS, LATE_SHARE = 3_600.0, 0.3
 
@@ -79,7 +81,9 @@ def disordered(records: Iterable[Record], seed: str) -> list[Record]:
     return [record for _, _, record in sorted((arrival(it), n, it) for n, it in enumerate(records))]
 
 
-def messages_of(records: Iterable[Record]) -> list[Message]:
+def messages_of(
+    records: Iterable[Record], *, size: int = PER_MESSAGE, seconds: float = LINGER_SECONDS
+) -> list[Message]:
     """Return records as messages, of one table each."""
     messages: list[Message] = []
     waiting: dict[str, list[Record]] = {}
@@ -90,14 +94,14 @@ def messages_of(records: Iterable[Record]) -> list[Message]:
 
     first = 0.0
     for record in records:
-        if waiting and abs(time_of(record) - first) > 600:
+        if waiting and abs(time_of(record) - first) > seconds:
             for table in list(waiting):
                 send(table)
         if not waiting:
             first = time_of(record)
         group = waiting.setdefault(record["Type"], [])
         group.append(record)
-        if len(group) >= PER_MESSAGE:
+        if len(group) >= size:
             send(record["Type"])
     for table in list(waiting):
         send(table)
@@ -175,8 +179,8 @@ async def run_shared(
             await ledger.open()
             stack.push_async_callback(ledger.close)
             running.append(await stack.enter_async_context(opened(ledger, clock, folder)))
-        for part in (background, records):
-            dealt = [messages_of(part[number::instances]) for number in range(instances)]
+        for part, bounds in ((background, LARGE), (records, {})):
+            dealt = [messages_of(part[number::instances], **bounds) for number in range(instances)]
             for turn in range(max(map(len, dealt))):
                 for (pipeline, _), messages in zip(running, dealt, strict=True):
                     if turn < len(messages):
