@@ -64,8 +64,6 @@ class Trace(msgspec.Struct, array_like=True, gc=False):
 
     address: str
     details: Details
-    reported: str = ""
-    """The signs of which it was reported last, separated by commas."""
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -153,9 +151,6 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
         _keep_latest(self.prompts, MAX_PROMPTS, lambda it: it[0])
         for position in other.positions:
             self.add_position(position)
-        reported = {trace.key: trace.reported for trace in other.traces if trace.reported}
-        for trace in self.traces:
-            trace.reported = max(trace.reported, reported.get(trace.key, ""), key=len)
         own = {trace.key for trace in self.traces}
         self.traces = _kept_traces(
             [*self.traces, *(trace for trace in other.traces if trace.key not in own)]

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _TELLING: dict[CrowdKind, range] = {"wrong": range(4, 10), "strange": range(2, 5)}
 """Sizes of a crowd at which stories begin to speak of those who were right in it."""
 MAX_FIRST_SIGHTS = 50_000
+MAX_REPORTED = 20_000
 HABIT_DAYS = 7
 """Days after which a habit is learned again, so that the ledger keeps it."""
 _RIGHT = (Outcome.SUCCESS, Outcome.PASSWORD_ACCEPTED)
@@ -82,6 +83,9 @@ class StoryMemory:
         self._flushed: float | None = None
         self._seen: set[str] = set()
         """Accounts that were seen once."""
+        self._reported: dict[tuple[str, str, str, int], frozenset[str]] = {}
+        """The signs of which each sign-in was reported. Not stored: after a restart it is reported
+        again, because its finding may not have been accepted."""
 
     @property
     def urgent(self) -> bool:
@@ -237,10 +241,10 @@ class StoryMemory:
         """Keep a sign-in in question."""
         who = self._who(traits_of_details(details))
         account = self._account(who)
+        self._due.add(who)  # a redelivered one as well: its finding may not have been accepted
         if account.add_trace(Trace(address, details)):
             self._entries.changed(f"s|{who}", account)
             self._urgent.add(f"s|{who}")
-            self._due.add(who)
 
     # --- telling ---
 
@@ -263,10 +267,11 @@ class StoryMemory:
         for who, account in accounts.items():
             for trace in account.traces:
                 context = tell(self._subject(who, account, trace))
-                if context.signs <= set(trace.reported.split(",")):
+                if context.signs <= self._reported.get(trace.key, frozenset()):
                     continue
-                trace.reported = ",".join(sorted(context.signs))
-                self._entries.changed(f"s|{who}", account)
+                if len(self._reported) >= MAX_REPORTED:
+                    self._reported.clear()
+                self._reported[trace.key] = context.signs
                 reported.append((trace.address, trace.details, context))
         return reported
 

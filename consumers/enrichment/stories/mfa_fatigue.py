@@ -20,14 +20,19 @@ def mfa_fatigue(it: Subject) -> str | None:
     """Return what was seen, or None."""
     if not (it.person and it.succeeded and it.new_network) or it.calm:
         return None
-    start = min((other for other in _successes(it)), default=it.time)
-    prompts = sum(
-        0 <= start - time <= DAY_SECONDS and it.is_new_network(network)
-        for time, network in it.account.prompts.values()
-    )
+    prompts = prompts_before(it)
     if prompts < MIN_PROMPTS:
         return None
     return f"{prompts} right passwords were stopped by a later check before this success"
+
+
+def prompts_before(it: Subject) -> int:
+    """Return the right passwords from new networks, in the day before the first success."""
+    start = min(_successes(it), default=it.time)
+    return sum(
+        0 <= start - time <= DAY_SECONDS and it.is_new_network(network)
+        for time, network in it.account.prompts.values()
+    )
 
 
 def _successes(it: Subject) -> list[float]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from consumers.enrichment.stories.impossible_travel import impossible_travel
 from consumers.enrichment.stories.many_accounts import many_accounts
-from consumers.enrichment.stories.mfa_fatigue import mfa_fatigue
+from consumers.enrichment.stories.mfa_fatigue import mfa_fatigue, prompts_before
 from consumers.enrichment.stories.new_protocol import new_protocol
 from consumers.enrichment.stories.reasons import reasons_of
 from consumers.enrichment.stories.script_agent import script_agent
@@ -35,6 +35,7 @@ STORIES: dict[str, Callable[[Subject], str | None]] = {
 """The stories by the name that policy lines and findings use."""
 MANY_PROMPTS = 6
 """Right passwords without a success that support a story of repeated interruptions."""
+_HOSTING = frozenset(f"AS{number}" for number in HOSTING_NETWORKS)
 _EXPLAINS_DEVICE = {"script-agent", "new-protocol"}
 """Stories that say themselves that the program is new."""
 
@@ -67,13 +68,11 @@ def context_of(
 
 def _support(it: Subject, names: set[str]) -> Iterator[str]:
     """Yield what supports stories, but is none."""
-    if not names:
-        return
     if it.established and it.new_country:
         yield "new country"
     if it.established and it.new_device and names.isdisjoint(_EXPLAINS_DEVICE):
         yield "new device"
-    if "mfa-fatigue" in names and len(it.account.prompts) >= MANY_PROMPTS:
+    if "mfa-fatigue" in names and prompts_before(it) >= MANY_PROMPTS:
         yield "many prompts"
     if "script-agent" in names and not _knows_scripts(it):
         yield "first script"
@@ -94,5 +93,7 @@ def _knows_scripts(it: Subject) -> bool:
 
 
 def _knows_hosting(it: Subject) -> bool:
-    """Return True if a program has been in a hosting network before."""
-    return any(f"AS{number}" in it.account.networks for number in HOSTING_NETWORKS)
+    """Return True if a program has been in a hosting network on an earlier day."""
+    return any(
+        name in _HOSTING and first < it.day for name, (first, _) in it.account.networks.items()
+    )
