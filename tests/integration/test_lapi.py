@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,8 @@ async def judged(tmp_path: Path, *events: tuple[str, str], **settings: str) -> s
     rows = [row(address, Id=event) for event, address in events]
     for one in rows:
         if one["Id"].startswith("later"):
-            one["CreatedDateTime"] = one["TimeGenerated"] = "2098-01-01T00:00:00Z"
+            soon = datetime.now(UTC) + timedelta(hours=1)
+            one["CreatedDateTime"] = one["TimeGenerated"] = f"{soon:%Y-%m-%dT%H:%M:%SZ}"
     recording.write_bytes(lines(*map(message, rows)))
     state = str(tmp_path / "state")
     ran = await replay(recording, "--findings", path, "--quota", "0", "--state", state, **settings)
@@ -67,7 +69,9 @@ async def test_decisions_are_found_changed_and_deleted(tmp_path: Path) -> None:
         found = await judged(tmp_path, *later, **settings)
         late = {"c High"}
         assert found == {"a+ High", "b+ Medium", "c+ High"} | late, "it holds for then"
-        assert await judged(tmp_path, ("later", V4), **settings) == set()
+        expected = {"later c High"}
+        found = await judged(tmp_path, ("later a", V4), ("later c", V6), **settings)
+        assert found == expected, "a decision that was deleted has ended, another has not"
 
 
 @pytest.mark.parametrize(
