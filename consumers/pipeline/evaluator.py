@@ -284,7 +284,13 @@ class Evaluator:
     async def evaluate_evidence(
         self, evidence: Sequence[Evidence], trackers: Sequence[BatchTracker]
     ) -> None:
-        """Evaluate sign-ins with what is said of them, and what is known of their addresses."""
+        """Evaluate sign-ins with what is said of them, and what is known of their addresses.
+
+        *trackers* complete when the findings so far are accepted, also without *evidence*.
+        """
+        if not evidence:
+            await self._outbox.add((), trackers=trackers)
+            return
         addresses = list({item.address for item in evidence})
         matches = self._local_sources.match(addresses)
         cached = await self._ledger.get_verdicts(addresses)

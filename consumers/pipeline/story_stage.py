@@ -97,14 +97,16 @@ class StoryStage:
                     yield address, sighting, traits, details
 
     async def tell(self, trackers: Sequence[BatchTracker] = ()) -> None:
-        """Tell what there is to tell; *trackers* complete when the findings are accepted."""
+        """Tell what there is to tell; *trackers* complete when the findings are accepted.
+
+        Another batch may have told it just now, so they wait for its findings as well.
+        """
         async with self._telling:
             evidence = [
                 Evidence(address, details, context=context)
                 for address, details, context in await self._memory.tell()
             ]
-            if evidence:
-                await self._evaluator.evaluate_evidence(evidence, trackers)
+            await self._evaluator.evaluate_evidence(evidence, trackers)
 
     async def run_if_due(self) -> None:
         """Write what was learned, by the clock of a recording."""

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from consumers.sources.feeds.listed_indicator import listed_indicator
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed, SourceUnavailable
 from schemas.events.times import iso_of
@@ -94,7 +95,7 @@ class LapiReader:
         for _, indicator in self._store.all_of(self._plan.name):
             ended = indicator.valid_until is not None and indicator.valid_until <= now
             if indicator.id not in current and not ended and not indicator.withdrawn:
-                yield _object(indicator.id, indicator.keys[0], now, now, ["known"])
+                yield listed_indicator(indicator.id, indicator.keys[0], now, now, ["known"])
 
     async def _fetch(self, *, startup: bool) -> dict[str, list[Any]]:
         params = {"startup": str(startup).lower(), "scopes": "ip,range"}
@@ -130,7 +131,7 @@ def _indicator(decision: dict[str, Any], now: float) -> dict[str, Any] | None:
     labels = [_LABELS.get(kind, "suspicious")]
     labels += [text for name in ("scenario", "origin") if (text := clean_text(decision.get(name)))]
     end = None if seconds is None else now + seconds
-    return _object(_identity(decision), value, now, end, labels)
+    return listed_indicator(_identity(decision), value, now, end, labels)
 
 
 def _ended(decision: dict[str, Any], now: float) -> dict[str, Any] | None:
@@ -140,25 +141,6 @@ def _ended(decision: dict[str, Any], now: float) -> dict[str, Any] | None:
 
 def _identity(decision: dict[str, Any]) -> str:
     return f"indicator--{uuid5(_NAMESPACE, str(decision.get('id')) + str(decision.get('value')))}"
-
-
-def _object(
-    identity: str, key: str, now: float, end: float | None, labels: list[str]
-) -> dict[str, Any]:
-    kind = "ipv6-addr" if ":" in key else "ipv4-addr"
-    malicious = labels[0] == "malicious"
-    return {
-        "type": "indicator",
-        "id": identity,
-        "created": iso_of(now),
-        "modified": iso_of(now),
-        "valid_from": iso_of(0.0),
-        "valid_until": iso_of(end),
-        "pattern_type": "stix",
-        "pattern": f"[{kind}:value = '{key}']",
-        "indicator_types": ["malicious-activity"] if malicious else [],
-        "labels": labels,
-    }
 
 
 def duration_of(text: object) -> float | None:

@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
+from consumers.sources.feeds.listed_indicator import listed_indicator
 from consumers.sources.lists.parsing import read_list
 from consumers.sources.taxii.client import Cursor, FeedPage
 from schemas.errors import FeedFailed
-from schemas.events.times import iso_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -103,23 +103,10 @@ class ListReader:
         return f"indicator--{uuid5(_NAMESPACE, f'{self._plan.name} {key}')}"
 
     def _object(self, identity: str, key: str, now: float, end: float | None) -> object:
-        """Return a STIX indicator. It has no begin, because a list does not say since when."""
         plan = self._plan
-        kind = "ipv6-addr" if ":" in key else "ipv4-addr"
         labels = [plan.reputation or "known"]
         labels += [_LABELS[plan.address_class]] if plan.address_class else []
-        return {
-            "type": "indicator",
-            "id": identity,
-            "created": iso_of(now),
-            "modified": iso_of(now),
-            "valid_from": iso_of(0.0),
-            "valid_until": iso_of(end),
-            "pattern_type": "stix",
-            "pattern": f"[{kind}:value = '{key}']",
-            "indicator_types": ["malicious-activity"] if plan.reputation == "malicious" else [],
-            "labels": labels,
-        }
+        return listed_indicator(identity, key, now, end, labels)
 
     async def close(self) -> None:
         """Close the connections."""
