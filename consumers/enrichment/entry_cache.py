@@ -43,18 +43,18 @@ class EntryCache:
         """Load entries that are not in memory. One that is not stored is empty."""
         if len(self._young) >= self._half:  # only here: no entry is evicted while in use
             self._old, self._young = self._young, {}
-        missing = [key for key in keys if self._cached(key) is None]
+        missing = [key for key in keys if self.cached(key) is None]
         if not missing:
             return
         found = await self._ledger.get_entries(EntrySpace.HISTORY, missing)
         for key in missing:
-            if self._cached(key) is None:  # another batch may have fetched and updated it
+            if self.cached(key) is None:  # another batch may have fetched and updated it
                 body = found.get(key)
                 entry = decoded(key, body) if body is not None else ENTRY_KINDS[key[0]]()
                 self._young[key] = entry
 
-    def _cached(self, key: str) -> Entry | None:
-        """Return an entry and keep it in memory for longer."""
+    def cached(self, key: str) -> Entry | None:
+        """Return an entry and keep it in memory for longer; None if it is not in memory."""
         entry = self._young.get(key)
         if entry is None:
             entry = self._old.get(key) or self._changed.get(key) or self._flushing.get(key)
@@ -64,7 +64,7 @@ class EntryCache:
 
     def entry(self, key: str) -> Entry:
         """Return an entry, empty if it was not fetched."""
-        entry = self._cached(key)
+        entry = self.cached(key)
         if entry is None:
             entry = self._young[key] = ENTRY_KINDS[key[0]]()
         return entry

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.pipeline.evidence import Evidence
 from consumers.pipeline.row_times import row_time
-from schemas.events.traits import account_of, traits_of
+from schemas.events.outcomes import Outcome
+from schemas.events.traits import account_of, quick_outcome, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,19 +55,22 @@ class StoryStage:
         if not self._enabled:
             return
         new = [
-            (address, sighting, account_of(sighting[0]))
+            _New(address, sighting, account_of(sighting[0]), key)
             for address, sightings in group.items()
             for sighting in sightings
-            if not self._alike.is_known(address, sighting[0])
+            if (key := self._alike.unknown_key(address, sighting[0])) is not None
         ]
         if not new:
             return
-        await self._memory.fetch_accounts(name for _, _, name in new if name is not None)
+        await self._memory.fetch_accounts(item.account for item in new if item.account is not None)
         read = list(self._read(new))
-        await self._memory.fetch([(address, traits) for address, _, traits, _ in read])
-        for address, (signin, enqueued, _), traits, details in read:
+        await self._memory.fetch([(item.address, traits) for item, traits, _ in read])
+        for item, traits, details in read:
+            address, (signin, enqueued, _), _, key = item
             with self._guard.around(signin):
-                if self._learn(address, signin, traits):
+                if not self._memory.learn(address, traits):
+                    self._alike.remember(key, signin, self._memory.habit(address, traits))
+                else:
                     fallback = row_time(self._clock.now(), datetime.now(UTC))
                     self._memory.keep(
                         address,
@@ -75,26 +79,18 @@ class StoryStage:
         await self._guard.flush()
         await self.tell([tracker])
 
-    def _learn(self, address: str, signin: SignIn, traits: Traits) -> bool:
-        """Learn from a sign-in; return True if it is in question."""
-        in_question = self._memory.learn(address, traits)
-        if not in_question:
-            self._alike.remember(address, signin, self._memory.habit(address, traits))
-        return in_question
-
-    def _read(
-        self, new: Iterable[tuple[str, Sighting, str | None]]
-    ) -> Iterator[tuple[str, Sighting, Traits, Details | None]]:
+    def _read(self, new: Iterable[_New]) -> Iterator[tuple[_New, Traits, Details | None]]:
         """Read sign-ins, but for the first success of an account of which nothing is known."""
         fallback = row_time(self._clock.now(), datetime.now(UTC))
-        for address, sighting, name in new:
-            signin, enqueued, _ = sighting
-            if name is not None and _succeeded(signin) and self._memory.is_first_sight(name):
+        for item in new:
+            signin, enqueued, _ = item.sighting
+            first = item.account is not None and quick_outcome(signin) is Outcome.SUCCESS
+            if first and self._memory.is_first_sight(item.account or ""):
                 continue
             with self._guard.around(signin):
                 traits, details = traits_of(signin, enqueued, fallback)
                 if traits.account or traits.object_id:
-                    yield address, sighting, traits, details
+                    yield item, traits, details
 
     async def tell(self, trackers: Sequence[BatchTracker] = ()) -> None:
         """Tell what there is to tell; *trackers* complete when the findings are accepted.
@@ -132,10 +128,21 @@ class StoryStage:
                 await self.tell()
 
 
+class _New(NamedTuple):
+    """A sign-in that is unlike those before."""
+
+    address: str
+    sighting: Sighting
+    account: str | None
+    key: int
+    """What makes others alike; :data:`_NEVER_ALIKE` if nothing does."""
+
+
 class _AlikeSignIns:
     """Remembers sign-ins by what makes them alike: most repeat an earlier one.
 
-    Right passwords that do not succeed are never alike, because they are counted.
+    Right passwords that do not succeed are never alike, because they are counted. Sign-ins that
+    were interrupted say nothing, so that they are all known.
     """
 
     def __init__(self, memory: StoryMemory) -> None:
@@ -143,26 +150,29 @@ class _AlikeSignIns:
         self._young: dict[int, tuple[str, Habit]] = {}
         self._old: dict[int, tuple[str, Habit]] = {}
 
-    def is_known(self, address: str, signin: SignIn) -> bool:
-        """Return True if the like of a sign-in is remembered; once an hour note its time."""
+    def unknown_key(self, address: str, signin: SignIn) -> int | None:
+        """Return the key of a sign-in; None if the like of it is remembered.
+
+        Once an hour the time of one is noted.
+        """
         key = _key(address, signin)
-        if key is None:
-            return False
+        if key is None or key == _NEVER_ALIKE:
+            return key
         known = self._young.get(key) or self._old.get(key)
         if known is None:
-            return False
+            return key
         hour, habit = known
         written = signin.late_columns[3] if signin.late_columns is not None else None
         if type(written) is str and written[:13] != hour:
-            if not self._memory.repeat(habit, written):
-                return False
-            self._store(key, written[:13], habit)
-        return True
+            repeated = self._memory.repeat(habit, written)
+            if repeated is None:
+                return key
+            self._store(key, written[:13], repeated)
+        return None
 
-    def remember(self, address: str, signin: SignIn, habit: Habit) -> None:
+    def remember(self, key: int, signin: SignIn, habit: Habit) -> None:
         """Remember a sign-in that is a *habit*."""
-        key = _key(address, signin)
-        if key is not None and signin.late_columns is not None:
+        if key != _NEVER_ALIKE and signin.late_columns is not None:
             self._store(key, str(signin.late_columns[3])[:13], habit)
 
     def _store(self, key: int, hour: str, habit: Habit) -> None:
@@ -172,29 +182,25 @@ class _AlikeSignIns:
 
 
 def _key(address: str, signin: SignIn) -> int | None:
-    """Return a number for all that stories read from a sign-in but its time."""
-    raw, late = signin.traits, signin.late_columns
-    if raw is None or late is None or type(late[1]) is not str or not _has_result(signin):
+    """Return a number for all that stories read from a sign-in but its time.
+
+    None if a sign-in says nothing, :data:`_NEVER_ALIKE` if each counts.
+    """
+    raw, late, outcome = signin.traits, signin.late_columns, quick_outcome(signin)
+    if raw is None or late is None or outcome is None:
+        return _NEVER_ALIKE
+    if outcome in _SAYS_NOTHING:
         return None
-    if late[2] not in _PLAIN_RESULTS:
-        return None
+    account, result = late[1], late[2]
+    if type(account) is not str or result not in _PLAIN_RESULTS:
+        return _NEVER_ALIKE
     plain = raw[0]
-    if late[2] in _SUCCESS and plain and type(plain[-1]) is int:
+    if outcome is Outcome.SUCCESS and plain and type(plain[-1]) is int:
         address = ""  # the number of its network says all
-    return hash((plain, *map(bytes, raw[1]), address, late[1], late[2]))
+    return hash((plain, *map(bytes, raw[1]), address, account, result))
 
 
-def _succeeded(signin: SignIn) -> bool:
-    late = signin.late_columns
-    return late is not None and _has_result(signin) and late[2] in _SUCCESS
-
-
-def _has_result(signin: SignIn) -> bool:
-    """Return True if the result is a text or number; in a custom table it may be an object."""
-    late = signin.late_columns
-    return late is not None and type(late[2]) in (str, int)
-
-
-_SUCCESS = frozenset(("0", 0))
+_NEVER_ALIKE = 0
+_SAYS_NOTHING = (Outcome.INTERRUPTED, Outcome.UNKNOWN)
 _PLAIN_RESULTS = frozenset(("0", 0, "50126", 50126, "50034", 50034, "50053", 50053))
 """Success and wrong passwords: more of the same says nothing new."""

@@ -119,6 +119,15 @@ def account_of(signin: SignIn) -> str | None:
     return known_object_id(name.strip().lower()) or None
 
 
+def quick_outcome(signin: SignIn) -> Outcome | None:
+    """Return the outcome by the fast path's result code; None if it takes more to say."""
+    late = signin.late_columns
+    if late is None or signin.traits is None or signin.form.outcome != "code":
+        return None
+    result = late[2]
+    return _outcome_of(result) if type(result) in (str, int) else None
+
+
 class _Plan(NamedTuple):
     """How the traits of a format are put together from the fast path's values."""
 
@@ -163,13 +172,12 @@ def _position_paths(place: FieldPath, form: RecordFormat) -> list[FieldPath]:
 def _quick_traits(signin: SignIn) -> Traits | None:
     """Return the traits from the fast path's values; None if any needs more than that."""
     late, raw, form = signin.late_columns, signin.traits, signin.form
-    if late is None or raw is None or form.outcome != "code":
+    outcome = quick_outcome(signin)
+    if late is None or raw is None or outcome is None:
         return None
-    event, account, result, written = late
-    if type(result) is not str and type(result) is not int:
-        return None
-    plan, time, outcome = _plan_of(form), parse_time(written), _outcome_of(result)
-    if not plan.complete or time is None or not is_plausible(time) or outcome is None:
+    event, account, _, written = late
+    plan, time = _plan_of(form), parse_time(written)
+    if not plan.complete or time is None or not is_plausible(time):
         return None
     values: list[Scalar] = list(raw[0])
     position = None

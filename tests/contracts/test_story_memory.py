@@ -152,3 +152,21 @@ async def test_two_instances_tell_of_a_session_that_both_saw(
         await theirs.flush(urgent_only=True)
         await ours.flush()
         assert await told(ours) == [("e9", {"session-moved"})]
+
+
+async def test_a_habit_is_read_again_if_its_account_is_not_in_memory(
+    opened: Open, clock: Clock
+) -> None:
+    """What left the memory must not look like an account of which nothing is known."""
+    ledger = await opened()
+    memory = memory_of(ledger, clock)
+    await usual(memory)
+    traits = traits_of_details(sign_in(7, 0.0))
+    habit, later = memory.habit(A, traits), "2026-05-20T14:00:00Z"
+    assert memory.repeat(habit, later) is not None
+    await memory.flush()
+    empty = memory_of(ledger, clock)
+    assert empty.repeat(habit, later) is None
+    await empty.fetch([(A, traits)])
+    assert empty.repeat(habit, later) is not None
+    assert await told(empty, (C, STOLEN)) != []

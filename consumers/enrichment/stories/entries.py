@@ -8,7 +8,7 @@ their details.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -57,6 +57,23 @@ class AccountPosition(msgspec.Struct, array_like=True, frozen=True, gc=False):
     latitude: float
     longitude: float
     country: str
+
+
+class Used(NamedTuple):
+    """What a success came with, by the names that the ledger has for it; empty if not recorded."""
+
+    network: str
+    country: str
+    device: str
+    agent: str
+    way: str
+    session: str
+    position: tuple[float, float] | None
+    """Latitude and longitude in degrees."""
+
+    def at(self, time: float, position: tuple[float, float]) -> AccountPosition:
+        """Return the position with its time."""
+        return AccountPosition(time, self.network, *position, self.country)
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
@@ -111,6 +128,27 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
         self.days = sorted((*self.days, day))[:MAX_KEPT_DAYS]
         return True
 
+    def add_success(self, time: float, used: Used) -> bool:
+        """Record a success; return True if any of it is new."""
+        day = int(time // DAY_SECONDS)
+        period = day, day
+        changed = self.add_day(day)
+        for values, value in (
+            (self.networks, used.network),
+            (self.countries, used.country),
+            (self.devices, used.device),
+            (self.agents, used.agent),
+            (self.ways, used.way),
+        ):
+            if value:
+                changed |= add_period(values, value, period)
+        if used.session:
+            start = SessionStart(time, used.network, used.country, used.agent)
+            changed |= self.add_session(used.session, start)
+        if used.position is not None:
+            changed |= self.add_position(used.at(time, used.position))
+        return changed
+
     def add_session(self, session: str, start: SessionStart) -> bool:
         """Record where a session was seen; return True if that is new or earlier."""
         known = self.sessions.get(session)
@@ -160,6 +198,10 @@ class AccountTraces(msgspec.Struct, array_like=True, gc=False):
 
     def add_position(self, position: AccountPosition) -> bool:
         """Record where the account was; return True if it was not there for hours before."""
+        last = self.positions[-1] if self.positions else None
+        if last is not None and last.network == position.network and _in_same_slot(last, position):
+            self.positions[-1] = max(last, position, key=lambda it: it.time)
+            return False
         alike = [
             known
             for known in self.positions
@@ -227,6 +269,10 @@ class Crowd(msgspec.Struct, array_like=True, gc=False):
             self.right = dict(sorted(self.right.items(), key=lambda it: it[1])[:MAX_CROWD])
         _keep_latest(self.wrong, MAX_CROWD, lambda it: it[1])
         _keep_latest(self.strange, MAX_CROWD, lambda it: it[1])
+
+
+def _in_same_slot(first: AccountPosition, second: AccountPosition) -> bool:
+    return first.time // POSITION_SECONDS == second.time // POSITION_SECONDS
 
 
 def add_period(values: dict[str, Period], value: str, period: Period) -> bool:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from msgspec.structs import replace
-
 from consumers.enrichment.entry_cache import EntryCache
 from consumers.enrichment.history_entries import MAX_NAMES, pseudonym
 from consumers.enrichment.stories.entries import (
     MAX_KEPT_DAYS,
-    AccountPosition,
     AccountTraces,
     Crowd,
-    SessionStart,
     Trace,
-    add_period,
+    Used,
 )
 from consumers.enrichment.stories.keys import (
     agent_entry,
@@ -68,6 +64,8 @@ class Habit(NamedTuple):
     network: str
     day: int
     days: int
+    used: Used | None
+    """What is learned again after these days; None for a failure, which is read again."""
 
 
 class StoryMemory:
@@ -163,15 +161,12 @@ class StoryMemory:
             account.devices[device][0], traits.time
         )
         if traits.outcome is Outcome.SUCCESS:
-            changed |= _learn_success(account, traits, network)
+            changed |= account.add_success(traits.time, _used(traits, network))
         elif traits.outcome is Outcome.PASSWORD_ACCEPTED:
             changed |= account.add_prompt(pseudonym(traits.event), traits.time, network)
         if changed:
-            self._entries.changed(f"s|{who}", account)
-            account.drop_traces_before(traits.time)
-            if _concerns(account, traits, network):
-                self._due.add(who)
-                self._urgent.add(f"s|{who}")
+            prompted = traits.outcome is Outcome.PASSWORD_ACCEPTED
+            self._changed(who, account, traits.time, None if prompted else _used(traits, network))
         if not is_new or address in self._own:
             return False
         known = sum(day < int(traits.time // DAY_SECONDS) for day in account.days)
@@ -188,6 +183,14 @@ class StoryMemory:
             return True
         return spraying(self._crowd(keys[0]), who, traits.time) >= MIN_FOR_NEW_ACCOUNT
 
+    def _changed(self, who: str, account: AccountTraces, time: float, used: Used | None) -> None:
+        """Have an account written, and told of if what is new may concern its stories."""
+        self._entries.changed(f"s|{who}", account)
+        account.drop_traces_before(time)
+        if _concerns(account, time, used):
+            self._due.add(who)
+            self._urgent.add(f"s|{who}")
+
     def habit(self, address: str, traits: Traits) -> Habit:
         """Return what was learned from a sign-in.
 
@@ -195,20 +198,33 @@ class StoryMemory:
         failures, which are counted by the day.
         """
         who, day = self._who(traits), int(traits.time // DAY_SECONDS)
-        settled = len(self._account(who).days) >= MAX_KEPT_DAYS
-        days = HABIT_DAYS if settled and traits.outcome is Outcome.SUCCESS else 1
-        return Habit(who, network_of(address, traits.as_number), day, days)
+        network = network_of(address, traits.as_number)
+        if traits.outcome is not Outcome.SUCCESS:
+            return Habit(who, network, day, 1, None)
+        days = self._habit_days(self._account(who))
+        return Habit(who, network, day, days, _used(traits, network))
 
-    def repeat(self, habit: Habit, written: str) -> bool:
-        """Note the time of a sign-in that repeats a habit; False if it is to be learned again."""
-        time = parse_time(written)
-        if time is None or not 0 <= time.timestamp() // DAY_SECONDS - habit.day < habit.days:
-            return False
-        account = self._account(habit.who)
-        known = [it for it in account.positions if it.network == habit.network]
-        if known:
-            account.add_position(replace(known[-1], time=time.timestamp()))
-        return True
+    @staticmethod
+    def _habit_days(account: AccountTraces) -> int:
+        return HABIT_DAYS if len(account.days) >= MAX_KEPT_DAYS else 1
+
+    def repeat(self, habit: Habit, written: str) -> Habit | None:
+        """Note the time of a sign-in that repeats a habit; None if it is to be read again."""
+        parsed = parse_time(written)
+        account = self._entries.cached(f"s|{habit.who}")
+        if parsed is None or not isinstance(account, AccountTraces):
+            return None
+        time = parsed.timestamp()
+        day = int(time // DAY_SECONDS)
+        if not 0 <= day - habit.day < habit.days:
+            if habit.used is None or day < habit.day or self._is_new(account, habit.network, time):
+                return None
+            if account.add_success(time, habit.used):
+                self._changed(habit.who, account, time, habit.used)
+            return habit._replace(day=day, days=self._habit_days(account))
+        if habit.used is not None and habit.used.position is not None:
+            account.add_position(habit.used.at(time, habit.used.position))
+        return habit
 
     def _learn_name(self, who: str, account: AccountTraces, traits: Traits) -> bool:
         name = pseudonym(traits.account)
@@ -313,43 +329,31 @@ class StoryMemory:
                 self._concern(self._crowd(key), self._clock.now())
 
 
-def _learn_success(account: AccountTraces, traits: Traits, network: str) -> bool:
-    """Record what an account succeeded with; return True if any of it is new."""
-    day = int(traits.time // DAY_SECONDS)
-    period = day, day
-    changed = account.add_day(day)
-    changed |= add_period(account.networks, network, period)
-    if traits.country:
-        changed |= add_period(account.countries, traits.country, period)
-    if traits.device:
-        changed |= add_period(account.devices, device_key(traits.device), period)
-    agent = program_key(traits.agent, traits.device)
-    if agent:
-        changed |= add_period(account.agents, agent, period)
-    if traits.way:
-        changed |= add_period(account.ways, traits.way, period)
-    if traits.session:
-        start = SessionStart(traits.time, network, traits.country, agent)
-        changed |= account.add_session(session_key(traits.session), start)
-    if traits.position is not None:
-        changed |= account.add_position(
-            AccountPosition(traits.time, network, *traits.position, traits.country)
-        )
-    return changed
+def _used(traits: Traits, network: str) -> Used:
+    return Used(
+        network,
+        traits.country,
+        device_key(traits.device) if traits.device else "",
+        program_key(traits.agent, traits.device),
+        traits.way,
+        session_key(traits.session) if traits.session else "",
+        traits.position,
+    )
 
 
-def _concerns(account: AccountTraces, traits: Traits, network: str) -> bool:
-    """Return True if a sign-in may add to the stories of those in question."""
-    prompted = traits.outcome is Outcome.PASSWORD_ACCEPTED
+def _concerns(account: AccountTraces, time: float, used: Used | None) -> bool:
+    """Return True if a success, or a prompt (None), may add to stories of those in question."""
     for trace in account.traces:
-        if abs(trace.time - traits.time) > DAY_SECONDS:
+        if abs(trace.time - time) > DAY_SECONDS:
             continue
+        if used is None:
+            return True
         details = trace.details
-        same_session = traits.session and traits.session == details.session_id
-        elsewhere = traits.position and network != network_of(
+        same_session = used.session and used.session == session_key(details.session_id or "")
+        elsewhere = used.position and used.network != network_of(
             trace.address, details.sign_in_as_number or 0
         )
-        if prompted or same_session or elsewhere:
+        if same_session or elsewhere:
             return True
     return False
 
