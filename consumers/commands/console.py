@@ -110,6 +110,8 @@ def counted(number: int, what: str) -> str:
     """Return a number with its noun, in the singular or the plural."""
     if number == 1:
         return f"1 {what}"
+    if what.endswith("ry"):
+        return f"{number:,} {what[:-1]}ies"
     return f"{number:,} {what}{'es' if what.endswith('s') else 's'}"
 
 

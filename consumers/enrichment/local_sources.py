@@ -109,6 +109,10 @@ class LocalSources:
             for verdict in reader.class_verdicts(address, timestamp)
         ]
 
+    def classes_of(self, address: str) -> frozenset[AddressClass]:
+        """Return the kinds of network that lists count an address among."""
+        return frozenset(it.address_class for it in self.class_verdicts(address, None))
+
     def of_class(self, addresses: Sequence[str], wanted: AddressClass) -> dict[str, Verdict]:
         """Return the addresses that a list counts among a class, with what it says."""
         return {

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from schemas.durations import HOUR_SECONDS
 from schemas.events.outcomes import Outcome
 from schemas.intel.address_class import HOSTING_NETWORKS, MOBILE_NETWORKS
+from schemas.intel.verdicts import AddressClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from consumers.enrichment.history import HistorySummary
     from schemas.events.ranking_signals import Signals
@@ -65,6 +66,8 @@ WEIGHTS: dict[str, Weight] = {
     "shared place": Weight(-10, "shared location, such as an office: others used it for days"),
     "rare network": Weight(18, "few accounts of the tenant sign in from this ASN"),
     "hosting": Weight(10, "users rarely sign in from data centres"),
+    "relay": Weight(-60, "a list counts the address to a relay that people use without choosing"),
+    "own cloud": Weight(-50, "a list counts the address to a cloud that colleagues sign in from"),
     "mobile": Weight(-12, "mobile carriers change a phone's address all day"),
     "spray": Weight(6, "per account that fails here, beyond the usual number of an office"),
     "interactive at a new place": Weight(20, "a user is typing; only tokens roam with devices"),
@@ -79,6 +82,8 @@ POINTS = {name: weight.points for name, weight in WEIGHTS.items()}
 LOCATION_REASONS = frozenset(("spray",))
 """Reasons about the location; their points change as other accounts sign in from it."""
 MAX_SPRAYED_ACCOUNTS = 6
+MIN_COLLEAGUES_IN_CLOUD = 3
+"""Other accounts that succeeded from a cloud, from which on it is the tenant's own."""
 _LEGACY = (
     "imap",
     "pop",
@@ -98,8 +103,13 @@ _OUTCOMES = {
 _AT_RISK = ("atrisk", "confirmedcompromised")
 
 
-def score_breakdown(signals: Signals, history: HistorySummary) -> list[Part]:
-    """Return the reasons for and against looking up the address of a sign-in, with points."""
+def score_breakdown(
+    signals: Signals, history: HistorySummary, classes: Collection[AddressClass] = ()
+) -> list[Part]:
+    """Return the reasons for and against looking up the address of a sign-in, with points.
+
+    *classes* are what lists say of the kind of network.
+    """
     reasons = [
         (_OUTCOMES[signals.outcome], 1.0),
         *_risk(signals),
@@ -107,6 +117,7 @@ def score_breakdown(signals: Signals, history: HistorySummary) -> list[Part]:
         *_device(signals, history),
     ]
     reasons += [*_tenant(signals, history), *_authentication(signals, history)]
+    reasons += _listed(history, classes)
     return [(name, POINTS[name] * factor) for name, factor in reasons if factor]
 
 
@@ -161,6 +172,15 @@ def _tenant(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, fl
             yield "hosting", 1.0
         elif signals.as_number in MOBILE_NETWORKS:
             yield "mobile", 1.0
+
+
+def _listed(
+    history: HistorySummary, classes: Collection[AddressClass]
+) -> Iterator[tuple[str, float]]:
+    if AddressClass.RELAY in classes:
+        yield "relay", 1.0
+    elif AddressClass.HOSTING in classes and history.network_accounts >= MIN_COLLEAGUES_IN_CLOUD:
+        yield "own cloud", 1.0
 
 
 def _authentication(signals: Signals, history: HistorySummary) -> Iterator[tuple[str, float]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from consumers.enrichment.history import History
+    from consumers.enrichment.local_sources import LocalSources
+    from consumers.enrichment.ranking import Part
     from consumers.pipeline.in_flight import Sighting
     from consumers.pipeline.record_guard import RecordGuard
     from schemas.events.ranking_signals import Signals
@@ -80,6 +82,7 @@ class PendingSignIns:
     def __init__(
         self,
         history: History,
+        sources: LocalSources,
         clock: Clock,
         guard: RecordGuard,
         *,
@@ -88,6 +91,7 @@ class PendingSignIns:
     ) -> None:
         self._guard = guard
         self._history = history
+        self._sources = sources
         self._clock = clock
         self.capacity = CapacityHint(per_address, lasts)
 
@@ -104,7 +108,7 @@ class PendingSignIns:
         for address, sightings in read.items():
             for (signin, enqueued, _), signals in sightings:
                 with self._guard.around(signin):
-                    parts = score_breakdown(signals, self._history.seen(address, signals))
+                    parts = self._parts(address, signals)
                     self._history.learn(address, signals)
                     event_score, location_score = total_points(parts)
                     if not self.capacity.has_room(
@@ -137,8 +141,12 @@ class PendingSignIns:
         await self._guard.flush()
         return scores
 
+    def _parts(self, address: str, signals: Signals) -> list[Part]:
+        classes = self._sources.classes_of(address)
+        return score_breakdown(signals, self._history.seen(address, signals), classes)
+
     def _score(self, address: str, signals: Signals) -> float:
-        return sum(total_points(score_breakdown(signals, self._history.seen(address, signals))))
+        return sum(total_points(self._parts(address, signals)))
 
     async def score(self, address: str, sightings: Sequence[Sighting]) -> float:
         """Return the score of an address by its in-flight sign-ins."""

@@ -7,12 +7,13 @@ Opened again when the file changes; the last good one stays in use. The file for
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import maxminddb
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FeedFailed
 from schemas.health import Problem
 from schemas.intel.verdicts import AddressClass, Intel, Reputation, Verdict
 
@@ -56,6 +57,19 @@ class ClassField:
         if self.value is None:
             return any(value is it or value == it for it in _TRUE)
         return value is not None and str(value).lower() == self.value.lower()
+
+
+def describe_mmdb(path: Path, fields: Iterable[str]) -> str:
+    """Return what an MMDB file is. FeedFailed if it cannot be read, ConfigurationError."""
+    for text in fields:
+        ClassField(text)
+    try:
+        with maxminddb.open_database(path, maxminddb.MODE_MMAP) as reader:
+            meta = reader.metadata()
+    except _DAMAGE_ERRORS as error:
+        raise FeedFailed(f"{path.name} cannot be read: {type(error).__name__}") from None
+    built = datetime.fromtimestamp(meta.build_epoch, UTC)
+    return f"{meta.database_type} of {built:%Y-%m-%d} is readable"
 
 
 class MmdbClasses:

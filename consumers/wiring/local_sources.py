@@ -27,12 +27,12 @@ from consumers.sources.lists.presets import list_plans
 from consumers.sources.lists.reader import ListReader
 from consumers.sources.mmdb import MmdbClasses
 from consumers.wiring.source_clients import (
-    authorization,
     lapi_client,
     lapi_plan,
     make_content,
     make_download,
     make_taxii,
+    passwords_of,
     store_of,
 )
 from schemas import metrics as m
@@ -150,7 +150,7 @@ class SourceManager:
             client, self._clients[plan.name] = make_taxii(self._settings, plan)
             self._add_sync(plan, client, self.feeds, shared)
         if self._lapi is not None:
-            http = lapi_client(self._settings, self._lapi)
+            http = self._clients[LAPI] = lapi_client(self._settings, self._lapi)
             reader = LapiReader(self._lapi, store, http, now=self._now)
             self._add_sync(self._lapi, reader, self.feeds, shared)
         for named in self._lists:
@@ -180,7 +180,10 @@ class SourceManager:
         ]
 
     def _list_reader(self, plan: ListPlan, store: IndicatorStore) -> ListReader:
-        return ListReader(plan, store, make_content(self._settings, plan), now=self._now)
+        content, http = make_content(self._settings, plan)
+        if http is not None:
+            self._clients[plan.name] = http
+        return ListReader(plan, store, content, now=self._now)
 
     def _add_sync(
         self,
@@ -255,12 +258,15 @@ class SourceManager:
     async def purge_expired(self) -> None:
         """Delete long-expired indicators, at most once per interval."""
         now = self._now()
-        if self.feeds is not None and now - self._purged >= PURGE_INTERVAL_SECONDS:
-            self._purged = now
-            try:
-                self.feeds.drop(self.feeds.store.purge_expired(now))
-            except LedgerFailed as error:
-                log.warning("expired indicators could not be deleted", why=str(error))
+        if now - self._purged < PURGE_INTERVAL_SECONDS:
+            return
+        self._purged = now
+        try:
+            for matcher in (self.feeds, self.classes):
+                if matcher is not None:
+                    matcher.drop(matcher.store.purge_expired(now))
+        except LedgerFailed as error:
+            log.warning("expired indicators could not be deleted", why=str(error))
 
     def samples(self) -> list[Sample]:
         """Return the metrics of feeds and replica that are available."""
@@ -294,15 +300,14 @@ class SourceManager:
         return known[2]
 
     def use_passwords(self, settings: Settings) -> list[str]:
-        """Apply the passwords of *settings*; return the feeds whose password changed."""
+        """Apply the passwords of *settings*; return the sources whose password changed."""
         changed = []
         with suppress(ConfigurationError):
-            for plan in feed_plans(settings.feeds):
-                http = self._clients.get(plan.name)
-                headers = authorization(plan)
-                if http is not None and headers and headers.items() - http.headers.items():
+            for name, headers in passwords_of(settings).items():
+                http = self._clients.get(name)
+                if http is not None and headers.items() - http.headers.items():
                     http.headers.update(headers)
-                    changed.append(plan.name)
+                    changed.append(name)
         for sync in self.syncs:
             if sync.name in changed:
                 sync.try_again()

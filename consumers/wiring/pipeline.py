@@ -175,6 +175,7 @@ class _Builder:
         self._publisher = VerdictPublisher(local.sources, clock, outputs.listeners)
         self._pending = PendingSignIns(
             self._history,
+            local.sources,
             clock,
             outputs.guard,
             per_address=policy.waiting_per_address,

@@ -10,9 +10,10 @@ from consumers.clock import WallClock
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.lapi import MAX_LAPI_BYTES, LapiPlan
 from consumers.sources.crowdsec.replica_download import ReplicaDownload
-from consumers.sources.feeds.presets import USER
+from consumers.sources.feeds.presets import USER, feed_plans
 from consumers.sources.http import HttpClient, Trust
 from consumers.sources.lists.content import MAX_LIST_BYTES, FileContent, WebContent
+from consumers.sources.lists.presets import list_plans
 from consumers.sources.taxii.client import TaxiiClient
 from schemas.errors import ConfigurationError
 
@@ -113,13 +114,13 @@ def make_download(settings: Settings, folder: Path) -> tuple[ReplicaDownload, Ht
     return ReplicaDownload(listing, plain, crowdsec.url, folder, dataset=dataset), listing
 
 
-def make_content(settings: Settings, plan: ListPlan) -> ListContent:
-    """Return where the text of a list comes from."""
+def make_content(settings: Settings, plan: ListPlan) -> tuple[ListContent, HttpClient | None]:
+    """Return where the text of a list comes from, and the HTTP client with its password."""
     if plan.file is not None:
-        return FileContent(plan.file)
+        return FileContent(plan.file), None
     url = plan.url or ""
     http = _client(settings, url, _basic(plan.username, plan.password), largest=MAX_LIST_BYTES)
-    return WebContent(http, url, plan.paged)
+    return WebContent(http, url, plan.paged), http
 
 
 def lapi_plan(settings: Settings) -> LapiPlan | None:
@@ -136,8 +137,20 @@ def lapi_plan(settings: Settings) -> LapiPlan | None:
 
 def lapi_client(settings: Settings, plan: LapiPlan) -> HttpClient:
     """Return the HTTP client with the engine's key."""
-    headers = {"X-Api-Key": plan.api_key.get_secret_value()}
-    return _client(settings, plan.url, headers, largest=MAX_LAPI_BYTES)
+    return _client(settings, plan.url, _lapi_key(plan), largest=MAX_LAPI_BYTES)
+
+
+def _lapi_key(plan: LapiPlan) -> dict[str, str]:
+    return {"X-Api-Key": plan.api_key.get_secret_value()}
+
+
+def passwords_of(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the headers that authenticate by the source's name. ConfigurationError."""
+    found = {plan.name: authorization(plan) for plan in feed_plans(settings.feeds)}
+    for listed in list_plans(settings.lists, settings.feeds):
+        found[listed.name] = _basic(listed.username, listed.password)
+    lapi = lapi_plan(settings)
+    return found if lapi is None else {**found, lapi.name: _lapi_key(lapi)}
 
 
 def store_of(

@@ -10,7 +10,11 @@ from aiohttp import web
 from azure.storage.blob.aio import ContainerClient
 
 from tests.integration import test_misconfigured as wrong
+from tests.recorded import V4, V6
+from tests.servers.lapi import LAPI_KEY, Lapi
+from tests.servers.lists import ListServer
 from tests.servers.loopback import Loopback
+from tests.servers.replica import mmdb
 from tests.support.command import signinwatch
 from tests.support.service_process import Running, until
 from tests.support.site import Site, open_site
@@ -152,3 +156,33 @@ async def test_what_is_not_configured_is_told(site: Site) -> None:
     assert status == 1
     assert {line["code"] for line in lines.values()} == {"not-configured"}
     assert len(lines) == 7
+
+
+async def test_lists_engine_and_mmdb_are_tried(site: Site, tmp_path: Path) -> None:
+    """Each says what it has; the engine's stream, and a list that is pulled daily, are not read."""
+    engine, served, database = Lapi(), ListServer([V4, V6]), tmp_path / "geo.mmdb"
+    database.write_bytes(mmdb({f"{V4}/32": {"is_tor_exit_node": True}}))
+    (tmp_path / "empty.txt").write_bytes(b"\n")
+    async with engine.server() as lapi, served.server() as lists:
+        site.settings |= {
+            "CROWDSEC__LAPI__URL": lapi.url,
+            "CROWDSEC__LAPI__API_KEY": LAPI_KEY,
+            "LISTS__OWN__URL": f"{lists.url}/list",
+            "LISTS__OWN__CLASS": "hosting",
+            "LISTS__EMPTY__FILE": str(tmp_path / "empty.txt"),
+            "LISTS__EMPTY__CLASS": "vpn",
+            "LISTS__CROWDSEC-BLOCKLIST__URL": f"{lists.url}/pulled-daily",
+            "MMDB__GEO__FILE": str(database),
+            "MMDB__GONE__FILE": str(tmp_path / "gone.mmdb"),
+        }
+        _, lines = await _checked(site)
+        site.settings["CROWDSEC__LAPI__API_KEY"] = "another"
+        _, again = await _checked(site)
+    assert lines["list own"]["text"] == "readable, with 2 entries"
+    assert (lines["list empty"]["ok"], lines["MMDB gone"]["ok"]) == (False, False)
+    assert "one pull a day" in lines["list crowdsec-blocklist"]["text"]
+    assert lines["MMDB geo"]["ok"], lines
+    assert (lines["CrowdSec engine"]["ok"], again["CrowdSec engine"]["ok"]) == (True, False)
+    assert "cscli bouncers add" in again["CrowdSec engine"]["text"]
+    assert engine.asked == [], "the stream was not read"
+    assert len(served.requests) == 2, "the other list was not read"

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
+from consumers.settings import CrowdSecSettings, ListSettings, Settings
+from consumers.settings.model import LapiSettings
+from consumers.wiring.local_sources import SourceManager
 from tests.recorded import OTHER_V4, V4, V6
+from tests.servers.crowdsec import CrowdSec
+from tests.servers.lapi import LAPI_KEY, Lapi
 from tests.servers.lists import ListServer
-from tests.support.command import Ran, findings_in, replay, signinwatch
+from tests.support.command import Ran, crowdsec_at, findings_in, replay, signinwatch
 from tests.support.sign_ins import lines, message, row
 
 if TYPE_CHECKING:
@@ -73,6 +79,41 @@ async def test_a_class_list_makes_no_finding(tmp_path: Path) -> None:
     assert found.keys() == {"a"}
     assert (found["a"]["Severity"], found["a"]["AddressClass"]) == ("Medium", "tor")
     assert found["a"]["Sources"] == ["tor"]
+
+
+async def test_a_changed_password_of_a_list_or_engine_is_used(tmp_path: Path) -> None:
+    """Without a restart: the reader of keys tells of it."""
+    served, engine = ListServer([V4], password="new"), Lapi()
+    async with served.server() as server, engine.server() as lapi:
+
+        def settings(password: str, key: str) -> Settings:
+            listed = ListSettings(
+                url=f"{server.url}/list",
+                username="reader",
+                password=SecretStr(password),
+                reputation="malicious",
+            )
+            engine = LapiSettings(url=lapi.url, api_key=SecretStr(key))
+            return Settings(lists={"own": listed}, crowdsec=CrowdSecSettings(lapi=engine))
+
+        sources = SourceManager(settings("old", "old"), tmp_path)
+        assert len(await sources.bring_up_to_date()) == 2
+        assert sources.use_passwords(settings("old", "old")) == []
+        assert set(sources.use_passwords(settings("new", LAPI_KEY))) == {"own", "crowdsec-lapi"}
+        assert await sources.bring_up_to_date() == []
+        await sources.close()
+
+
+@pytest.mark.parametrize(("relay", "other"), [(V4, OTHER_V4), (OTHER_V4, V4)])
+async def test_a_relay_is_looked_up_last(tmp_path: Path, relay: str, other: str) -> None:
+    """What a list counts to a relay waits behind everything else."""
+    served, crowdsec = ListServer([relay]), CrowdSec()
+    recording = tmp_path / "recording.ndjson"
+    recording.write_bytes(lines(message(row(V4)), message(row(OTHER_V4))))
+    async with served.server() as server, crowdsec.server() as cti:
+        settings = listed(server.url, CLASS="relay") | crowdsec_at(cti.url)
+        await replay(recording, "--quota", "1", **settings)
+    assert crowdsec.asked == {other: 1}
 
 
 async def test_a_list_is_read_when_it_has_changed(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Lapi:
     async def _serve(self, request: web.Request) -> web.Response:
         if request.headers.get("X-Api-Key") != LAPI_KEY:
             return web.json_response({"message": "access forbidden"}, status=403)
+        if request.path == "/v1/decisions":
+            return web.json_response(None)
         if request.path != "/v1/decisions/stream":
             return web.Response(status=404)
         if self.body is not None:

@@ -21,7 +21,12 @@ from consumers.commands.check.attempt import (
     without_recorder,
 )
 from consumers.commands.check.key import try_key
-from consumers.commands.check.sources import feeds_to_check, try_replica, try_sentinel
+from consumers.commands.check.sources import (
+    feeds_to_check,
+    lists_to_check,
+    try_replica,
+    try_sentinel,
+)
 from consumers.inputs.eventhub_client import explain_refusal, read_properties, read_refusal
 from consumers.wiring.credentials import Credentials
 from consumers.wiring.lookups import may_look_up_paid
@@ -105,6 +110,10 @@ def _local_sources(settings: Settings, credentials: Credentials) -> list[Check]:
         ]
     except ConfigurationError as error:
         tests.append(("feeds", failing(error)))
+    try:
+        tests += [(name, without_recorder(action)) for name, action in lists_to_check(settings)]
+    except ConfigurationError as error:
+        tests.append(("lists", failing(error)))
     if settings.crowdsec.replica:
         tests.append(("CrowdSec replica", without_recorder(lambda: try_replica(settings))))
     if settings.sentinel.workspace_id is not None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from consumers.commands.console import counted
+from consumers.sources.crowdsec.lapi import probe_engine
 from consumers.sources.feeds.conversion import converted
 from consumers.sources.feeds.presets import feed_plans
+from consumers.sources.lists.parsing import read_list
+from consumers.sources.lists.presets import list_plans
+from consumers.sources.mmdb import describe_mmdb
 from consumers.wiring.sentinel import make_upload
 from consumers.wiring.service_sources import scratch_folder
-from consumers.wiring.source_clients import make_download, make_taxii
+from consumers.wiring.source_clients import (
+    lapi_client,
+    lapi_plan,
+    make_content,
+    make_download,
+    make_taxii,
+)
 from schemas.errors import ConfigurationError, FeedFailed
 from schemas.intel.stix_export import malicious_indicator
 from schemas.intel.verdicts import Intel
@@ -18,8 +29,10 @@ from schemas.intel.verdicts import Intel
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from consumers.settings import Settings
+    from consumers.settings import MmdbSettings, Settings
+    from consumers.sources.crowdsec.lapi import LapiPlan
     from consumers.sources.feeds.presets import FeedPlan
+    from consumers.sources.lists.presets import ListPlan
     from consumers.wiring.credentials import Credentials
 
 TEST_INDICATOR_ADDRESS = "192.0.2.1"
@@ -32,6 +45,55 @@ ENDED_SECONDS_AGO = 3_600.0
 def feeds_to_check(settings: Settings) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
     """Return the name and test of each feed. Raise ConfigurationError for invalid settings."""
     return [(plan.name, _feed(settings, plan)) for plan in feed_plans(settings.feeds)]
+
+
+def lists_to_check(settings: Settings) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+    """Return the name and test of each list, MMDB and engine. ConfigurationError if invalid."""
+    tests: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        (f"list {plan.name}", _list(settings, plan))
+        for plan in list_plans(settings.lists, settings.feeds)
+    ]
+    lapi = lapi_plan(settings)
+    if lapi is not None:
+        tests.append(("CrowdSec engine", _engine(settings, lapi)))
+    return [
+        *tests,
+        *((f"MMDB {name.lower()}", _mmdb(file)) for name, file in sorted(settings.mmdb.items())),
+    ]
+
+
+def _list(settings: Settings, plan: ListPlan) -> Callable[[], Awaitable[str]]:
+    async def action() -> str:
+        if plan.paged:
+            return "not read: one pull a day may be all that the plan allows; see `feeds status`"
+        content, _ = make_content(settings, plan)
+        try:
+            body = await content.read()
+        finally:
+            await content.close()
+        keys = await asyncio.to_thread(read_list, body or b"")
+        return f"readable, with {counted(len(keys), 'entry')}"
+
+    return action
+
+
+def _engine(settings: Settings, plan: LapiPlan) -> Callable[[], Awaitable[str]]:
+    async def action() -> str:
+        http = lapi_client(settings, plan)
+        try:
+            await probe_engine(http, plan.url)
+        finally:
+            await http.close()
+        return "answers, and accepts the key"
+
+    return action
+
+
+def _mmdb(settings: MmdbSettings) -> Callable[[], Awaitable[str]]:
+    async def action() -> str:
+        return await asyncio.to_thread(describe_mmdb, settings.file, settings.class_fields)
+
+    return action
 
 
 def _feed(settings: Settings, plan: FeedPlan) -> Callable[[], Awaitable[str]]:

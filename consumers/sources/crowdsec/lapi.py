@@ -39,6 +39,8 @@ _STREAM = Cursor(next="stream")
 """The cursor after all decisions were read once."""
 _NAMESPACE = UUID("b5f2c2f0-8f0a-4e25-9d55-1f8d0e0f5a77")
 _DURATION = re.compile(r"(-?)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:\d+(?:\.\d+)?[mµun]+s)?")
+_TEST_ADDRESS = "192.0.2.1"
+"""For documentation only (RFC 5737)."""
 _SCOPES = ("ip", "range")
 _LABELS = {"ban": "malicious", "captcha": "suspicious"}
 """What a type of decision says of the address; any other is suspicious."""
@@ -119,6 +121,19 @@ class LapiReader:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+async def probe_engine(http: HttpClient, url: str) -> None:
+    """Ask for the decisions on a documentation address. Raises FeedFailed.
+
+    The stream is not read, because the engine remembers how far the key has read it.
+    """
+    try:
+        response = await http.get(f"{url}/v1/decisions", {"ip": _TEST_ADDRESS})
+    except SourceUnavailable as error:
+        raise FeedFailed(str(error)) from None
+    if response.status != 200:
+        raise _refusal(response)
 
 
 def _indicator(decision: dict[str, Any], now: float) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from consumers.enrichment.ranking import (
 from consumers.ledger.rechecks import RECHECKS, next_recheck, recheck_penalty
 from schemas.events.outcomes import Outcome
 from schemas.events.ranking_signals import Signals
+from schemas.intel.verdicts import AddressClass
 
 PLAIN = Signals(
     account="ada@example.net",
@@ -150,7 +151,7 @@ def test_every_reason_has_points_and_every_point_a_reason() -> None:
                                     client="pop3",
                                 )
                                 seen_all |= {name for name, _ in score_breakdown(one, told)}
-    assert seen_all == set(POINTS)
+    assert seen_all == set(POINTS) - {"relay", "own cloud"}, "those are said by lists"
 
 
 def test_asking_again_becomes_cheaper() -> None:
@@ -160,3 +161,13 @@ def test_asking_again_becomes_cheaper() -> None:
     assert costs == sorted(costs, reverse=True)
     moments = [after for after, _ in RECHECKS]
     assert [next_recheck(0.0, one) for one in (0.0, *moments)] == [*moments, None]
+
+
+def test_relays_and_the_tenant_s_own_clouds_are_looked_up_last() -> None:
+    """A stranger's cloud is not: attackers rent there."""
+    usual = _score(PLAIN, ABROAD)
+    assert sum(total_points(score_breakdown(PLAIN, ABROAD, {AddressClass.RELAY}))) < usual - 50
+    own = score_breakdown(PLAIN, ABROAD, {AddressClass.HOSTING})
+    assert "own cloud" in dict(own)
+    strange = score_breakdown(PLAIN, ABROAD._replace(network_accounts=2), {AddressClass.HOSTING})
+    assert "own cloud" not in dict(strange)
