@@ -1,4 +1,4 @@
-"""The command line: commands and exit statuses 0, 1 and 2.
+"""The command line: commands, and the exit statuses of docs/operations.md.
 
 Each command is a file or folder of ``consumers/commands``. Slow modules are imported inside
 functions, so that help and usage errors appear at once.
@@ -7,6 +7,7 @@ functions, so that help and usage errors appear at once.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -21,15 +22,16 @@ from consumers.commands.explain import explain_command
 from consumers.commands.export import export_command
 from consumers.commands.feeds import feeds_group
 from consumers.commands.forget import forget_command
+from consumers.commands.formats import forgive_encodings
 from consumers.commands.lookup import lookup_command
 from consumers.commands.options import PATH
 from consumers.commands.plan.command import plan_command
 from consumers.commands.publish import publish_command
 from consumers.commands.quarantine import quarantine_group
 from consumers.commands.redact.command import redact_command
-from consumers.commands.replay import replay_command
+from consumers.commands.replay.command import replay_command
 from consumers.commands.run import run_command
-from schemas.errors import ConfigurationError, SigninwatchError, SinkHeldBack
+from schemas.errors import CommandInterrupted, ConfigurationError, SigninwatchError, SinkHeldBack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,18 +73,26 @@ def main() -> None:
     SIGTERM ends a command like Ctrl-C, so that temporary files are removed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    forgive_encodings()
     try:
-        cli(standalone_mode=True, windows_expand_args=False)
+        status = cli.main(standalone_mode=False, windows_expand_args=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except ConfigurationError as error:
         _fail(error, 2)
+    except CommandInterrupted as error:
+        _fail(error, 130)
     except SigninwatchError as error:
         _fail(error, 1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
         click.echo("signinwatch: interrupted", err=True)
-        sys.exit(1)
+        sys.exit(130)
     except OSError as error:  # standard output is closed or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        click.echo(f"signinwatch: standard output: {error.strerror}", err=True)
+        if error.errno != errno.EPIPE:  # whoever reads has what it wanted
+            click.echo(f"signinwatch: standard output: {error.strerror}", err=True)
         sys.exit(1)
 
 

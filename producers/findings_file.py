@@ -1,4 +1,4 @@
-"""Sinks for JSON Lines in a file or on standard output, and for the most severe findings."""
+"""A sink for JSON Lines in a file or on standard output."""
 
 from __future__ import annotations
 
@@ -54,27 +54,3 @@ class FileSink:
         """Close the file."""
         if self._name != "-":
             self._file.close()
-
-
-class TopFindings:
-    """Keeps the most severe findings in memory for display."""
-
-    def __init__(self, most: int = 200) -> None:
-        self.rows: list[FindingRow] = []
-        self._most = most
-
-    async def send(self, rows: Sequence[FindingRow]) -> list[tuple[FindingRow, str]]:
-        """Keep the most severe of all rows so far."""
-        self.rows = sorted([*self.rows, *rows], key=worst_first)[: self._most]
-        return []
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-
-_ORDER = {"High": 0, "Medium": 1, "Low": 2, "Informational": 3}
-
-
-def worst_first(row: FindingRow) -> tuple[int, str]:
-    """Return a sort key: severity, then time."""
-    return _ORDER[row["Severity"]], row["EventTime"] or row["TimeGenerated"]

@@ -136,3 +136,7 @@ class SinkRefused(SigninwatchError):
     def __init__(self, text: str, *, too_large: bool = False) -> None:
         super().__init__(text)
         self.too_large = too_large
+
+
+class CommandInterrupted(SigninwatchError):
+    """A person ended the command. The text says what was reached, what is kept, how to go on."""

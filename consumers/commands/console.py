@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +30,8 @@ Advance = Callable[[int, str], None]
 
 COLOURS = {"High": "bold red", "Medium": "yellow", "Low": "cyan", "Informational": "dim"}
 VERDICT_COLOURS = {"malicious": "bold red", "suspicious": "yellow", "benign": "green"}
-WIDE = 130
-"""Width of a terminal, in columns, from which reasons are shown."""
+PANEL_WIDTH = 80
+"""Columns of a panel, on a terminal that has as many."""
 
 
 def plain(value: object, longest: int = 60) -> Text:
@@ -33,51 +40,6 @@ def plain(value: object, longest: int = 60) -> Text:
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "�" for char in text)
     return Text(text if len(text) <= longest else text[: longest - 1] + "…")
-
-
-def findings_table(rows: Sequence[FindingRow], total: int, width: int) -> Table:
-    """Return a table of findings in the given order. A wide terminal shows more columns."""
-    title = f"{total:,} findings"
-    if total != len(rows):
-        title = f"{len(rows):,} most severe of {total:,} findings"
-    table = Table(title=f"{title} (times in UTC)", box=box.SIMPLE_HEAD, title_justify="left")
-    wide = width >= WIDE
-    for name in ("Severity", "Time", "Account", "IP address", "Outcome"):
-        table.add_column(name, no_wrap=name not in ("IP address", "Outcome"), overflow="fold")
-    if wide:
-        table.add_column("Table", no_wrap=True)
-        table.add_column("Reason")
-    for row in rows:
-        cells = [
-            Text(row["Severity"], style=COLOURS.get(row["Severity"], "")),
-            plain((row["EventTime"] or "")[5:16].replace("T", " ") or "unknown"),
-            plain(row["Account"], 60 if wide else max(12, width - 66)),
-            plain(row["IPAddress"]),
-            plain(row["Outcome"]),
-        ]
-        if wide:
-            reason = row["MatchReason"].partition(": ")[2] or row["MatchReason"]
-            cells += [plain(row["SourceTable"]), plain(reason, 120)]
-        table.add_row(*cells)
-    return table
-
-
-def alerts_table(alerts: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of alerts with their reasons, in the given order."""
-    title = f"{len(alerts):,} alerts"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=False)
-    table.add_column("Severity", no_wrap=True)
-    table.add_column("Alert", overflow="fold")
-    table.add_column("Sign-ins", justify="right")
-    table.add_column("Reasons")
-    for alert in alerts:
-        table.add_row(
-            Text(alert["severity"], style=COLOURS.get(alert["severity"], "")),
-            plain(alert["title"], 200),
-            f"{alert['count']:,}",
-            plain(alert["reasons"].partition(": ")[2] or alert["reasons"], 220),
-        )
-    return table
 
 
 def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> Table:
@@ -143,7 +105,9 @@ def summary_panel(summary: Mapping[str, Any], notes: Sequence[str]) -> Panel:
     text.append(f" ({reasons})" if reasons else "")
     text.append(f", {summary['rejected']:,} unreadable, in {summary['seconds']:,.1f} s.")
     parts = [text, *(Text("! " + note, style="yellow") for note in notes)]
-    return Panel(Group(*parts), title="Summary", title_align="left", border_style="dim")
+    return Panel(
+        Group(*parts), title="Summary", title_align="left", border_style="dim", width=PANEL_WIDTH
+    )
 
 
 def published_panel(figures: Mapping[str, Any]) -> Panel:
@@ -266,6 +230,8 @@ def progress_bar(console: Console, total: int | None) -> Iterator[Advance]:
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
+        TextColumn("of"),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal

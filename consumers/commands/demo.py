@@ -17,7 +17,7 @@ from consumers.commands.options import PATH
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from consumers.commands.replay import Progress, ReplayResult
+    from consumers.commands.replay.job import Progress, ReplayResult
     from consumers.wiring.replay import ReplayPipeline, StateFolder
     from producers.demo import Demo
     from schemas.rows.findings import FindingRow
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MONTHLY_QUOTA = 25_000
 """Lookups per month of the demo's CrowdSec key."""
 MAX_ROWS_SHOWN = 12
-"""Findings that the demo lists. The file has all of them."""
+"""Accounts that the demo lists."""
 
 
 @click.command("demo")
@@ -84,7 +84,7 @@ async def _replay(
 ) -> ReplayResult:
     from pydantic import SecretStr
 
-    from consumers.commands.replay import ReplayOptions, replay
+    from consumers.commands.replay.job import ReplayOptions, replay
     from consumers.settings import CrowdSecSettings, Settings
     from consumers.wiring.replay import make_sink
     from producers.demo.stand_in import CrowdSecStandIn
@@ -100,10 +100,12 @@ async def _replay(
 def _show(
     demo: Demo, rows: list[FindingRow], result: ReplayResult, findings: Path, out: Console
 ) -> None:
-    from producers.findings_file import worst_first
+    from consumers.commands.answer.groups import grouped
+    from consumers.commands.answer.screen import groups_table
+    from consumers.commands.answer.times import Times
 
-    top = sorted(rows, key=worst_first)[:MAX_ROWS_SHOWN]
-    out.print(screens.findings_table(top, len(rows), out.width))
+    accounts = grouped(rows).accounts
+    out.print(groups_table(accounts, Times(), by="Account", most=MAX_ROWS_SHOWN))
     out.print(screens.addresses_table(rows, demo.planted))
     out.print(screens.summary_panel(result.summary, result.notes))
     found = {row["IPAddress"] for row in rows}
@@ -120,13 +122,14 @@ def _show(
 
 
 def _show_alerts(rows: list[FindingRow], out: Console) -> int:
+    from consumers.commands.answer.screen import alerts_table
     from producers.demo.rule import alerts
 
     raised = alerts(rows, datetime.now(UTC))
     out.print(
-        "\n[bold]Alerts in Microsoft Sentinel[/bold]: the bundled rule on successful sign-ins, its "
-        "KQL evaluated locally over these findings. The rule skips replayed findings; here they "
-        "are treated as live findings of one rule run."
+        "\n[bold]Alerts in Microsoft Sentinel[/bold]: the KQL of the bundled rules, evaluated "
+        "locally over these findings. The rules skip replayed findings; here they are treated as "
+        "live findings of one rule run."
     )
-    out.print(screens.alerts_table(raised))
+    out.print(alerts_table(raised))
     return len(raised)

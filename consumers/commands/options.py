@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
@@ -13,8 +14,10 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from consumers.commands.answer.filters import FindingFilter
     from consumers.settings import Settings
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 state_option = click.option(
     "--state", type=PATH, help="Directory of ledger and quarantine, kept between runs."
@@ -27,7 +30,9 @@ spend_option = click.option(
 )
 
 table_option = click.option(
-    "--table", metavar="NAME", help="Table of rows that have no column Type, such as SigninLogs."
+    "--table",
+    metavar="NAME",
+    help="Table of rows that have no column Type, such as SigninLogs. Only its findings are shown.",
 )
 
 
@@ -72,3 +77,75 @@ def write_summary(target: str | None, summary: Mapping[str, Any]) -> None:
             Path(target).write_bytes(text + b"\n")
         except OSError as error:
             raise ConfigurationError(f"--summary {target}: {error.strerror}") from None
+
+
+timezone_option = click.option(
+    "--timezone", metavar="ZONE", help="Time zone of times that are shown. Default: UTC."
+)
+_OUTCOMES = {
+    "success": "Success",
+    "password": "PasswordAccepted",
+    "interrupted": "Interrupted",
+    "failure": "Failure",
+    "unknown": "Unknown",
+}
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"])
+
+
+def filter_options(command: Command) -> Command:
+    """Add the options that say which findings are shown."""
+    for option in (
+        click.option(
+            "--outcome",
+            "outcomes",
+            multiple=True,
+            type=click.Choice(list(_OUTCOMES)),
+            help="Show findings of these outcomes only.",
+        ),
+        click.option(
+            "--min-severity",
+            type=click.Choice(["high", "medium", "low", "informational"]),
+            help="Show findings that are at least so severe.",
+        ),
+        click.option(
+            "--address",
+            "addresses",
+            multiple=True,
+            metavar="IP",
+            help="Show findings from these addresses or networks only.",
+        ),
+        click.option(
+            "--account",
+            "accounts",
+            multiple=True,
+            metavar="NAME",
+            help="Show findings of these accounts only; * stands for any text.",
+        ),
+        click.option("--to", "until", type=_TIME, help="Show sign-ins before this time."),
+        click.option("--from", "since", type=_TIME, help="Show sign-ins from this time on."),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_of(given: Mapping[str, Any], table: str | None) -> FindingFilter:
+    """Return the filter of a command's options. Raises ConfigurationError for a bad network."""
+    from consumers.commands.answer.filters import FindingFilter
+    from consumers.commands.answer.times import times_in
+    from schemas.events.addresses import Networks
+
+    try:
+        networks = Networks(given["addresses"]) if given["addresses"] else None
+    except ValueError as error:
+        raise ConfigurationError(f"--address: {error}") from None
+    zone = times_in(given["timezone"]).zone
+    severity = given["min_severity"]
+    return FindingFilter(
+        since=given["since"] and given["since"].replace(tzinfo=zone),
+        until=given["until"] and given["until"].replace(tzinfo=zone),
+        accounts=tuple(name.lower() for name in given["accounts"]),
+        networks=networks,
+        min_severity=severity and severity.title(),
+        outcomes=tuple(_OUTCOMES[name] for name in given["outcomes"]),
+        table=table,
+    )

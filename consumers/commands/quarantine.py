@@ -232,7 +232,7 @@ async def retry(
     a finding that is still rejected. Without a folder the ledger is temporary: then a message
     with an unanswered sign-in stays too.
     """
-    from consumers.commands.replay import refuse_to_spend_unasked
+    from consumers.commands.replay.job import refuse_to_spend_unasked
     from consumers.wiring.pipeline import make_decoder
     from consumers.wiring.replay import StateFolder, open_chain
 

@@ -18,6 +18,7 @@ import orjson
 from schemas.errors import ConfigurationError
 from schemas.events.times import parse_time
 from schemas.rows.columns import FINDINGS_TABLE, TABLES
+from schemas.rows.policy import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,15 @@ WATCHLIST = "SignInWatchExceptions"
 WATCHLIST_COLUMNS = tuple(
     "SearchKey Address Account Application AsNumber Action SeverityCap Expires Owner Reason".split()
 )
-RULE = "SuspiciousSignIn.yaml"
+RULES = (
+    "SuspiciousSignIn",
+    "FirstSuccessAfterFailures",
+    "PasswordAccepted",
+    "BackgroundSignIn",
+    "ManyAccountsFailing",
+    "UnclearSignIn",
+)
+"""The shipped rules that read findings; each finding belongs to at most one."""
 FUNCTIONS = ("SignInExceptions", "SignInFindings", "SignInFindingsForRules")
 """The saved functions, each before its callers."""
 _SETTLED = timedelta(minutes=2)
@@ -91,6 +100,14 @@ class Workspace:
             [orjson.dumps(values).decode(), form.decode()],
         )
 
+    def evaluate_once(self, function: str, now: datetime) -> None:
+        """Evaluate a saved function, and have later queries read its rows: it takes seconds."""
+        found = self._run_query(
+            self._connection, f"{function}()", query_now=now, functions=self._functions
+        )
+        found.create(f"_{function}")
+        self._functions = [f"function {function}() {{ _{function} }}"]
+
     def query(self, query: str, now: datetime) -> list[dict[str, Any]]:
         """Return the rows of *query* at the time *now*; lists and objects are parsed."""
         found = self._run_query(
@@ -146,8 +163,8 @@ def packaged_functions() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.kql").read_text("utf-8") for name in FUNCTIONS}
 
 
-def packaged_rule() -> dict[str, Any]:
-    """Return the shipped rule for successful sign-ins.
+def packaged_rules() -> dict[str, dict[str, Any]]:
+    """Return the shipped rules that read findings, by name.
 
     ConfigurationError if the extra ``demo`` is not installed.
     """
@@ -156,8 +173,9 @@ def packaged_rule() -> dict[str, Any]:
     except ImportError:
         raise _missing() from None
     folder = resources.files("producers.demo").joinpath("sentinel")
-    rule: dict[str, Any] = yaml.safe_load(folder.joinpath(RULE).read_text("utf-8"))
-    return rule
+    return {
+        name: yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text("utf-8")) for name in RULES
+    }
 
 
 def filled_in(form: str, row: Mapping[str, Any]) -> str:
@@ -199,31 +217,37 @@ def _entities(rule: Mapping[str, Any], row: Mapping[str, Any]) -> list[tuple[str
 
 
 def alerts(findings: Sequence[FindingRow], now: datetime) -> list[dict[str, Any]]:
-    """Return the alerts of the shipped rule for *findings*, the most severe first.
+    """Return the alerts of the shipped rules for *findings*, the most severe first.
 
-    Each has ``title``, ``severity``, ``count`` (sign-ins), ``entities`` and ``reasons``. The rule
-    ignores replayed findings; here they count as live, within one run, which the caller should
-    state. *now* is later than any row's TimeGenerated. ConfigurationError if the extra ``demo`` is
-    not installed.
+    Each has ``rule``, ``title``, ``severity``, ``count`` (sign-ins), ``entities`` and ``reasons``.
+    The rules ignore replayed findings; here they count as live, within one run, which the caller
+    should state. *now* is later than any row's TimeGenerated. ConfigurationError if the extra
+    ``demo`` is not installed.
     """
     stamp = now.astimezone(UTC).isoformat()
     live = [
         {**row, INGESTED: stamp, "Origin": "live" if row["Origin"] == "replay" else row["Origin"]}
         for row in findings
     ]
-    rule = packaged_rule()
+    rules = packaged_rules()
     workspace = Workspace(packaged_functions())
     columns = {column.name: column.kind for column in TABLES[FINDINGS_TABLE]}
     workspace.table(FINDINGS_TABLE, columns, live)
-    rows = workspace.query(rule["query"], now + _SETTLED)
-    rows.sort(key=lambda row: (-row["SeverityRank"], -row["SignIns"], row["Account"]))
-    return [
+    settled = now + _SETTLED
+    workspace.evaluate_once(FUNCTIONS[-1], settled)
+    raised = [
         {
+            "rule": name,
             "title": alert["title"],
             "severity": alert["severity"],
-            "count": alert["details"]["SignIns"],
+            "count": alert["details"].get("SignIns", alert["details"].get("Attempts")),
             "entities": alert["entities"],
             "reasons": alert["description"],
         }
-        for alert in alerts_of(rule, rows)
+        for name, rule in rules.items()
+        for alert in alerts_of(rule, workspace.query(rule["query"], settled))
     ]
+    return sorted(
+        raised,
+        key=lambda alert: (-Severity(alert["severity"]).rank, -alert["count"], alert["title"]),
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import SecretStr
 
-from consumers.commands.replay import ReplayOptions, replay
+from consumers.commands.replay.job import ReplayOptions, replay
 from consumers.settings import CrowdSecSettings, Settings
 from consumers.wiring.replay import StateFolder, make_sink
 from tests.bench.goals.goal6_servers import ListedLater, sharing_the_clock

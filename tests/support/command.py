@@ -70,6 +70,8 @@ def fork_server() -> ForkServer:
 
 async def replay(recording: Path, *arguments: str | Path, **settings: str) -> Ran:
     """Replay with ``--summary -`` and a quota to spare, unless told otherwise."""
+    if "--force" not in arguments:
+        arguments = (*arguments, "--force")
     if "--quota" not in arguments:
         arguments = (*arguments, "--quota", "100000")
     return await signinwatch("replay", recording, "--summary", "-", *arguments, settings=settings)

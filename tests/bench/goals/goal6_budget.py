@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from consumers.commands.replay import ReplayOptions, replay
+from consumers.commands.replay.job import ReplayOptions, replay
 from consumers.settings import CrowdSecSettings, Settings
 from consumers.wiring.replay import StateFolder, make_sink
 from tests.bench.company.__main__ import CROWDSEC, RECORDING, TRUTH, generate

@@ -1,4 +1,4 @@
-"""The demo's alerts come of the rule as it is shipped."""
+"""The alerts of the demo and of a replay come of the rules as they are shipped."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ COPIES = kql.ROOT / "producers" / "demo" / "sentinel"
 
 
 def test_the_copies_are_what_is_deployed() -> None:
-    """Byte for byte: the rule and every saved function, and nothing else."""
-    deployed = {rule.RULE: kql.SENTINEL / "rules" / rule.RULE}
+    """Byte for byte: the rules that read findings and every saved function, and nothing else."""
+    deployed = {
+        path.name: path
+        for path in (kql.SENTINEL / "rules").iterdir()
+        if "SignInFindingsForRules()" in path.read_text("utf-8") and "NRT" not in path.name
+    }
     deployed |= {path.name: path for path in (kql.SENTINEL / "functions").iterdir()}
     copies = {path.name: path for path in COPIES.iterdir()}
     assert {name: path.read_bytes() for name, path in copies.items()} == {
@@ -27,7 +31,7 @@ def test_the_copies_are_what_is_deployed() -> None:
     }
     assert rule.packaged_functions() == kql.read_functions()
     assert list(rule.packaged_functions()) == list(kql.read_functions())
-    assert rule.packaged_rule() == kql.read_yaml("rules")["SuspiciousSignIn"]
+    assert rule.packaged_rules() == {name: kql.read_yaml("rules")[name] for name in rule.RULES}
 
 
 def test_replayed_findings_alert_as_if_they_were_live() -> None:

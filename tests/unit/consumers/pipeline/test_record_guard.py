@@ -14,7 +14,6 @@ from consumers.pipeline.record_guard import PENDING, RecordGuard
 from consumers.pipeline.stats import PipelineCounts
 from consumers.settings import load_settings
 from consumers.wiring.replay import StateFolder, open_chain
-from producers.findings_file import TopFindings
 from producers.quarantine.directory import DirectoryQuarantine
 from schemas.errors import LedgerFailed
 from schemas.events.decode import Decoder
@@ -26,7 +25,7 @@ from tests.support.command import crowdsec_at
 from tests.support.sign_ins import address, message, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -34,6 +33,21 @@ if TYPE_CHECKING:
 
 BAD = [address(n) for n in range(20)]
 POISON = "poison@example.net"
+
+
+class MemorySink:
+    """Keeps rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    async def send(self, rows: Sequence[Any]) -> list[tuple[Any, str]]:
+        """Keep rows; none is refused."""
+        self.rows += rows
+        return []
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 async def _kept(folder: Path) -> list[QuarantineItem]:
@@ -81,7 +95,7 @@ async def test_a_slip_in_one_record_is_quarantined_and_the_stream_goes_on(
 ) -> None:
     """Wherever it comes: in judging, in what is written, in the score of what waits."""
     slip(monkeypatch)
-    crowdsec, sink = CrowdSec(), TopFindings()
+    crowdsec, sink = CrowdSec(), MemorySink()
     crowdsec.serve_bad(*BAD)
     rows = [row(one, POISON if n == 7 else "ada@example.net") for n, one in enumerate(BAD)]
     async with crowdsec.server() as server:
@@ -169,7 +183,7 @@ async def test_a_decoder_that_raises_rejects_the_message(tmp_path: Path) -> None
 
 async def test_a_row_that_cannot_be_written_is_set_aside_alone(tmp_path: Path) -> None:
     """Half a character, or a value of a kind that JSON has not, spoils no upload."""
-    sink = TopFindings()
+    sink = MemorySink()
     outbox = Outbox(sink, DirectoryQuarantine(tmp_path))
     good = {"FindingId": "good", "Severity": "High", "EventTime": "x"}
     await outbox.add([{"FindingId": "\ud83d"}, {"FindingId": object()}, good])

@@ -1,0 +1,1 @@
+"""``signinwatch replay``: exported sign-ins through the pipeline of the service."""
