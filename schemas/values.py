@@ -56,3 +56,11 @@ def clean_bool(value: object) -> bool | None:
         return number_of(value) == 1
     words = {"true": True, "yes": True, "false": False, "no": False}
     return words.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+def printable(value: object, longest: int) -> str:
+    """Return *value* as text to show: without control characters, cut to *longest* characters."""
+    text = "" if value is None else str(value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "�" for char in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

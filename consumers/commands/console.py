@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from schemas.values import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -36,10 +38,7 @@ PANEL_WIDTH = 80
 
 def plain(value: object, longest: int = 60) -> Text:
     """Return *value* as text without control characters, cut to *longest* characters."""
-    text = "" if value is None else str(value)
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "�" for char in text)
-    return Text(text if len(text) <= longest else text[: longest - 1] + "…")
+    return Text(printable(value, longest))
 
 
 def addresses_table(rows: Sequence[FindingRow], stories: Mapping[str, str]) -> Table:

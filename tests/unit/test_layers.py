@@ -16,6 +16,7 @@ LAYERS = (
     "consumers/clock.py",
     "consumers/event_time.py",
     "consumers/coalesce.py",
+    "consumers/html.py",
     "consumers/settings",
     "consumers/ledger",
     "consumers/sources",

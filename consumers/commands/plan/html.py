@@ -1,18 +1,14 @@
-"""The page of ``plan --html``: one file that loads no resources and runs no scripts.
-
-All inserted text goes through :func:`_text`, which removes markup and control characters.
-"""
+"""The page of ``plan --html``: one file that loads no resources and runs no scripts."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from consumers.commands.console import plain
 from consumers.commands.plan.report import assumptions, overview, rows, sentence
+from consumers.html import BASE_STYLE, definitions, document, table, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from consumers.commands.plan.egress import Candidate
     from consumers.commands.plan.report import PlanRow
@@ -25,38 +21,30 @@ BARS = {
     "successful": "Successful",
 }
 """Kinds of sign-in in the chart, with label."""
-MAX_CELL_LENGTH = 1_000
 _HEADS = (
     *("Lookups per month", "Lookups used", "IP addresses", "Successful", "Risky"),
     *("Risky with valid credentials", "New location", "Wait, successful", "Wait, risky", ""),
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_STYLE = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1b1f24; --faint: #5d6670; --line: #d6dbe0;
-  --mark: #eef4ff; --risky: #8a4fbf; --let: #c2334d; --new: #c77700; --successful: #1f77b4; }
-@media (prefers-color-scheme: dark) { :root { --page: #14181d; --ink: #e6e9ec; --faint: #9aa4af;
-  --line: #343b44; --mark: #1d2a3f; --risky: #c39aee; --let: #ff6b81; --new: #ffb347;
-  --successful: #5fb0ea; } }
-body { background: var(--page); color: var(--ink); margin: 2rem auto; max-width: 66rem;
-  padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.recommendation { background: var(--mark); border-left: 4px solid var(--successful);
+_STYLE = (
+    BASE_STYLE
+    + """
+:root { --risky: #8a4fbf; --new: #c77700; }
+@media (prefers-color-scheme: dark) { :root { --risky: #c39aee; --new: #ffb347; } }
+.recommendation { background: var(--mark); border-left: 4px solid var(--good);
   padding: .8rem 1rem; font-size: 1.1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
-th { font-weight: 600; white-space: nowrap; }
-td.words, th.words { text-align: left; }
+th { white-space: nowrap; }
 tr.recommended { background: var(--mark); font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--faint); } dd { margin: 0; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg .rail { fill: var(--line); opacity: .5; }
-svg .risky { fill: var(--risky); } svg .risky_let_in { fill: var(--let); }
+svg .risky { fill: var(--risky); } svg .risky_let_in { fill: var(--bad); }
 svg .new { fill: var(--new); }
-svg .successful { fill: var(--successful); }
-li, .faint { color: var(--faint); }
+svg .successful { fill: var(--good); }
+li { color: var(--faint); }
 """
+)
 _WIDTH, _LEFT, _BAR, _STEP, _GAP = 900, 190, 600, 20, 16
 
 
@@ -65,10 +53,10 @@ def plan_page(planned: TrafficPlan) -> str:
     lines = rows(planned)
     body = [
         "<h1>CrowdSec plan for these sign-ins</h1>",
-        f'<p class="recommendation">{_text(sentence(planned))}</p>',
-        *(f"<p><strong>{_text(note)}</strong></p>" for note in planned.notes),
+        f'<p class="recommendation">{text(sentence(planned))}</p>',
+        *(f"<p><strong>{text(note)}</strong></p>" for note in planned.notes),
         "<h2>Traffic</h2>",
-        _overview(overview(planned)),
+        definitions(overview(planned)),
     ]
     if planned.traffic.signins[0]:
         body += [
@@ -81,49 +69,27 @@ def plan_page(planned: TrafficPlan) -> str:
             _egress(planned.traffic.egress.candidates()),
         ]
     body += ["<h2>Assumptions</h2>", "<ul>"]
-    body += [f"<li>{_text(line)}</li>" for line in assumptions(planned)]
+    body += [f"<li>{text(line)}</li>" for line in assumptions(planned)]
     body += ["</ul>"]
-    return "\n".join((_HEAD, *body, "</body>", "</html>", ""))
-
-
-_HEAD = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>signinwatch plan</title>
-<style>{_STYLE}</style>
-</head>
-<body>"""
-
-
-def _text(value: object) -> str:
-    """Return *value* as escaped text without control characters."""
-    return escape(str(plain(value, MAX_CELL_LENGTH)))
-
-
-def _overview(figures: Iterable[tuple[str, str]]) -> str:
-    inner = "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in figures)
-    return f"<dl>\n{inner}\n</dl>"
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    return document("signinwatch plan", _STYLE, body, head=[policy])
 
 
 def _table(lines: Sequence[PlanRow]) -> str:
-    heads = "".join(f'<th scope="col">{_text(name)}</th>' for name in _HEADS)
-    found = ['<div class="wide">', "<table>", f"<thead><tr>{heads}</tr></thead>", "<tbody>"]
-    for line in lines:
-        cells = (
+    cells = [
+        (
             line.plan,
             line.lookups,
             line.addresses,
             *(line.percents[kind] for kind in ("successful", "risky", "risky_let_in", "new")),
             line.waits["successful"],
             line.waits["risky"],
+            line.note,
         )
-        marked = ' class="recommended"' if line.recommended else ""
-        inner = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-        found.append(f'<tr{marked}>{inner}<td class="words">{_text(line.note)}</td></tr>')
-    return "\n".join((*found, "</tbody>", "</table>", "</div>"))
+        for line in lines
+    ]
+    marked = [number for number, line in enumerate(lines) if line.recommended]
+    return table("Coverage by plan", _HEADS, cells, words=(len(_HEADS) - 1,), marked=marked)
 
 
 def _chart(lines: Sequence[PlanRow]) -> str:
@@ -134,15 +100,15 @@ def _chart(lines: Sequence[PlanRow]) -> str:
     ]
     top = 0
     for line in lines:
-        found.append(f'<text x="0" y="{top + 14}" font-weight="600">{_text(line.plan)}</text>')
+        found.append(f'<text x="0" y="{top + 14}" font-weight="600">{text(line.plan)}</text>')
         for kind, name in BARS.items():
             length = (line.shares[kind] or 0.0) * _BAR
             found += [
-                f'<text x="{_LEFT - 10}" y="{top + 14}" text-anchor="end">{_text(name)}</text>',
+                f'<text x="{_LEFT - 10}" y="{top + 14}" text-anchor="end">{text(name)}</text>',
                 f'<rect class="rail" x="{_LEFT}" y="{top + 3}" width="{_BAR}" height="14"></rect>',
                 f'<rect class="{kind}" x="{_LEFT}" y="{top + 3}" width="{length:.1f}" '
                 'height="14"></rect>',
-                f'<text x="{_LEFT + _BAR + 10}" y="{top + 14}">{_text(line.percents[kind])}</text>',
+                f'<text x="{_LEFT + _BAR + 10}" y="{top + 14}">{text(line.percents[kind])}</text>',
             ]
             top += _STEP
         top += _GAP
@@ -155,17 +121,11 @@ def _egress(candidates: Sequence[Candidate]) -> str:
             "<p>No IP address looks like corporate egress; nothing to suggest for "
             "TRUSTED_NETWORKS.</p>"
         )
-    found = [
-        "<p>Confirm that each network is yours, then set SIGNINWATCH_TRUSTED_NETWORKS: its IP "
-        "addresses then need no lookups.</p>",
-        '<div class="wide">',
-        "<table>",
-        '<thead><tr><th scope="col" class="words">Network</th>'
-        '<th scope="col" class="words">Reason</th></tr></thead>',
-        "<tbody>",
-    ]
-    for candidate in candidates:
-        texts = (candidate.network, candidate.why)
-        cells = (f'<td class="words">{_text(text)}</td>' for text in texts)
-        found.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join((*found, "</tbody>", "</table>", "</div>"))
+    cells = [(candidate.network, candidate.why) for candidate in candidates]
+    return "\n".join(
+        (
+            "<p>Confirm that each network is yours, then set SIGNINWATCH_TRUSTED_NETWORKS: its IP "
+            "addresses then need no lookups.</p>",
+            table("Possible corporate egress IPs", ("Network", "Reason"), cells, words=(0, 1)),
+        )
+    )
