@@ -1,7 +1,8 @@
 """Writes the pages of ``docs/`` that are made from code, so that the two cannot differ.
 
 ``configuration.md`` from the settings, ``commands.md`` from ``--help``, ``reference.md`` from
-tables, codes, policy, ranking, columns and metrics. Run ``make docs`` after a change of any.
+tables, codes, policy, ranking, columns and metrics. The other way round, the service gets a copy of
+``runbook.md``. Run ``make docs`` after a change of any.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from schemas.rows.columns import Column
 
 DOCS = Path(__file__).parent
+RUNBOOK_COPY = DOCS.parent / "consumers" / "service" / "runbook.md"
+"""The copy that the service serves beside its status page."""
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
 NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings, "mmdb": MmdbSettings}
@@ -230,3 +233,4 @@ def _reasons() -> Iterator[tuple[str, str]]:
 if __name__ == "__main__":
     for file, text in pages().items():
         (DOCS / file).write_text(text, "utf-8")
+    RUNBOOK_COPY.write_bytes((DOCS / "runbook.md").read_bytes())

@@ -54,6 +54,24 @@ class Pacing:
         return max(0, math.floor(self.base + share + spread + 1e-9))
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaStatus:
+    """How far the quota of a period is used."""
+
+    period: str
+    quota: int
+    spent: int
+    allowed: int | None
+    """Lookups that the pace allows by now; None before the first lookup and without a pace."""
+    ends: float
+    """End of the period, in seconds since the epoch."""
+
+    @property
+    def left(self) -> int:
+        """The lookups left in the period."""
+        return max(0, self.quota - self.spent)
+
+
 def _account(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
@@ -231,9 +249,13 @@ class Budget:
         """Return the lookups left in the period."""
         return max(0, self._quota - await self._ledger.spent(self._account, await self._period()))
 
-    async def status(self) -> tuple[str, int]:
-        """Return the current period and the lookups left in it."""
-        return await self._period(), await self.remaining()
+    async def status(self) -> QuotaStatus:
+        """Return how far the current period's quota is used; starts no pace."""
+        period = await self._period()
+        spent = await self._ledger.spent(self._account, period)
+        started = self._paced and self._pace is not None and self._pace[0] == period
+        allowed = await self._spendable(period) if started else None
+        return QuotaStatus(period, self._quota, spent, allowed, self._end())
 
     async def _period(self) -> str:
         now = self._clock.now()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
+    from consumers.enrichment.budget import QuotaStatus
     from consumers.enrichment.lookup_queue import LookupQueue
     from consumers.inputs.partition import OwnedPartition
     from consumers.inputs.partition_owners import PartitionOwners
@@ -72,7 +73,8 @@ class MetricsCollector:
         self._outbox: Outbox | None = None
         self._lookups: LookupQueue | None = None
         self._size = LedgerSize()
-        self._quota: tuple[str, int] | None = None
+        self.quota: QuotaStatus | None = None
+        """The lookup quota at the last :meth:`refresh`; None without paid lookups."""
         self._registry = CollectorRegistry()
         self._registry.register(_RegistryAdapter(self.samples))
         self._seconds = Histogram(
@@ -98,11 +100,23 @@ class MetricsCollector:
         """Record how long a finding took."""
         self._seconds.observe(seconds)
 
+    def delays(self) -> list[tuple[float, float]]:
+        """Return how many findings took up to how many seconds, for each bucket; the last has all.
+
+        The seconds of the last bucket are infinite.
+        """
+        (family,) = self._seconds.collect()
+        return [
+            (float(sample.labels["le"]), sample.value)
+            for sample in family.samples
+            if sample.name.endswith("_bucket")
+        ]
+
     async def refresh(self) -> None:
         """Query the ledger, quota, recent sign-ins and local sources."""
         self._size = await self._ledger.size()
         if self._lookups is not None:
-            self._quota = await self._lookups.paid_lookup.budget.status()
+            self.quota = await self._lookups.paid_lookup.budget.status()
         if self._recent is not None and self._recent.recording:
             self._coverage = await self._recent.coverage()
         if self._sources is not None:
@@ -158,8 +172,8 @@ class MetricsCollector:
         yield m.Sample(m.SINK_ERRORS, self.sink_errors())
 
     def _of_ledger(self) -> Iterator[Sample]:
-        if self._quota is not None:
-            yield m.Sample(m.QUOTA_LEFT, self._quota[1], (self._quota[0],))
+        if self.quota is not None:
+            yield m.Sample(m.QUOTA_LEFT, self.quota.left, (self.quota.period,))
         yield m.Sample(m.WAITING, self._size.waiting)
         yield m.Sample(m.WAITING_ADDRESSES, self._size.waiting_addresses)
         yield m.Sample(m.LEDGER_VERDICTS, self._size.verdicts)

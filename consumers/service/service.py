@@ -72,6 +72,8 @@ class Service:
     ) -> None:
         """Set up the service; *opened* waits until the ledger responds."""
         self.receivers: Sequence[Receiver] = ()
+        self.connected: Callable[[], None] = _ignore
+        """Is called once when every hub and the ledger are connected."""
         self.settings = settings
         self.health = health
         self.pipeline = pipeline
@@ -129,6 +131,7 @@ class Service:
         for receiver in self.receivers:
             await receiver.connected.wait()
         self.health.resolve(Problem.STARTING)
+        self.connected()
 
     def claims(self) -> list[OwnedPartition]:
         """Return the partitions that this process owns."""
@@ -250,3 +253,7 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
 async def _each(actions: Iterable[Callable[[], Awaitable[None]]]) -> None:
     for action in actions:
         await action()
+
+
+def _ignore() -> None:
+    """Do nothing."""

@@ -280,6 +280,9 @@ class HttpSettings(SettingsGroup):
     """Address to listen on."""
     port: int = Field(8080, ge=0, le=65_535)
     """Port to listen on. 0 picks a free port."""
+    details: bool = False
+    """`true` shows names and the texts of problems on the status page to every client. Otherwise
+    only a browser on the same machine sees them."""
 
 
 class Settings(BaseSettings):

@@ -25,12 +25,14 @@ from consumers.service.azure_monitor import exported
 from consumers.service.clock_check import ClockCheck
 from consumers.service.file_limit import ensure_open_files
 from consumers.service.health import GRACE_SECONDS, Health
-from consumers.service.http_endpoints import serve_endpoints
+from consumers.service.http_endpoints import StatusPages, serve_endpoints
 from consumers.service.key_reload import KeyReload
+from consumers.service.log_lines import log_started, log_starting
 from consumers.service.metrics import MetricsCollector
 from consumers.service.reports import Reports
 from consumers.service.service import Repeated, Service, ServiceWork
 from consumers.service.source_changes import SourceChanges
+from consumers.service.status import StatusReporter
 from consumers.wiring.azure import transports
 from consumers.wiring.credentials import Credentials, ingestion_token
 from consumers.wiring.local_sources import wants_local_sources
@@ -45,6 +47,7 @@ from consumers.wiring.pipeline import (
 from consumers.wiring.replay import make_quarantine
 from consumers.wiring.sentinel import SentinelExport, make_sharing
 from consumers.wiring.service_sources import make_table, open_intelligence
+from consumers.wiring.status import service_facts
 from producers.findings_file import FileSink
 from producers.logs_ingestion import LogsIngestionSink
 from schemas.errors import ConfigurationError
@@ -222,8 +225,12 @@ def make_lookups(
     return cache, make_lookup_queue(settings, ledger, cache, clock, options)
 
 
-async def publish_metrics(
-    settings: Settings, service: Service, metrics: MetricsCollector, stack: AsyncExitStack
+async def publish_status(
+    settings: Settings,
+    service: Service,
+    metrics: MetricsCollector,
+    reporter: StatusReporter,
+    stack: AsyncExitStack,
 ) -> None:
     """Serve the HTTP endpoints and export telemetry if configured, until *stack* closes."""
     metrics.claims = service.claims
@@ -232,8 +239,14 @@ async def publish_metrics(
     if (telemetry := settings.service.telemetry) is not None:
         instance = instance_name(settings)
         stack.enter_context(exported(telemetry.get_secret_value(), instance, metrics))
-    http = settings.http
-    await stack.enter_async_context(serve_endpoints(http.host, http.port, service, metrics))
+    http, facts = settings.http, reporter.facts
+    pages = StatusPages(reporter, service, http.details)
+    endpoints = serve_endpoints(http.host, http.port, service, metrics, pages)
+    facts.port = await stack.enter_async_context(endpoints)
+    log_starting(facts)
+    service.connected = lambda: log_started(
+        facts, {owners.hub: len(owners.partitions) for owners in service.owners()}
+    )
 
 
 def make_judge(settings: Settings) -> Judge:
@@ -261,17 +274,17 @@ def service_work(
     settings: Settings,
     pipeline: Pipeline,
     ledger: Ledger,
-    metrics: MetricsCollector,
+    observing: Sequence[Callable[[], Awaitable[None]]],
     sources: SourceManager,
     changes: SourceChanges,
     sharing: SentinelExport | None,
     keys: KeyReload,
     reports: Reports | None,
 ) -> ServiceWork:
-    """Return what the service repeats beside its receivers."""
+    """Return what the service repeats beside its receivers; *observing* starts at once."""
     exports = sharing.actions() if sharing is not None else []
     return ServiceWork(
-        at_once=[Repeated(METRICS_INTERVAL_SECONDS, metrics.refresh)],
+        at_once=[Repeated(METRICS_INTERVAL_SECONDS, action) for action in observing],
         after_recovery=[
             *(Repeated(SOURCES_INTERVAL_SECONDS, action) for action in sources.actions()),
             Repeated(0.0, changes.follow),
@@ -320,6 +333,7 @@ async def open_service(
         stack.push_async_callback(ledger.close)
         metrics = MetricsCollector(health=health, ledger=ledger)
         instance = instance_name(settings)
+        reporter = StatusReporter(service_facts(settings, instance, findings), metrics, health)
         quarantine = make_quarantine(settings, None, instance=instance, patient=True, health=health)
         stack.push_async_callback(quarantine.close)
         sink, reports = open_sink(settings, findings, stack, credentials, metrics, health)
@@ -353,10 +367,11 @@ async def open_service(
         metrics.attach(pipeline, outbox, lookups, sources, parts.recent)
         keys = KeyReload(settings, reader, lookups, paid_key, sources.use_passwords)
         changes = SourceChanges(sources, parts.retro_match, reports)
+        observing = [metrics.refresh, reporter.tick]
         work = service_work(
-            settings, pipeline, ledger, metrics, sources, changes, sharing, keys, reports
+            settings, pipeline, ledger, observing, sources, changes, sharing, keys, reports
         )
         service = Service(settings.service, pipeline, sources, reports, health, opened, work)
         service.receivers = make_receivers(hubs, checkpoints, pipeline, service)
-        await publish_metrics(settings, service, metrics, stack)
+        await publish_status(settings, service, metrics, reporter, stack)
         yield service

@@ -15,8 +15,8 @@ from consumers.commands.plan.traffic import PLANS
 from tests.bench.company.__main__ import RECORDING, generate
 from tests.servers.crowdsec import CrowdSec
 from tests.support.command import crowdsec_at, signinwatch
+from tests.support.html_page import Page
 from tests.support.sign_ins import START, address, lines, message, row
-from tests.unit.consumers.commands.plan.test_report import Page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -91,9 +91,9 @@ async def _live(folder: Path, quota: int, steps: Sequence[Step], *, paced: bool)
             assert max(world.counted.values(), default=0) <= quota
         if not paced:
             await world.step("reserve", 0, 10_000)
-            period, left = await world.budgets[0].status()
-            assert left == 0
-            assert world.counted[period] <= quota
+            status = await world.budgets[0].status()
+            assert status.left == 0
+            assert world.counted[status.period] <= quota
     finally:
         await world.ledger.close()
 

@@ -89,7 +89,10 @@ async def test_the_next_period_begins_anew(ledger: SqliteLedger, clock: Clock) -
     assert (await budget.reserve(1_000)).lookups == 10  # begun on the last day
     clock.time += 120
     assert await budget.allowance() == 10
-    assert await budget.status() == ("2026-04-01", 300)
+    status = await budget.status()
+    assert (status.period, status.quota, status.spent, status.left) == ("2026-04-01", 300, 0, 300)
+    assert status.allowed == 10
+    assert status.ends == datetime(2026, 5, 1, tzinfo=UTC).timestamp()
 
 
 async def test_another_key_has_an_account_of_its_own(ledger: SqliteLedger, clock: Clock) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,6 +18,7 @@ from consumers.commands.plan.report import as_json, percent, recommended, rows, 
 from consumers.commands.plan.traffic import PLANS, SIGN_IN_KINDS, Traffic, TrafficPlan
 from schemas.durations import DAY_SECONDS
 from schemas.events.addresses import Networks
+from tests.support.html_page import HOSTILE, Page
 from tests.unit.consumers.commands.plan.test_traffic import NOW, WEEK, coverage
 
 if TYPE_CHECKING:
@@ -109,40 +109,6 @@ def test_a_short_recording_says_that_a_month_is_an_upper_bound() -> None:
 
 
 # --- what is shown ---
-
-HOSTILE = "<script>alert('x')</script>\x1b[31m&\"\u202e"
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element that is opened is closed, in order."""
-
-    VOID = frozenset(("meta",))
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Open."""
-        self.seen.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Read."""
-        if self.open and self.open[-1] != "style":
-            self.texts.append(data.strip())
 
 
 def hostile(monkeypatch: pytest.MonkeyPatch) -> TrafficPlan:
