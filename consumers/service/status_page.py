@@ -108,7 +108,9 @@ def _problems(view: ServiceView, details: bool) -> Iterator[str]:
 def _problem(problem: dict[str, Any], details: bool) -> str:
     code = text(problem["code"])
     since = text(str(problem["since"])[:19].replace("T", " "))
-    effect = "keeps sign-ins from being judged" if problem["blocking"] else "sign-ins are still judged"
+    effect = (
+        "keeps sign-ins from being judged" if problem["blocking"] else "sign-ins are still judged"
+    )
     line = f'<a href="runbook#{code}">{code}</a>: since {since} UTC; {effect}'
     if not details:
         return line
