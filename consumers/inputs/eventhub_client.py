@@ -175,7 +175,7 @@ def close_failed_connections() -> None:
 
 
 def require_hub_settings(settings: EventHubSettings) -> None:
-    """Raise ConfigurationError unless exactly one way to connect to Event Hubs is configured."""
+    """Raise ConfigurationError unless one readable way to connect to Event Hubs is configured."""
     if settings.connection_string is None and settings.namespace is None:
         raise ConfigurationError(
             "SIGNINWATCH_EVENTHUB__CONNECTION_STRING: not set; set it or EVENTHUB__NAMESPACE"
@@ -184,6 +184,9 @@ def require_hub_settings(settings: EventHubSettings) -> None:
         raise ConfigurationError(
             "SIGNINWATCH_EVENTHUB__NAMESPACE: set either it or EVENTHUB__CONNECTION_STRING"
         )
+    if settings.connection_string is not None:
+        with _readable_settings():
+            parse_connection_string(settings.connection_string.get_secret_value())
 
 
 def hub_names(settings: EventHubSettings) -> list[str]:
