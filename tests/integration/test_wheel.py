@@ -36,6 +36,7 @@ def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
     empty.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
+    assert (installed / "consumers" / "service" / "runbook.md").is_file(), "it is served"
     ran = subprocess.run(
         [sys.executable, "-c", "import consumers.cli as c; print(c.__file__); c.main()", "demo"],
         cwd=empty,
