@@ -8,7 +8,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from consumers.commands.answer.world import OUTLINES, POSITIONS, outline
-from consumers.commands.html import text
+from consumers.html import text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

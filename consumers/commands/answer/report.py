@@ -12,7 +12,8 @@ from consumers.commands.answer.groups import OUTCOME_LABELS, mfa_of, network_of,
 from consumers.commands.answer.screen import outcomes
 from consumers.commands.console import counted
 from consumers.commands.formats import cell_text
-from consumers.commands.html import page, table, text
+from consumers.commands.html import page, spanned
+from consumers.html import Markup, definitions, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -133,31 +134,33 @@ def _countries(given: ReportInput) -> Iterator[str]:
     yield country_map(counts)
     ordered = sorted(counts.items(), key=lambda it: -it[1][0])[:MAX_ROWS]
     yield table(
+        "Findings by country",
         ("Country", "Findings", "Worst severity"),
-        ([text(code), _number(count), _severity(worst)] for code, (count, worst) in ordered),
-        label="Findings by country",
+        ((code, f"{count:,}", _severity(worst)) for code, (count, worst) in ordered),
+        words=(0, 2),
     )
 
 
 def _groups(groups: Sequence[Group], times: Times, by: str, others: str) -> str:
     lines = (
-        [
-            _severity(group.severity),
+        (
             _linked(group.name, group.link if by == "IP address" else None),
-            _number(group.findings),
-            text(outcomes(group.outcomes)),
-            text(times.period(group.first, group.last)),
-            text(_several(list(group.others))),
-            text(_several(list(group.countries))),
-            text(_several(list(group.networks))),
-            text(_several(list(group.applications))),
-            text(_several(list(group.mfa))),
-            text(next((reason for reason, _ in group.reasons.most_common(1)), "")),
-        ]
+            _severity(group.severity),
+            f"{group.findings:,}",
+            outcomes(group.outcomes),
+            next((reason for reason, _ in group.reasons.most_common(1)), ""),
+            times.period(group.first, group.last),
+            _several(list(group.others)),
+            _several(list(group.countries)),
+            _several(list(group.networks)),
+            _several(list(group.applications)),
+            _several(list(group.mfa)),
+        )
         for group in groups[:MAX_ROWS]
     )
-    names = ("Severity", by, "Findings", "Outcomes", "First to last", others, "Country", "Network")
-    return table((*names, "Application", "MFA", "Why"), lines, label=f"Findings by {by}")
+    names = (by, "Severity", "Findings", "Outcomes", "Why", "First to last", others, "Country")
+    heads = (*names, "Network", "Application", "MFA")
+    return table(f"Findings by {by}", heads, lines, words=_all_but(heads, "Findings"))
 
 
 def _stories(given: ReportInput) -> Iterator[str]:
@@ -167,34 +170,35 @@ def _stories(given: ReportInput) -> Iterator[str]:
     yield "<h2>Stories</h2>"
     yield "<p>What sign-ins tell together, without any threat intelligence.</p>"
     lines = (
-        [
+        (
+            spanned(row["IPAddress"], "fixed"),
             _severity(row["Severity"]),
-            text(", ".join(row["Stories"])),
-            f'<td class="fixed">{text(row["Account"])}</td>',
-            f'<td class="fixed">{text(row["IPAddress"])}</td>',
-            text(given.times.minute(row["EventTime"])),
-            text(reason_of(row)),
-        ]
+            ", ".join(row["Stories"]),
+            row["Account"],
+            given.times.minute(row["EventTime"]),
+            reason_of(row),
+        )
         for row in rows_with_stories[:MAX_ROWS]
     )
-    names = ("Severity", "Story", "Account", "IP address", "Time", "What was seen")
-    yield table(names, lines, label="Stories")
+    heads = ("IP address", "Severity", "Story", "Account", "Time", "What was seen")
+    yield table("Stories", heads, lines, words=range(len(heads)))
 
 
 def _alerts(alerts: Sequence[Mapping[str, Any]]) -> str:
     if not alerts:
         return "<p>None.</p>"
     lines = (
-        [
+        (
+            alert["title"],
             _severity(alert["severity"]),
-            text(alert["rule"]),
-            text(alert["title"]),
-            _number(alert["count"]),
-            text(alert["reasons"]),
-        ]
+            alert["rule"],
+            f"{alert['count']:,}",
+            alert["reasons"],
+        )
         for alert in alerts[:MAX_ROWS]
     )
-    return table(("Severity", "Rule", "Alert", "Sign-ins", "Reasons"), lines, label="Alerts")
+    heads = ("Alert", "Severity", "Rule", "Sign-ins", "Reasons")
+    return table("Alerts", heads, lines, words=_all_but(heads, "Sign-ins"))
 
 
 def _finding(row: FindingRow, times: Times) -> str:
@@ -205,27 +209,26 @@ def _finding(row: FindingRow, times: Times) -> str:
     )
     figures = {name: cell_text(row.get(name)) for name in _SHOWN}
     figures["Network"], figures["MFA"] = network_of(row) or "", mfa_of(row) or ""
-    inner = "".join(
-        f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in figures.items() if value
-    )
+    shown_figures = definitions((name, value) for name, value in figures.items() if value)
     evidence = orjson.dumps(row.get("Evidence"), option=orjson.OPT_INDENT_2).decode()
     shown = "\n".join(text(line) for line in evidence[:_EVIDENCE_LENGTH].splitlines())
-    return f"<details><summary>{head}</summary><dl>{inner}</dl><pre>{shown}</pre></details>"
+    return f"<details><summary>{head}</summary>{shown_figures}<pre>{shown}</pre></details>"
 
 
-def _severity(severity: str) -> str:
-    return f'<td class="fixed {severity}">{severity}</td>'
+def _severity(severity: str) -> Markup:
+    return spanned(severity, severity)
 
 
-def _number(number: int) -> str:
-    return f'<td class="number">{number:,}</td>'
-
-
-def _linked(name: str, url: str | None) -> str:
-    shown = text(name)
+def _linked(name: str, url: str | None) -> Markup:
+    shown: object = name
     if url is not None and url.startswith("https://"):
-        shown = f'<a href="{text(url)}" rel="noreferrer">{shown}</a>'
-    return f'<td class="fixed">{shown}</td>'
+        shown = Markup(f'<a href="{text(url)}" rel="noreferrer">{text(name)}</a>')
+    return spanned(shown, "fixed")
+
+
+def _all_but(heads: Sequence[str], number: str) -> list[int]:
+    """Return the columns with words: all but the one of that name."""
+    return [place for place, name in enumerate(heads) if name != number]
 
 
 def _several(values: Sequence[str]) -> str:
