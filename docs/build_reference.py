@@ -7,9 +7,8 @@ tables, codes, policy, ranking, columns and metrics. The other way round, the se
 
 from __future__ import annotations
 
-import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel
@@ -17,7 +16,8 @@ from pydantic import BaseModel
 from consumers.cli import cli
 from consumers.enrichment.ranking import WEIGHTS
 from consumers.ledger.rechecks import RECHECKS
-from consumers.settings import FeedSettings, ListSettings, MmdbSettings, Settings
+from consumers.settings import Settings
+from consumers.settings.catalogue import NAMED_GROUPS, default_text, unit_of
 from consumers.settings.model import PREFIX
 from schemas.events.addresses import Unusable
 from schemas.events.outcomes import ENTRA_CODES, RESULT_WORDS, Outcome
@@ -39,7 +39,6 @@ RUNBOOK_COPY = DOCS.parent / "consumers" / "service" / "runbook.md"
 """The copy that the service serves beside its status page."""
 GENERATED = "Generated from the code by `make docs`; do not edit."
 HELP_WIDTH = 100
-NAMED_GROUPS = {"feeds": FeedSettings, "lists": ListSettings, "mmdb": MmdbSettings}
 SETTING_HEAD = ("variable", "meaning", "unit", "default", "example")
 POLICY_HEAD = ("line", "stories", "signs", "class", "outcome", "reputation", "severity", "why")
 COLUMN_HEAD = ("column", "type", "origin", "null means")
@@ -52,7 +51,10 @@ section `[crowdsec]`.
   within seconds of a change; the environment wins.
 - `HTTPS_PROXY` and `NO_PROXY` apply to every connection.
 - `http://` URLs are allowed on loopback only.
-- An unknown or invalid setting ends the command with exit status 2 and a line that names it."""
+- An unknown or invalid setting ends the command with exit status 2 and a line that names it, and
+  the name that was probably meant.
+- `signinwatch config` shows what is set and where it comes from, writes a file to begin with, and
+  finds all problems at once."""
 
 
 def pages() -> dict[str, str]:
@@ -107,25 +109,9 @@ def _group(prefix: str, group: type[BaseModel]) -> Iterator[tuple[str, ...]]:
 def _setting(variable: str, info: FieldInfo) -> tuple[str, ...]:
     meaning = " ".join((info.description or "").split())
     examples = info.examples or []
-    return f"`{variable}`", meaning, unit_of(info), _default(info), ", ".join(map(_code, examples))
-
-
-def unit_of(info: FieldInfo) -> str:
-    """Return the unit of a setting's value, empty if it has none."""
-    found = [text for text in info.metadata if isinstance(text, str)]
-    for part in typing.get_args(info.annotation):  # of an optional value
-        if typing.get_origin(part) is typing.Annotated:
-            found += [text for text in typing.get_args(part)[1:] if isinstance(text, str)]
-    return found[0] if found else ""
-
-
-def _default(info: FieldInfo) -> str:
-    value: Any = info.default
-    if value is None or value in ([], {}):
-        return ""
-    if isinstance(value, bool):
-        return _code(str(value).lower())
-    return _code(f"{value:.15g}" if isinstance(value, float) else value)
+    default = default_text(info)
+    shown = (_code(default) if default else "", ", ".join(map(_code, examples)))
+    return f"`{variable}`", meaning, unit_of(info), *shown
 
 
 def _code(text: object) -> str:

@@ -39,13 +39,18 @@ table_option = click.option(
 def require_table(settings: Settings, table: str | None) -> None:
     """Raise ConfigurationError for a --table that is neither shipped nor custom."""
     from schemas.events.tables import load_tables
+    from schemas.spelling import closest
 
     if table is None:
         return
     known = load_tables(settings.tables, settings.own_tables).by_type
     if table.lower() not in known:
-        names = ", ".join(form.table or name for name, form in known.items())
-        raise ConfigurationError(f"--table {table}: is no known table; known are {names}")
+        names = [form.table or name for name, form in known.items()]
+        meant = closest(table, names)
+        hint = f"did you mean {meant}? " if meant else ""
+        raise ConfigurationError(
+            f"--table {table}: is no known table; {hint}known are {', '.join(names)}"
+        )
 
 
 def require_outputs(files: Sequence[str], outputs: Mapping[str, str | None]) -> None:

@@ -17,22 +17,16 @@ from consumers.settings.clouds import cloud_of
 from consumers.settings.fields import visible_secret
 from consumers.settings.model import ENV_FILE_VARIABLE, PREFIX, Settings
 from consumers.settings.proxies import normalise_proxies
+from consumers.settings.wrong_names import (
+    CONFIG_VARIABLE,
+    problem_lines,
+    unknown_keys,
+    unknown_variables,
+)
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-CONFIG_VARIABLE = "SIGNINWATCH_CONFIG"
-NOT_SETTINGS = (CONFIG_VARIABLE, ENV_FILE_VARIABLE, "SIGNINWATCH_REDACT_KEY")
-"""Variables with our prefix that are read elsewhere."""
-RENAMED = {
-    "CROWDSEC__PEOPLES_SHARE": "CROWDSEC__MANUAL_SHARE",
-    "CROWDSEC__ASK_BEYOND_REPLICA": "CROWDSEC__LOOK_UP_BEYOND_REPLICA",
-    "LOGS__PATIENCE": "LOGS__RETRY_LIMIT",
-    "SENTINEL__JUDGED": "SENTINEL__UPLOAD_MALICIOUS",
-    "SENTINEL__VALID": "SENTINEL__VALID_FOR",
-}
-"""Former names of settings. They are refused with the new name, never ignored."""
+    from collections.abc import Iterator
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -41,17 +35,16 @@ def load_settings(config: Path | None = None) -> Settings:
     Also normalises the proxies of the environment, see :func:`normalise_proxies`.
     ConfigurationError names the setting that is wrong.
     """
-    path = _config_path(config)
-    from_file = _read_file(path) if path else {}
-    _refuse_unknown_variables()
+    path = config_path(config)
+    from_file = read_toml(path) if path else {}
+    for problem in names_not_known(from_file):
+        raise ConfigurationError(problem)
     normalise_proxies()
-    env_file = os.environ.get(ENV_FILE_VARIABLE)
-    if env_file and not Path(env_file).is_file():
-        raise ConfigurationError(f"{ENV_FILE_VARIABLE} {env_file}: no such file")
+    require_env_file()
     try:
-        settings = _with_key_from_file(Settings(**from_file))
+        settings = with_key_from_file(Settings(**from_file))
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(error)) from None
+        raise ConfigurationError(problem_lines(error, from_file)[0]) from None
     except SettingsError as error:  # its text names the field alone, never the value
         raise ConfigurationError(f"{PREFIX}…: {error}; JSON was expected") from None
     cloud_of(settings)
@@ -60,14 +53,34 @@ def load_settings(config: Path | None = None) -> Settings:
 
 def files_of_settings(config: Path | None = None) -> list[Path]:
     """Return the files that :func:`load_settings` reads, except for a key's own."""
-    env_file = os.environ.get(ENV_FILE_VARIABLE)
-    named = (_config_path(config), Path(env_file) if env_file else None)
-    return [path for path in named if path is not None]
+    return [path for path in (config_path(config), env_file_path()) if path is not None]
 
 
-def _config_path(config: Path | None) -> Path | None:
+def config_path(config: Path | None) -> Path | None:
+    """Return the TOML file: *config*, else what the environment names, if any."""
     from_variable = os.environ.get(CONFIG_VARIABLE)
     return config or (Path(from_variable) if from_variable else None)
+
+
+def env_file_path() -> Path | None:
+    """Return the file of variables that the environment names, if any."""
+    env_file = os.environ.get(ENV_FILE_VARIABLE)
+    return Path(env_file) if env_file else None
+
+
+def require_env_file() -> None:
+    """Raise ConfigurationError if the file of variables is named and cannot be read."""
+    path = env_file_path()
+    if path is None:
+        return
+    if not path.is_file():
+        raise ConfigurationError(f"{ENV_FILE_VARIABLE} {path}: no such file")
+    try:
+        path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{ENV_FILE_VARIABLE} {path}: must be UTF-8 text") from None
+    except OSError as error:
+        raise ConfigurationError(f"{ENV_FILE_VARIABLE} {path}: {error.strerror}") from None
 
 
 def disable_exporter_statistics() -> None:
@@ -79,8 +92,8 @@ def disable_exporter_statistics() -> None:
     os.environ.setdefault("APPLICATIONINSIGHTS_SDKSTATS_DISABLED", "true")
 
 
-def _with_key_from_file(settings: Settings) -> Settings:
-    """Read the CrowdSec key from its file, such as a mounted secret."""
+def with_key_from_file(settings: Settings) -> Settings:
+    """Read the CrowdSec key from its file, such as a mounted secret. ConfigurationError."""
     path = settings.crowdsec.api_key_file
     if path is None:
         return settings
@@ -94,7 +107,8 @@ def _with_key_from_file(settings: Settings) -> Settings:
     return settings.model_copy(update={"crowdsec": crowdsec})
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds. ConfigurationError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -103,30 +117,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"--config {path}: not TOML: {error}") from None
 
 
-def _refuse_unknown_variables() -> None:
-    known = {name.upper() for name in Settings.model_fields}
-    for variable in os.environ:
-        name = variable.upper()
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
-            group = name.removeprefix(PREFIX).split("__")[0]
-            if group not in known:
-                raise ConfigurationError(
-                    f"{variable}: no such setting; settings start with "
-                    + ", ".join(f"{PREFIX}{group}" for group in sorted(known))
-                )
-
-
-def _first_problem(error: ValidationError) -> str:
-    """Describe the first wrong setting under the name of its variable. Never shows a value."""
-    problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    name = "__".join(part.upper() for part in problem["loc"] if isinstance(part, str))
-    name = name.removeprefix(PREFIX)  # an unknown group in a file of variables keeps it
-    return f"{PREFIX}{name}: {_problem_text(name, problem)}"
-
-
-def _problem_text(name: str, problem: ErrorDetails) -> str:
-    if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
-    if name in RENAMED:
-        return f"was renamed; set {PREFIX}{RENAMED[name]} instead"
-    return "no such setting"
+def names_not_known(from_file: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each variable of the environment and key of the file without meaning."""
+    yield from unknown_variables(os.environ)
+    yield from unknown_keys(from_file)

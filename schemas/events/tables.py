@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import ConfigurationError
 from schemas.events.fast_decoder import EVERY_SIGN_IN, FastDecoder
 from schemas.events.outcomes import Outcome
+from schemas.spelling import closest
 from schemas.values import is_no_number
 
 if TYPE_CHECKING:
@@ -227,9 +228,11 @@ def _wanted(
         wanted |= {name.lower(): name for name, on in table_names().items() if on}
     unknown = sorted(wanted.keys() - known.keys())
     if unknown:
+        name = wanted[unknown[0]]
+        meant = closest(name, known.values())
         raise ConfigurationError(
-            f"TABLES: no table is called {wanted[unknown[0]]!r}; known are "
-            f"{', '.join(known.values())}. Add a table of your own under [own_tables]."
+            f"TABLES: no table is called {name!r}{f'; did you mean {meant}?' if meant else ';'} "
+            f"known are {', '.join(known.values())}. Add a table of your own under [own_tables]."
         )
     return frozenset(wanted)
 

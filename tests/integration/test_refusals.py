@@ -90,3 +90,11 @@ async def test_usage_errors_are_exit_2() -> None:
     """So says the contract."""
     assert (await signinwatch("replay")).status == 2
     assert (await signinwatch("no-such-command")).status == 2
+
+
+async def test_a_wrong_table_is_answered_with_the_right_one(recording: Path) -> None:
+    """In the setting and in the option."""
+    ran = await replay(recording, TABLES="Signin")
+    assert (ran.status, "did you mean SigninLogs?" in ran.err) == (2, True), ran.err
+    ran = await replay(recording, "--table", "SigninLog")
+    assert (ran.status, "did you mean SigninLogs?" in ran.err) == (2, True), ran.err

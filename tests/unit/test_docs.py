@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from consumers.cli import cli
 from consumers.settings import Settings
-from docs.build_reference import DOCS, NAMED_GROUPS, pages, unit_of
+from consumers.settings.catalogue import NAMED_GROUPS, unit_of
+from docs.build_reference import DOCS, pages
 from tests.bench.demo_recording import recording as demo_recording
 
 if TYPE_CHECKING:

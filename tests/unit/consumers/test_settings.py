@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.settings import SettingsReader, load_settings
-from consumers.settings.load import RENAMED
+from consumers.settings.wrong_names import RENAMED
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_the_environment_wins_over_the_file(
     ("variable", "text"),
     [
         ("CROWDSEC__API_KEYS", "CROWDSEC__API_KEYS: no such setting"),
-        ("CROWDSECS", "CROWDSECS: no such setting; settings start with"),
+        ("CROWDSECS", r"CROWDSECS: no such setting; did you mean SIGNINWATCH_CROWDSEC__…\?"),
         ("CROWDSEC__URL", "CROWDSEC__URL: must be an https:// URL"),
     ],
 )
@@ -72,7 +72,10 @@ def test_an_error_names_the_setting_and_hides_its_value(
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("SIGNINWATCH_CROWDSECS__X=s3cret", "SIGNINWATCH_CROWDSECS__X: no such setting"),
+        (
+            "SIGNINWATCH_CROWDSECS__X=s3cret",
+            "SIGNINWATCH_CROWDSECS__X: no such setting; did you mean SIGNINWATCH_CROWDSEC__…?",
+        ),
         (
             "SIGNINWATCH_LOGS__PATIENCE=s3cret",
             "SIGNINWATCH_LOGS__PATIENCE: was renamed; set SIGNINWATCH_LOGS__RETRY_LIMIT instead",
@@ -89,6 +92,17 @@ def test_a_file_of_variables_is_checked_in_the_same_way(
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert str(caught.value) == text
+
+
+def test_a_file_of_variables_that_is_no_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """None of its bytes are shown."""
+    file = tmp_path / "variables"
+    file.write_bytes(b"SIGNINWATCH_CROWDSEC__API_KEY=\xff\n")
+    monkeypatch.setenv("SIGNINWATCH_ENV_FILE", str(file))
+    with pytest.raises(ConfigurationError, match=r"variables: must be UTF-8 text$"):
+        load_settings()
 
 
 def test_settings_are_read_again_after_a_change_alone(

@@ -243,3 +243,11 @@ def test_a_type_in_any_case_is_known() -> None:
     found = decoded(encoded({"records": [{"Type": "SigninLogs", "IPAddress": V4}, *rows]}))
     assert (len(found.signins), found.skips[UNKNOWN_TABLE]) == (2, 1500)
     assert {details_of(signin).table for signin in found.signins} == {"SigninLogs"}
+
+
+def test_the_table_that_was_meant_is_named() -> None:
+    """Custom tables, too."""
+    with pytest.raises(ConfigurationError, match=r"'Signin'; did you mean SigninLogs\? known"):
+        load_tables(["Signin"])
+    with pytest.raises(ConfigurationError, match=r"'MyVpn'; did you mean MyVpn_CL\?"):
+        load_tables(["MyVpn"], {"MyVpn_CL": VPN})
