@@ -17,12 +17,14 @@ import click
 
 from consumers.commands import console as screens
 from consumers.commands.check.command import check_command
+from consumers.commands.completion import completion_command
 from consumers.commands.demo import demo_command
 from consumers.commands.explain import explain_command
 from consumers.commands.export import export_command
 from consumers.commands.feeds import feeds_group
 from consumers.commands.forget import forget_command
 from consumers.commands.formats import forgive_encodings
+from consumers.commands.global_options import PROGRAM, CommandLine
 from consumers.commands.lookup import lookup_command
 from consumers.commands.options import PATH
 from consumers.commands.plan.command import plan_command
@@ -37,8 +39,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="signinwatch")
+@click.group(
+    cls=CommandLine,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(None, "-V", "--version", package_name="signinwatch")
 @click.option(
     "--config", type=PATH, help="TOML file with settings. Environment variables override it."
 )
@@ -55,6 +60,7 @@ def cli(context: click.Context, config: Path | None, verbose: bool) -> None:
 cli.add_command(replay_command)
 cli.add_command(run_command)
 cli.add_command(check_command)
+cli.add_command(completion_command)
 cli.add_command(lookup_command)
 cli.add_command(explain_command)
 cli.add_command(export_command)
@@ -75,7 +81,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     forgive_encodings()
     try:
-        status = cli.main(standalone_mode=False, windows_expand_args=False)
+        status = cli.main(prog_name=PROGRAM, standalone_mode=False, windows_expand_args=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-import structlog
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from consumers.settings import Settings
     from schemas.ledger_ports import Ledger, RecentStore
     from schemas.ports import Quarantine
-
-
-log = structlog.get_logger()
 
 
 @click.command("forget")
@@ -157,8 +153,11 @@ async def forget(
     Idempotent. Raise StateRefused if another process has the directory open; then, as with any
     invalid setting, nothing was deleted.
     """
+    import structlog
+
     from consumers.wiring.replay import make_quarantine
 
+    log = structlog.get_logger()
     log.debug("forgetting", accounts=wanted.accounts, addresses=wanted.addresses)
     async with AsyncExitStack() as stack:
         quarantines: list[Quarantine] = []

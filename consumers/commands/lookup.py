@@ -21,7 +21,6 @@ from schemas.events.addresses import Unusable, usable_address
 from schemas.events.times import iso
 from schemas.intel.merge import merge_verdicts
 from schemas.intel.verdicts import Answer, Unanswered, Verdict, WhyUnanswered
-from schemas.rows.verdicts import verdict_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -139,6 +138,7 @@ async def look_up(
     from consumers.wiring.local_sources import wants_local_sources
     from consumers.wiring.lookups import may_look_up_paid
     from consumers.wiring.replay import make_clock
+    from schemas.rows.verdicts import verdict_row
 
     may_look_up = may_look_up_paid(settings)
     if may_look_up and not cached and settings.crowdsec.api_key is None and not settings.feeds:

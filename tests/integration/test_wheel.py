@@ -46,6 +46,7 @@ def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+    assert (installed / "signinwatch.py").is_file(), "for python -m signinwatch"
     assert ran.stdout.startswith(str(installed))
     assert "seeded malicious IPs were found" in ran.stdout
     printed = iter(line.rstrip() for line in ran.stdout.splitlines())

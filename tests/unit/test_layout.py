@@ -64,6 +64,7 @@ EDGES = {
     "click": {
         "consumers/cli.py",
         "consumers/commands/check/command.py",
+        "consumers/commands/completion.py",
         "consumers/commands/demo.py",
         "consumers/commands/lookup.py",
         "consumers/commands/formats.py",
@@ -72,6 +73,7 @@ EDGES = {
         "consumers/commands/feeds.py",
         "consumers/commands/feeds_review.py",
         "consumers/commands/forget.py",
+        "consumers/commands/global_options.py",
         "consumers/commands/options.py",
         "consumers/commands/plan/command.py",
         "consumers/commands/explain.py",
