@@ -18,6 +18,7 @@ import click
 from consumers.commands import console as screens
 from consumers.commands.check.command import check_command
 from consumers.commands.completion import completion_command
+from consumers.commands.config import config_group
 from consumers.commands.demo import demo_command
 from consumers.commands.explain import explain_command
 from consumers.commands.export import export_command
@@ -61,6 +62,7 @@ cli.add_command(replay_command)
 cli.add_command(run_command)
 cli.add_command(check_command)
 cli.add_command(completion_command)
+cli.add_command(config_group)
 cli.add_command(lookup_command)
 cli.add_command(explain_command)
 cli.add_command(export_command)

@@ -60,11 +60,13 @@ EDGES = {
         "consumers/settings/fields.py",
         "consumers/settings/load.py",
         "consumers/settings/model.py",
+        "consumers/settings/origins.py",
     },
     "click": {
         "consumers/cli.py",
         "consumers/commands/check/command.py",
         "consumers/commands/completion.py",
+        "consumers/commands/config.py",
         "consumers/commands/demo.py",
         "consumers/commands/lookup.py",
         "consumers/commands/formats.py",
