@@ -11,7 +11,7 @@ import pytest
 
 from consumers.settings import load_settings
 from consumers.settings.catalogue import catalogue
-from consumers.settings.effective import SET, shown
+from consumers.settings.effective import SET, setting_rows, shown
 from consumers.settings.problems import read_with_problems
 from consumers.settings.starter import starter_file
 from schemas.errors import ConfigurationError
@@ -207,6 +207,41 @@ def test_all_examples_are_accepted_together(tmp_path: Path) -> None:
     assert len(lines) > 25
     read = read_with_problems(toml(tmp_path, "\n".join(lines)))
     assert read.problems == []
+
+
+def test_what_is_checked_is_what_is_in_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every source in its order; a variable of a setting wins over the JSON of its group."""
+    variables = tmp_path / "variables"
+    variables.write_text(
+        "SIGNINWATCH_CROWDSEC__RESET_DAY=4\nSIGNINWATCH_CROWDSEC__BATCH_SIZE=4\n", "utf-8"
+    )
+    config = toml(
+        tmp_path,
+        """
+        crowdsec = {reset_day = 3, batch_size = 3, timeout = 3}
+        feeds.sekoia = {password = "x", interval = 3}
+        trusted_networks = ["192.0.2.0/24"]
+        """,
+    )
+    for name, value in {
+        "ENV_FILE": str(variables),
+        "CROWDSEC__BATCH_SIZE": "5",
+        "FEEDS__SEKOIA__INTERVAL": "5",
+        "TRUSTED_NETWORKS": "198.51.100.0/24",
+        "POLICY": '{"stories": false, "late_match": 1}',
+        "POLICY__LATE_MATCH": "5",
+        "OWN_TABLES__VPN_CL__ADDRESS": "Ip",
+    }.items():
+        monkeypatch.setenv(f"SIGNINWATCH_{name}", value)
+    read = read_with_problems(config)
+    assert read.problems == []
+    assert read.settings == load_settings(config)
+    sources = {row["setting"].removeprefix("SIGNINWATCH_"): row for row in setting_rows(config)}
+    assert sources["POLICY__LATE_MATCH"]["source"] == "environment variable"
+    assert sources["CROWDSEC__TIMEOUT"]["source"] == f"TOML file {config}"
+    assert sources["CROWDSEC__RESET_DAY"]["source"] == f"environment file {variables}"
 
 
 async def test_check_counts_what_is_set(tmp_path: Path) -> None:
