@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import os
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +16,7 @@ import pytest
 
 from tests.recorded import OTHER_V4, V4
 from tests.servers.crowdsec import CrowdSec, item
-from tests.support.command import Ran, crowdsec_at, findings_in, signinwatch, started
+from tests.support.command import Ran, crowdsec_at, findings_in, signinwatch
 from tests.support.service_process import until
 from tests.support.sign_ins import address, lines, message, row
 
@@ -231,9 +233,13 @@ async def test_an_interrupted_replay_says_how_to_go_on(tmp_path: Path) -> None:
     path.write_bytes(lines(*(message(row(address(n), Id=str(n))) for n in range(3_000))))
     crowdsec = CrowdSec(delay=0.3)
     async with crowdsec.server() as server:
-        process = await started(
-            *("replay", path, "--state", state, "--quota", "100000"),
-            settings=crowdsec_at(server.url),
+        own = crowdsec_at(server.url)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "consumers.cli", "replay", path, "--state", state),
+            *("--quota", "100000"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **{f"SIGNINWATCH_{name}": value for name, value in own.items()}},
         )
 
         async def asking() -> bool:
@@ -241,8 +247,8 @@ async def test_an_interrupted_replay_says_how_to_go_on(tmp_path: Path) -> None:
 
         await until(asking, "lookups", 60)
         process.send_signal(signal.SIGINT)
-        status = await process.wait()
-        said = (await process.stderr.read()).decode()
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+        said, status = errors.decode(), process.returncode
     assert status == 130, said
     assert re.search(r"interrupted after [\d,]+ sign-ins?", said), said
     assert "run the same command to go on" in said

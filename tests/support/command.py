@@ -14,7 +14,7 @@ import orjson
 
 from tests.servers.crowdsec import KEY
 from tests.servers.ingestion import RULE
-from tests.support.fork_server import ForkedProcess, ForkServer
+from tests.support.fork_server import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +90,3 @@ def logs_at(url: str) -> dict[str, str]:
 def findings_in(path: Path) -> list[dict[str, Any]]:
     """Read a file of findings."""
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
-
-
-async def started(*arguments: str | Path, settings: Mapping[str, str]) -> ForkedProcess:
-    """Start a command; *settings* are environment variables without their prefix."""
-    environment = dict(os.environ) | {f"SIGNINWATCH_{key}": it for key, it in settings.items()}
-    return await fork_server().start([str(argument) for argument in arguments], environment)
