@@ -26,6 +26,7 @@ from consumers.commands.feeds import feeds_group
 from consumers.commands.forget import forget_command
 from consumers.commands.formats import forgive_encodings
 from consumers.commands.global_options import PROGRAM, CommandLine
+from consumers.commands.inspect.command import inspect_command
 from consumers.commands.lookup import lookup_command
 from consumers.commands.options import PATH
 from consumers.commands.plan.command import plan_command
@@ -66,6 +67,7 @@ cli.add_command(config_group)
 cli.add_command(lookup_command)
 cli.add_command(explain_command)
 cli.add_command(export_command)
+cli.add_command(inspect_command)
 cli.add_command(feeds_group)
 cli.add_command(forget_command)
 cli.add_command(plan_command)

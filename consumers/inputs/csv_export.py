@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 MAX_FIELD_CHARACTERS = 16 * 1024 * 1024
 """Characters of a field; Purview's are records of some kilobytes."""
+ENTRA, LOGS, PURVIEW, OTHER_CSV = (
+    "CSV of the Entra portal",
+    "CSV of the Logs portal",
+    "CSV of Purview",
+    "CSV",
+)
 _FIRST_LINES = ("#type ", "sep=")
 """What PowerShell writes before the names, and what is written for Excel."""
 _TIME_ZONES = (" [utc]", " (utc)")
@@ -76,11 +82,12 @@ def looks_like_csv(first: bytes) -> bool:
 
 
 def csv_records(
-    stream: io.BufferedReader[Any], first: bytes, name: str
+    stream: io.BufferedReader[Any], first: bytes, name: str, recognised: Callable[[str, str], None]
 ) -> Iterator[tuple[int, bytes]]:
     """Yield line number and record of each row. *first* is the line with the names.
 
     *name* is that of the file, which shows what kind of sign-ins the Entra admin centre wrote.
+    *recognised* receives the name and whose export the file is.
     Raises RecordingUnreadable where the quoting is broken.
     """
     text = first.decode("utf-8", "replace").strip()
@@ -88,7 +95,9 @@ def csv_records(
         first = stream.readline(MAX_FIELD_CHARACTERS)
         text = first.decode("utf-8", "replace").strip()
     names = _names(text)
-    convert = _converter(names, name)
+    whose = _whose(names)
+    recognised(name, whose)
+    convert = _converter(whose, names, name)
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     lines = io.TextIOWrapper(stream, "utf-8", "replace", newline="")
     rows = csv.reader(lines, delimiter=_delimiter_of(text))
@@ -111,12 +120,20 @@ def _delimiter_of(text: str) -> str:
     return max(",;\t", key=text.count)
 
 
-def _converter(names: list[str], file: str) -> Callable[[dict[str, str]], Any]:
+def _whose(names: list[str]) -> str:
     known = {name.lower() for name in names}
     if "auditdata" in known:
-        return _audit_record
+        return PURVIEW
     if known >= _ENTRA_MARKS:
-        kind = _kind_of(known, file)
+        return ENTRA
+    return LOGS if any(name.endswith(_TIME_ZONES) for name in known) else OTHER_CSV
+
+
+def _converter(whose: str, names: list[str], file: str) -> Callable[[dict[str, str]], Any]:
+    if whose == PURVIEW:
+        return _audit_record
+    if whose == ENTRA:
+        kind = _kind_of({name.lower() for name in names}, file)
         return lambda row: _entra_record(row, kind)
     return _table_row
 

@@ -13,6 +13,7 @@ import sys
 import zipfile
 import zlib
 from collections import deque
+from collections.abc import Callable
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -38,8 +39,13 @@ from schemas.events.times import parse_time
 from schemas.ports import Message, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
+Recognised = Callable[[str, str], None]
+"""Gets the name of a file, or of a file in an archive, and what it is, the outermost first."""
+LINES_OF_JSON, ARRAY_IN_A_LINE, NO_JSON = "NDJSON", "JSON array in a line", "text that is no JSON"
+JSON_ARRAY, JSON_DOCUMENT = "JSON array", "JSON document"
+CAPTURE, EMPTY = "Avro of Event Hubs Capture", "empty"
 GZIP, ZIP, ZSTD, AVRO = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"Obj\x01"
 MAX_NESTED = 3
 """Compressions within each other, as of a gzipped file in an archive."""
@@ -61,17 +67,21 @@ _OFFICE = {"xl/workbook.xml": "an Excel workbook", "word/document.xml": "a Word 
 
 
 def read_recording(
-    name: str, progress: Callable[[int], None], table: str | None = None
+    name: str,
+    progress: Callable[[int], None],
+    table: str | None = None,
+    recognised: Recognised = lambda _name, _kind: None,
 ) -> Iterator[Message]:
     """Yield the messages of a recording in order; ``-`` is standard input.
 
     *progress* receives the number of bytes read. *table* is the table of records that do not name
-    theirs. Raises ConfigurationError if the recording cannot be opened, RecordingRefused if it is
-    something else, and RecordingUnreadable where it becomes unreadable, after all messages before.
+    theirs, *recognised* receives what each file is. Raises ConfigurationError if the recording
+    cannot be opened, RecordingRefused if it is something else, and RecordingUnreadable where it
+    becomes unreadable, after all messages before.
     """
     with _opened(name) as raw:
         watched = io.BufferedReader(_ProgressReader(raw, progress), _BUFFER_BYTES)
-        messages = _messages(name, watched, MAX_NESTED)
+        messages = _messages(name, watched, MAX_NESTED, recognised)
         yield from messages if table is None else _named(messages, table)
 
 
@@ -136,31 +146,40 @@ def _opened(name: str) -> io.FileIO:
 # --- archives ---
 
 
-def _messages(name: str, stream: io.BufferedReader[Any], nested: int) -> Iterator[Message]:
+def _messages(
+    name: str, stream: io.BufferedReader[Any], nested: int, recognised: Recognised
+) -> Iterator[Message]:
     """Yield the messages of a stream, unpacked first if it is compressed."""
     try:
         sample = stream.peek(SAMPLE_BYTES)[:SAMPLE_BYTES]
     except _BROKEN as error:
         raise RecordingUnreadable(f"{name}: {error}") from None
     if nested and sample.startswith(GZIP):
+        recognised(name, "gzip")
         with gzip.GzipFile(fileobj=stream) as unzipped:
-            yield from _messages(name, _buffered(_PromptReader(unzipped)), nested - 1)
+            inner = _buffered(_PromptReader(unzipped))
+            yield from _messages(name, inner, nested - 1, recognised)
     elif nested and sample.startswith(ZSTD):
+        recognised(name, "zstd")
         with zstd.ZstdFile(stream) as unpacked:
-            yield from _messages(name, _buffered(_PromptReader(unpacked)), nested - 1)
+            inner = _buffered(_PromptReader(unpacked))
+            yield from _messages(name, inner, nested - 1, recognised)
     elif nested and sample.startswith(ZIP):
-        yield from _of_archive(name, stream, nested - 1)
+        yield from _of_archive(name, stream, nested - 1, recognised)
     elif sample.startswith(AVRO):
+        recognised(name, CAPTURE)
         yield from _from_avro(name, stream)
     else:
-        yield from _of_text(name, stream, sample)
+        yield from _of_text(name, stream, sample, recognised)
 
 
 def _buffered(raw: io.RawIOBase) -> io.BufferedReader[Any]:
     return io.BufferedReader(raw, _BUFFER_BYTES)
 
 
-def _of_archive(name: str, stream: io.BufferedReader[Any], nested: int) -> Iterator[Message]:
+def _of_archive(
+    name: str, stream: io.BufferedReader[Any], nested: int, recognised: Recognised
+) -> Iterator[Message]:
     """Yield the messages of all files of a zip archive, in its order."""
     try:
         archive = zipfile.ZipFile(stream if name != "-" else io.BytesIO(stream.read()))
@@ -168,10 +187,11 @@ def _of_archive(name: str, stream: io.BufferedReader[Any], nested: int) -> Itera
         office = next((what for path, what in _OFFICE.items() if path in archive.namelist()), None)
         if office is not None:
             raise RecordingRefused(f"{name}: {office}: save it as CSV")
+        recognised(name, "zip")
         for entry in files:
             with archive.open(entry) as unpacked:
                 inner = io.BufferedReader(_PromptReader(unpacked), _BUFFER_BYTES)
-                yield from _messages(f"{name}/{entry.filename}", inner, nested)
+                yield from _messages(f"{name}/{entry.filename}", inner, nested, recognised)
     except (*_BROKEN, RuntimeError, NotImplementedError) as error:  # the last two: encrypted
         raise RecordingUnreadable(f"{name}: the archive cannot be read: {error}") from None
 
@@ -179,27 +199,38 @@ def _of_archive(name: str, stream: io.BufferedReader[Any], nested: int) -> Itera
 # --- texts ---
 
 
-def _of_text(name: str, stream: io.BufferedReader[Any], sample: bytes) -> Iterator[Message]:
+def _of_text(
+    name: str, stream: io.BufferedReader[Any], sample: bytes, recognised: Recognised
+) -> Iterator[Message]:
     if (refusal := refusal_of(sample)) is not None:
         raise RecordingRefused(f"{name}: {refusal}")
     if (encoding := encoding_of(sample)) is not None:
+        recognised(name, encoding.upper().removesuffix("-SIG"))
         stream = _buffered(RecodedReader(stream, encoding))
     lines = _lines(name, stream)
     first = next(lines, None)
     if first is None:
+        recognised(name, EMPTY)
         return
     number, line = first
     if line.lstrip()[:1] in (b"{", b"[") and not is_complete(line):
         second = next(lines, (number, b""))
         if not is_broken_line(line, second[1]):
+            recognised(name, JSON_ARRAY if line.lstrip()[:1] == b"[" else JSON_DOCUMENT)
             records = Documents(stream, line + second[1]).records()
             yield from _of_records(name, enumerate(records, 1))
             return
         lines = chain([second], lines)
     elif not is_complete(line) and looks_like_csv(line):
-        yield from _of_records(name, csv_records(stream, line, name))
+        yield from _of_records(name, csv_records(stream, line, name, recognised))
         return
+    recognised(name, _kind_of_lines(line))
     yield from _of_lines(name, line, number, lines)
+
+
+def _kind_of_lines(first: bytes) -> str:
+    kinds = {b"{": LINES_OF_JSON, b"[": ARRAY_IN_A_LINE}
+    return kinds.get(first.lstrip()[:1], NO_JSON)
 
 
 def _lines(name: str, stream: io.BufferedReader[Any]) -> Iterator[tuple[int, bytes]]:

@@ -144,6 +144,16 @@ class Decoder:
         body = body.removeprefix(_BYTE_ORDER_MARK)
         return self._decode_slowly(body).closed(body)
 
+    def table_of(self, raw: bytes) -> str | None:
+        """Return the table of a record, or None if it is of none that is known."""
+        try:
+            record = loaded(raw)
+        except ValueError:
+            return None
+        if not isinstance(record, dict):
+            return None
+        return self._form_of(RecordReader(record).record)[1] or None
+
     # --- fast path ---
 
     def _decode_quickly(self, body: bytes) -> Decoded | None:

@@ -79,6 +79,7 @@ EDGES = {
         "consumers/commands/options.py",
         "consumers/commands/plan/command.py",
         "consumers/commands/explain.py",
+        "consumers/commands/inspect/command.py",
         "consumers/commands/export.py",
         "consumers/commands/publish.py",
         "consumers/commands/quarantine.py",

@@ -1,0 +1,1 @@
+"""``signinwatch inspect``: what an export holds."""
