@@ -179,6 +179,10 @@ class SignIn(msgspec.Struct, gc=False):
         except ValueError:  # unreadable now; quarantined when it is evaluated
             return False
 
+    def event_time(self) -> datetime | None:
+        """Return when the sign-in happened, or None if the record does not say."""
+        return self._event_time(RecordReader(self.source.record(self.index)))[0]
+
     def details(self, *, enqueued: datetime | None, fallback_time: datetime) -> Details:
         """Read everything. The event time falls back to *enqueued*, then to *fallback_time*."""
         record = self.source.record(self.index)

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from schemas.events.sign_in import TimeSource
 from schemas.events.times import iso
 from schemas.values import printable
 
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from schemas.events.sign_in import Details
+    from schemas.events.ranking_signals import Signals
+    from schemas.events.sign_in import SignIn
 
 Entry = TypeVar("Entry")
 MAX_DISTINCT = 500_000
@@ -143,26 +143,32 @@ class ExportFigures:
         """Return the figures of a file; beyond a number of files, those of the others."""
         return _entry(self.files, name, lambda key: FileFigures(printable(key, MAX_TEXT)))
 
-    def take_signin(self, details: Details, size: int, place: RecordPlace) -> None:
-        """Count a sign-in whose record has *size* bytes."""
+    def take_signin(
+        self,
+        signin: SignIn,
+        signals: Signals,
+        time: datetime | None,
+        size: int,
+        place: RecordPlace,
+    ) -> None:
+        """Count a sign-in that happened at *time* and whose record has *size* bytes."""
         self.signins += 1
         self.file(place.file).signins += 1
-        self._take_record(details.table, size, place).signins += 1
-        if details.event_time_source is TimeSource.NONE:
+        self._take_record(signin.table, size, place).signins += 1
+        if time is None:
             self.without_time += 1
         else:
-            time = details.event_time
             self.began = time if self.began is None else min(self.began, time)
             self.ended = time if self.ended is None else max(self.ended, time)
-        if account := details.account_object_id or details.account:
+        if account := signals.object_id or signals.account:
             self.accounts.add(account)
-        for address, _ in details.addresses:
+        for address in signin.addresses:
             self.addresses.add(address)
-        if country := details.sign_in_country:
+        if country := signals.country:
             self.countries.add(country.upper() if len(country) == 2 else country)
-        if details.sign_in_as_number is not None:
-            self.networks.add(f"AS{details.sign_in_as_number}")
-        self.outcomes[details.outcome.value] += 1
+        if signals.as_number is not None:
+            self.networks.add(f"AS{signals.as_number}")
+        self.outcomes[signals.outcome.value] += 1
 
     def take_skip(self, reason: str, table: str | None, size: int, place: RecordPlace) -> None:
         """Count a record that is skipped."""

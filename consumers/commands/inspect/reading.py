@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from consumers.commands.inspect.figures import RecordPlace
@@ -12,6 +11,7 @@ from consumers.inputs.recording import CAPTURE, JSON_ARRAY, JSON_DOCUMENT, read_
 from schemas.errors import RecordingRefused, RecordingUnreadable
 from schemas.events.decode import MAX_BODY_BYTES, TABLE_OFF
 from schemas.events.framing import records_of
+from schemas.events.ranking_signals import signals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _SHOWN_EVERY = 256
 """Messages between two steps of the progress bar."""
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for the time of a sign-in that has none; it is not counted."""
 _CSV = (ENTRA, LOGS, PURVIEW, OTHER_CSV)
 
 
@@ -78,11 +76,12 @@ class ExportReader:
         size = len(raw) // max(1, decoded.records)
         for signin in decoded.signins:
             try:
-                details = signin.details(enqueued=message.enqueued, fallback_time=_NO_TIME)
+                signals = signals_of(signin)
+                time = signin.event_time() or message.enqueued
             except Exception as error:  # noqa: BLE001 - the service quarantines such a record
                 self._figures.take_unreadable(f"its fields: {error}", place)
             else:
-                self._figures.take_signin(details, size, place)
+                self._figures.take_signin(signin, signals, time, size, place)
         self._take_skips(decoded, raw, size, place)
         for number in range(decoded.rejected):
             reject = decoded.rejects[min(number, len(decoded.rejects) - 1)]
