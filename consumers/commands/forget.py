@@ -49,6 +49,7 @@ def forget_command(
     """
     from consumers.commands.forget_matching import DataSubjects
     from consumers.settings import load_settings
+    from consumers.wiring.paid_answers import forget_paid, paid_folder
 
     wanted = DataSubjects.of(texts)
     settings = load_settings(config)
@@ -56,6 +57,9 @@ def forget_command(
     if not yes and sys.stdin.isatty():
         click.confirm(_question(settings, stores, wanted), abort=True, err=True)
     deleted = asyncio.run(forget(settings, stores, wanted))
+    if wanted.addresses:
+        paid = forget_paid(settings, list(wanted.addresses))
+        deleted.append(DeletedCount(str(paid_folder(settings)), "answers paid for", paid))
     console = Console()
     console.print(_table(deleted))
     for note in notes_on(stores):

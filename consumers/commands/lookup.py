@@ -15,7 +15,7 @@ from rich.console import Console
 
 from consumers.clock import WallClock
 from consumers.commands import console as screens
-from consumers.commands.options import state_option
+from consumers.commands.options import forget_paid_option, state_option
 from schemas.errors import ConfigurationError
 from schemas.events.addresses import Unusable, usable_address
 from schemas.events.times import iso
@@ -54,6 +54,7 @@ _UNEXPLAINED: LookupRow = {
 @click.argument("addresses", nargs=-1, required=True, metavar="IP...")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 @click.option("--explain", is_flag=True, help="Show origin, age, rank, score and next lookup.")
+@forget_paid_option
 @click.option("--cached", is_flag=True, help="Make no lookups; show stored verdicts only.")
 @state_option
 @click.pass_obj
@@ -63,14 +64,17 @@ def lookup_command(
     as_json: bool,
     explain: bool,
     cached: bool,
+    forget_paid: bool,
     state: Path | None,
 ) -> None:
     """Show the verdicts on IP addresses.
 
-    Spends a lookup on each address without a valid verdict, unless --cached is given.
+    Spends a lookup on each address without a valid verdict, unless --cached is given. What was paid
+    for is kept, and not paid for again.
     """
     from consumers.ledger.sqlite.schema import clock_of
     from consumers.settings import load_settings
+    from consumers.wiring.paid_answers import folder_to_keep
     from consumers.wiring.replay import StateFolder
     from consumers.wiring.shared_ledger import is_shared
 
@@ -82,7 +86,7 @@ def lookup_command(
     if place is None and is_shared(settings):
         rows = asyncio.run(shown(None, place=settings.state.scratch))
     else:
-        with StateFolder(stored) as folder:
+        with StateFolder(stored, folder_to_keep(settings, forget=forget_paid)) as folder:
             rows = asyncio.run(shown(folder, place=place or settings.state.scratch))
     if as_json:
         for row in rows:
@@ -164,9 +168,7 @@ async def look_up(
                 for address in addresses
                 if address not in local_verdicts and not isinstance(answers.get(address), Verdict)
             ]
-            answers |= await _look_up_paid(
-                settings, ledger, cache, looked_up, shared=folder is None
-            )
+            answers |= await _look_up_paid(settings, ledger, cache, looked_up, folder)
         paid = may_look_up or not wants_local_sources(settings)
         no_verdict = "not in the ledger" if paid else local.reason_for_no_verdict
         rows = []
@@ -243,13 +245,13 @@ async def _look_up_paid(
     ledger: Ledger,
     cache: VerdictCache,
     addresses: Sequence[str],
-    *,
-    shared: bool,
+    folder: StateFolder | None,
 ) -> dict[str, Answer]:
     from consumers.wiring.lookups import LookupOptions, make_lookup_queue
     from consumers.wiring.replay import make_clock
 
-    options = LookupOptions(settings.crowdsec.monthly_quota, paced=False, shared=shared)
+    shared, paid = folder is None, folder.paid if folder is not None else None
+    options = LookupOptions(settings.crowdsec.monthly_quota, paced=False, shared=shared, paid=paid)
     lookups = make_lookup_queue(settings, ledger, cache, make_clock("wall"), options)
     if lookups is None:
         return {address: Unanswered(why=WhyUnanswered.QUOTA, expires=0.0) for address in addresses}

@@ -28,7 +28,9 @@ quota_option = click.option(
 spend_option = click.option(
     "--spend", is_flag=True, help="Allow lookups that count against the key, by the event clock."
 )
-
+forget_paid_option = click.option(
+    "--forget-paid", is_flag=True, help="Do not use answers that were paid for earlier."
+)
 table_option = click.option(
     "--table",
     metavar="NAME",

@@ -263,26 +263,18 @@ class Budget:
             self._first = await self._first_record(now)
         if self._clock.mode.by_events:
             return f"period {self._number(now)}"
-        return f"{self._reset_before(now):%Y-%m-%d}"
+        return f"{reset_before(now, self._reset_day):%Y-%m-%d}"
 
     def _number(self, now: float) -> int:
         return max(0, int((now - (self._first or 0.0)) // (PERIOD_DAYS * DAY_SECONDS)))
-
-    def _reset_before(self, now: float) -> datetime:
-        today = datetime.fromtimestamp(now, UTC)
-        year, month = today.year, today.month
-        if today.day < self._reset_day:
-            year, month = (year, month - 1) if month > 1 else (year - 1, 12)
-        return datetime(year, month, self._reset_day, tzinfo=UTC)
 
     def _end(self) -> float:
         """Return the end of the current period, in seconds since the epoch."""
         now = self._clock.now()
         if self._clock.mode.by_events:
             return (self._first or 0.0) + (self._number(now) + 1) * PERIOD_DAYS * DAY_SECONDS
-        return self._reset_before(
-            self._reset_before(now).timestamp() + 40 * DAY_SECONDS
-        ).timestamp()
+        began = reset_before(now, self._reset_day).timestamp()
+        return reset_before(began + 40 * DAY_SECONDS, self._reset_day).timestamp()
 
     async def _first_record(self, now: float) -> float:
         stored = await self._ledger.get_value(_FIRST_RECORD)
@@ -290,3 +282,12 @@ class Budget:
             await self._ledger.put_value(_FIRST_RECORD, repr(now))
             return now
         return float(stored)
+
+
+def reset_before(now: float, reset_day: int) -> datetime:
+    """Return when the monthly period of a key began that resets on a day of the month."""
+    today = datetime.fromtimestamp(now, UTC)
+    year, month = today.year, today.month
+    if today.day < reset_day:
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+    return datetime(year, month, reset_day, tzinfo=UTC)

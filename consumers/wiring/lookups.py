@@ -14,8 +14,11 @@ from consumers.service.health import Health
 from consumers.settings.urls import is_loopback
 from consumers.sources.crowdsec.api import MAX_LOOKUP_RESPONSE_BYTES, CrowdSecApi
 from consumers.sources.http import HttpClient, Trust
+from consumers.wiring.paid_answers import keeping
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import SecretStr
 
     from consumers.ledger.cache import VerdictCache
@@ -38,6 +41,8 @@ class LookupOptions:
     """Receives a rejected key, which is raised without it."""
     source: Source | None = None
     """Replaces the paid API, and needs no key."""
+    paid: Path | None = None
+    """Where commands keep what was paid for."""
 
 
 def lifetimes(settings: Settings) -> Lifetimes:
@@ -105,6 +110,8 @@ def make_lookup_queue(
         source = make_source(settings)
     if source is None:
         return None
+    if options.paid is not None:
+        source = keeping(source, settings, options.paid, options.quota, lifetimes(settings))
     budget = Budget(
         ledger,
         clock,

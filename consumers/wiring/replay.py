@@ -62,7 +62,9 @@ class ReplayPipeline:
 class StateFolder:
     """The state directory: the user's own, or a temporary one that is deleted after use."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, paid: Path | None = None) -> None:
+        """*paid* is where a command keeps what was paid for, whatever happens to the state."""
+        self.paid = paid
         self.temporary = folder is None
         self.path = folder or Path(tempfile.mkdtemp(prefix="signinwatch-"))
         self.kept = not self.temporary
@@ -208,7 +210,7 @@ async def open_chain(
             stack.push_async_callback(recent.close)
         cache = VerdictCache(ledger, clock)
         lookups = make_lookup_queue(
-            settings, ledger, cache, clock, LookupOptions(quota, paced=paced)
+            settings, ledger, cache, clock, LookupOptions(quota, paced=paced, paid=folder.paid)
         )
         if lookups is not None:
             stack.push_async_callback(lookups.close)

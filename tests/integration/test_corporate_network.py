@@ -217,6 +217,29 @@ async def test_replay_asks_through_the_proxy(
     assert hides_secrets(ran.err)
 
 
+async def test_what_was_paid_for_is_kept(
+    company: Company, recording: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same command twice finds the same and asks nothing; another key has paid for nothing."""
+    monkeypatch.setenv("HTTPS_PROXY", company.proxy.url)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    settings = only_crowdsec(company)
+    runs = [await replay(recording, "--spend", **settings) for _ in range(2)]
+    asked = [(ran.summary["lookups"], ran.summary["requests"] > 0) for ran in runs]
+    assert asked == [(20, True), (0, False)], runs[1].err
+    assert [ran.summary["findings"] for ran in runs] == [3, 3]
+    assert company.site.crowdsec.asked.total() == 20
+    ran = await replay(recording, "--spend", "--forget-paid", **settings)
+    assert (ran.status, "--forget-paid" in ran.err) == (2, True)
+    addresses = [str(address) for address in company.site.crowdsec.asked]
+    deleted = await signinwatch(
+        "forget", "--yes", *addresses, "--state", str(tmp_path), settings=settings
+    )
+    assert "20" in deleted.out.decode(), deleted.err
+    again = await replay(recording, "--spend", **settings)
+    assert again.summary["lookups"] == 20
+
+
 def _refuses(company: Company) -> dict[str, str]:
     company.proxy.refusing = 503
     return {}

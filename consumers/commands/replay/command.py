@@ -17,6 +17,7 @@ from consumers.commands.formats import (
 )
 from consumers.commands.options import (
     filter_options,
+    forget_paid_option,
     quota_option,
     require_outputs,
     require_table,
@@ -56,6 +57,7 @@ class ReplayFlags(TypedDict):
     clock: str
     quota: int | None
     spend: bool
+    forget_paid: bool
     table: str | None
     only_learn: bool
     since: datetime | None
@@ -92,6 +94,7 @@ class ReplayFlags(TypedDict):
 )
 @quota_option
 @spend_option
+@forget_paid_option
 @table_option
 @click.option(
     "--warm", "only_learn", is_flag=True, help="Learn the history only; look up and report nothing."
@@ -163,6 +166,7 @@ def _run(settings: Settings, files: Sequence[str], flags: ReplayFlags, target: T
     from consumers.commands.options import filter_of
     from consumers.commands.replay.job import ReplayOptions
     from consumers.commands.replay.show import Shown, show
+    from consumers.wiring.paid_answers import folder_to_keep
     from consumers.wiring.replay import StateFolder, make_sink
 
     late_origin = "replay" if flags["findings"] == "azure" else "late"  # the rules alert on late
@@ -172,7 +176,8 @@ def _run(settings: Settings, files: Sequence[str], flags: ReplayFlags, target: T
     )  # fmt: skip
     chosen, times = filter_of(flags, flags["table"]), times_in(flags["timezone"])
     findings = flags["findings"]
-    with FindingsLog(chosen.accepts) as log, StateFolder(flags["state"]) as folder:
+    paid = folder_to_keep(settings, forget=flags["forget_paid"], spend=flags["spend"])
+    with FindingsLog(chosen.accepts) as log, StateFolder(flags["state"], paid) as folder:
         reached = _Reached()
         try:
             result = _replay(

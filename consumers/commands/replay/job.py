@@ -165,10 +165,21 @@ async def _replay_file(
         notes.append(f"{name} is empty.")
 
 
+def asked_of(running: ReplayPipeline) -> tuple[int, int]:
+    """Return the lookups and requests that were really made, without what was paid for before."""
+    from consumers.sources.paid_answers import KeepingSource
+
+    if running.lookups is None:
+        return 0, 0
+    counts, source = running.lookups.counts, running.lookups.paid_lookup.source
+    kept = (source.answered, source.unasked) if isinstance(source, KeepingSource) else (0, 0)
+    return counts.lookups - kept[0], counts.requests - kept[1]
+
+
 def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
     """Return the summary: the counts that the contract names, and further counts."""
     counts = running.pipeline.counts
-    lookup_counts = running.lookups.counts if running.lookups else None
+    lookups, requests = asked_of(running)
     return {
         "messages": counts.messages,
         "records": counts.records,
@@ -177,8 +188,8 @@ def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
         "signins": counts.signins,
         "distinct_ips": len(counts.addresses),
         "cache_hits": counts.cache_hits,
-        "lookups": lookup_counts.lookups if lookup_counts else 0,
-        "requests": lookup_counts.requests if lookup_counts else 0,
+        "lookups": lookups,
+        "requests": requests,
         "findings": running.outbox.accepted.total(),
         "unanswered": counts.unanswered,
         "seconds": round(seconds, 3),
