@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from consumers.cli import cli
 from consumers.commands.inspect.figures import DistinctCount, NamedCounts
+from schemas.errors import ConfigurationError
 from tests.support.sign_ins import lines, message, record, row
 
 if TYPE_CHECKING:
@@ -196,6 +197,35 @@ def test_positions_are_those_of_the_kind_of_file(
     assert [(it["reason"], it["position"]) for it in unreadable] == [("not an object", position)]
 
 
+def test_a_line_that_becomes_several_messages_has_its_records_numbered(tmp_path: Path) -> None:
+    """As with a table given, which is written into each record."""
+    untyped = {name: value for name, value in row(ADA).items() if name != "Type"}
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(lines(orjson.dumps([untyped] * 150 + [3]), orjson.dumps([4])))
+    unreadable = inspected(path, "--table", "SigninLogs")["unreadable"]
+    assert [(it["records"], it["position"]) for it in unreadable] == [(2, "line 1, record 151")]
+
+
+def test_a_record_that_has_records_of_its_own_is_a_record(tmp_path: Path) -> None:
+    """If it says of which table it is."""
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(lines(orjson.dumps(row(ADA, records=[{"a": 1}, {"b": 2}]))))
+    document = inspected(path)
+    assert (document["records"], document["signins"]) == (1, 1)
+
+
+@pytest.mark.parametrize("time", [None, "soon", "1601-01-01T00:00:00Z"])
+def test_a_time_that_is_none_does_not_stretch_the_period(tmp_path: Path, time: str | None) -> None:
+    """Services write the start of a calendar for "no time"."""
+    path = tmp_path / "rows.ndjson"
+    odd = row(BOB, TimeGenerated=time, CreatedDateTime=time)
+    path.write_bytes(lines(message(row(ADA), odd)))
+    document = inspected(path)
+    assert document["without_time"] == 1
+    assert document["first"] == document["last"] > "2026"
+    assert "No readable time: 1 sign-in" in inspect(path).stdout
+
+
 def test_a_truncated_file_counts_up_to_where_it_breaks(tmp_path: Path) -> None:
     """The reason is that of the file, and no other file suffers."""
     packed = gzip.compress(lines(*(message(row(ADA)) for _ in range(2_000))))
@@ -243,7 +273,15 @@ def test_the_rows_of_csv_have_every_figure(tmp_path: Path) -> None:
     ]
     assert (rows[0]["records"], rows[0]["signins"]) == ("3", "1")
     assert rows[5]["name"] == "'=cmd()"
-    assert CliRunner().invoke(cli, ["inspect", str(path), "--output", str(out)]).exit_code != 0
+    with pytest.raises(ConfigurationError, match="exists"):
+        inspect(path, "--output", out)
+
+
+def test_findings_have_a_format_that_an_export_has_not(tmp_path: Path) -> None:
+    """It is refused."""
+    (tmp_path / "export").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="sarif"):
+        inspect(tmp_path / "export", "--format", "sarif")
 
 
 @pytest.mark.parametrize("format_", ["table", "csv", "markdown", "html", "jsonl", "json"])
@@ -278,6 +316,7 @@ def test_counts_are_bounded() -> None:
         named.add(text)
     assert (len(distinct), distinct.over) == (2, True)
     assert named.top(1) == [("a", 2), ("others", 3)]
+    assert dict(named.counts) == {"a": 2, "b": 1}
 
 
 def test_the_sums_are_those_of_replay(tmp_path: Path) -> None:

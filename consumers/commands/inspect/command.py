@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 from consumers.commands import console as screens
-from consumers.commands.formats import Result, deliver, format_options, screen_console, target_of
+from consumers.commands.formats import (
+    Format,
+    Result,
+    deliver,
+    format_options,
+    screen_console,
+    target_of,
+)
 from consumers.commands.options import (
     require_outputs,
     require_table,
     table_option,
     timezone_option,
 )
+from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +63,8 @@ def inspect_command(
     names = expand_names(files)
     times = times_in(timezone)
     target = target_of(format_, output, force=force, as_json=False)
+    if target.format is Format.SARIF:
+        raise ConfigurationError("--format sarif: is for findings; use json")
     require_outputs(names, {"--output": None if target.path is None else str(target.path)})
     require_table(settings, table)
     figures = _read(settings, names, table)

@@ -12,6 +12,7 @@ from schemas.errors import RecordingRefused, RecordingUnreadable
 from schemas.events.decode import MAX_BODY_BYTES, TABLE_OFF
 from schemas.events.framing import records_of
 from schemas.events.ranking_signals import signals_of
+from schemas.events.times import is_plausible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,8 @@ class ExportReader:
             try:
                 signals = signals_of(signin)
                 time = signin.event_time() or message.enqueued
+                if time is not None and not is_plausible(time):
+                    time = None
             except Exception as error:  # noqa: BLE001 - the service quarantines such a record
                 self._figures.take_unreadable(f"its fields: {error}", place)
             else:

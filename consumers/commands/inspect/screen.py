@@ -103,4 +103,6 @@ def _table(
 
 
 def _cell(value: object) -> Text:
+    if value == "-":
+        value = "standard input"
     return plain(f"{value:,}" if isinstance(value, int) else value, 300)
