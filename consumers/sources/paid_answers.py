@@ -32,7 +32,7 @@ _BUSY_SECONDS = 30.0
 _AT_ONCE = 500
 
 
-class _Answer(msgspec.Struct, array_like=True, frozen=True):
+class _PaidAnswer(msgspec.Struct, array_like=True, frozen=True):
     """An answer as it is stored."""
 
     reputation: Reputation
@@ -40,7 +40,7 @@ class _Answer(msgspec.Struct, array_like=True, frozen=True):
     address_class: AddressClass
 
 
-_decoder = msgspec.msgpack.Decoder(_Answer)
+_decoder = msgspec.msgpack.Decoder(_PaidAnswer)
 
 
 def _read(body: bytes) -> SourceVerdict:
@@ -49,7 +49,7 @@ def _read(body: bytes) -> SourceVerdict:
 
 
 def _written(answer: SourceVerdict) -> bytes:
-    kept = _Answer(answer.reputation, answer.intel, answer.address_class)
+    kept = _PaidAnswer(answer.reputation, answer.intel, answer.address_class)
     return msgspec.msgpack.encode(kept)
 
 
@@ -157,7 +157,7 @@ class KeepingSource(Source):
         if not self._kept.reserve(period, len(missing), self._quota):
             raise QuotaSpent("the lookups of the period are spent", counted=False)
         try:
-            asked = await self._source.look_up(missing)
+            answers = await self._source.look_up(missing)
         except SourceFailed as error:
             self.batch_size = self._source.batch_size
             if not error.counted:
@@ -166,8 +166,10 @@ class KeepingSource(Source):
                 self.answered += len(found)
             raise
         self.answered += len(found)
-        self._kept.keep({it: (asked[it], now + self._lifetime_of(asked[it])) for it in asked}, now)
-        return found | asked
+        self._kept.keep(
+            {it: (answers[it], now + self._lifetime_of(answers[it])) for it in answers}, now
+        )
+        return found | answers
 
     @override
     def use_key(self, key: str) -> None:

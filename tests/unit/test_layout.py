@@ -47,6 +47,7 @@ EDGES = {
     "prometheus_client": {"consumers/service/http_endpoints.py", "consumers/service/metrics.py"},
     "sqlite3": {
         "consumers/sources/feeds/indicator_store.py",
+        "consumers/sources/paid_answers.py",
         "consumers/sources/feeds/indicator_schema.py",
         "consumers/ledger/sqlite/schema.py",
         "consumers/ledger/sqlite/recent.py",

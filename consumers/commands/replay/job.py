@@ -165,7 +165,7 @@ async def _replay_file(
         notes.append(f"{name} is empty.")
 
 
-def asked_of(running: ReplayPipeline) -> tuple[int, int]:
+def real_lookups(running: ReplayPipeline) -> tuple[int, int]:
     """Return the lookups and requests that were really made, without what was paid for before."""
     from consumers.sources.paid_answers import KeepingSource
 
@@ -179,7 +179,7 @@ def asked_of(running: ReplayPipeline) -> tuple[int, int]:
 def summarise(running: ReplayPipeline, seconds: float) -> dict[str, Any]:
     """Return the summary: the counts that the contract names, and further counts."""
     counts = running.pipeline.counts
-    lookups, requests = asked_of(running)
+    lookups, requests = real_lookups(running)
     return {
         "messages": counts.messages,
         "records": counts.records,
