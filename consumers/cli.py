@@ -96,7 +96,11 @@ def main() -> None:
         _fail(error, 130)
     except SigninwatchError as error:
         _fail(error, 1)
-    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+    except click.Abort as error:
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)  # else a question's answer
+        click.echo("signinwatch: interrupted" if interrupted else "Aborted!", err=True)
+        sys.exit(130 if interrupted else 1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("signinwatch: interrupted", err=True)
         sys.exit(130)
     except OSError as error:  # standard output is closed or the disk is full

@@ -247,5 +247,5 @@ def _escaped(text: str) -> str:
 def forgive_encodings() -> None:
     """Replace characters that the terminal's encoding does not have, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(errors="replace")

@@ -90,7 +90,7 @@ def publish_command(
     if result.interrupted:
         click.echo("signinwatch: interrupted", err=True)
     if not result.complete:
-        raise SystemExit(1)
+        raise SystemExit(130 if result.interrupted else 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def test_help_and_version_come_at_once(option: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     _cpu_seconds(option, environment)
-    assert min(_cpu_seconds(option, environment) for _ in range(3)) < MAX_CPU_SECONDS
+    assert min(_cpu_seconds(option, environment) for _ in range(6)) < MAX_CPU_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -228,5 +228,5 @@ async def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     await until(lambda: any(tmp_path.iterdir()), "the file is begun")
     process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []

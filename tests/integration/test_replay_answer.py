@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LONG = "2405:7c67:07f7:1fba:e390:2a33:3402:c3b2"
+LONG = "2405:7c67:7f7:1fba:e390:2a33:3402:c3b2"
 TIMES = ("2026-03-02T08:00:00Z", "2026-03-05T08:00:00Z")
 NAMES = ("ada.lovelace@manufacturing.contoso.example", "bo@contoso.example")
 
@@ -66,9 +66,8 @@ async def test_no_width_breaks_an_address_or_overflows(tmp_path: Path, columns: 
     ran = await answered(recording(tmp_path), "--details", columns=columns)
     shown = ran.out.decode()
     assert ran.status == 0, ran.err
-    canonical = "2405:7c67:7f7:1fba:e390:2a33:3402:c3b2"
     tables, _, _ = shown.partition("╭─ Summary")
-    for text in (V4, canonical):
+    for text in (V4, LONG):
         assert tables.count(text) >= 2, "by address, and in the details"
     assert "2 IP addresses" in tables
     assert "2 accounts" in tables
@@ -143,11 +142,11 @@ async def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
 async def test_filters_say_what_is_shown(tmp_path: Path, options: list[str], events: str) -> None:
     """All is judged; the summary counts all."""
     path, found = recording(tmp_path), tmp_path / "found.jsonl"
-    ran = await answered(path, "--format", "json", "--findings", found, *options)
-    document = orjson.loads(ran.out)
-    assert "".join(sorted(it["EventId"] for it in document["findings"])) == events
+    ran = await answered(path, "-f", "jsonl", "--findings", found, *options)
+    shown = [orjson.loads(line)["EventId"] for line in ran.out.splitlines()]
+    assert "".join(sorted(shown)) == events
     assert "".join(sorted(it["EventId"] for it in findings_in(found))) == events
-    assert document["summary"]["findings"] == 3
+    assert "3 findings: " in ran.err
 
 
 async def test_times_are_shown_in_a_zone(tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ async def test_times_are_shown_in_a_zone(tmp_path: Path) -> None:
 )
 async def test_exit_statuses(tmp_path: Path, options: list[str], status: int) -> None:
     """Findings come before what is unanswered."""
-    ran = await answered(recording(tmp_path), *options)
+    ran = await answered(recording(tmp_path), "-f", "jsonl", *options)
     assert ran.status == status, ran.err
     assert "Traceback" not in ran.err
 

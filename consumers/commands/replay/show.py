@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_ALERTED = 5_000
 """Findings over which the shipped rules are evaluated: their joins take the square of it."""
+_WITH_ALERTS = (Format.TABLE, Format.HTML, Format.JSON)
+"""Formats that show alerts; evaluating the rules takes seconds."""
 MAX_NAMED_FILES = 3
 Alerts = list[dict[str, Any]] | None
 
@@ -56,7 +58,7 @@ def show(shown: Shown, target: Target, *, quiet: bool, only_summary: bool) -> No
     notes = list(shown.result.notes)
     if not only_summary or target.path is not None:
         answer = grouped(shown.log.rows())
-        alerts = _alerts(shown.log, notes)
+        alerts = _alerts(shown.log, notes) if target.format in _WITH_ALERTS else None
         deliver(_result(shown, answer, alerts, notes, target.format), target)
     screen_console(stderr=quiet).print(screens.summary_panel(shown.result.summary, notes))
 
