@@ -176,7 +176,7 @@ def test_a_megabyte_of_anything_is_done_in_seconds(body: bytes) -> None:
     """The largest message of the usual tier cannot stop the service."""
     seconds, found = _seconds(body)
     assert found.records >= 1
-    assert seconds < 5
+    assert seconds < 20  # quadratic work takes minutes
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_one_odd_record_among_ten_thousand_is_read_around_in_seconds(odd: bytes)
     seconds, found = _seconds(b'{"records":[' + b",".join(records) + b"]}", details=100)
     assert (len(found.signins), found.records) == (9_999, 10_000)
     assert found.signins[0].addresses == (V4,)
-    assert seconds < 5
+    assert seconds < 20  # quadratic work takes minutes

@@ -142,4 +142,4 @@ def test_a_megabyte_is_cut_in_linear_time(body: bytes) -> None:
     """No text makes the scanner go over it again and again."""
     before = time.process_time()
     assert decoded(body).records >= 1
-    assert time.process_time() - before < 5
+    assert time.process_time() - before < 20  # quadratic work takes minutes
