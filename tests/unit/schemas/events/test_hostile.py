@@ -176,7 +176,7 @@ def test_a_megabyte_of_anything_is_done_in_seconds(body: bytes) -> None:
     """The largest message of the usual tier cannot stop the service."""
     seconds, found = _seconds(body)
     assert found.records >= 1
-    assert seconds < 20  # quadratic work takes minutes
+    assert seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,18 @@ def test_a_megabyte_of_anything_is_done_in_seconds(body: bytes) -> None:
     ],
 )
 def test_one_odd_record_among_ten_thousand_is_read_around_in_seconds(odd: bytes) -> None:
-    """A body that leaves the fast way is still read whole, large as it is."""
+    """A body that leaves the fast way is still read whole, large as it is.
+
+    Twice as many records take twice as long; what a second is worth depends on the machine.
+    """
     records = [encoded(diagnostic("SignInLogs", user(f"x-{number}"))) for number in range(10_000)]
-    records[5000] = odd
-    seconds, found = _seconds(b'{"records":[' + b",".join(records) + b"]}", details=100)
+    records[2_500] = odd
+    half, _ = _seconds(_body(records[:5_000]), details=100)
+    seconds, found = _seconds(_body(records), details=100)
     assert (len(found.signins), found.records) == (9_999, 10_000)
     assert found.signins[0].addresses == (V4,)
-    assert seconds < 20  # quadratic work takes minutes
+    assert seconds < 3 * half + 0.5
+
+
+def _body(records: list[bytes]) -> bytes:
+    return b'{"records":[' + b",".join(records) + b"]}"
