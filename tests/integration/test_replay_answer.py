@@ -110,6 +110,17 @@ async def _into(tmp_path: Path, path: Path, name: str) -> Path:
     return written
 
 
+@pytest.mark.parametrize("option", ["--summary", "--findings"])
+async def test_standard_output_has_one_thing(tmp_path: Path, option: str) -> None:
+    """What was asked for is written or refused, never left out in silence."""
+    path, out = recording(tmp_path), tmp_path / "out.json"
+    ran = await answered(path, option, "-", "-f", "json")
+    assert (ran.status, ran.out, f"{option} - writes" in ran.err) == (2, b"", True)
+    ran = await answered(path, option, "-", "-f", "json", "-o", out)
+    assert (ran.status, len(orjson.loads(out.read_bytes())["findings"])) == (0, 3)
+    assert ran.out
+
+
 async def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     """Neither the result nor the findings nor the summary."""
     path, kept = recording(tmp_path), tmp_path / "kept.json"

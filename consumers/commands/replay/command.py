@@ -27,7 +27,7 @@ from consumers.commands.options import (
     timezone_option,
     write_summary,
 )
-from schemas.errors import CommandInterrupted
+from schemas.errors import CommandInterrupted, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +137,11 @@ def _checked(settings: Settings, files: Sequence[str], flags: ReplayFlags) -> Ta
     findings = None if flags["findings"] == "azure" else flags["findings"]
     target = target_of(flags["format_"], flags["output"], force=flags["force"], as_json=False)
     outputs = {"--findings": findings, "--summary": flags["summary"]}
+    if "-" in outputs.values() and target.path is None and not target.on_screen:
+        taken = next(option for option, name in outputs.items() if name == "-")
+        raise ConfigurationError(
+            f"--format {target.format}: {taken} - writes to standard output already; use --output"
+        )
     for option, name in outputs.items():
         if name not in (None, "-"):
             refuse_to_overwrite(option, Path(name or ""), force=flags["force"])
